@@ -1,0 +1,41 @@
+// Rule files to compiled rules: parse, sort into scan buffers, compile with Hyperscan. Broken,
+// empty or too expensive rules are refused by name, file and line, and the rest is compiled.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "dataplane/base/result.h"
+#include "dataplane/scan/scan.h"
+
+namespace sluice::control {
+
+struct RuleFault {
+  std::string file;
+  std::uint32_t line = 0;
+  std::string rule;   // sid or name, when known
+  std::string text;   // what is wrong
+  bool fatal = true;  // false: the rule runs all the same
+};
+
+// The compiled form: what goes into a policy image. Immutable; shared by images.
+struct CompiledRules {
+  std::vector<scan::RuleInfo> rules;      // for reports; the image has them too
+  std::vector<std::uint8_t> image;        // the ruleset section of a policy image (rule tables and
+                                          // serialized databases)
+  std::array<std::uint8_t, 32> digest{};  // SHA-256 of `image`
+  std::vector<RuleFault> faults;
+  std::size_t refused = 0;
+  double compile_seconds = 0;
+};
+
+// Reads `paths` (files, or folders of *.rules) in order. Fails only when a path cannot be read;
+// faults of rules are in the result. Slow (0.5 s for 1,000 rules); any thread.
+Result<std::shared_ptr<const CompiledRules>> compile_rules(
+    const std::vector<std::filesystem::path>& paths);
+
+}  // namespace sluice::control

@@ -1,0 +1,93 @@
+// The inspection engine of one worker: frames in, frames and events out. It composes parse, flow,
+// in-order delivery, SMTP, MIME, scanning, verdict and enforcement, and knows neither DPDK nor
+// threads nor clocks. The same code serves the wire, `sluicectl analyze` and the tests.
+//
+// Every frame given to process() leaves through Output exactly once, as forward() or drop(), in
+// the order of the burst; inject() calls stand where the injected frame belongs in that order.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <memory_resource>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "dataplane/base/direction.h"
+#include "dataplane/contract/event_record.h"
+#include "dataplane/contract/statistics.h"
+#include "dataplane/net/packet.h"
+#include "dataplane/policy/policy.h"
+
+namespace sluice::inspect {
+
+struct Frame {
+  MutableBytes octets;  // may be overwritten or made shorter by the engine before forward()
+  std::uint16_t wire = 0;
+  Side side = Side::inside;
+  std::uint64_t number = 0;  // offline: of the frame in the capture, from 1
+  void* handle = nullptr;    // the caller's (an mbuf)
+};
+
+class Output {
+ public:
+  // Send `frame` out of the other port. `changed`: its octets or length were changed by us.
+  virtual void forward(Frame& frame, bool changed) = 0;
+  virtual void drop(Frame& frame, contract::DropReason reason) = 0;
+  // Send a frame of ours out of the port on `side` of `wire`. The octets are copied by the callee.
+  virtual void inject(std::uint16_t wire, Side side, Bytes octets) = 0;
+
+ protected:
+  ~Output() = default;
+};
+
+struct Time {
+  Nanoseconds monotonic = 0;
+  std::uint64_t wall = 0;  // ns since the Unix epoch, for events only
+};
+
+struct Settings {
+  std::vector<std::string> wires;  // names, by wire index
+  std::size_t max_flows = 1u << 20;
+  std::size_t max_memory = std::size_t{1} << 30;  // octets, for streams and messages
+  bool verify_checksums = true;
+  net::LinkType link = net::LinkType::ethernet;
+  bool all_ports = false;  // offline: SMTP is recognised on every port
+  std::uint16_t worker = 0;
+  std::uint64_t flow_id_seed = 0;
+};
+
+class Engine {
+ public:
+  Engine(const Settings& settings, contract::WorkerStatistics& statistics,
+         contract::EventSink& events, Output& output, std::pmr::memory_resource* memory);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  // From now on new messages use `policy`, which must live until oldest_epoch_in_use() has passed
+  // its epoch. Reserves scratch; called between bursts.
+  void set_policy(const policy::Policy& policy);
+  // The lowest epoch that a message in progress, or the engine itself, still uses.
+  std::uint32_t oldest_epoch_in_use() const;
+
+  void process(std::span<Frame> burst, const Time& now);
+  // Timers: retransmissions of our own segments, flow time-outs, fragments. At least every 20 ms.
+  void tick(const Time& now);
+  // When the next tick is needed for a timer, or UINT64_MAX.
+  Nanoseconds next_timer() const;
+  // Emits up to `count` flow_snapshot records from `cursor`; the new cursor, or 0 at the end (after
+  // snapshot_end was emitted).
+  std::size_t snapshot(std::size_t cursor, std::size_t count, const Time& now);
+  // Ends every flow (offline at the end of a capture).
+  void finish(const Time& now);
+
+  std::size_t flows() const;
+  std::size_t memory_used() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sluice::inspect

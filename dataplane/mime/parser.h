@@ -1,0 +1,107 @@
+// A message as a stream (RFC 5322, 2045-2047, 2231, 6532): header fields, parts, decoded octets and
+// text go to a ParserSink as they become known, each octet once. Bounded in depth, parts, headers,
+// URLs; linear time; nothing is kept but the edges that a cut may fall on. The result never depends
+// on how the octets are cut. Where tolerant and strict readings differ both are given (on_part_data
+// with the alternative flag).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory_resource>
+#include <string_view>
+
+#include "dataplane/base/bytes.h"
+#include "dataplane/contract/anomalies.h"
+
+namespace sluice::mime {
+
+struct Limits {
+  std::uint32_t header_octets = 256 * 1024;  // of one header block
+  std::uint32_t header_fields = 1000;
+  std::uint32_t field_octets =
+      16 * 1024;  // kept of one unfolded field; the rest goes on_header_raw only
+  std::uint32_t parts = 1000;
+  std::uint32_t depth = 16;
+  std::uint32_t urls = 200;
+  std::uint64_t decoded_octets = std::uint64_t{256} << 20;
+  bool hash_md5 = false;
+  bool hash_sha256 = false;  // of attachments
+  bool urls_wanted = true;
+  bool text_wanted = true;  // decode text to UTF-8 and HTML to its visible text
+};
+
+// Numbers a part within its message: 0 is the message itself, then in order of appearance.
+using PartNumber = std::uint32_t;
+
+struct Part {
+  PartNumber number = 0;
+  PartNumber parent = 0;
+  std::uint32_t depth = 0;
+  std::string_view type;     // "text", lower case
+  std::string_view subtype;  // "plain"
+  std::string_view charset;  // as declared, lower case
+  std::string_view transfer_encoding;
+  std::string_view disposition;  // "inline", "attachment" or empty
+  std::string_view name;         // decoded UTF-8: the worse of two that differ
+  std::string_view other_name;   // the second name when two differ
+  std::string_view content_id;
+  bool multipart = false;
+  bool nested_message = false;
+  bool attachment = false;  // a name, disposition attachment, or a leaf that is not text
+};
+
+struct PartEnd {
+  PartNumber number = 0;
+  std::uint64_t octets = 0;        // decoded
+  std::string_view detected_type;  // media type by its first octets; empty if unknown
+  bool has_md5 = false;
+  bool has_sha256 = false;
+  std::array<std::uint8_t, 16> md5{};
+  std::array<std::uint8_t, 32> sha256{};
+};
+
+enum class DataKind : std::uint8_t {
+  decoded,      // transfer decoding undone
+  text,         // UTF-8: charset undone; for HTML the text a reader sees
+  alternative,  // another reading (second transfer encoding, preamble, epilogue, raw beyond a
+                // limit)
+};
+
+class ParserSink {
+ public:
+  // A field of the header of `part`, unfolded; `raw_value` as sent without the line ends of folds,
+  // `value` with RFC 2047 words decoded to UTF-8. Both bounded and valid during the call.
+  virtual void on_header(PartNumber part, std::string_view name, std::string_view raw_value,
+                         std::string_view value) = 0;
+  // Header octets as they come, line ends included (for scanning raw headers).
+  virtual void on_header_raw(PartNumber part, Bytes octets) = 0;
+  virtual void on_header_end(PartNumber part) = 0;
+  virtual void on_part_begin(const Part& part) = 0;
+  virtual void on_part_data(PartNumber part, DataKind kind, Bytes octets) = 0;
+  virtual void on_part_end(const PartEnd& end) = 0;
+  // Once for each different URL of a part, in order: as written, and its host in lower case with
+  // entities and escapes undone.
+  virtual void on_url(PartNumber part, std::string_view url, std::string_view host) = 0;
+  virtual void on_anomaly(contract::Anomaly anomaly) = 0;
+
+ protected:
+  ~ParserSink() = default;
+};
+
+class Parser {
+ public:
+  Parser(const Limits& limits, ParserSink& sink, std::pmr::memory_resource* memory);
+  ~Parser();
+  Parser(Parser&&) = delete;
+
+  void feed(Bytes octets);  // the message with dot-stuffing undone
+  void finish();            // its end: every open part ends
+  std::size_t memory_used() const;
+
+ private:
+  struct Impl;
+  Impl* impl_;
+  std::pmr::memory_resource* memory_;
+};
+
+}  // namespace sluice::mime

@@ -1,0 +1,97 @@
+// What is known of a frame: a header cursor over Ethernet, VLAN tags (802.1Q, 802.1ad, 9100), MPLS,
+// PPPoE, IPv4, IPv6 with extension headers, GRE and IP-in-IP, down to a TCP segment. It never
+// changes and never refuses a frame: what it cannot read is `other` and is forwarded as it came.
+//
+// A Packet holds offsets into the frame, not pointers, so that a frame that is copied keeps its
+// Packet. Octets beyond the IP length (Ethernet padding) are not part of the payload (case C21).
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "dataplane/base/address.h"
+#include "dataplane/base/bytes.h"
+#include "dataplane/contract/anomalies.h"
+
+namespace sluice::net {
+
+enum class PacketKind : std::uint8_t {
+  other,     // not IP, or IP that is not TCP, or unreadable: forward
+  tcp,       // a whole TCP header is present at transport_offset
+  fragment,  // an IP fragment (also the first one): give it to the Defragmenter
+};
+
+namespace tcp_flag {
+inline constexpr std::uint8_t fin = 0x01, syn = 0x02, rst = 0x04, psh = 0x08, ack = 0x10,
+                              urg = 0x20, ece = 0x40, cwr = 0x80;
+}
+
+struct Packet {
+  PacketKind kind = PacketKind::other;
+  // Abnormal conditions found while parsing; at most these few, in the order found.
+  std::uint8_t anomaly_count = 0;
+  contract::Anomaly anomalies[4]{};
+
+  std::uint8_t vlan_count = 0;  // 0..3
+  std::uint16_t vlan[3]{};      // VLAN identifiers (12 bits), outermost first
+  std::uint16_t pppoe_session = 0;
+  bool pppoe = false;
+  bool mpls = false;
+  bool tunnel = false;  // addresses are those of an inner packet (GRE, IP-in-IP)
+
+  std::uint16_t network_offset = 0;    // of the innermost IP header
+  std::uint16_t transport_offset = 0;  // of the TCP header, or of the fragment's octets
+  std::uint16_t payload_offset = 0;    // of the TCP payload, or of the fragment's octets
+  std::uint16_t payload_size = 0;      // without padding
+  Address source;
+  Address destination;
+  std::uint8_t protocol = 0;  // IP protocol of the innermost packet
+
+  // kind == tcp
+  std::uint16_t source_port = 0;
+  std::uint16_t destination_port = 0;
+  std::uint32_t sequence = 0;
+  std::uint32_t acknowledgement = 0;
+  std::uint8_t flags = 0;
+  std::uint16_t window = 0;  // unscaled
+  std::uint16_t urgent = 0;
+  bool checksum_bad = false;  // only when ParseOptions::verify_checksums
+  bool has_timestamp = false;
+  bool has_signature = false;  // TCP-MD5 (19) or TCP-AO (29) option
+  bool sack_permitted = false;
+  std::uint8_t window_scale = 0xff;  // 0xff: no option
+  std::uint16_t mss = 0;             // 0: no option
+  std::uint32_t timestamp_value = 0;
+  std::uint32_t timestamp_echo = 0;
+
+  // kind == fragment
+  std::uint32_t fragment_id = 0;
+  std::uint16_t fragment_offset = 0;  // octets
+  bool more_fragments = false;
+
+  void note(contract::Anomaly a) {
+    if (anomaly_count < 4) anomalies[anomaly_count++] = a;
+  }
+};
+
+// What the frame's first octets are.
+enum class LinkType : std::uint8_t { ethernet, raw_ip };
+
+struct ParseOptions {
+  bool verify_checksums = true;  // IPv4 header and TCP
+  LinkType link = LinkType::ethernet;
+};
+
+// Parses `frame` (1 octet to 64 KiB). Pure; any thread.
+Packet parse(Bytes frame, const ParseOptions& options);
+
+// Parses a reassembled datagram: `datagram` starts at its IP header. Encapsulation fields are
+// copied from `fragment`, the packet that completed it.
+Packet parse_datagram(Bytes datagram, const Packet& fragment, const ParseOptions& options);
+
+// Community ID flow hash, version 1 (Corelight's specification), "1:" and base64.
+std::string community_id(const Address& source, const Address& destination,
+                         std::uint16_t source_port, std::uint16_t destination_port,
+                         std::uint8_t protocol);
+
+}  // namespace sluice::net

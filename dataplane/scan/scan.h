@@ -1,0 +1,114 @@
+// Scanning a message with the rules of a policy (Hyperscan runtime only; compiling is control's).
+//
+// Theory. Rules are sorted into buffers (what they look at); each buffer has one database. Large
+// buffers are streams, small ones are scanned whole. A hit sets a condition of a rule; a rule is
+// true when its conditions are; rules add to a score and may carry an action of their own. The
+// result never depends on how the octets were cut.
+//
+// A Ruleset is immutable and shared by all workers; a Scratch belongs to one worker; a MessageScan
+// belongs to one message (or to one flow, for the stream buffer) and pins its Ruleset.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <memory_resource>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "dataplane/base/bytes.h"
+#include "dataplane/base/result.h"
+#include "dataplane/contract/event_record.h"
+
+namespace sluice::scan {
+
+// What a rule may look at. Wire format in the policy image: append, never renumber.
+enum class Buffer : std::uint8_t {
+  stream,   // the client's octets as sent, commands and message (Suricata's plain `content`)
+  decoded,  // parts with the transfer encoding undone (file_data)
+  text,     // UTF-8 text that a reader sees (body)
+  raw,      // message octets with dot-stuffing undone (full, rawbody)
+  header,   // raw header octets of the message
+  helo,     // block buffers from here on
+  mail_from,
+  rcpt_to,
+  from,
+  to,
+  subject,
+  url,
+  name,  // attachment names
+};
+inline constexpr std::size_t kBufferCount = 13;
+inline constexpr std::string_view kBufferNames[kBufferCount] = {
+    "stream",  "decoded", "text", "raw",     "header", "helo", "mail_from",
+    "rcpt_to", "from",    "to",   "subject", "url",    "name"};
+constexpr bool is_stream(Buffer b) { return b <= Buffer::header; }
+
+// What a rule that hits does by itself; the score does the rest.
+enum class RuleAction : std::uint8_t { alert, pass, tempfail, reject, drop };
+
+struct RuleInfo {
+  std::uint32_t gid = 1;
+  std::uint32_t sid = 0;
+  std::uint32_t revision = 1;
+  std::uint8_t severity = 3;
+  RuleAction action = RuleAction::alert;
+  std::int32_t score = 0;  // hundredths
+  std::string name;        // symbolic name, or the sid in decimal
+  std::string message;
+  std::string category;
+};
+
+class Ruleset;  // built by policy::Policy from an image; see ruleset.h
+
+class Scratch {
+ public:
+  Scratch();
+  ~Scratch();
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  // Makes room for the databases of `ruleset`. Off the loop: allocates.
+  Status reserve(const Ruleset& ruleset);
+
+ private:
+  friend class MessageScan;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+struct Hit {
+  const RuleInfo* rule;
+  Buffer where;  // the buffer of the condition that made it true
+};
+
+class MessageScan {
+ public:
+  MessageScan(const Ruleset& ruleset, Scratch& scratch, std::pmr::memory_resource* memory);
+  ~MessageScan();
+  MessageScan(MessageScan&&) noexcept;
+  MessageScan& operator=(MessageScan&&) = delete;
+
+  // Octets that continue the current item of a stream buffer.
+  void feed(Buffer buffer, Bytes octets);
+  // The current item of a stream buffer ends (a part ends, a header ends): nothing matches across.
+  void end_item(Buffer buffer);
+  // One whole item of a block buffer.
+  void whole(Buffer buffer, Bytes item);
+  // Whether any rule looks at this buffer (else its octets need not be prepared).
+  static bool wanted(const Ruleset& ruleset, Buffer buffer);
+
+  // Rules that became true, in the order in which they did; grows as octets come. Each rule once.
+  const std::pmr::vector<Hit>& hits() const;
+  std::int32_t score() const;  // hundredths
+  std::uint64_t octets_scanned() const;
+  // Forgets the hits and conditions of the last transaction; streams go on.
+  void next_transaction();
+  const Ruleset& ruleset() const;
+
+ private:
+  struct Impl;
+  Impl* impl_;
+  std::pmr::memory_resource* memory_;
+};
+
+}  // namespace sluice::scan

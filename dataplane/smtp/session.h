@@ -1,0 +1,169 @@
+// One SMTP conversation (RFC 5321 and PIPELINING 2920, CHUNKING/BINARYMIME 3030, 8BITMIME 6152,
+// SMTPUTF8 6531, SIZE 1870, DSN 3461, STARTTLS 3207, AUTH 4954, ENHANCEDSTATUSCODES 2034, ETRN
+// 1985, XCLIENT, XFORWARD, LMTP 2033, PROXY v1/v2 preambles): the octets of both directions go in,
+// in stream order for each, and what they mean comes out through a SessionSink. Bounded memory,
+// linear time, no allocation for a conversation within the common limits; secrets are never kept.
+//
+// The parser never stops a conversation: what it cannot read is an anomaly and it resynchronises.
+// The strict reading (only CRLF.CRLF ends data) drives the state; text after a sequence that other
+// servers take for end-of-data is given a second time to on_smuggled_*().
+#pragma once
+
+#include <cstdint>
+#include <memory_resource>
+#include <string_view>
+
+#include "dataplane/base/bytes.h"
+#include "dataplane/base/direction.h"
+#include "dataplane/contract/anomalies.h"
+
+namespace sluice::smtp {
+
+enum class Verb : std::uint8_t {
+  unknown,
+  helo,
+  ehlo,
+  lhlo,
+  mail,
+  rcpt,
+  data,
+  bdat,
+  rset,
+  vrfy,
+  expn,
+  help,
+  noop,
+  quit,
+  auth,
+  starttls,
+  etrn,
+  xclient,
+  xforward,
+  x_anonymoustls,
+};
+
+struct Reply {
+  std::uint16_t code = 0;
+  std::string_view text;  // of the last line, without code; bounded copy, valid during the call
+};
+
+// A transaction's identity is a number from 1, in order of MAIL commands (or of DATA without MAIL).
+using TransactionId = std::uint32_t;
+
+enum class MessageEnd : std::uint8_t { complete, aborted };
+enum class Via : std::uint8_t { data, bdat };
+
+// What the sink decides about a message at its end.
+enum class MessageVerdict : std::uint8_t { pass, stop };
+
+class SessionSink {
+ public:
+  // The client named itself (HELO, EHLO, LHLO) and the server accepted it or has not answered yet.
+  virtual void on_helo(std::string_view name) = 0;
+  // MAIL: `path` with its angle brackets as on the wire (brackets added when they were missing),
+  // `mailbox` without brackets and route, local part with its quoting; `parameters` what follows.
+  virtual void on_mail(TransactionId tx, std::string_view path, std::string_view mailbox,
+                       std::string_view parameters) = 0;
+  virtual void on_rcpt(TransactionId tx, std::uint32_t index, std::string_view path,
+                       std::string_view mailbox) = 0;
+  // Replies to MAIL (index 0xffffffff), or to the recipient of that index.
+  virtual void on_envelope_reply(TransactionId tx, std::uint32_t rcpt_index,
+                                 const Reply& reply) = 0;
+  // The message's octets begin (after the line that follows DATA; at the first BDAT's chunk).
+  virtual void on_message_begin(TransactionId tx, Via via) = 0;
+  // Message octets with dot-stuffing undone. Views into the segment: copy what must last.
+  virtual void on_message_data(TransactionId tx, Bytes octets) = 0;
+  // A stuffed dot stood here on the wire (it counts for size and SHA-256 of the octets as sent).
+  virtual void on_stuffed_dot(TransactionId tx) = 0;
+  // Called when the octet that completes the message has been read and before it is accepted by
+  // the session: `stop` ends parsing there (see feed). Aborted: the answer is ignored.
+  virtual MessageVerdict on_message_end(TransactionId tx, MessageEnd end) = 0;
+  // The server's reply to the whole message (LMTP: once per recipient), or RSET, a new HELO, the
+  // connection's end: then code 0. After it nothing more comes of this transaction. Called also for
+  // a transaction that never had a message.
+  virtual void on_transaction_end(TransactionId tx, const Reply& reply) = 0;
+
+  // Octets after an ambiguous end-of-data, read as a server with that reading would: an envelope
+  // and a message that may be smuggled. Same form as the strict calls; never drives state.
+  virtual void on_smuggled_envelope(TransactionId outer, std::string_view mail_mailbox,
+                                    std::string_view first_rcpt) = 0;
+  virtual void on_smuggled_data(TransactionId outer, Bytes octets) = 0;
+
+  // AUTH ended: mechanism in upper case, user (decoded identity, empty if the mechanism hides it),
+  // reply code (0: never answered).
+  virtual void on_auth(std::string_view mechanism, std::string_view user, std::uint16_t code) = 0;
+  // A verb was read (every one, for counters and probes) and a reply was completed.
+  virtual void on_command(Verb verb) = 0;
+  virtual void on_reply(const Reply& reply) = 0;
+  // The rest of the stream is TLS (starttls true), or was from its first octet.
+  virtual void on_tls(bool starttls) = 0;
+  // Octets of a TLS stream, both directions: for the ClientHello and the turns.
+  virtual void on_opaque(Direction direction, Bytes octets) = 0;
+  virtual void on_anomaly(contract::Anomaly anomaly) = 0;
+
+ protected:
+  ~SessionSink() = default;
+};
+
+struct Limits {
+  std::uint32_t command_line = 4096;      // octets kept of a command line; RFC minimum is 512
+  std::uint32_t reply_line = 4096;        // octets kept of a reply's text
+  std::uint32_t pending_commands = 1024;  // awaiting replies
+  std::uint32_t recipients = 1024;        // kept per transaction; later ones are counted only
+  std::uint64_t bdat_chunk = std::uint64_t{1} << 40;  // larger is over the limit
+};
+
+enum class Phase : std::uint8_t {
+  greeting,
+  command,
+  data,
+  bdat,
+  auth,
+  tls_wait,
+  tls,
+  not_smtp,
+};
+
+class Session {
+ public:
+  Session(const Limits& limits, SessionSink& sink, std::pmr::memory_resource* memory);
+  ~Session();
+  Session(Session&&) = delete;
+
+  // Octets in order. Returns how many were accepted; fewer than all only when on_message_end said
+  // stop: the count then excludes the octets that complete the message (the end-of-data line, or
+  // the last BDAT octet), and the session takes no more client octets.
+  std::size_t client(Bytes octets);
+  void server(Bytes octets);
+  // Octets that will never be seen.
+  void client_gap(std::uint64_t size);
+  void server_gap(std::uint64_t size);
+  // The connection ended or is forgotten: open transactions end as aborted or unknown.
+  void finish();
+  // Tells that only one direction is seen: replies are not waited for.
+  void set_one_sided();
+  // The stream was picked up in the middle: the first octets may be anything.
+  void set_midstream();
+
+  Phase phase() const;
+  bool starttls_offered() const;
+  bool chunking_offered() const;
+  bool pipelining_offered() const;
+  bool enhanced_status_codes_offered() const;
+  // Commands sent and not yet answered, the one in progress included: while this is not zero,
+  // the server still owes replies that must reach the client before one of ours.
+  std::uint32_t replies_owed() const;
+  std::size_t memory_used() const;
+
+ private:
+  struct Impl;
+  Impl* impl_;
+  std::pmr::memory_resource* memory_;
+};
+
+// Whether the first octets of a flow on any port look like SMTP (a 220 greeting from the server, or
+// HELO/EHLO/LHLO from the client): for steering of mail on other ports.
+enum class Likeness : std::uint8_t { no, maybe, yes };
+Likeness looks_like_smtp(Direction direction, Bytes first_octets);
+
+}  // namespace sluice::smtp
