@@ -4,6 +4,10 @@
 //
 // A Packet holds offsets into the frame, not pointers, so that a frame that is copied keeps its
 // Packet. Octets beyond the IP length (Ethernet padding) are not part of the payload (case C21).
+//
+// Theory. The walk goes layer by layer (link, tags, labels, PPPoE, IP, tunnel, IP, ...); each layer
+// checks that its header lies before `end`, names the next layer, and may only bring `end` nearer.
+// Every loop has a bound: 3 tags, 16 labels, 16 extension headers, 2 tunnels. See README.md.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +30,12 @@ inline constexpr std::uint8_t fin = 0x01, syn = 0x02, rst = 0x04, psh = 0x08, ac
                               urg = 0x20, ece = 0x40, cwr = 0x80;
 }
 
+// What is followed; beyond it the frame is `other` with an anomaly.
+inline constexpr std::size_t kMaxTags = 3;
+inline constexpr std::size_t kMaxLabels = 16;
+inline constexpr std::size_t kMaxExtensionHeaders = 16;
+inline constexpr std::size_t kMaxTunnels = 2;
+
 struct Packet {
   PacketKind kind = PacketKind::other;
   // Abnormal conditions found while parsing; at most these few, in the order found.
@@ -39,10 +49,18 @@ struct Packet {
   bool mpls = false;
   bool tunnel = false;  // addresses are those of an inner packet (GRE, IP-in-IP)
 
+  // For those who write frames like this one (segment_builder.h), not for inspection.
+  std::uint8_t outer_count = 0;               // IP headers in front of the innermost one
+  std::uint16_t outer_offset[kMaxTunnels]{};  // of these headers, outermost first
+  std::uint16_t gre_offset[kMaxTunnels]{};    // of the GRE header behind each; 0: IP-in-IP
+  std::uint16_t pppoe_offset = 0;             // of the PPPoE header; meaningful when pppoe
+
   std::uint16_t network_offset = 0;    // of the innermost IP header
   std::uint16_t transport_offset = 0;  // of the TCP header, or of the fragment's octets
   std::uint16_t payload_offset = 0;    // of the TCP payload, or of the fragment's octets
   std::uint16_t payload_size = 0;      // without padding
+  // Of the ends: where an IPv6 Routing or Home Address option says that the header's own address is
+  // not that of the end (RFC 8200 8.1, RFC 8754 4.3, RFC 6275 6.3), the end's.
   Address source;
   Address destination;
   std::uint8_t protocol = 0;  // IP protocol of the innermost packet
@@ -55,7 +73,9 @@ struct Packet {
   std::uint8_t flags = 0;
   std::uint16_t window = 0;  // unscaled
   std::uint16_t urgent = 0;
-  bool checksum_bad = false;  // only when ParseOptions::verify_checksums
+  // Only when ParseOptions::verify_checksums: a checksum is wrong, or the IP length reaches beyond
+  // the frame; either way the receiver discards it. Also of fragments (then of their IP header).
+  bool checksum_bad = false;
   bool has_timestamp = false;
   bool has_signature = false;  // TCP-MD5 (19) or TCP-AO (29) option
   bool sack_permitted = false;
@@ -82,14 +102,16 @@ struct ParseOptions {
   LinkType link = LinkType::ethernet;
 };
 
-// Parses `frame` (1 octet to 64 KiB). Pure; any thread.
+// Parses `frame` (any size; headers lie within the first 64 KiB). Pure; any thread.
 Packet parse(Bytes frame, const ParseOptions& options);
 
 // Parses a reassembled datagram: `datagram` starts at its IP header. Encapsulation fields are
-// copied from `fragment`, the packet that completed it.
+// copied from `fragment`, the packet that completed it; offsets are those in `datagram`. The result
+// may be a fragment again (a fragmented packet in a fragmented tunnel).
 Packet parse_datagram(Bytes datagram, const Packet& fragment, const ParseOptions& options);
 
 // Community ID flow hash, version 1 (Corelight's specification), "1:" and base64.
+// For ICMP (protocols 1 and 58) the ports are type and code. Empty when SHA-1 is not to be had.
 std::string community_id(const Address& source, const Address& destination,
                          std::uint16_t source_port, std::uint16_t destination_port,
                          std::uint8_t protocol);
