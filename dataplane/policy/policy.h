@@ -71,7 +71,10 @@ struct Exceptions {
 class Policy {
  public:
   // Verifies and opens a sealed image. `known` finds rulesets that are already live by digest, so
-  // that a change of lists ships and builds none. Off the loop; any thread.
+  // that a change of lists ships and builds none. Off the loop; any thread. `image` must stand at a
+  // multiple of 8 octets in memory and is not needed afterwards. The error says which part is wrong
+  // and why; it is kNeedsRuleset when the ruleset section was left out and is not among `known`.
+  static constexpr char kNeedsRuleset[] = "needs ruleset";
   using Digest = std::array<std::uint8_t, 32>;
   using KnownRulesets = std::vector<std::pair<Digest, std::shared_ptr<const scan::Ruleset>>>;
   static Result<std::shared_ptr<const Policy>> open(Bytes image, const KnownRulesets& known);
@@ -83,7 +86,8 @@ class Policy {
   virtual const Digest& ruleset_digest() const = 0;
   virtual const Wire* wire(std::string_view name) const = 0;
   virtual const Group& group_of(const Address& client) const = 0;
-  // The rule of the longest prefix that holds `client`, or nullptr.
+  // The rule of the longest prefix that holds `client`, or nullptr. Of two rules for the same
+  // prefix the later one in the image counts.
   virtual const HostRule* host(const Address& client) const = 0;
   virtual bool inside(const Address& address) const = 0;
   virtual bool mail_port(std::uint16_t port) const = 0;

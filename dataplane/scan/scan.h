@@ -6,7 +6,16 @@
 // result never depends on how the octets were cut.
 //
 // A Ruleset is immutable and shared by all workers; a Scratch belongs to one worker; a MessageScan
-// belongs to one message (or to one flow, for the stream buffer) and pins its Ruleset.
+// belongs to one message, or to one flow and its transactions one after the other. It does not own
+// its Ruleset and Scratch: both must outlive it.
+//
+// A transaction, as the engine drives it:
+//   feed(), whole(), end_item() ...   as octets become known
+//   settle()                          all octets of the transaction were given: before the verdict
+//   hits(), score()                   the verdict's input
+//   next_transaction()                forget, go on
+// Between, hits() gives what is certain so far (for an early verdict); what depends on the end of
+// an item (absent contents, `$`, confirmations) is not in it before end_item() or settle().
 #pragma once
 
 #include <cstdint>
@@ -88,22 +97,37 @@ class MessageScan {
   MessageScan(MessageScan&&) noexcept;
   MessageScan& operator=(MessageScan&&) = delete;
 
-  // Octets that continue the current item of a stream buffer.
+  // Octets that continue the current item of a stream buffer. Chunks below kCoalesce octets are
+  // gathered first; nothing depends on how the octets are cut.
   void feed(Buffer buffer, Bytes octets);
   // The current item of a stream buffer ends (a part ends, a header ends): nothing matches across.
   void end_item(Buffer buffer);
   // One whole item of a block buffer.
   void whole(Buffer buffer, Bytes item);
+  // Ends the item of every stream buffer: everything that can be known is known.
+  void settle();
   // Whether any rule looks at this buffer (else its octets need not be prepared).
   static bool wanted(const Ruleset& ruleset, Buffer buffer);
 
-  // Rules that became true, in the order in which they did; grows as octets come. Each rule once.
+  // Rules that became true, in the order in which they did; grows as octets come. Each rule once in
+  // a transaction. Scans gathered octets first, so it may change what it returns.
   const std::pmr::vector<Hit>& hits() const;
-  std::int32_t score() const;  // hundredths
+  std::int32_t score() const;  // hundredths, of hits()
+  // Octets given to Hyperscan and to confirmations since construction: for scan budgets.
   std::uint64_t octets_scanned() const;
-  // Forgets the hits and conditions of the last transaction; streams go on.
+  // Some octets could not be scanned (no memory, or the Scratch was not reserved for the Ruleset):
+  // the declared policy for that applies. Stays until next_transaction().
+  bool incomplete() const;
+  // Forgets the hits, conditions and open items of the last transaction. Stream memory stays.
   void next_transaction();
+  // Packs the state of open streams of an idle flow (13 KB to some hundred octets) and gives their
+  // memory back; the next feed unpacks. Returns the octets still held.
+  std::size_t compress();
+  // Octets held by this scan, streams included.
+  std::size_t memory_used() const;
   const Ruleset& ruleset() const;
+
+  static constexpr std::size_t kCoalesce = 512;
 
  private:
   struct Impl;

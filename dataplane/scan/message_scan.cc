@@ -1,0 +1,417 @@
+#include <hs_runtime.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <utility>
+
+#include "dataplane/scan/scratch.h"
+#include "dataplane/scan/sparse_map.h"
+
+namespace sluice::scan {
+namespace {
+
+constexpr std::size_t kStreamBuffers = 5;
+static_assert(is_stream(Buffer::header) && !is_stream(Buffer::helo) &&
+              static_cast<std::size_t>(Buffer::header) + 1 == kStreamBuffers);
+// In the mask of a rule: it has hit in this transaction.
+constexpr std::uint32_t kHasHit = 1u << 31;
+
+// A condition whose pattern hit and which a confirmation decides.
+struct Candidate {
+  std::uint32_t group;
+  std::uint32_t condition;
+  std::uint32_t confirmation;
+};
+
+// The state of the current item of one buffer.
+struct Item {
+  explicit Item(std::pmr::memory_resource* memory)
+      : conditions(memory), candidates(memory), gathered(memory), copy(memory), packed(memory) {}
+
+  hs_stream_t* stream = nullptr;
+  bool open = false;     // the item has octets
+  SparseMap conditions;  // group to mask of conditions that hit
+  std::pmr::vector<Candidate> candidates;
+  std::pmr::vector<std::uint8_t> gathered;  // not scanned yet
+  std::pmr::vector<std::uint8_t> copy;      // the window of confirmations
+  std::uint64_t copy_base = 0;              // number of its first octet
+  std::pmr::vector<char> packed;            // the stream of an idle flow, compressed
+
+  std::size_t memory_used() const {
+    return sizeof *this + conditions.memory_used() + candidates.capacity() * sizeof(Candidate) +
+           gathered.capacity() + copy.capacity() + packed.capacity();
+  }
+};
+
+}  // namespace
+
+struct MessageScan::Impl {
+  Impl(const Ruleset& rules, Scratch& worker, std::pmr::memory_resource* resource)
+      : ruleset(rules),
+        scratch(*worker.impl_),
+        pool(scratch.pool(rules)),
+        memory(resource),
+        hits(resource),
+        rule_masks(resource),
+        block(resource) {}
+  ~Impl() {
+    for (std::size_t i = 0; i < kStreamBuffers; ++i) {
+      if (streams[i] == nullptr) continue;
+      release(static_cast<Buffer>(i), *streams[i]);
+      std::pmr::polymorphic_allocator<>(memory).delete_object(streams[i]);
+    }
+  }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  Item& item(Buffer buffer) {
+    Item*& slot = streams[static_cast<std::size_t>(buffer)];
+    if (slot == nullptr) slot = std::pmr::polymorphic_allocator<>(memory).new_object<Item>(memory);
+    return *slot;
+  }
+
+  void release(Buffer buffer, Item& item) const {
+    if (item.stream != nullptr) pool->give(buffer, item.stream);
+    item.stream = nullptr;
+  }
+
+  // What Hyperscan's callback needs to know.
+  struct Context {
+    Impl& scan;
+    Item& item;
+    Buffer buffer;
+    const Database& database;
+  };
+  static int on_match(unsigned int pattern, unsigned long long, unsigned long long, unsigned int,
+                      void* pointer) {
+    auto& context = *static_cast<Context*>(pointer);
+    const std::uint32_t* first = &context.database.first[pattern];
+    for (std::uint32_t i = first[0]; i != first[1]; ++i) {
+      const Reference& reference = context.database.references[i];
+      if (reference.confirm != 0) {
+        context.scan.add_candidate(context.item, reference);
+      } else {
+        context.scan.set(context.item, context.buffer, reference.group, reference.condition);
+      }
+    }
+    return 0;
+  }
+
+  void add_candidate(Item& item, const Reference& reference) const {
+    const Candidate candidate{reference.group, reference.condition, reference.confirm - 1};
+    for (const Candidate& known : item.candidates) {
+      if (known.group == candidate.group && known.condition == candidate.condition) return;
+    }
+    item.candidates.push_back(candidate);
+  }
+
+  void set(Item& item, Buffer buffer, std::uint32_t index, std::uint32_t condition) {
+    const ConditionGroup& group = ruleset.group(index);
+    if (group.positive == condition && group.negative == 0) {
+      group_holds(group, buffer);
+      return;
+    }
+    std::uint32_t& mask = item.conditions[index];
+    mask |= condition;
+    if (group.negative == 0 && (mask & group.positive) == group.positive) {
+      group_holds(group, buffer);
+    }
+  }
+
+  void group_holds(const ConditionGroup& group, Buffer buffer) {
+    std::uint32_t& mask = rule_masks[group.rule];
+    if ((mask & kHasHit) != 0) return;
+    mask |= group.bit;
+    if (mask != ruleset.group_mask(group.rule)) return;
+    mask |= kHasHit;
+    const RuleInfo& rule = ruleset.rules()[group.rule];
+    hits.push_back({&rule, buffer});
+    score += rule.score;
+  }
+
+  void feed(Buffer buffer, Bytes octets) {
+    const Database& database = ruleset.database(buffer);
+    if (!database.compiled || octets.empty()) return;
+    Item& current = item(buffer);
+    current.open = true;
+    if (!database.confirms) {
+      gather(buffer, current, database, octets);
+      return;
+    }
+    // Windows of confirmation end at multiples of the stride, not where the caller cuts.
+    while (!octets.empty()) {
+      const std::size_t room = kConfirmWindow - current.copy.size();
+      const Bytes piece = octets.first(std::min(room, octets.size()));
+      octets = octets.subspan(piece.size());
+      current.copy.insert(current.copy.end(), piece.begin(), piece.end());
+      gather(buffer, current, database, piece);
+      if (current.copy.size() == kConfirmWindow) {
+        flush(buffer, current, database);
+        confirm(current, buffer, current.copy, current.copy_base, false);
+        current.copy.erase(current.copy.begin(),
+                           current.copy.begin() + static_cast<std::ptrdiff_t>(kConfirmStride));
+        current.copy_base += kConfirmStride;
+      }
+    }
+  }
+
+  void gather(Buffer buffer, Item& current, const Database& database, Bytes octets) {
+    if (octets.size() + current.gathered.size() < kCoalesce) {
+      if (current.gathered.capacity() < kCoalesce) current.gathered.reserve(kCoalesce);
+      current.gathered.insert(current.gathered.end(), octets.begin(), octets.end());
+      return;
+    }
+    if (!current.gathered.empty() && octets.size() < kCoalesce) {
+      const std::size_t rest = kCoalesce - current.gathered.size();
+      current.gathered.insert(current.gathered.end(), octets.begin(),
+                              octets.begin() + static_cast<std::ptrdiff_t>(rest));
+      octets = octets.subspan(rest);
+    }
+    flush(buffer, current, database);
+    if (octets.size() < kCoalesce) {
+      current.gathered.assign(octets.begin(), octets.end());
+    } else {
+      scan_stream(buffer, current, database, octets);
+    }
+  }
+
+  void flush(Buffer buffer, Item& current, const Database& database) {
+    if (current.gathered.empty()) return;
+    scan_stream(buffer, current, database, current.gathered);
+    current.gathered.clear();
+  }
+
+  // Brings the stream back from the pool or from its packed form.
+  bool open_stream(Buffer buffer, Item& current, const Database& database) {
+    if (current.stream != nullptr) return true;
+    if (pool == nullptr) return false;
+    current.stream = pool->take(buffer);
+    if (current.stream == nullptr) return false;
+    if (current.packed.empty()) return true;
+    const hs_error_t error = hs_reset_and_expand_stream(
+        current.stream, current.packed.data(), current.packed.size(), nullptr, nullptr, nullptr);
+    current.packed = std::pmr::vector<char>(memory);
+    (void)database;
+    return error == HS_SUCCESS;
+  }
+
+  void scan_stream(Buffer buffer, Item& current, const Database& database, Bytes octets) {
+    if (!open_stream(buffer, current, database)) {
+      failed = true;
+      return;
+    }
+    Context context{*this, current, buffer, database};
+    scanned += octets.size();
+    while (!octets.empty()) {  // Hyperscan takes 32-bit lengths
+      const std::size_t size = std::min<std::size_t>(octets.size(), std::size_t{1} << 30);
+      if (hs_scan_stream(current.stream, reinterpret_cast<const char*>(octets.data()),
+                         static_cast<unsigned>(size), 0, scratch.hyperscan, &Impl::on_match,
+                         &context) != HS_SUCCESS) {
+        failed = true;
+      }
+      octets = octets.subspan(size);
+    }
+  }
+
+  void end_item(Buffer buffer) {
+    Item* current = streams[static_cast<std::size_t>(buffer)];
+    if (current == nullptr || !current->open) return;
+    const Database& database = ruleset.database(buffer);
+    flush(buffer, *current, database);
+    if (open_stream(buffer, *current, database)) {
+      // Patterns that need the end of the data report now.
+      Context context{*this, *current, buffer, database};
+      if (hs_reset_stream(current->stream, 0, scratch.hyperscan, &Impl::on_match, &context) !=
+          HS_SUCCESS) {
+        failed = true;
+      }
+    } else {
+      failed = true;
+    }
+    if (database.confirms) {
+      confirm(*current, buffer, current->copy, current->copy_base, true);
+    }
+    finish(*current, buffer, database);
+  }
+
+  void whole(Buffer buffer, Bytes octets) {
+    const Database& database = ruleset.database(buffer);
+    if (!database.compiled) return;
+    if (pool == nullptr) {
+      failed = true;
+      return;
+    }
+    Context context{*this, block, buffer, database};
+    const char* data = octets.empty() ? "" : reinterpret_cast<const char*>(octets.data());
+    const std::size_t size =
+        std::min<std::size_t>(octets.size(), std::numeric_limits<std::int32_t>::max());
+    scanned += size;
+    if (hs_scan(database.compiled.get(), data, static_cast<unsigned>(size), 0, scratch.hyperscan,
+                &Impl::on_match, &context) != HS_SUCCESS) {
+      failed = true;
+    }
+    if (database.confirms) {
+      confirm(block, buffer, octets.first(std::min(octets.size(), kConfirmBlock)), 0,
+              octets.size() <= kConfirmBlock);
+    }
+    finish(block, buffer, database);
+  }
+
+  void confirm(Item& current, Buffer buffer, Bytes window, std::uint64_t base, bool final) {
+    std::erase_if(current.candidates, [&](const Candidate& candidate) {
+      scanned += window.size();
+      if (!ruleset.confirmation(candidate.confirmation)
+               .holds(window, base, final, scratch.confirm)) {
+        return false;
+      }
+      set(current, buffer, candidate.group, candidate.condition);
+      return true;
+    });
+  }
+
+  // What only the end of an item can tell: absent contents.
+  void finish(Item& current, Buffer buffer, const Database& database) {
+    current.conditions.for_each([&](std::uint32_t index, std::uint32_t mask) {
+      const ConditionGroup& group = ruleset.group(index);
+      if (group.negative != 0 && (mask & group.positive) == group.positive &&
+          (mask & group.negative) == 0) {
+        group_holds(group, buffer);
+      }
+    });
+    for (const std::uint32_t index : database.negative_only) {
+      if (!current.conditions.contains(index)) group_holds(ruleset.group(index), buffer);
+    }
+    forget(current);
+  }
+
+  static void forget(Item& current) {
+    current.open = false;
+    current.conditions.clear();
+    current.candidates.clear();
+    current.gathered.clear();
+    current.copy.clear();
+    current.copy_base = 0;
+    current.packed.clear();
+  }
+
+  const Ruleset& ruleset;
+  Scratch::Impl& scratch;
+  StreamPool* pool;  // null: the scratch was not reserved for the ruleset
+  std::pmr::memory_resource* memory;
+  std::pmr::vector<Hit> hits;
+  SparseMap rule_masks;  // rule to mask of groups that held in this transaction
+  std::array<Item*, kStreamBuffers> streams{};
+  Item block;
+  std::int64_t score = 0;
+  std::uint64_t scanned = 0;
+  bool failed = false;
+};
+
+MessageScan::MessageScan(const Ruleset& ruleset, Scratch& scratch,
+                         std::pmr::memory_resource* memory)
+    : impl_(std::pmr::polymorphic_allocator<>(memory).new_object<Impl>(ruleset, scratch, memory)),
+      memory_(memory) {}
+
+MessageScan::~MessageScan() {
+  if (impl_ != nullptr) std::pmr::polymorphic_allocator<>(memory_).delete_object(impl_);
+}
+
+MessageScan::MessageScan(MessageScan&& other) noexcept
+    : impl_(std::exchange(other.impl_, nullptr)), memory_(other.memory_) {}
+
+void MessageScan::feed(Buffer buffer, Bytes octets) {
+  if (is_stream(buffer)) impl_->feed(buffer, octets);
+}
+
+void MessageScan::end_item(Buffer buffer) {
+  if (is_stream(buffer)) impl_->end_item(buffer);
+}
+
+void MessageScan::whole(Buffer buffer, Bytes item) {
+  if (!is_stream(buffer)) {
+    impl_->whole(buffer, item);
+    return;
+  }
+  impl_->end_item(buffer);
+  impl_->feed(buffer, item);
+  impl_->end_item(buffer);
+}
+
+void MessageScan::settle() {
+  for (std::size_t i = 0; i < kStreamBuffers; ++i) impl_->end_item(static_cast<Buffer>(i));
+}
+
+bool MessageScan::wanted(const Ruleset& ruleset, Buffer buffer) { return ruleset.wants(buffer); }
+
+const std::pmr::vector<Hit>& MessageScan::hits() const {
+  for (std::size_t i = 0; i < kStreamBuffers; ++i) {
+    const auto buffer = static_cast<Buffer>(i);
+    Item* item = impl_->streams[i];
+    if (item != nullptr) impl_->flush(buffer, *item, impl_->ruleset.database(buffer));
+  }
+  return impl_->hits;
+}
+
+std::int32_t MessageScan::score() const {
+  hits();
+  constexpr std::int64_t kLeast = std::numeric_limits<std::int32_t>::min();
+  constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
+  return static_cast<std::int32_t>(std::clamp(impl_->score, kLeast, kMost));
+}
+
+std::uint64_t MessageScan::octets_scanned() const { return impl_->scanned; }
+bool MessageScan::incomplete() const { return impl_->failed; }
+const Ruleset& MessageScan::ruleset() const { return impl_->ruleset; }
+
+void MessageScan::next_transaction() {
+  for (std::size_t i = 0; i < kStreamBuffers; ++i) {
+    Item* item = impl_->streams[i];
+    if (item == nullptr) continue;
+    // A pattern reports once in a stream, so the streams begin anew with the transaction.
+    if (item->open) impl_->release(static_cast<Buffer>(i), *item);
+    Impl::forget(*item);
+  }
+  impl_->hits.clear();
+  impl_->rule_masks.clear();
+  impl_->score = 0;
+  impl_->failed = false;
+}
+
+std::size_t MessageScan::compress() {
+  for (std::size_t i = 0; i < kStreamBuffers; ++i) {
+    Item* item = impl_->streams[i];
+    if (item == nullptr) continue;
+    const auto buffer = static_cast<Buffer>(i);
+    impl_->flush(buffer, *item, impl_->ruleset.database(buffer));
+    if (item->stream == nullptr) continue;
+    if (item->open) {
+      std::size_t size = 0;
+      if (hs_compress_stream(item->stream, nullptr, 0, &size) != HS_INSUFFICIENT_SPACE) continue;
+      item->packed.resize(size);
+      if (hs_compress_stream(item->stream, item->packed.data(), size, &size) != HS_SUCCESS) {
+        item->packed.clear();
+        continue;
+      }
+    }
+    impl_->release(buffer, *item);
+    item->gathered = std::pmr::vector<std::uint8_t>(impl_->memory);
+  }
+  return memory_used();
+}
+
+std::size_t MessageScan::memory_used() const {
+  std::size_t used = sizeof(Impl) + impl_->hits.capacity() * sizeof(Hit) +
+                     impl_->rule_masks.memory_used() + impl_->block.memory_used() - sizeof(Item);
+  for (std::size_t i = 0; i < kStreamBuffers; ++i) {
+    const Item* item = impl_->streams[i];
+    if (item == nullptr) continue;
+    used += item->memory_used();
+    if (item->stream != nullptr) {
+      used += impl_->ruleset.database(static_cast<Buffer>(i)).stream_size;
+    }
+  }
+  return used;
+}
+
+}  // namespace sluice::scan
