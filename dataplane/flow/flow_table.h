@@ -1,10 +1,28 @@
 // The table of mail flows: key to flow, keyed and non-linear hash (SipHash-1-3 with a key made at
 // start), bounded, evicting the least worth first (closed, then half-open, then idle longest).
 // Eviction forgets, it never affects forwarding. Time-outs outlast RFC 5321 4.5.3.2.
+//
+// Theory. Entries of one cache line (64 octets) live in slabs and never move: an Entry* stays valid
+// until that entry is removed. An index of groups, each one cache line of 12 one-octet tags and 12
+// slot numbers, leads from hash to entry: a miss costs one cache line, a hit two. The index is
+// sized for the bound when the table is made, so that it never grows (no rehash on the packet
+// path); slabs are taken as flows come. A group counts the entries that had to go on to a later
+// group, so that a probe ends early and nothing is left behind by erasing.
+//
+// A flow whose handshake is not finished costs its Entry alone: what must be known of it fits into
+// the Entry (Opening). The caller allocates its state object when the conversation begins and hangs
+// it on the Entry; a SYN flood touches nothing else.
+//
+// Each class (half-open, established, closed) is a list in the order of last activity, so that the
+// next to time out and the next to be evicted are at its head: both cost O(1). Touching an
+// established flow moves it at most once a second.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory_resource>
+#include <span>
+#include <type_traits>
 #include <vector>
 
 #include "dataplane/base/address.h"
@@ -27,9 +45,12 @@ struct FlowKey {
   std::uint8_t vlan_count = 0;
   std::uint8_t protocol = 6;
 
-  friend bool operator==(const FlowKey&, const FlowKey&) = default;
+  friend bool operator==(const FlowKey& a, const FlowKey& b) {
+    return std::memcmp(&a, &b, sizeof(FlowKey)) == 0;
+  }
 };
 static_assert(sizeof(FlowKey) == 48);
+static_assert(std::has_unique_object_representations_v<FlowKey>, "compared and hashed as octets");
 
 struct KeyedPacket {
   FlowKey key;
@@ -43,5 +64,246 @@ struct HashKey {
 };
 // SipHash-1-3 of the key. For flow tables and for spreading flows over workers.
 std::uint64_t hash(const FlowKey& key, const HashKey& secret);
+
+enum class FlowClass : std::uint8_t { half_open, established, closed };
+
+// What is known of a connection before its state object exists. Filled by tcp::observe_opening().
+struct Opening {
+  std::uint32_t client_sequence = 0;  // ISN of the SYN
+  std::uint32_t server_sequence = 0;  // ISN of the SYN/ACK
+  std::uint8_t scales = 0;            // window scales: client in the low nibble, server in the high
+  std::uint8_t flags = 0;             // below
+  static constexpr std::uint8_t kSyn = 0x01;     // client_sequence is known
+  static constexpr std::uint8_t kSynAck = 0x02;  // server_sequence is known
+  static constexpr std::uint8_t kLowIsClient = 0x04;
+  static constexpr std::uint8_t kClientScale = 0x08;  // the option was there
+  static constexpr std::uint8_t kServerScale = 0x10;
+  static constexpr std::uint8_t kClientTimestamp = 0x20;
+  static constexpr std::uint8_t kServerTimestamp = 0x40;
+  static constexpr std::uint8_t kOddAck = 0x80;  // acknowledgement field set without the flag
+  bool has(std::uint8_t flag) const { return (flags & flag) != 0; }
+};
+
+class FlowTable;
+
+// One flow. Owned by the table; the caller reads it, and writes through the functions.
+class alignas(64) Entry {
+ public:
+  const FlowKey& key() const { return key_; }
+  FlowClass flow_class() const { return static_cast<FlowClass>(class_); }
+  // The caller's state object, or null.
+  void* state() const { return has_state_ ? word_.state : nullptr; }
+  template <typename T>
+  T* state_as() const {
+    return static_cast<T*>(state());
+  }
+  // Not owned: freed by the caller when the entry is removed. Null takes it away. Opening numbers
+  // are overwritten: read opening() first.
+  void set_state(void* state) {
+    word_.state = state;
+    has_state_ = state != nullptr;
+  }
+  // The numbers of the handshake. Only while state() is null; zeros after it was taken away.
+  Opening opening() const {
+    Opening o;
+    if (has_state_) return o;
+    o.client_sequence = word_.sequences[0];
+    o.server_sequence = word_.sequences[1];
+    o.scales = scales_;
+    o.flags = opening_flags_;
+    return o;
+  }
+  void set_opening(const Opening& o) {
+    if (has_state_) return;
+    word_.sequences[0] = o.client_sequence;
+    word_.sequences[1] = o.server_sequence;
+    scales_ = o.scales;
+    opening_flags_ = o.flags;
+  }
+
+ private:
+  friend class FlowTable;
+  FlowKey key_;
+  union {
+    void* state;
+    std::uint32_t sequences[2];
+  } word_;
+  std::uint32_t last_seen_;  // FlowTable ticks
+  std::uint16_t class_ : 2;
+  std::uint16_t live_ : 1;
+  std::uint16_t has_state_ : 1;
+  std::uint16_t slab_ : 12;
+  std::uint8_t scales_;
+  std::uint8_t opening_flags_;
+};
+static_assert(sizeof(Entry) == 64);
+
+enum class Removal : std::uint8_t { timed_out, evicted };
+
+class FlowTable {
+ public:
+  struct Config {
+    std::size_t max_flows = 1u << 20;  // 1 to 2^31
+    // Idle time after which a flow is forgotten; to the second. At most 100 days.
+    Nanoseconds half_open = 30 * kSecond;  // since its first segment
+    // RFC 5321 4.5.3.2.6: the client waits ten minutes for the reply to end-of-data.
+    Nanoseconds established = 15 * 60 * kSecond;
+    Nanoseconds closed = 10 * kSecond;  // late segments still find their flow
+  };
+  static constexpr std::size_t kMaxBurst = 64;
+
+  // The index is allocated here (std::bad_alloc passes: there is no table without it).
+  FlowTable(const Config& config, const HashKey& secret, std::pmr::memory_resource* memory);
+  ~FlowTable();
+  FlowTable(const FlowTable&) = delete;
+  FlowTable& operator=(const FlowTable&) = delete;
+
+  // Finds up to kMaxBurst keys at once (all hashes, then all index lines, then all entries are
+  // fetched, so that the misses overlap). `found[i]` is null when there is no such flow. `hashes`
+  // receives the hashes for insert(). Spans of the same length.
+  void lookup(std::span<const FlowKey> keys, std::span<std::uint64_t> hashes,
+              std::span<Entry*> found) const;
+  Entry* find(const FlowKey& key) const { return find(key, hash(key, secret_)); }
+  Entry* find(const FlowKey& key, std::uint64_t hash) const;
+
+  // Adds a flow, half-open, without state; the flow when it is there already. At the bound (or when
+  // memory is refused) another one is forgotten first, `on_remove(Entry&, Removal::evicted)` having
+  // been called for it. Null only when memory is refused and the table is empty.
+  template <typename F>
+  Entry* insert(const FlowKey& key, std::uint64_t hash, Nanoseconds now, F&& on_remove) {
+    if (Entry* there = find(key, hash)) return there;
+    if (!has_room()) {
+      Entry* victim = worst();
+      if (victim == nullptr) return nullptr;
+      ++evicted_[victim->class_];
+      on_remove(*victim, Removal::evicted);
+      erase(victim);
+    }
+    return place(key, hash, now);
+  }
+
+  // Notes activity of a flow. Cheap: established flows move at most once a second, others stay in
+  // the order in which they came to their class.
+  void touch(Entry* entry, Nanoseconds now) {
+    const std::uint32_t tick = tick_of(now);
+    if (entry->flow_class() == FlowClass::established && tick - entry->last_seen_ >= kTouchTicks) {
+      move(entry, FlowClass::established, tick);
+    }
+  }
+  void set_class(Entry* entry, FlowClass to, Nanoseconds now) {
+    if (entry->flow_class() != to) move(entry, to, tick_of(now));
+  }
+  // Forgets a flow; the caller has freed its state.
+  void erase(Entry* entry);
+
+  // Removes up to `max_work` flows that are past their time-out, after `on_remove(Entry&,
+  // Removal::timed_out)`. Returns how many; fewer than max_work: there are no more.
+  template <typename F>
+  std::size_t expire(Nanoseconds now, std::size_t max_work, F&& on_remove) {
+    const std::uint32_t tick = tick_of(now);
+    std::size_t n = 0;
+    while (n < max_work) {
+      Entry* entry = overdue(tick);
+      if (entry == nullptr) break;
+      on_remove(*entry, Removal::timed_out);
+      erase(entry);
+      ++n;
+    }
+    return n;
+  }
+  // Lower bound of when expire() has work again; UINT64_MAX when the table is empty.
+  Nanoseconds next_expiry(Nanoseconds now) const;
+
+  // Iteration that survives changes: starts with cursor 0; sets `cursor` for the next call and
+  // returns an entry, null at the end (cursor 0 again). No entry that stays is missed or given
+  // twice. Looks at no more than `max_steps` slots: null with cursor not 0 means: call again.
+  Entry* next(std::size_t& cursor, std::size_t max_steps = 4096) const;
+
+  std::size_t size() const { return size_; }
+  std::size_t size(FlowClass c) const { return lists_[static_cast<std::size_t>(c)].size; }
+  std::size_t max_size() const { return config_.max_flows; }
+  // Flows forgotten early, by the class that they had.
+  std::uint64_t evicted(FlowClass c) const { return evicted_[static_cast<std::size_t>(c)]; }
+  // Octets of index and slabs.
+  std::size_t memory_used() const;
+  const HashKey& secret() const { return secret_; }
+  // The longest way of a key now in the table, in groups (1: the first). For tests and statistics;
+  // walks everything.
+  std::size_t longest_probe() const;
+
+ private:
+  static constexpr std::size_t kSlots = 12;
+  static constexpr std::size_t kGroupLoad = 9;      // entries per group at the bound: 3/4
+  static constexpr std::size_t kMaxSlabs = 4096;    // Entry::slab_
+  static constexpr unsigned kTickShift = 24;        // 16.8 ms; 32 bits of it are 2.2 years
+  static constexpr std::uint32_t kTouchTicks = 60;  // 1 s
+  static constexpr std::uint32_t kNone = 0xffffffff;
+
+  struct alignas(64) Group {
+    std::uint8_t tags[kSlots];  // 0: free, else 0x80 and seven bits of the hash
+    std::uint32_t passed;       // entries that belong here or before and stand in a later group
+    std::uint32_t slots[kSlots];
+  };
+  static_assert(sizeof(Group) == 64);
+  struct Link {
+    std::uint32_t previous;
+    std::uint32_t next;  // also chains free slots
+  };
+  struct Slab {
+    Entry* entries;
+    Link* links;  // apart: only list operations touch them
+  };
+  struct List {
+    std::uint32_t head = kNone;
+    std::uint32_t tail = kNone;
+    std::size_t size = 0;
+    std::uint32_t timeout = 0;  // ticks
+  };
+
+  static std::uint32_t tick_of(Nanoseconds t) {
+    return static_cast<std::uint32_t>(t >> kTickShift);
+  }
+  static std::uint8_t tag_of(std::uint64_t h) {
+    return static_cast<std::uint8_t>(0x80 | (h & 0x7f));
+  }
+  std::size_t group_of(std::uint64_t h) const {
+    // Fixed-point range reduction by the high bits; the tag uses the low ones.
+    return static_cast<std::size_t>((static_cast<unsigned __int128>(h) * groups_.size()) >> 64);
+  }
+  Entry& entry(std::uint32_t slot) const {
+    return slabs_[slot >> slab_shift_].entries[slot & slab_mask_];
+  }
+  Link& link(std::uint32_t slot) const {
+    return slabs_[slot >> slab_shift_].links[slot & slab_mask_];
+  }
+  std::uint32_t slot_of(const Entry* entry) const {
+    const std::uint32_t slab = entry->slab_;
+    return (slab << slab_shift_) + static_cast<std::uint32_t>(entry - slabs_[slab].entries);
+  }
+  static std::uint32_t matches(const Group& group, std::uint8_t tag);
+  Entry* find_from(std::size_t group, const FlowKey& key, std::uint8_t tag) const;
+  bool has_room();  // a free slot, taking a new slab where needed
+  bool add_slab();
+  Entry* worst() const;
+  Entry* overdue(std::uint32_t tick) const;
+  Entry* place(const FlowKey& key, std::uint64_t hash, Nanoseconds now);
+  void append(std::uint32_t slot, FlowClass c);
+  void unlink(std::uint32_t slot, FlowClass c);
+  void move(Entry* entry, FlowClass to, std::uint32_t tick);
+
+  Config config_;
+  HashKey secret_;
+  std::pmr::memory_resource* memory_;
+  std::pmr::vector<Group> groups_;
+  std::pmr::vector<Slab> slabs_;
+  unsigned slab_shift_ = 10;
+  std::uint32_t slab_mask_ = 0;
+  List lists_[3];
+  std::uint64_t evicted_[3]{};
+  std::size_t size_ = 0;
+  std::uint32_t used_slots_ = 0;  // slots ever used
+  std::uint32_t free_slot_ = kNone;
+  std::uint32_t refused_ = 0;  // inserts to go before memory is asked for again
+};
 
 }  // namespace sluice::flow

@@ -1,0 +1,76 @@
+#include <bit>
+#include <cstring>
+
+#include "dataplane/flow/flow_table.h"
+
+namespace sluice::flow {
+
+KeyedPacket key_of(const net::Packet& packet, std::uint16_t wire) {
+  KeyedPacket keyed;
+  const int order = std::memcmp(packet.source.octets.data(), packet.destination.octets.data(), 16);
+  keyed.low_is_source = order < 0 || (order == 0 && packet.source_port <= packet.destination_port);
+  FlowKey& key = keyed.key;
+  if (keyed.low_is_source) {
+    key.low = packet.source;
+    key.high = packet.destination;
+    key.low_port = packet.source_port;
+    key.high_port = packet.destination_port;
+  } else {
+    key.low = packet.destination;
+    key.high = packet.source;
+    key.low_port = packet.destination_port;
+    key.high_port = packet.source_port;
+  }
+  key.vlan_count = packet.vlan_count;
+  for (std::size_t i = 0; i < 3 && i < packet.vlan_count; ++i) key.vlan[i] = packet.vlan[i];
+  key.pppoe_session = packet.pppoe ? packet.pppoe_session : std::uint16_t{0};
+  key.wire = wire;
+  key.protocol = packet.protocol;
+  return keyed;
+}
+
+namespace {
+// Aumasson and Bernstein, "SipHash: a fast short-input PRF" (2012), with one compression and three
+// finalization rounds.
+struct SipState {
+  std::uint64_t v0, v1, v2, v3;
+
+  explicit SipState(const HashKey& key)
+      : v0(key.k0 ^ 0x736f6d6570736575),
+        v1(key.k1 ^ 0x646f72616e646f6d),
+        v2(key.k0 ^ 0x6c7967656e657261),
+        v3(key.k1 ^ 0x7465646279746573) {}
+  void round() {
+    v0 += v1;
+    v1 = std::rotl(v1, 13) ^ v0;
+    v0 = std::rotl(v0, 32);
+    v2 += v3;
+    v3 = std::rotl(v3, 16) ^ v2;
+    v0 += v3;
+    v3 = std::rotl(v3, 21) ^ v0;
+    v2 += v1;
+    v1 = std::rotl(v1, 17) ^ v2;
+    v2 = std::rotl(v2, 32);
+  }
+  void word(std::uint64_t m) {
+    v3 ^= m;
+    round();
+    v0 ^= m;
+  }
+};
+}  // namespace
+
+std::uint64_t hash(const FlowKey& key, const HashKey& secret) {
+  std::uint64_t words[6];
+  std::memcpy(words, &key, sizeof words);
+  SipState sip(secret);
+  for (const std::uint64_t w : words) sip.word(w);
+  sip.word(std::uint64_t{sizeof(FlowKey)} << 56);
+  sip.v2 ^= 0xff;
+  sip.round();
+  sip.round();
+  sip.round();
+  return sip.v0 ^ sip.v1 ^ sip.v2 ^ sip.v3;
+}
+
+}  // namespace sluice::flow
