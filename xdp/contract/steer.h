@@ -201,13 +201,19 @@ struct steer_list_state {                  /* map "list_state": mmapable array, 
 };
 STEER_ASSERT(sizeof(struct steer_list_state) == 24, "steer_list_state");
 
-/* ---- map "limiters": array of STEER_MAX_LIMITERS. GCRA (ITU-T I.371 annex A): written by the
- * program alone; list updates never touch it (a newly given index is set to zero once). ---- */
+/* ---- map "limiters": mmapable array of STEER_MAX_LIMITERS. GCRA (ITU-T I.371 annex A). The first
+ * part is the program's alone; list updates never write it (but a newly given index starts at
+ * zero). The owner is the loader's: whose index it is survives both processes here. ---- */
 struct steer_limiter {
   __u64 arrival_ns; /* theoretical arrival time of the next */
   __u64 conforming;
   __u64 exceeding;
-  __u64 pad[5];
+  __u32 used; /* 1: given to the prefix `owner` */
+  struct {
+    __u32 length;
+    __u8 address[16];
+  } owner;
+  __u64 pad[2];
 };
 STEER_ASSERT(sizeof(struct steer_limiter) == 64, "one cache line a limiter");
 

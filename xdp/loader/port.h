@@ -1,0 +1,41 @@
+// A network interface as a port of a wire: what it is, and what must be off so that frames cross
+// unchanged and the machine itself says nothing on it. All calls act in the caller's network
+// namespace.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "dataplane/base/result.h"
+
+namespace sluice::xdp {
+
+struct PortInfo {
+  std::uint32_t ifindex = 0;
+  std::uint32_t mtu = 0;
+  std::uint32_t flags = 0;      // IFF_*
+  std::uint32_t rx_queues = 1;  // in use
+  std::string driver;
+  bool ethernet = false;
+};
+
+Result<PortInfo> read_port(const std::string& name);
+// The name that an index has now, or empty.
+std::string port_name(std::uint32_t ifindex);
+Status set_port_mtu(const std::string& name, std::uint32_t mtu);
+// Sets and clears IFF_* flags.
+Status change_port_flags(const std::string& name, std::uint32_t set, std::uint32_t clear);
+// Whether the port speaks IPv6 (router solicitations, neighbour discovery, MLD) by itself.
+bool port_speaks_ipv6(const std::string& name);
+Status set_port_ipv6(const std::string& name, bool on);
+// IPv4 and IPv6 addresses configured on it, in words.
+std::vector<std::string> port_addresses(const std::string& name);
+
+// Turns off what merges frames or takes tags out of them before XDP sees them (LRO, hardware GRO,
+// VLAN stripping; GRO as well when XDP runs behind it, in generic mode), and reads back that it is
+// off (cases D04, D06). Fails when one of them stays on. What only concerns frames that the stack
+// sends is turned off where possible.
+Status turn_off_offloads(const std::string& name, bool generic);
+
+}  // namespace sluice::xdp
