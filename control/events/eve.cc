@@ -392,6 +392,13 @@ class Builder {
       case Field::tls_ja4:
         root_["tls"]["ja4"] = text(item);
         break;
+      case Field::tls_certificate_name:
+        // EVE's own form: the subject, and the list of alternative names.
+        if (!root_["tls"].contains("subject"))
+          root_["tls"]["subject"] = "CN=" + printable(item.text());
+        else
+          append(root_["tls"]["subjectaltname"], text(item));
+        break;
       case Field::tls_via:
         root_["tls"]["via"] = text(item);
         break;

@@ -126,9 +126,10 @@ enum class Field : std::uint16_t {
   wire_state,   // text
   wire_reason,  // text
   // more
-  community_id,      // text
-  smtp_state,        // text, for snapshots
-  starttls_offered,  // u8
+  community_id,          // text
+  smtp_state,            // text, for snapshots
+  starttls_offered,      // u8
+  tls_certificate_name,  // text, repeated: subject and alternative names, where visible
 };
 
 // Version 1. The header's octets are the record's first; `size` counts header and fields.
@@ -198,16 +199,17 @@ class EventWriter {
     std::memcpy(raw, &value, sizeof value);
     return put(field, Bytes(raw));
   }
+  void set_flags(std::uint16_t more) {
+    std::uint16_t flags;
+    std::memcpy(&flags, buffer_ + offsetof(EventHeader, flags), sizeof flags);
+    flags = static_cast<std::uint16_t>(flags | more);
+    std::memcpy(buffer_ + offsetof(EventHeader, flags), &flags, sizeof flags);
+  }
   // Completes the header and returns the record, valid until the next begin().
   Bytes finish() {
     const auto size = static_cast<std::uint32_t>(size_);
     std::memcpy(buffer_ + offsetof(EventHeader, size), &size, sizeof size);
-    if (truncated_) {
-      std::uint16_t flags;
-      std::memcpy(&flags, buffer_ + offsetof(EventHeader, flags), 2);
-      flags |= kEventTruncated;
-      std::memcpy(buffer_ + offsetof(EventHeader, flags), &flags, 2);
-    }
+    if (truncated_) set_flags(kEventTruncated);
     return {buffer_, size_};
   }
 

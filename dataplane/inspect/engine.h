@@ -16,6 +16,7 @@
 #include "dataplane/base/direction.h"
 #include "dataplane/contract/event_record.h"
 #include "dataplane/contract/statistics.h"
+#include "dataplane/flow/flow_table.h"
 #include "dataplane/net/packet.h"
 #include "dataplane/policy/policy.h"
 
@@ -29,6 +30,12 @@ struct Frame {
   void* handle = nullptr;    // the caller's (an mbuf)
 };
 
+// What the kernel's part should know of a flow (the maps of xdp/contract).
+enum class FlowMark : std::uint8_t {
+  sequence_changed,  // octets of ours are in its sequence space: reset it on bypass
+  ended,             // forget what was said of it
+};
+
 class Output {
  public:
   // Send `frame` out of the other port. `changed`: its octets or length were changed by us.
@@ -36,6 +43,7 @@ class Output {
   virtual void drop(Frame& frame, contract::DropReason reason) = 0;
   // Send a frame of ours out of the port on `side` of `wire`. The octets are copied by the callee.
   virtual void inject(std::uint16_t wire, Side side, Bytes octets) = 0;
+  virtual void mark_flow(const flow::FlowKey& key, FlowMark mark) = 0;
 
  protected:
   ~Output() = default;
@@ -79,6 +87,10 @@ class Engine {
   // Emits up to `count` flow_snapshot records from `cursor`; the new cursor, or 0 at the end (after
   // snapshot_end was emitted).
   std::size_t snapshot(std::size_t cursor, std::size_t count, const Time& now);
+  // The worker hung: no verdict may rest on streams from before. Flows go on as mid-stream.
+  void forget_streams();
+  // The MIME and rule part on one message (offline): events as of a flow without addresses.
+  void inspect_message(Bytes octets, const Time& now);
   // Ends every flow (offline at the end of a capture).
   void finish(const Time& now);
 

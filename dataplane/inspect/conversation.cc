@@ -1,0 +1,468 @@
+#include "dataplane/inspect/conversation.h"
+
+#include <algorithm>
+
+namespace sluice::inspect {
+
+using contract::Anomaly;
+using contract::Counter;
+using contract::DropReason;
+
+namespace {
+
+constexpr std::size_t kProbeOctets = 512;  // looked at to recognise SMTP on another port
+constexpr std::size_t kMaxTransactions = 64;
+constexpr std::size_t kMaxRecipients = 1024;
+
+tcp::Limits tcp_limits(const Context& context) {
+  tcp::Limits limits;
+  if (context.policy->exceptions().overlap == policy::Exception::fail_closed)
+    limits.overlap = tcp::OverlapPolicy::drop;
+  return limits;
+}
+
+}  // namespace
+
+Conversation::Conversation(const Identity& identity, Context& context, bool expect_mail)
+    : identity_(identity),
+      context_(context),
+      connection_(tcp_limits(context), context.memory),
+      transactions_(context.memory),
+      helo_(context.memory),
+      auth_mechanism_(context.memory),
+      auth_user_(context.memory),
+      probe_{std::pmr::vector<std::uint8_t>(context.memory),
+             std::pmr::vector<std::uint8_t>(context.memory)},
+      start_wall_(context.now.wall),
+      last_wall_(context.now.wall),
+      expect_mail_(expect_mail) {}
+
+Conversation::~Conversation() = default;
+
+Disposition Conversation::segment(Direction direction, Frame& frame, const net::Packet& packet,
+                                  MutableBytes payload, bool whole_frame) {
+  ++packets_[index(direction)];
+  bytes_[index(direction)] += frame.octets.size();
+  last_wall_ = context_.now.wall;
+  note(packet);
+  if (packet.mss && direction == Direction::to_server) client_mss_ = packet.mss;
+  context_.count(Counter::segments);
+
+  if (policy_seen_ != context_.policy) {
+    policy_seen_ = context_.policy;
+    const policy::HostRule* host = context_.policy->host(identity_.client);
+    host_blocked_ = host && host->action == policy::HostAction::block && enforcing();
+  }
+  if (host_blocked_) return {.drop = DropReason::host_blocked};
+  if (phase_ == Phase::passing) return {};
+  if (phase_ == Phase::closing || phase_ == Phase::ended)
+    return after_stop(direction, frame, packet, payload);
+
+  const tcp::SegmentResult result =
+      connection_.segment(direction, packet, payload, context_.now.monotonic, *this);
+  if (result.new_session) {
+    restart_ = true;
+    return {};
+  }
+  if (result.retransmission) context_.count(Counter::segments_retransmitted);
+  if (result.out_of_order) context_.count(Counter::segments_out_of_order);
+  if (connection_.one_sided()) {
+    on_anomaly(Anomaly::one_sided);
+    if (session_) session_->set_one_sided();
+  }
+  Disposition disposition;
+  switch (result.action) {
+    case tcp::SegmentResult::Action::forward:
+      break;
+    case tcp::SegmentResult::Action::forward_changed:
+      if (whole_frame) {
+        net::refresh_checksum(frame.octets, packet);
+        disposition.changed = true;
+      } else {
+        // A fragment cannot carry the octets seen first: nothing of it may pass.
+        disposition.drop = DropReason::overlap_diff;
+      }
+      break;
+    case tcp::SegmentResult::Action::drop:
+      disposition.drop = DropReason::overlap_diff;
+      break;
+    case tcp::SegmentResult::Action::stopped:
+      disposition = stopped(direction, frame, packet, result, whole_frame);
+      break;
+  }
+  if (phase_ == Phase::owing && stop_->replies_seen >= stop_->replies_before) begin_closing();
+  return disposition;
+}
+
+void Conversation::note(const net::Packet& packet) {
+  for (std::size_t i = 0; i < packet.anomaly_count; ++i) on_anomaly(packet.anomalies[i]);
+}
+
+void Conversation::tick() {
+  if (closing_ && closing_->tick(context_.now.monotonic)) {
+    closing_.reset();
+    phase_ = Phase::ended;
+  }
+  if (phase_ == Phase::owing && context_.now.monotonic >= stop_->deadline) begin_closing();
+}
+
+void Conversation::finish(std::string_view reason) {
+  if (phase_ == Phase::owing) begin_closing();
+  closing_.reset();
+  if (session_ && phase_ != Phase::passing) session_->finish();
+  if (hello_) emit_tls();
+  while (!transactions_.empty()) on_transaction_end(transactions_.back()->id, {});
+  if (scan_ || other_scan_) {
+    // Hits outside a transaction (commands before MAIL, smuggled text after the last one).
+    if (scan_)
+      for (const scan::Hit& hit : scan_->hits()) emit_alert(hit, 0, false);
+  }
+  emit_drops();
+  emit_flow(reason);
+}
+
+void Conversation::forget_stream() {
+  if (phase_ != Phase::inspecting) return;
+  message_.reset();
+  current_ = nullptr;
+  release_scan();
+  transactions_.clear();
+  session_.reset();
+  connection_ = tcp::Connection(tcp_limits(context_), context_.memory);
+  if (expect_mail_) {
+    begin_mail();
+    session_->set_midstream();
+  }
+}
+
+void Conversation::give_up() {
+  if (phase_ == Phase::passing) return;
+  phase_ = Phase::passing;
+  context_.count(Counter::flows_bypassed);
+  message_.reset();
+  current_ = nullptr;
+  closing_.reset();
+  release_scan();
+}
+
+void Conversation::inspect_message(Bytes octets) {
+  constexpr smtp::TransactionId kOnly = 1;
+  begin_mail();
+  on_message_begin(kOnly, smtp::Via::data);
+  on_message_data(kOnly, octets);
+  on_message_end(kOnly, smtp::MessageEnd::complete);
+  on_transaction_end(kOnly, {});
+}
+
+std::size_t Conversation::memory_used() const {
+  return sizeof *this + connection_.memory_used() + (session_ ? session_->memory_used() : 0) +
+         (message_ ? message_->memory_used() : 0);
+}
+
+// --- streams -------------------------------------------------------------------------------------
+
+// Whether the flow is known to be mail; `octets` are its next ones in `direction`.
+bool Conversation::recognise(Direction direction, Bytes octets) {
+  if (session_) return true;
+  if (expect_mail_) {
+    begin_mail();
+    return true;
+  }
+  auto& probe = probe_[index(direction)];
+  if (probe.size() >= kProbeOctets) return false;
+  const std::size_t room = kProbeOctets - probe.size();
+  probe.insert(probe.end(), octets.begin(),
+               octets.begin() + static_cast<std::ptrdiff_t>(std::min(room, octets.size())));
+  switch (smtp::looks_like_smtp(direction, probe)) {
+    case smtp::Likeness::no:
+      probe.resize(kProbeOctets);
+      break;
+    case smtp::Likeness::maybe:
+      break;
+    case smtp::Likeness::yes: {
+      begin_mail();
+      // Octets before this chunk go first; those of the other direction that were not yet known.
+      const auto own = Bytes(probe);
+      const auto& other = probe_[index(opposite(direction))];
+      if (other.size() < kProbeOctets && !other.empty()) {
+        if (direction == Direction::to_server)
+          session_->server(other);
+        else
+          session_->client(other);
+      }
+      const std::size_t earlier = own.size() - std::min(room, octets.size());
+      if (earlier > 0) {
+        if (direction == Direction::to_server)
+          session_->client(own.first(earlier));
+        else
+          session_->server(own.first(earlier));
+      }
+      return true;
+    }
+  }
+  return false;
+}
+
+void Conversation::begin_mail() {
+  smtp::Limits limits;
+  session_.emplace(limits, *this, context_.memory);
+  if (connection_.midstream()) session_->set_midstream();
+  if (connection_.one_sided()) session_->set_one_sided();
+}
+
+std::size_t Conversation::on_data(Direction direction, std::uint64_t, Bytes octets) {
+  context_.count(Counter::stream_bytes, octets.size());
+  if (phase_ == Phase::silenced) return direction == Direction::to_server ? 0 : octets.size();
+  if (!recognise(direction, octets)) return octets.size();
+  if (direction == Direction::to_client) {
+    session_->server(octets);
+    return octets.size();
+  }
+  chunk_ = octets;
+  chunk_scanned_ = octets.data();
+  chunk_read_ = octets.data();
+  const std::size_t accepted = session_->client(octets);
+  if (accepted == octets.size()) {
+    scan_stream(octets.data() + octets.size());
+  } else if (stop_) {
+    // Behind the octets that complete the message (a line, or the last BDAT octet) stand further
+    // commands.
+    const Bytes rest = octets.subspan(accepted);
+    stop_->held_octets = static_cast<std::uint32_t>(rest.size());
+    const auto end = current_ && current_->via == smtp::Via::bdat && rest.front() != 'B'
+                         ? rest.begin()
+                         : std::find(rest.begin(), rest.end(), std::uint8_t{'\n'});
+    if (end != rest.end()) stop_->early.assign(end + 1, rest.end());
+  }
+  chunk_ = {};
+  return accepted;
+}
+
+void Conversation::on_gap(Direction direction, std::uint64_t, std::uint64_t size) {
+  if (!session_) return;
+  if (direction == Direction::to_server)
+    session_->client_gap(size);
+  else
+    session_->server_gap(size);
+}
+
+void Conversation::on_alternative(Direction direction, std::uint64_t, Bytes octets) {
+  if (direction != Direction::to_server || tls_ || phase_ != Phase::inspecting) return;
+  if (!session_ && !expect_mail_) return;
+  for (const scan::Buffer b :
+       {scan::Buffer::stream, scan::Buffer::raw, scan::Buffer::decoded, scan::Buffer::text}) {
+    if (!scan::MessageScan::wanted(main_scan().ruleset(), b)) continue;
+    other_scan().feed(b, octets);
+    other_scan().end_item(b);
+  }
+}
+
+void Conversation::on_anomaly(Anomaly anomaly) {
+  if (!anomalies_.insert(anomaly)) return;
+  context_.statistics.add(anomaly);
+  begin_event(contract::EventType::anomaly);
+  context_.writer.put_number(contract::Field::anomaly_kind, static_cast<std::uint8_t>(anomaly));
+  context_.emit();
+}
+
+// Gives the stream scan the client's octets up to `until`, so that hits belong to the message in
+// whose octets they stand.
+void Conversation::scan_stream(const std::uint8_t* until) {
+  if (tls_ || until <= chunk_scanned_) return;
+  const Bytes octets(chunk_scanned_, static_cast<std::size_t>(until - chunk_scanned_));
+  chunk_scanned_ = until;
+  const auto& rules = scan_ ? scan_->ruleset() : context_.policy->ruleset();
+  if (!scan::MessageScan::wanted(rules, scan::Buffer::stream)) return;
+  context_.count(Counter::scan_bytes, octets.size());
+  main_scan().feed(scan::Buffer::stream, octets);
+}
+
+scan::MessageScan& Conversation::main_scan() {
+  if (!scan_) {
+    if (!ruleset_) ruleset_ = context_.policy->shared_ruleset();
+    scan_.emplace(*ruleset_, context_.scratch, context_.memory);
+  }
+  return *scan_;
+}
+
+scan::MessageScan& Conversation::other_scan() {
+  if (!other_scan_) {
+    main_scan();
+    other_scan_.emplace(*ruleset_, context_.scratch, context_.memory);
+  }
+  return *other_scan_;
+}
+
+void Conversation::release_scan() {
+  scan_.reset();
+  other_scan_.reset();
+  ruleset_.reset();
+}
+
+// --- the SMTP session ----------------------------------------------------------------------------
+
+Conversation::Transaction* Conversation::find(smtp::TransactionId tx) {
+  const auto it = std::find_if(transactions_.begin(), transactions_.end(),
+                               [tx](const auto& t) { return t->id == tx; });
+  return it == transactions_.end() ? nullptr : it->get();
+}
+
+Conversation::Transaction& Conversation::open_transaction(smtp::TransactionId tx) {
+  if (Transaction* open = find(tx)) return *open;
+  if (transactions_.size() >= kMaxTransactions) {
+    on_anomaly(Anomaly::too_many);
+    on_transaction_end(transactions_.front()->id, {});
+  }
+  transactions_.push_back(std::make_unique<Transaction>(tx, context_.memory));
+  // Another ruleset begins with a transaction: never half a message under each.
+  if (!message_ && ruleset_ && ruleset_ != context_.policy->shared_ruleset()) release_scan();
+  return *transactions_.back();
+}
+
+void Conversation::on_helo(std::string_view name) {
+  helo_ = name.substr(0, kMaxListedOctets);
+  if (scan::MessageScan::wanted(context_.policy->ruleset(), scan::Buffer::helo))
+    main_scan().whole(scan::Buffer::helo, as_bytes(name));
+}
+
+void Conversation::on_mail(smtp::TransactionId tx, std::string_view path, std::string_view mailbox,
+                           std::string_view parameters) {
+  Transaction& transaction = open_transaction(tx);
+  transaction.mail_from = path;
+  transaction.parameters = parameters.substr(0, kMaxListedOctets);
+  if (scan::MessageScan::wanted(context_.policy->ruleset(), scan::Buffer::mail_from))
+    main_scan().whole(scan::Buffer::mail_from, as_bytes(mailbox));
+}
+
+void Conversation::on_rcpt(smtp::TransactionId tx, std::uint32_t index, std::string_view path,
+                           std::string_view mailbox) {
+  Transaction& transaction = open_transaction(tx);
+  if (index == transaction.recipients.size() && index < kMaxRecipients)
+    transaction.recipients.push_back({std::pmr::string(path, context_.memory), 0});
+  if (scan::MessageScan::wanted(context_.policy->ruleset(), scan::Buffer::rcpt_to))
+    main_scan().whole(scan::Buffer::rcpt_to, as_bytes(mailbox));
+}
+
+void Conversation::on_envelope_reply(smtp::TransactionId tx, std::uint32_t rcpt_index,
+                                     const smtp::Reply& reply) {
+  Transaction* transaction = find(tx);
+  if (!transaction) return;
+  if (rcpt_index < transaction->recipients.size())
+    transaction->recipients[rcpt_index].code = reply.code;
+  else if (rcpt_index == UINT32_MAX)
+    transaction->mail_code = reply.code;
+}
+
+void Conversation::on_message_begin(smtp::TransactionId tx, smtp::Via via) {
+  Transaction& transaction = open_transaction(tx);
+  transaction.begun = true;
+  transaction.via = via;
+  current_ = &transaction;
+  const policy::Policy& policy = *context_.policy;
+  const Message::Options options{.hash_message = policy.hash_messages(),
+                                 .hash_attachments = policy.hash_attachments(),
+                                 .hash_md5 = policy.hash_md5(),
+                                 .scan_budget = policy.scan_budget()};
+  message_ = std::make_unique<Message>(options, *this, *this, transaction.summary, context_.memory);
+}
+
+void Conversation::on_message_data(smtp::TransactionId, Bytes octets) {
+  if (!message_) return;
+  if (octets.data() >= chunk_read_ && octets.data() <= chunk_.data() + chunk_.size())
+    chunk_read_ = octets.data() + octets.size();
+  context_.count(Counter::message_bytes, octets.size());
+  message_->data(octets);
+}
+
+void Conversation::on_stuffed_dot(smtp::TransactionId) {
+  if (message_) message_->stuffed_dot();
+}
+
+smtp::MessageVerdict Conversation::on_message_end(smtp::TransactionId tx, smtp::MessageEnd end) {
+  Transaction* transaction = find(tx);
+  if (!transaction || !message_) return smtp::MessageVerdict::pass;
+  if (!chunk_.empty()) scan_stream(chunk_read_);
+  message_->finish();
+  if (end == smtp::MessageEnd::aborted) {
+    transaction->summary.parsed = false;
+    context_.count(Counter::messages_aborted);
+    on_anomaly(Anomaly::aborted_message);
+  } else {
+    transaction->complete = true;
+    context_.count(Counter::messages);
+  }
+  judge(*transaction);
+  message_.reset();
+  if (scan_) scan_->next_transaction();
+  if (other_scan_) other_scan_.reset();
+  if (!transaction->enforced) {
+    current_ = nullptr;
+    return smtp::MessageVerdict::pass;
+  }
+  return smtp::MessageVerdict::stop;
+}
+
+void Conversation::on_transaction_end(smtp::TransactionId tx, const smtp::Reply& reply) {
+  const auto it = std::find_if(transactions_.begin(), transactions_.end(),
+                               [tx](const auto& t) { return t->id == tx; });
+  if (it == transactions_.end()) return;
+  if (current_ == it->get()) {
+    if (message_) on_message_end(tx, smtp::MessageEnd::aborted);
+    current_ = nullptr;
+  }
+  emit_transaction(**it, reply);
+  transactions_.erase(it);
+}
+
+void Conversation::on_smuggled_envelope(smtp::TransactionId, std::string_view mail_mailbox,
+                                        std::string_view first_rcpt) {
+  const scan::Ruleset& rules = main_scan().ruleset();
+  if (scan::MessageScan::wanted(rules, scan::Buffer::mail_from))
+    other_scan().whole(scan::Buffer::mail_from, as_bytes(mail_mailbox));
+  if (scan::MessageScan::wanted(rules, scan::Buffer::rcpt_to))
+    other_scan().whole(scan::Buffer::rcpt_to, as_bytes(first_rcpt));
+}
+
+void Conversation::on_smuggled_data(smtp::TransactionId, Bytes octets) {
+  for (const scan::Buffer b :
+       {scan::Buffer::raw, scan::Buffer::decoded, scan::Buffer::text, scan::Buffer::header})
+    if (scan::MessageScan::wanted(main_scan().ruleset(), b)) other_scan().feed(b, octets);
+}
+
+void Conversation::on_auth(std::string_view mechanism, std::string_view user, std::uint16_t code) {
+  auth_mechanism_ = mechanism.substr(0, 64);
+  auth_user_ = user.substr(0, kMaxListedOctets);
+  auth_code_ = code;
+}
+
+void Conversation::on_command(smtp::Verb verb) {
+  context_.count(Counter::commands);
+  if (verb == smtp::Verb::lhlo) lmtp_ = true;
+}
+
+void Conversation::on_reply(const smtp::Reply&) {
+  context_.count(Counter::replies);
+  if (phase_ == Phase::owing) ++stop_->replies_seen;
+}
+
+void Conversation::on_tls(bool starttls) {
+  tls_ = true;
+  starttls_ = starttls;
+  release_scan();
+  hello_ = std::make_unique<tls::ClientHelloParser>(context_.memory);
+}
+
+void Conversation::on_attachment(const Attachment& attachment) {
+  begin_event(contract::EventType::fileinfo);
+  contract::EventWriter& writer = context_.writer;
+  writer.put_number(contract::Field::tx_id, current_ ? current_->id : 0);
+  writer.put(contract::Field::attachment, std::string_view(attachment.name));
+  writer.put(contract::Field::attachment_type, std::string_view(attachment.type));
+  writer.put_number(contract::Field::attachment_size, attachment.octets);
+  if (attachment.has_md5) writer.put(contract::Field::attachment_md5, Bytes(attachment.md5));
+  if (attachment.has_sha256)
+    writer.put(contract::Field::attachment_sha256, Bytes(attachment.sha256));
+  context_.emit();
+}
+
+}  // namespace sluice::inspect

@@ -1,0 +1,235 @@
+// One mail flow: its TCP connection, its SMTP session, its message in progress, and what is done
+// about it. The engine gives it segments and carries out the Disposition of each.
+//
+//   inspecting ── a message is stopped ──► owing replies ── all forwarded ──► closing ──► ended
+//       │                                                                       (Closing)
+//       ├── verdict drop ──► silenced (client octets from the stop on never pass)
+//       └── a bound was reached, policy fail-open ──► passing (forwarded unseen)
+#pragma once
+
+#include <memory>
+#include <memory_resource>
+#include <optional>
+#include <vector>
+
+#include "dataplane/contract/anomalies.h"
+#include "dataplane/flow/flow_table.h"
+#include "dataplane/inspect/closing.h"
+#include "dataplane/inspect/context.h"
+#include "dataplane/inspect/message.h"
+#include "dataplane/smtp/session.h"
+#include "dataplane/tcp/connection.h"
+#include "dataplane/tls/client_hello.h"
+
+namespace sluice::inspect {
+
+struct Disposition {
+  contract::DropReason drop = contract::DropReason::none;
+  bool changed = false;
+};
+
+class Conversation final : public tcp::StreamSink,
+                           public smtp::SessionSink,
+                           public MessageObserver,
+                           public Message::ScanOwner {
+ public:
+  struct Identity {
+    flow::FlowKey key;
+    std::uint64_t flow_id = 0;
+    Address client;
+    Address server;
+    std::uint16_t client_port = 0;
+    std::uint16_t server_port = 0;
+    std::uint16_t wire = 0;
+    Side client_side = Side::inside;  // where the client's frames come in
+    std::uint16_t vlan[3]{};
+    std::uint8_t vlan_count = 0;
+  };
+
+  Conversation(const Identity& identity, Context& context, bool expect_mail);
+  ~Conversation();
+  Conversation(const Conversation&) = delete;
+  Conversation& operator=(const Conversation&) = delete;
+
+  // One segment of the flow. `payload` are its TCP octets inside `frame`, or inside a reassembled
+  // datagram (`whole_frame` false: it cannot be changed or made shorter, only forwarded or
+  // dropped).
+  Disposition segment(Direction direction, Frame& frame, const net::Packet& packet,
+                      MutableBytes payload, bool whole_frame);
+  // A SYN that begins another connection with the same key was seen by the last segment().
+  bool wants_restart() const { return restart_; }
+  // Whether tick() is to be called.
+  bool needs_tick() const { return closing_ || phase_ == Phase::owing; }
+  void tick();
+  // The flow ends: open transactions and the flow itself become events.
+  void finish(std::string_view reason);
+  // The stream's state is stale (the worker hung): nothing from before it counts.
+  void forget_stream();
+  void snapshot();
+  // Nothing of the flow is inspected any more (memory was refused in the middle of it).
+  void give_up();
+  // One message without a session around it; then its events.
+  void inspect_message(Bytes octets);
+  void note(const net::Packet& packet);  // its decode anomalies
+  void count_drop(contract::DropReason reason);
+
+  const Identity& identity() const { return identity_; }
+  tcp::State tcp_state() const { return connection_.state(); }
+  bool ended() const { return phase_ == Phase::ended; }
+  bool idle_small() const { return !message_ && !scan_; }
+  std::size_t memory_used() const;
+
+ private:
+  enum class Phase : std::uint8_t { inspecting, owing, closing, silenced, passing, ended };
+
+  struct Recipient {
+    std::pmr::string path;
+    std::uint16_t code = 0;  // of the reply; 0: not answered
+  };
+  struct Transaction {
+    Transaction(smtp::TransactionId identity, std::pmr::memory_resource* memory)
+        : id(identity),
+          mail_from(memory),
+          parameters(memory),
+          recipients(memory),
+          summary(memory),
+          rules(memory),
+          reason(memory) {}
+    smtp::TransactionId id;
+    std::pmr::string mail_from;
+    std::pmr::string parameters;
+    std::pmr::vector<Recipient> recipients;
+    MessageSummary summary;
+    std::pmr::vector<std::pmr::string> rules;
+    std::pmr::string reason;
+    std::int32_t score = 0;
+    smtp::Via via = smtp::Via::data;
+    contract::Verdict verdict = contract::Verdict::pass;
+    std::uint16_t mail_code = 0;
+    bool begun = false;     // message octets
+    bool complete = false;  // its end
+    bool enforced = false;  // the verdict was carried out
+  };
+
+  // What is to be said to the client when its message was stopped.
+  struct Stop {
+    explicit Stop(std::pmr::memory_resource* memory) : reply(memory), early(memory) {}
+    contract::Verdict verdict = contract::Verdict::reject;
+    contract::DropReason drop = contract::DropReason::message_rejected;
+    std::pmr::string reply;                // whole lines
+    std::pmr::vector<std::uint8_t> early;  // client octets that follow the message
+    std::uint32_t replies_before = 0;      // of the server, still to be forwarded before ours
+    std::uint32_t replies_seen = 0;        // of those, forwarded
+    std::uint32_t server_expects = 0;      // first client octet that was not forwarded
+    std::uint32_t held_octets = 0;         // client octets from the stop on that were seen
+    Nanoseconds deadline = 0;
+    net::SegmentTemplate to_client;
+    net::SegmentTemplate to_server;
+  };
+
+  // tcp::StreamSink
+  std::size_t on_data(Direction direction, std::uint64_t offset, Bytes octets) override;
+  void on_gap(Direction direction, std::uint64_t offset, std::uint64_t size) override;
+  void on_alternative(Direction direction, std::uint64_t offset, Bytes octets) override;
+  void on_anomaly(contract::Anomaly anomaly) override;  // of smtp::SessionSink too
+
+  // smtp::SessionSink
+  void on_helo(std::string_view name) override;
+  void on_mail(smtp::TransactionId tx, std::string_view path, std::string_view mailbox,
+               std::string_view parameters) override;
+  void on_rcpt(smtp::TransactionId tx, std::uint32_t index, std::string_view path,
+               std::string_view mailbox) override;
+  void on_envelope_reply(smtp::TransactionId tx, std::uint32_t rcpt_index,
+                         const smtp::Reply& reply) override;
+  void on_message_begin(smtp::TransactionId tx, smtp::Via via) override;
+  void on_message_data(smtp::TransactionId tx, Bytes octets) override;
+  void on_stuffed_dot(smtp::TransactionId tx) override;
+  smtp::MessageVerdict on_message_end(smtp::TransactionId tx, smtp::MessageEnd end) override;
+  void on_transaction_end(smtp::TransactionId tx, const smtp::Reply& reply) override;
+  void on_smuggled_envelope(smtp::TransactionId outer, std::string_view mail_mailbox,
+                            std::string_view first_rcpt) override;
+  void on_smuggled_data(smtp::TransactionId outer, Bytes octets) override;
+  void on_auth(std::string_view mechanism, std::string_view user, std::uint16_t code) override;
+  void on_command(smtp::Verb verb) override;
+  void on_reply(const smtp::Reply& reply) override;
+  void on_tls(bool starttls) override;
+  void on_opaque(Direction direction, Bytes octets) override;
+
+  // MessageObserver, Message::ScanOwner
+  void on_attachment(const Attachment& attachment) override;
+  void on_message_anomaly(contract::Anomaly anomaly) override { on_anomaly(anomaly); }
+  scan::MessageScan& main_scan() override;
+  scan::MessageScan& other_scan() override;
+
+  // verdict (conversation_verdict.cc)
+  void judge(Transaction& transaction);
+  bool limited(const policy::HostRule& rule);
+  bool enforcing() const;
+  void collect_hits(Transaction& transaction);
+  std::pmr::string reply_text(const Transaction& transaction) const;
+
+  // enforcement (conversation_enforce.cc)
+  Disposition stopped(Direction direction, Frame& frame, const net::Packet& packet,
+                      const tcp::SegmentResult& result, bool whole_frame);
+  void begin_closing();
+  Disposition after_stop(Direction direction, Frame& frame, const net::Packet& packet,
+                         MutableBytes payload);
+
+  // events (conversation_events.cc)
+  void begin_event(contract::EventType type);
+  void emit_transaction(Transaction& transaction, const smtp::Reply& reply);
+  void emit_alert(const scan::Hit& hit, smtp::TransactionId tx, bool blocked);
+  void emit_tls();
+  void emit_flow(std::string_view reason);
+  void emit_drops();
+  contract::Visibility visibility() const;
+
+  bool recognise(Direction direction, Bytes octets);
+  void begin_mail();
+  void scan_stream(const std::uint8_t* until);
+  Transaction* find(smtp::TransactionId tx);
+  Transaction& open_transaction(smtp::TransactionId tx);
+  void release_scan();
+
+  Identity identity_;
+  Context& context_;
+  tcp::Connection connection_;
+  std::optional<smtp::Session> session_;  // once the flow is known to be mail
+  std::pmr::vector<std::unique_ptr<Transaction>> transactions_;  // open, in order
+  std::shared_ptr<const scan::Ruleset> ruleset_;                 // of the scans below
+  std::optional<scan::MessageScan> scan_;
+  std::optional<scan::MessageScan> other_scan_;
+  std::unique_ptr<Message> message_;
+  Transaction* current_ = nullptr;  // whose message is in progress
+  std::unique_ptr<Closing> closing_;
+  std::unique_ptr<tls::ClientHelloParser> hello_;
+  std::unique_ptr<Stop> stop_;
+
+  std::pmr::string helo_;
+  std::pmr::string auth_mechanism_;
+  std::pmr::string auth_user_;
+  std::uint16_t auth_code_ = 0;
+
+  Bytes chunk_;                                  // client octets being parsed
+  const std::uint8_t* chunk_scanned_ = nullptr;  // up to here given to the stream scan
+  const std::uint8_t* chunk_read_ = nullptr;     // up to here known to be of the message
+  std::pmr::vector<std::uint8_t> probe_[2];      // first octets, until the flow is known to be mail
+
+  contract::AnomalySet anomalies_;
+  std::uint64_t packets_[2]{};
+  std::uint64_t bytes_[2]{};
+  std::uint64_t start_wall_;
+  std::uint64_t last_wall_;
+  std::uint32_t dropped_[contract::kDropReasonCount]{};
+  std::uint16_t client_mss_ = 0;
+  Phase phase_ = Phase::inspecting;
+  bool expect_mail_;
+  bool restart_ = false;
+  bool starttls_ = false;
+  bool tls_ = false;
+  bool lmtp_ = false;
+  bool host_blocked_ = false;
+  const policy::Policy* policy_seen_ = nullptr;  // for which host_blocked_ was found
+};
+
+}  // namespace sluice::inspect

@@ -1,0 +1,104 @@
+// Carrying out a verdict on the wire. The segment that would complete the condemned message is not
+// forwarded; the server's replies to earlier commands are; then Closing ends the connection.
+#include "dataplane/inspect/conversation.h"
+
+namespace sluice::inspect {
+
+using contract::DropReason;
+using contract::Verdict;
+
+namespace {
+
+constexpr Nanoseconds kReplyPatience = 10 * kSecond;  // for replies that the server still owes
+
+}  // namespace
+
+Disposition Conversation::stopped(Direction direction, Frame& frame, const net::Packet& packet,
+                                  const tcp::SegmentResult& result, bool whole_frame) {
+  if (!stop_ || direction != Direction::to_server) return {};
+  Disposition disposition{.drop = stop_->drop};
+  if (phase_ != Phase::inspecting) return disposition;  // a copy of what is already held
+
+  // Replies to DATA and all before it have come when the message was sent after 354; with BDAT,
+  // and for clients that do not wait, the server may still owe some.
+  const bool bdat = current_ && current_->via == smtp::Via::bdat;
+  const std::uint32_t owed = session_->replies_owed();
+  stop_->replies_before = bdat && owed > 0 ? owed - 1 : owed;
+  stop_->server_expects = packet.sequence;
+  if (stop_->replies_before > 0 && result.octets_before_stop > 0 && whole_frame) {
+    // Commands that stand before the message in this very segment must reach the server.
+    stop_->server_expects += result.octets_before_stop;
+    frame.octets =
+        frame.octets.first(net::trim_payload(frame.octets, packet, result.octets_before_stop));
+    disposition = {.drop = DropReason::none, .changed = true};
+  }
+  if (static_cast<std::int32_t>(connection_.highest_acknowledged(Direction::to_server) -
+                                stop_->server_expects) > 0)
+    stop_->server_expects = connection_.highest_acknowledged(Direction::to_server);
+
+  if (current_) {
+    Transaction& transaction = *current_;
+    current_ = nullptr;
+    on_transaction_end(transaction.id, {});
+  }
+  if (stop_->verdict == Verdict::drop) {
+    phase_ = Phase::silenced;
+    return disposition;
+  }
+  stop_->to_server = net::SegmentTemplate::from_frame(frame.octets, packet, context_.settings.link);
+  stop_->to_client = net::SegmentTemplate::reversed(frame.octets, packet, context_.settings.link);
+  stop_->deadline = context_.now.monotonic + kReplyPatience;
+  phase_ = Phase::owing;
+  return disposition;
+}
+
+void Conversation::begin_closing() {
+  std::pmr::vector<std::uint8_t> unacknowledged(context_.memory);
+  const std::uint32_t first = connection_.copy_unacknowledged(Direction::to_client, unacknowledged);
+  const Closing::Start start{
+      .to_client = stop_->to_client,
+      .to_server = stop_->to_server,
+      .wire = identity_.wire,
+      .client_side = identity_.client_side,
+      .client_port = identity_.client_port,
+      .server_port = identity_.server_port,
+      .client_next = connection_.next_sequence(Direction::to_server) + stop_->held_octets,
+      .server_first = first,
+      .server_expects = stop_->server_expects,
+      .window = connection_.latest_window(Direction::to_client),
+      .mss = client_mss_ ? client_mss_ : std::uint16_t{536},
+      .timestamps = connection_.timestamps(),
+      .server_timestamp = connection_.latest_timestamp(Direction::to_client),
+      .client_timestamp = connection_.latest_timestamp(Direction::to_server),
+      .enhanced_status_codes = session_->enhanced_status_codes_offered(),
+      .farewell = context_.policy->texts().closing,
+  };
+  context_.output.mark_flow(identity_.key, FlowMark::sequence_changed);
+  closing_ = std::make_unique<Closing>(start, unacknowledged, stop_->reply, stop_->early,
+                                       context_.output, context_.memory, context_.now.monotonic);
+  phase_ = Phase::closing;
+}
+
+Disposition Conversation::after_stop(Direction direction, Frame&, const net::Packet& packet,
+                                     MutableBytes payload) {
+  // A new connection with the same ports begins afresh.
+  if ((packet.flags & (net::tcp_flag::syn | net::tcp_flag::ack | net::tcp_flag::rst)) ==
+          net::tcp_flag::syn &&
+      direction == Direction::to_server && phase_ == Phase::ended) {
+    restart_ = true;
+    return {};
+  }
+  if (closing_) {
+    if (direction == Direction::to_server)
+      closing_->client_segment(packet, payload, context_.now.monotonic);
+    else
+      closing_->server_segment(packet);
+    if (closing_->ended()) {
+      closing_.reset();
+      phase_ = Phase::ended;
+    }
+  }
+  return {.drop = DropReason::flow_closing};
+}
+
+}  // namespace sluice::inspect

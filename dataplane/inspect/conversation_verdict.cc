@@ -1,0 +1,180 @@
+// The verdict on a message: rule hits and score against the thresholds of the client's group, then
+// what was ordered for the host. One rule hit stops one message; a host is acted on by control.
+#include <algorithm>
+
+#include "dataplane/inspect/conversation.h"
+
+namespace sluice::inspect {
+
+using contract::Counter;
+using contract::DropReason;
+using contract::Verdict;
+
+namespace {
+
+// Of two verdicts the stronger one stands.
+int strength(Verdict v) {
+  switch (v) {
+    case Verdict::pass:
+      return 0;
+    case Verdict::tag:
+      return 1;
+    case Verdict::tempfail:
+      return 2;
+    case Verdict::reject:
+      return 3;
+    case Verdict::reset:
+      return 4;
+    case Verdict::drop:
+      return 5;
+  }
+  return 0;
+}
+
+bool acts(Verdict v) { return strength(v) >= strength(Verdict::tempfail); }
+
+}  // namespace
+
+bool Conversation::enforcing() const {
+  const auto& names = context_.settings.wires;
+  if (identity_.wire >= names.size()) return false;
+  const policy::Wire* wire = context_.policy->wire(names[identity_.wire]);
+  return wire && wire->mode == policy::Mode::enforce;
+}
+
+bool Conversation::limited(const policy::HostRule& rule) {
+  // The bucket is the prefix's: an operator limits a prefix as one.
+  return !context_.host_limits.take(rule.prefix, rule.rate_per_hour, rule.burst,
+                                    context_.now.monotonic);
+}
+
+void Conversation::judge(Transaction& transaction) {
+  const policy::Policy& policy = *context_.policy;
+  const policy::Group& group = policy.group_of(identity_.client);
+  Verdict verdict = Verdict::pass;
+  bool exempt = false;
+  const auto raise = [&](Verdict v, std::string_view kind, std::string_view what) {
+    if (strength(v) <= strength(verdict)) return;
+    verdict = v;
+    transaction.reason = kind;
+    transaction.reason += what;
+  };
+
+  std::pmr::vector<scan::Hit> hits(context_.memory);
+  if (scan_) hits.assign(scan_->hits().begin(), scan_->hits().end());
+  if (other_scan_) {
+    for (const scan::Hit& hit : other_scan_->hits())
+      if (std::none_of(hits.begin(), hits.end(),
+                       [&](const scan::Hit& h) { return h.rule == hit.rule; }))
+        hits.push_back(hit);
+  }
+  for (const scan::Hit& hit : hits) {
+    transaction.score += hit.rule->score;
+    if (transaction.rules.size() < kMaxListed) transaction.rules.emplace_back(hit.rule->name);
+    switch (hit.rule->action) {
+      case scan::RuleAction::alert:
+        break;
+      case scan::RuleAction::pass:
+        exempt = true;
+        break;
+      case scan::RuleAction::tempfail:
+        raise(Verdict::tempfail, "rule ", hit.rule->name);
+        break;
+      case scan::RuleAction::reject:
+        raise(group.rule_reject, "rule ", hit.rule->name);
+        break;
+      case scan::RuleAction::drop:
+        raise(group.rule_drop, "rule ", hit.rule->name);
+        break;
+    }
+  }
+  if (transaction.score >= group.tag_score) raise(Verdict::tag, "score", {});
+  if (transaction.score >= group.tempfail_score) raise(Verdict::tempfail, "score", {});
+  if (transaction.score >= group.reject_score) raise(group.rule_reject, "score", {});
+  if (exempt) {
+    verdict = Verdict::pass;
+    transaction.reason = "pass rule";
+  }
+
+  // An incomplete message cannot be accepted by the server: it is reported, not acted on.
+  const bool complete = transaction.complete;
+  const policy::HostRule* host = policy.host(identity_.client);
+  if (host) {
+    switch (host->action) {
+      case policy::HostAction::allow:
+        if (acts(verdict)) {
+          verdict = Verdict::tag;
+          transaction.reason += ", host allowed";
+        }
+        break;
+      case policy::HostAction::limit:
+        if (complete && !acts(verdict) && limited(*host))
+          raise(Verdict::tempfail, "host-limited", {});
+        break;
+      case policy::HostAction::tempfail:
+        raise(Verdict::tempfail, "host-tempfail", {});
+        break;
+      case policy::HostAction::reject:
+        raise(Verdict::reject, "host-reject", {});
+        break;
+      case policy::HostAction::tarpit:
+      case policy::HostAction::block:
+        break;  // acted on segment by segment
+    }
+  }
+  transaction.verdict = verdict;
+  const bool by_host = transaction.reason.starts_with("host-");
+  if (acts(verdict) && !by_host) context_.count(Counter::messages_condemned);
+  transaction.enforced = complete && acts(verdict) && enforcing();
+  for (const scan::Hit& hit : hits) emit_alert(hit, transaction.id, transaction.enforced);
+
+  if (!transaction.enforced) return;
+  context_.count(Counter::messages_blocked);
+  stop_ = std::make_unique<Stop>(context_.memory);
+  stop_->verdict = verdict;
+  switch (verdict) {
+    case Verdict::tempfail:
+      stop_->drop = by_host ? DropReason::host_limited : DropReason::message_tempfailed;
+      break;
+    case Verdict::reset:
+      stop_->drop = DropReason::flow_reset;
+      break;
+    case Verdict::drop:
+      stop_->drop = DropReason::message_dropped;
+      break;
+    default:
+      stop_->drop = DropReason::message_rejected;
+      break;
+  }
+  stop_->reply = reply_text(transaction);
+}
+
+// One line, or for LMTP one for each accepted recipient (RFC 2033 4.2); empty when the client is
+// to get no reply.
+std::pmr::string Conversation::reply_text(const Transaction& transaction) const {
+  std::pmr::string reply(context_.memory);
+  if (transaction.verdict != Verdict::tempfail && transaction.verdict != Verdict::reject)
+    return reply;
+  const bool temporary = transaction.verdict == Verdict::tempfail;
+  const bool enhanced = session_->enhanced_status_codes_offered();
+  const policy::Texts& texts = context_.policy->texts();
+  const policy::HostRule* host = context_.policy->host(identity_.client);
+  std::string_view text = temporary ? texts.tempfailed : texts.rejected;
+  if (transaction.reason == "host-limited") text = texts.limited;
+  if (host && !host->text.empty() && transaction.reason.starts_with("host-")) text = host->text;
+  std::size_t lines = 1;
+  if (lmtp_) {
+    lines = static_cast<std::size_t>(
+        std::count_if(transaction.recipients.begin(), transaction.recipients.end(),
+                      [](const Recipient& r) { return r.code < 300; }));
+  }
+  for (std::size_t i = 0; i < std::max<std::size_t>(lines, 1); ++i) {
+    reply += temporary ? "451 " : "550 ";
+    if (enhanced) reply += temporary ? "4.7.1 " : "5.7.1 ";
+    reply += text;
+    reply += "\r\n";
+  }
+  return reply;
+}
+
+}  // namespace sluice::inspect

@@ -1,0 +1,238 @@
+#include "dataplane/inspect/message.h"
+
+#include <algorithm>
+#include <cctype>
+
+namespace sluice::inspect {
+namespace {
+
+using contract::Field;
+
+bool equals(std::string_view a, std::string_view lower) {
+  return a.size() == lower.size() &&
+         std::equal(a.begin(), a.end(), lower.begin(), [](char x, char y) {
+           return std::tolower(static_cast<unsigned char>(x)) == y;
+         });
+}
+
+std::string_view bounded(std::string_view s) { return s.substr(0, kMaxListedOctets); }
+
+std::string_view trimmed(std::string_view s) {
+  const std::size_t first = s.find_first_not_of(" \t\r\n");
+  if (first == std::string_view::npos) return {};
+  return s.substr(first, s.find_last_not_of(" \t\r\n") - first + 1);
+}
+
+// An address list cut at its commas, as EVE lists it: commas inside quotes, angle brackets and
+// comments do not count (RFC 5322 3.4).
+void list_addresses(std::string_view value, std::pmr::vector<std::pmr::string>& list) {
+  bool quoted = false;
+  int angle = 0;
+  int comment = 0;
+  std::size_t begin = 0;
+  for (std::size_t i = 0; i <= value.size() && list.size() < kMaxListed; ++i) {
+    const char c = i < value.size() ? value[i] : ',';
+    if (i < value.size() && c == '\\') {
+      ++i;
+      continue;
+    }
+    if (c == '"' && comment == 0) quoted = !quoted;
+    if (!quoted) {
+      if (c == '<') ++angle;
+      if (c == '>' && angle > 0) --angle;
+      if (c == '(') ++comment;
+      if (c == ')' && comment > 0) --comment;
+    }
+    if (i == value.size() || (c == ',' && !quoted && angle == 0 && comment == 0)) {
+      const auto item = trimmed(value.substr(begin, i - begin));
+      if (!item.empty()) list.emplace_back(bounded(item));
+      begin = i + 1;
+    }
+  }
+}
+
+void put_texts(contract::EventWriter& writer, Field field,
+               const std::pmr::vector<std::pmr::string>& list) {
+  for (const auto& item : list) writer.put(field, std::string_view(item));
+}
+
+}  // namespace
+
+void MessageSummary::put(contract::EventWriter& writer) const {
+  writer.put(Field::email_status, parsed ? std::string_view("PARSE_DONE") : "BODY_STARTED");
+  if (!from.empty()) writer.put(Field::email_from, std::string_view(from));
+  put_texts(writer, Field::email_to, to);
+  put_texts(writer, Field::email_cc, cc);
+  put_texts(writer, Field::email_subject, subjects);
+  if (!date.empty()) writer.put(Field::email_date, std::string_view(date));
+  if (!message_id.empty()) writer.put(Field::email_message_id, std::string_view(message_id));
+  if (!x_mailer.empty()) writer.put(Field::email_x_mailer, std::string_view(x_mailer));
+  put_texts(writer, Field::email_url, urls);
+  for (const Attachment& a : attachments) {
+    writer.put(Field::attachment, std::string_view(a.name));
+    writer.put(Field::attachment_type, std::string_view(a.type));
+    writer.put_number(Field::attachment_size, a.octets);
+    if (a.has_md5) writer.put(Field::attachment_md5, Bytes(a.md5));
+    if (a.has_sha256) writer.put(Field::attachment_sha256, Bytes(a.sha256));
+  }
+}
+
+Message::Message(const Options& options, ScanOwner& scans, MessageObserver& observer,
+                 MessageSummary& summary, std::pmr::memory_resource* memory)
+    : options_(options),
+      scans_(scans),
+      observer_(observer),
+      summary_(summary),
+      memory_(memory),
+      open_(memory),
+      parser_(
+          [&] {
+            mime::Limits limits;
+            limits.hash_sha256 = options.hash_attachments;
+            limits.hash_md5 = options.hash_md5;
+            return limits;
+          }(),
+          *this, memory) {
+  if (options_.hash_message) {
+    digest_.reset(EVP_MD_CTX_new());
+    if (digest_ && EVP_DigestInit_ex(digest_.get(), EVP_sha256(), nullptr) != 1) digest_.reset();
+  }
+}
+
+Message::~Message() = default;
+
+bool Message::wanted(scan::Buffer buffer) {
+  return !over_budget_ && scan::MessageScan::wanted(scans_.main_scan().ruleset(), buffer);
+}
+
+void Message::data(Bytes octets) {
+  summary_.size += octets.size();
+  if (digest_) EVP_DigestUpdate(digest_.get(), octets.data(), octets.size());
+  if (options_.scan_budget && !over_budget_) {
+    scanned_ += octets.size();
+    if (scanned_ > options_.scan_budget) {
+      over_budget_ = true;
+      observer_.on_message_anomaly(contract::Anomaly::scan_budget);
+    }
+  }
+  if (wanted(scan::Buffer::raw)) scans_.main_scan().feed(scan::Buffer::raw, octets);
+  parser_.feed(octets);
+}
+
+void Message::stuffed_dot() {
+  ++summary_.size;
+  if (digest_) EVP_DigestUpdate(digest_.get(), ".", 1);
+}
+
+void Message::finish() {
+  parser_.finish();
+  if (wanted(scan::Buffer::raw)) scans_.main_scan().end_item(scan::Buffer::raw);
+  if (digest_) {
+    unsigned size = 0;
+    EVP_DigestFinal_ex(digest_.get(), summary_.sha256.data(), &size);
+    summary_.has_sha256 = true;
+    digest_.reset();
+  }
+  summary_.parsed = true;
+}
+
+void Message::on_header(mime::PartNumber part, std::string_view name, std::string_view raw_value,
+                        std::string_view value) {
+  if (part != 0) return;
+  const auto text = bounded(trimmed(value));
+  const auto scan_both = [&](scan::Buffer buffer) {
+    if (!wanted(buffer)) return;
+    scans_.main_scan().whole(buffer, as_bytes(value));
+    if (raw_value != value) scans_.main_scan().whole(buffer, as_bytes(raw_value));
+  };
+  if (equals(name, "from")) {
+    if (summary_.from.empty()) summary_.from = text;
+    scan_both(scan::Buffer::from);
+  } else if (equals(name, "to")) {
+    list_addresses(value, summary_.to);
+    scan_both(scan::Buffer::to);
+  } else if (equals(name, "cc")) {
+    list_addresses(value, summary_.cc);
+    scan_both(scan::Buffer::to);
+  } else if (equals(name, "subject")) {
+    if (summary_.subjects.size() < 4) summary_.subjects.emplace_back(text);
+    scan_both(scan::Buffer::subject);
+  } else if (equals(name, "date")) {
+    if (summary_.date.empty()) summary_.date = text;
+  } else if (equals(name, "message-id")) {
+    if (summary_.message_id.empty()) summary_.message_id = text;
+  } else if (equals(name, "x-mailer")) {
+    if (summary_.x_mailer.empty()) summary_.x_mailer = text;
+  }
+}
+
+void Message::on_header_raw(mime::PartNumber part, Bytes octets) {
+  if (part == 0 && wanted(scan::Buffer::header))
+    scans_.main_scan().feed(scan::Buffer::header, octets);
+}
+
+void Message::on_header_end(mime::PartNumber part) {
+  if (part == 0 && wanted(scan::Buffer::header)) scans_.main_scan().end_item(scan::Buffer::header);
+}
+
+void Message::on_part_begin(const mime::Part& part) {
+  for (const std::string_view name : {part.name, part.other_name})
+    if (!name.empty() && wanted(scan::Buffer::name))
+      scans_.main_scan().whole(scan::Buffer::name, as_bytes(name));
+  if (!part.attachment || summary_.attachments.size() + open_.size() >= kMaxListed) return;
+  std::pmr::string declared(part.type, memory_);
+  declared += '/';
+  declared += part.subtype;
+  open_.push_back({part.number, Attachment{.name = std::pmr::string(bounded(part.name), memory_),
+                                           .type = std::move(declared)}});
+}
+
+void Message::on_part_data(mime::PartNumber, mime::DataKind kind, Bytes octets) {
+  switch (kind) {
+    case mime::DataKind::decoded:
+      if (wanted(scan::Buffer::decoded)) scans_.main_scan().feed(scan::Buffer::decoded, octets);
+      break;
+    case mime::DataKind::text:
+      if (wanted(scan::Buffer::text)) scans_.main_scan().feed(scan::Buffer::text, octets);
+      break;
+    case mime::DataKind::alternative:
+      for (const scan::Buffer b : {scan::Buffer::decoded, scan::Buffer::text})
+        if (wanted(b)) scans_.other_scan().feed(b, octets);
+      break;
+  }
+}
+
+void Message::on_part_end(const mime::PartEnd& end) {
+  for (const scan::Buffer b : {scan::Buffer::decoded, scan::Buffer::text})
+    if (wanted(b)) scans_.main_scan().end_item(b);
+  const auto part = std::find_if(open_.begin(), open_.end(),
+                                 [&](const OpenPart& p) { return p.number == end.number; });
+  if (part == open_.end()) return;
+  Attachment attachment = std::move(part->attachment);
+  open_.erase(part);
+  attachment.octets = end.octets;
+  if (!end.detected_type.empty()) attachment.type = end.detected_type;
+  attachment.has_md5 = end.has_md5;
+  attachment.has_sha256 = end.has_sha256;
+  attachment.md5 = end.md5;
+  attachment.sha256 = end.sha256;
+  observer_.on_attachment(attachment);
+  summary_.attachments.push_back(std::move(attachment));
+}
+
+void Message::on_url(mime::PartNumber, std::string_view url, std::string_view host) {
+  if (wanted(scan::Buffer::url)) {
+    scans_.main_scan().whole(scan::Buffer::url, as_bytes(url));
+    if (!host.empty() && url.find(host) == std::string_view::npos)
+      scans_.main_scan().whole(scan::Buffer::url, as_bytes(host));
+  }
+  const auto text = bounded(url);
+  if (summary_.urls.size() >= kMaxListed ||
+      std::find(summary_.urls.begin(), summary_.urls.end(), text) != summary_.urls.end())
+    return;
+  summary_.urls.emplace_back(text);
+}
+
+void Message::on_anomaly(contract::Anomaly anomaly) { observer_.on_message_anomaly(anomaly); }
+
+}  // namespace sluice::inspect

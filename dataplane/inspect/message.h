@@ -1,0 +1,131 @@
+// One message in progress: MIME parsing, scanning and hashing of its octets, and what its event
+// will say. The summary outlives the parser, until the server has answered.
+#pragma once
+
+#include <openssl/evp.h>
+
+#include <memory>
+#include <memory_resource>
+#include <string>
+#include <vector>
+
+#include "dataplane/contract/event_record.h"
+#include "dataplane/mime/parser.h"
+#include "dataplane/scan/scan.h"
+
+namespace sluice::inspect {
+
+struct Attachment {
+  std::pmr::string name;
+  std::pmr::string type;  // by content, or as declared
+  std::uint64_t octets = 0;
+  bool has_md5 = false;
+  bool has_sha256 = false;
+  std::array<std::uint8_t, 16> md5{};
+  std::array<std::uint8_t, 32> sha256{};
+};
+
+// Bounds of what is kept for one event; the event record itself is bounded too.
+inline constexpr std::size_t kMaxListed = 256;         // URLs, addresses, attachments
+inline constexpr std::size_t kMaxListedOctets = 1024;  // of one of them
+
+struct MessageSummary {
+  explicit MessageSummary(std::pmr::memory_resource* memory)
+      : from(memory),
+        to(memory),
+        cc(memory),
+        subjects(memory),
+        date(memory),
+        message_id(memory),
+        x_mailer(memory),
+        urls(memory),
+        attachments(memory) {}
+
+  std::pmr::string from;
+  std::pmr::vector<std::pmr::string> to;
+  std::pmr::vector<std::pmr::string> cc;
+  std::pmr::vector<std::pmr::string> subjects;
+  std::pmr::string date;
+  std::pmr::string message_id;
+  std::pmr::string x_mailer;
+  std::pmr::vector<std::pmr::string> urls;  // each once, in order
+  std::pmr::vector<Attachment> attachments;
+  std::uint64_t size = 0;  // octets as sent
+  bool has_sha256 = false;
+  std::array<std::uint8_t, 32> sha256{};
+  bool parsed = false;  // the parser saw the end
+
+  void put(contract::EventWriter& writer) const;  // the `email` and attachment fields
+};
+
+// Tells the owner what becomes known while a message goes by.
+class MessageObserver {
+ public:
+  virtual void on_attachment(const Attachment& attachment) = 0;
+  virtual void on_message_anomaly(contract::Anomaly anomaly) = 0;
+
+ protected:
+  ~MessageObserver() = default;
+};
+
+class Message final : public mime::ParserSink {
+ public:
+  struct Options {
+    bool hash_message = false;
+    bool hash_attachments = true;
+    bool hash_md5 = false;
+    std::uint64_t scan_budget = 0;  // octets; 0: no bound
+  };
+  // `scan` takes the main reading; `other_scan` is asked for when there is another one. All must
+  // outlive the message, `summary` too.
+  class ScanOwner {
+   public:
+    virtual scan::MessageScan& main_scan() = 0;
+    virtual scan::MessageScan& other_scan() = 0;
+
+   protected:
+    ~ScanOwner() = default;
+  };
+  Message(const Options& options, ScanOwner& scans, MessageObserver& observer,
+          MessageSummary& summary, std::pmr::memory_resource* memory);
+  ~Message();
+
+  void data(Bytes octets);  // dot-stuffing undone
+  void stuffed_dot();
+  void finish();  // the message is whole: hashes and the event's fields are final
+  std::size_t memory_used() const { return parser_.memory_used(); }
+
+ private:
+  void on_header(mime::PartNumber part, std::string_view name, std::string_view raw_value,
+                 std::string_view value) override;
+  void on_header_raw(mime::PartNumber part, Bytes octets) override;
+  void on_header_end(mime::PartNumber part) override;
+  void on_part_begin(const mime::Part& part) override;
+  void on_part_data(mime::PartNumber part, mime::DataKind kind, Bytes octets) override;
+  void on_part_end(const mime::PartEnd& end) override;
+  void on_url(mime::PartNumber part, std::string_view url, std::string_view host) override;
+  void on_anomaly(contract::Anomaly anomaly) override;
+
+  struct OpenPart {
+    mime::PartNumber number;
+    Attachment attachment;
+  };
+  struct DigestFree {
+    void operator()(EVP_MD_CTX* c) const { EVP_MD_CTX_free(c); }
+  };
+
+  bool wanted(scan::Buffer buffer);
+
+  Options options_;
+  ScanOwner& scans_;
+  MessageObserver& observer_;
+  MessageSummary& summary_;
+  std::pmr::memory_resource* memory_;
+  std::unique_ptr<EVP_MD_CTX, DigestFree> digest_;
+  std::pmr::vector<OpenPart> open_;  // attachments not yet ended
+  std::uint64_t scanned_ = 0;
+  bool over_budget_ = false;
+  mime::Parser parser_;
+};
+
+}  // namespace sluice::inspect
