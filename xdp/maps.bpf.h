@@ -3,9 +3,8 @@
 #ifndef SLUICE_XDP_MAPS_BPF_H
 #define SLUICE_XDP_MAPS_BPF_H
 
-#include <linux/bpf.h>
-
 #include <bpf/bpf_helpers.h>
+#include <linux/bpf.h>
 
 #include "xdp/contract/steer.h"
 

@@ -11,15 +11,14 @@
 #ifndef SLUICE_XDP_PACKET_BPF_H
 #define SLUICE_XDP_PACKET_BPF_H
 
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <linux/tcp.h>
-
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
 
 #define MAX_TAGS 3
 #define MAX_LABELS 8
@@ -32,30 +31,30 @@
 #define MAX_OFFSET 1024
 
 #define ETHERTYPE_QINQ_OLD 0x9100
-#define ETHERTYPE_TEB 0x6558 /* transparent Ethernet bridging, in GRE */
+#define ETHERTYPE_TEB 0x6558   /* transparent Ethernet bridging, in GRE */
 #define ETHERTYPE_FIRST 0x0600 /* lower values are 802.3 lengths */
 
 enum next_header {
   NEXT_ETHERNET,
-  NEXT_TYPE,     /* decided by packet.type, an EtherType; nothing at the offset belongs to it */
+  NEXT_TYPE, /* decided by packet.type, an EtherType; nothing at the offset belongs to it */
   NEXT_MPLS,
   NEXT_PROTOCOL, /* decided by packet.protocol, an IP protocol */
 };
 
 enum packet_kind {
-  PACKET_OTHER,     /* not TCP that could be read */
+  PACKET_OTHER, /* not TCP that could be read */
   PACKET_TCP,
-  PACKET_FRAGMENT,  /* of a datagram that is, or may be, TCP */
+  PACKET_FRAGMENT, /* of a datagram that is, or may be, TCP */
   PACKET_MALFORMED,
   PACKET_TOO_DEEP,
 };
 
 enum packet_flags {
-  PACKET_IP = 1u << 0,       /* source and destination are known */
+  PACKET_IP = 1u << 0, /* source and destination are known */
   PACKET_MPLS = 1u << 1,
-  PACKET_TUNNEL = 1u << 2,   /* they are those of an inner packet */
-  PACKET_FIRST = 1u << 3,    /* fragment: the first of its datagram */
-  PACKET_PORTS = 1u << 4,    /* source_port and destination_port are known */
+  PACKET_TUNNEL = 1u << 2, /* they are those of an inner packet */
+  PACKET_FIRST = 1u << 3,  /* fragment: the first of its datagram */
+  PACKET_PORTS = 1u << 4,  /* source_port and destination_port are known */
 };
 
 struct packet {
@@ -82,7 +81,7 @@ struct packet {
   __u8 reserved[3];
   __u32 sequence;
   __u32 acknowledgement;
-  __u32 payload; /* octets of TCP payload */
+  __u32 payload;   /* octets of TCP payload */
   __u32 source[4]; /* network order, IPv4 mapped */
   __u32 destination[4];
 };
@@ -93,38 +92,38 @@ struct packet {
 #define TCP_FLAG_SET_ACK 0x10
 
 /* The `count` octets at `offset`, or NULL when the frame's first buffer does not hold them. */
-static __always_inline void *octets(struct xdp_md *ctx, __u32 offset, __u32 count) {
-  void *data = (void *)(long)ctx->data;
-  void *end = (void *)(long)ctx->data_end;
+static __always_inline void* octets(struct xdp_md* ctx, __u32 offset, __u32 count) {
+  void* data = (void*)(long)ctx->data;
+  void* end = (void*)(long)ctx->data_end;
   if (offset > MAX_OFFSET) return NULL;
   /* The compiler may test one register and add another; the mask bounds the one that is added. */
   asm volatile("%0 &= 2047" : "+r"(offset));
-  void *at = data + offset;
+  void* at = data + offset;
   if (at + count > end) return NULL;
   return at;
 }
 
 /* Steps return 1 when the packet's kind is decided, 0 to go on. */
-static __always_inline int finish(struct packet *packet, enum packet_kind kind) {
+static __always_inline int finish(struct packet* packet, enum packet_kind kind) {
   packet->kind = kind;
   return 1;
 }
 
-static __always_inline int proceed(struct packet *packet, __u32 size, enum next_header next) {
+static __always_inline int proceed(struct packet* packet, __u32 size, enum next_header next) {
   packet->offset += size;
   packet->next = next;
   return 0;
 }
 
-static __always_inline int read_ethernet(struct xdp_md *ctx, struct packet *packet) {
-  struct ethhdr *header = octets(ctx, packet->offset, sizeof(*header));
+static __always_inline int read_ethernet(struct xdp_md* ctx, struct packet* packet) {
+  struct ethhdr* header = octets(ctx, packet->offset, sizeof(*header));
   if (!header) return finish(packet, PACKET_MALFORMED);
   packet->type = bpf_ntohs(header->h_proto);
   return proceed(packet, sizeof(*header), NEXT_TYPE);
 }
 
-static __always_inline int read_tag(struct xdp_md *ctx, struct packet *packet) {
-  __be16 *tag = octets(ctx, packet->offset, 4);
+static __always_inline int read_tag(struct xdp_md* ctx, struct packet* packet) {
+  __be16* tag = octets(ctx, packet->offset, 4);
   if (!tag) return finish(packet, PACKET_MALFORMED);
   __u32 index = packet->tags;
   if (index >= MAX_TAGS) return finish(packet, PACKET_TOO_DEEP);
@@ -135,8 +134,8 @@ static __always_inline int read_tag(struct xdp_md *ctx, struct packet *packet) {
 }
 
 /* RFC 3032. What follows the last label is told only by its first four bits (RFC 4928). */
-static __always_inline int read_label(struct xdp_md *ctx, struct packet *packet) {
-  __u8 *label = octets(ctx, packet->offset, 5);
+static __always_inline int read_label(struct xdp_md* ctx, struct packet* packet) {
+  __u8* label = octets(ctx, packet->offset, 5);
   if (!label) return finish(packet, PACKET_MALFORMED);
   if (packet->labels >= MAX_LABELS) return finish(packet, PACKET_TOO_DEEP);
   packet->labels++;
@@ -149,8 +148,8 @@ static __always_inline int read_label(struct xdp_md *ctx, struct packet *packet)
 }
 
 /* RFC 2516 session frames; the PPP protocol field has one octet when compressed (RFC 1661 6.5). */
-static __always_inline int read_pppoe(struct xdp_md *ctx, struct packet *packet) {
-  __u8 *header = octets(ctx, packet->offset, 8);
+static __always_inline int read_pppoe(struct xdp_md* ctx, struct packet* packet) {
+  __u8* header = octets(ctx, packet->offset, 8);
   if (!header) return finish(packet, PACKET_MALFORMED);
   if (header[0] != 0x11 || header[1] != 0) return finish(packet, PACKET_OTHER);
   packet->pppoe_offset = (__u16)packet->offset;
@@ -171,13 +170,13 @@ static __always_inline int read_pppoe(struct xdp_md *ctx, struct packet *packet)
 }
 
 /* An IP length of zero, or beyond the frame, means the frame's own (case C21; large sends). */
-static __always_inline void set_end(struct packet *packet, __u32 length) {
+static __always_inline void set_end(struct packet* packet, __u32 length) {
   __u32 left = packet->size - packet->offset;
   packet->end = packet->offset + (length == 0 || length > left ? left : length);
 }
 
-static __always_inline int read_ports(struct xdp_md *ctx, struct packet *packet, __u32 offset) {
-  __be16 *ports = octets(ctx, offset, 4);
+static __always_inline int read_ports(struct xdp_md* ctx, struct packet* packet, __u32 offset) {
+  __be16* ports = octets(ctx, offset, 4);
   if (!ports || offset + 4 > packet->end) return 0;
   packet->source_port = bpf_ntohs(ports[0]);
   packet->destination_port = bpf_ntohs(ports[1]);
@@ -185,8 +184,8 @@ static __always_inline int read_ports(struct xdp_md *ctx, struct packet *packet,
   return 1;
 }
 
-static __always_inline int read_ipv4(struct xdp_md *ctx, struct packet *packet) {
-  struct iphdr *header = octets(ctx, packet->offset, sizeof(*header));
+static __always_inline int read_ipv4(struct xdp_md* ctx, struct packet* packet) {
+  struct iphdr* header = octets(ctx, packet->offset, sizeof(*header));
   if (!header || header->version != 4 || header->ihl < 5) return finish(packet, PACKET_MALFORMED);
   __u32 size = header->ihl * 4;
   __u32 length = bpf_ntohs(header->tot_len);
@@ -214,8 +213,8 @@ static __always_inline int read_ipv4(struct xdp_md *ctx, struct packet *packet) 
   return proceed(packet, size, NEXT_PROTOCOL);
 }
 
-static __always_inline int read_ipv6(struct xdp_md *ctx, struct packet *packet) {
-  struct ipv6hdr *header = octets(ctx, packet->offset, sizeof(*header));
+static __always_inline int read_ipv6(struct xdp_md* ctx, struct packet* packet) {
+  struct ipv6hdr* header = octets(ctx, packet->offset, sizeof(*header));
   if (!header || header->version != 6) return finish(packet, PACKET_MALFORMED);
   __u32 length = bpf_ntohs(header->payload_len);
   set_end(packet, length == 0 ? 0 : length + (__u32)sizeof(*header));
@@ -237,8 +236,8 @@ static __always_inline int is_extension(__u8 protocol) {
 }
 
 /* RFC 8200 4. AH (RFC 4302) counts in other units and may stand under IPv4 too. */
-static __always_inline int read_extension(struct xdp_md *ctx, struct packet *packet) {
-  __u8 *header = octets(ctx, packet->offset, 8);
+static __always_inline int read_extension(struct xdp_md* ctx, struct packet* packet) {
+  __u8* header = octets(ctx, packet->offset, 8);
   if (!header) return finish(packet, PACKET_MALFORMED);
   if (packet->extensions >= MAX_EXTENSIONS) return finish(packet, PACKET_TOO_DEEP);
   packet->extensions++;
@@ -249,8 +248,8 @@ static __always_inline int read_extension(struct xdp_md *ctx, struct packet *pac
 
 /* RFC 8200 4.5; a fragment that is the whole datagram is none (RFC 6946). Behind the header of a
  * fragment the chain may go on out of our sight, so an extension there counts as TCP. */
-static __always_inline int read_fragment(struct xdp_md *ctx, struct packet *packet) {
-  __u8 *header = octets(ctx, packet->offset, 8);
+static __always_inline int read_fragment(struct xdp_md* ctx, struct packet* packet) {
+  __u8* header = octets(ctx, packet->offset, 8);
   if (!header) return finish(packet, PACKET_MALFORMED);
   if (packet->extensions >= MAX_EXTENSIONS) return finish(packet, PACKET_TOO_DEEP);
   packet->extensions++;
@@ -267,7 +266,7 @@ static __always_inline int read_fragment(struct xdp_md *ctx, struct packet *pack
   return finish(packet, PACKET_FRAGMENT);
 }
 
-static __always_inline int enter_tunnel(struct packet *packet) {
+static __always_inline int enter_tunnel(struct packet* packet) {
   if (packet->tunnels >= MAX_TUNNELS) return 0;
   packet->tunnels++;
   packet->flags |= PACKET_TUNNEL;
@@ -275,8 +274,8 @@ static __always_inline int enter_tunnel(struct packet *packet) {
 }
 
 /* RFC 2784 and 2890; version 1 (PPTP) and source routes are not followed. */
-static __always_inline int read_gre(struct xdp_md *ctx, struct packet *packet) {
-  __be16 *header = octets(ctx, packet->offset, 4);
+static __always_inline int read_gre(struct xdp_md* ctx, struct packet* packet) {
+  __be16* header = octets(ctx, packet->offset, 4);
   if (!header) return finish(packet, PACKET_MALFORMED);
   __u16 flags = bpf_ntohs(header[0]);
   if (flags & 0x4007) return finish(packet, PACKET_OTHER);
@@ -286,15 +285,15 @@ static __always_inline int read_gre(struct xdp_md *ctx, struct packet *packet) {
   return proceed(packet, size, packet->type == ETHERTYPE_TEB ? NEXT_ETHERNET : NEXT_TYPE);
 }
 
-static __always_inline int read_tcp(struct xdp_md *ctx, struct packet *packet) {
-  struct tcphdr *header = octets(ctx, packet->offset, sizeof(*header));
+static __always_inline int read_tcp(struct xdp_md* ctx, struct packet* packet) {
+  struct tcphdr* header = octets(ctx, packet->offset, sizeof(*header));
   if (!header) return finish(packet, PACKET_MALFORMED);
   __u32 size = header->doff * 4;
   if (size < sizeof(*header) || packet->offset + size > packet->end)
     return finish(packet, PACKET_MALFORMED);
   packet->source_port = bpf_ntohs(header->source);
   packet->destination_port = bpf_ntohs(header->dest);
-  packet->tcp_flags = ((__u8 *)header)[13];
+  packet->tcp_flags = ((__u8*)header)[13];
   packet->sequence = bpf_ntohl(header->seq);
   packet->acknowledgement = bpf_ntohl(header->ack_seq);
   packet->payload = packet->end - packet->offset - size;
@@ -302,21 +301,27 @@ static __always_inline int read_tcp(struct xdp_md *ctx, struct packet *packet) {
   return finish(packet, PACKET_TCP);
 }
 
-static __always_inline int read_type(struct xdp_md *ctx, struct packet *packet) {
+static __always_inline int read_type(struct xdp_md* ctx, struct packet* packet) {
   switch (packet->type) {
-    case ETH_P_IP: return read_ipv4(ctx, packet);
-    case ETH_P_IPV6: return read_ipv6(ctx, packet);
+    case ETH_P_IP:
+      return read_ipv4(ctx, packet);
+    case ETH_P_IPV6:
+      return read_ipv6(ctx, packet);
     case ETH_P_8021Q:
     case ETH_P_8021AD:
-    case ETHERTYPE_QINQ_OLD: return read_tag(ctx, packet);
+    case ETHERTYPE_QINQ_OLD:
+      return read_tag(ctx, packet);
     case ETH_P_MPLS_UC:
-    case ETH_P_MPLS_MC: return read_label(ctx, packet);
-    case ETH_P_PPP_SES: return read_pppoe(ctx, packet);
-    default: return finish(packet, PACKET_OTHER);
+    case ETH_P_MPLS_MC:
+      return read_label(ctx, packet);
+    case ETH_P_PPP_SES:
+      return read_pppoe(ctx, packet);
+    default:
+      return finish(packet, PACKET_OTHER);
   }
 }
 
-static __always_inline int read_protocol(struct xdp_md *ctx, struct packet *packet) {
+static __always_inline int read_protocol(struct xdp_md* ctx, struct packet* packet) {
   if (packet->protocol == IPPROTO_TCP) return read_tcp(ctx, packet);
   if (packet->protocol == IPPROTO_IPIP || packet->protocol == IPPROTO_IPV6) {
     if (!enter_tunnel(packet)) return finish(packet, PACKET_TOO_DEEP);
@@ -333,22 +338,27 @@ static __always_inline int read_protocol(struct xdp_md *ctx, struct packet *pack
 }
 
 /* Takes the header at packet->offset. Global: verified once, for every packet. */
-__attribute__((noinline)) int read_header(struct xdp_md *ctx, struct packet *packet) {
+__attribute__((noinline)) int read_header(struct xdp_md* ctx, struct packet* packet) {
   if (!packet) return 1;
   if (packet->offset > MAX_OFFSET) return finish(packet, PACKET_TOO_DEEP);
   if (packet->offset > packet->size) return finish(packet, PACKET_MALFORMED);
   switch (packet->next) {
-    case NEXT_ETHERNET: return read_ethernet(ctx, packet);
-    case NEXT_TYPE: return read_type(ctx, packet);
-    case NEXT_MPLS: return read_label(ctx, packet);
-    case NEXT_PROTOCOL: return read_protocol(ctx, packet);
-    default: return finish(packet, PACKET_OTHER);
+    case NEXT_ETHERNET:
+      return read_ethernet(ctx, packet);
+    case NEXT_TYPE:
+      return read_type(ctx, packet);
+    case NEXT_MPLS:
+      return read_label(ctx, packet);
+    case NEXT_PROTOCOL:
+      return read_protocol(ctx, packet);
+    default:
+      return finish(packet, PACKET_OTHER);
   }
 }
 
 /* Fills `packet` (zeroed by the caller). Whether the length of the frame or that of the packet ends
  * a header makes no difference: either way it is malformed. */
-static __always_inline void read_packet(struct xdp_md *ctx, struct packet *packet) {
+static __always_inline void read_packet(struct xdp_md* ctx, struct packet* packet) {
   packet->size = (__u32)bpf_xdp_get_buff_len(ctx);
   packet->kind = PACKET_TOO_DEEP;
   for (int i = 0; i < MAX_HEADERS; i++)

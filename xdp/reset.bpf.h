@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* Turns a TCP segment into the RST that answers it (RFC 9293 3.10.7.1), in its own frame: same tags
- * and PPPoE session, MACs, addresses and ports changed round, no IP options or extension headers. */
+ * and PPPoE session, MACs, addresses and ports changed round, no IP options or extension headers.
+ */
 #ifndef SLUICE_XDP_RESET_BPF_H
 #define SLUICE_XDP_RESET_BPF_H
 
@@ -20,8 +21,8 @@ struct answer_v6 {
 };
 
 /* `count` 16-bit words, at most 20, added to `sum` in the octets' own order (RFC 1071). */
-static __always_inline __u32 add_words(__u32 sum, const void *from, int count) {
-  const __u16 *words = from;
+static __always_inline __u32 add_words(__u32 sum, const void* from, int count) {
+  const __u16* words = from;
 #pragma unroll
   for (int i = 0; i < count; i++) sum += words[i];
   return sum;
@@ -33,7 +34,7 @@ static __always_inline __u16 fold(__u32 sum) {
   return (__u16)~sum;
 }
 
-static __always_inline void fill_tcp(struct tcphdr *tcp, const struct packet *packet) {
+static __always_inline void fill_tcp(struct tcphdr* tcp, const struct packet* packet) {
   tcp->source = bpf_htons(packet->destination_port);
   tcp->dest = bpf_htons(packet->source_port);
   tcp->doff = 5;
@@ -49,12 +50,12 @@ static __always_inline void fill_tcp(struct tcphdr *tcp, const struct packet *pa
   }
 }
 
-static __always_inline __u32 sum_tcp(const struct tcphdr *tcp) {
+static __always_inline __u32 sum_tcp(const struct tcphdr* tcp) {
   __u32 sum = bpf_htons(IPPROTO_TCP) + bpf_htons((__u16)sizeof(*tcp));
   return add_words(sum, tcp, sizeof(*tcp) / 2);
 }
 
-static __always_inline int write_v4(struct xdp_md *ctx, const struct packet *packet) {
+static __always_inline int write_v4(struct xdp_md* ctx, const struct packet* packet) {
   struct answer_v4 answer = {};
   answer.ip.version = 4;
   answer.ip.ihl = 5;
@@ -76,7 +77,7 @@ static __always_inline int write_v4(struct xdp_md *ctx, const struct packet *pac
   return (int)bpf_xdp_store_bytes(ctx, start, &answer, length);
 }
 
-static __always_inline int write_v6(struct xdp_md *ctx, const struct packet *packet) {
+static __always_inline int write_v6(struct xdp_md* ctx, const struct packet* packet) {
   struct answer_v6 answer = {};
   answer.ip.version = 6;
   answer.ip.payload_len = bpf_htons(sizeof(answer.tcp));
@@ -92,15 +93,15 @@ static __always_inline int write_v6(struct xdp_md *ctx, const struct packet *pac
   return (int)bpf_xdp_store_bytes(ctx, start, &answer, sizeof(answer));
 }
 
-static __always_inline int turn_link_round(struct xdp_md *ctx, const struct packet *packet) {
-  __u8 *ethernet = octets(ctx, 0, ETH_HLEN);
+static __always_inline int turn_link_round(struct xdp_md* ctx, const struct packet* packet) {
+  __u8* ethernet = octets(ctx, 0, ETH_HLEN);
   if (!ethernet) return -1;
   __u8 address[ETH_ALEN];
   __builtin_memcpy(address, ethernet, ETH_ALEN);
   __builtin_memcpy(ethernet, ethernet + ETH_ALEN, ETH_ALEN);
   __builtin_memcpy(ethernet + ETH_ALEN, address, ETH_ALEN);
   if (!packet->pppoe_offset) return 0;
-  __be16 *length = octets(ctx, packet->pppoe_offset + 4u, 2);
+  __be16* length = octets(ctx, packet->pppoe_offset + 4u, 2);
   if (!length) return -1;
   __u32 protocol_size = packet->network_offset - packet->pppoe_offset - 6u;
   __u32 ip = packet->version == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);
@@ -108,15 +109,16 @@ static __always_inline int turn_link_round(struct xdp_md *ctx, const struct pack
   return 0;
 }
 
-/* Whether an answer can be built: a whole TCP segment, and a way back that its headers tell. A label
- * means something in its own direction only, and a tunnel's far end is not ours to speak for. */
-static __always_inline int can_reset(const struct packet *packet) {
+/* Whether an answer can be built: a whole TCP segment, and a way back that its headers tell. A
+ * label means something in its own direction only, and a tunnel's far end is not ours to speak for.
+ */
+static __always_inline int can_reset(const struct packet* packet) {
   return packet->kind == PACKET_TCP && !(packet->flags & (PACKET_MPLS | PACKET_TUNNEL));
 }
 
 /* 0 when the frame is now the answer, to be sent back out of the port it came from; else the frame
  * is spoilt. Only when can_reset(). */
-__attribute__((noinline)) int write_reset(struct xdp_md *ctx, const struct packet *packet) {
+__attribute__((noinline)) int write_reset(struct xdp_md* ctx, const struct packet* packet) {
   if (!packet) return -1;
   if (packet->version == 4 ? write_v4(ctx, packet) : write_v6(ctx, packet)) return -1;
   return turn_link_round(ctx, packet);

@@ -16,7 +16,7 @@ enum mail_end { MAIL_NONE, MAIL_CLIENT_IS_SOURCE, MAIL_CLIENT_IS_DESTINATION };
 
 static __always_inline void count(__u32 side, __u32 counter, __u32 size) {
   __u32 zero = 0;
-  struct steer_counters *all = bpf_map_lookup_elem(&counters, &zero);
+  struct steer_counters* all = bpf_map_lookup_elem(&counters, &zero);
   if (!all || side >= STEER_SIDES || counter >= STEER_COUNTER_COUNT) return;
   all->frames[side][counter]++;
   all->octets[side][counter] += size;
@@ -24,60 +24,69 @@ static __always_inline void count(__u32 side, __u32 counter, __u32 size) {
 
 static __always_inline int is_mail_port(__u16 port) {
   __u32 zero = 0;
-  struct steer_ports *all = bpf_map_lookup_elem(&mail_ports, &zero);
+  struct steer_ports* all = bpf_map_lookup_elem(&mail_ports, &zero);
   return all && all->words[port >> 6] >> (port & 63) & 1;
 }
 
-static __always_inline enum mail_end find_mail(const struct packet *packet) {
+static __always_inline enum mail_end find_mail(const struct packet* packet) {
   if (!(packet->flags & PACKET_PORTS)) return MAIL_NONE;
   if (is_mail_port(packet->destination_port)) return MAIL_CLIENT_IS_SOURCE;
   if (is_mail_port(packet->source_port)) return MAIL_CLIENT_IS_DESTINATION;
   return MAIL_NONE;
 }
 
-static __always_inline int is_first_syn(const struct packet *packet) {
-  return packet->kind == PACKET_TCP &&
-         (packet->tcp_flags & (TCP_FLAG_SET_SYN | TCP_FLAG_SET_ACK | TCP_FLAG_SET_RST)) ==
-             TCP_FLAG_SET_SYN;
+static __always_inline int is_first_syn(const struct packet* packet) {
+  return packet->kind == PACKET_TCP && (packet->tcp_flags & (TCP_FLAG_SET_SYN | TCP_FLAG_SET_ACK |
+                                                             TCP_FLAG_SET_RST)) == TCP_FLAG_SET_SYN;
 }
 
 /* ---- lists ---- */
 
 /* STEER_COUNT_received stands for "no list says anything": it is no decision. */
-static __always_inline __u32 apply_judgement(const struct packet *packet, __u32 side, int found) {
+static __always_inline __u32 apply_judgement(const struct packet* packet, __u32 side, int found) {
   switch (found) {
-    case JUDGE_ALLOW: count(side, STEER_COUNT_listed_allow, packet->size); break;
-    case JUDGE_CONFORMING: count(side, STEER_COUNT_limit_conforming, packet->size); break;
-    case JUDGE_CONTENDED: count(side, STEER_COUNT_limiter_contended, packet->size); break;
-    case JUDGE_DROP: return STEER_COUNT_listed_drop;
-    case JUDGE_LIMITED: return STEER_COUNT_limited;
-    case JUDGE_RESET: return STEER_COUNT_listed_reset;
-    default: break;
+    case JUDGE_ALLOW:
+      count(side, STEER_COUNT_listed_allow, packet->size);
+      break;
+    case JUDGE_CONFORMING:
+      count(side, STEER_COUNT_limit_conforming, packet->size);
+      break;
+    case JUDGE_CONTENDED:
+      count(side, STEER_COUNT_limiter_contended, packet->size);
+      break;
+    case JUDGE_DROP:
+      return STEER_COUNT_listed_drop;
+    case JUDGE_LIMITED:
+      return STEER_COUNT_limited;
+    case JUDGE_RESET:
+      return STEER_COUNT_listed_reset;
+    default:
+      break;
   }
   return STEER_COUNT_received;
 }
 
-/* Mail is judged by its client, so that both directions of a listed host's mail meet the same entry.
- * Only entries of scope all make other packets, and the other end, worth a lookup. */
-static __always_inline __u32 consult_lists(const struct packet *packet, __u32 side,
+/* Mail is judged by its client, so that both directions of a listed host's mail meet the same
+ * entry. Only entries of scope all make other packets, and the other end, worth a lookup. */
+static __always_inline __u32 consult_lists(const struct packet* packet, __u32 side,
                                            enum mail_end mail) {
   __u32 zero = 0;
-  struct steer_list_state *state = bpf_map_lookup_elem(&list_state, &zero);
+  struct steer_list_state* state = bpf_map_lookup_elem(&list_state, &zero);
   if (!state) return STEER_COUNT_received;
-  __u32 live = *(volatile __u32 *)&state->live;
+  __u32 live = *(volatile __u32*)&state->live;
   if (live >= STEER_LIST_GENERATIONS || state->entries[live] == 0) return STEER_COUNT_received;
   __u32 all_scope = state->all_scope[live];
   if (mail == MAIL_NONE && all_scope == 0) return STEER_COUNT_received;
   int first_is_source = mail != MAIL_CLIENT_IS_DESTINATION;
-  __u32 decision = apply_judgement(
-      packet, side, judge_end(packet, live, first_is_source, mail != MAIL_NONE));
+  __u32 decision =
+      apply_judgement(packet, side, judge_end(packet, live, first_is_source, mail != MAIL_NONE));
   if (decision != STEER_COUNT_received || all_scope == 0) return decision;
   return apply_judgement(packet, side, judge_end(packet, live, !first_is_source, 0));
 }
 
 /* ---- flows ---- */
 
-static __always_inline void make_key(const struct packet *packet, struct steer_flow_key *key) {
+static __always_inline void make_key(const struct packet* packet, struct steer_flow_key* key) {
   int swap = 0;
   int decided = 0;
 #pragma unroll
@@ -100,7 +109,7 @@ static __always_inline void make_key(const struct packet *packet, struct steer_f
   key->protocol = IPPROTO_TCP;
 }
 
-__attribute__((noinline)) int is_steered(const struct packet *packet) {
+__attribute__((noinline)) int is_steered(const struct packet* packet) {
   if (!packet) return 0;
   struct steer_flow_key key = {};
   make_key(packet, &key);
@@ -108,7 +117,7 @@ __attribute__((noinline)) int is_steered(const struct packet *packet) {
 }
 
 /* The marks that the dataplane, or we at an overload, gave this flow. A SYN begins another one. */
-__attribute__((noinline)) int find_marks(const struct packet *packet) {
+__attribute__((noinline)) int find_marks(const struct packet* packet) {
   if (!packet) return 0;
   struct steer_flow_key key = {};
   make_key(packet, &key);
@@ -116,12 +125,12 @@ __attribute__((noinline)) int find_marks(const struct packet *packet) {
     bpf_map_delete_elem(&bypassed, &key);
     return 0;
   }
-  struct steer_flow *flow = bpf_map_lookup_elem(&bypassed, &key);
+  struct steer_flow* flow = bpf_map_lookup_elem(&bypassed, &key);
   return flow ? (int)flow->flags : 0;
 }
 
 /* The whole flow must go the way its SYN goes, or the dataplane picks it up in the middle. */
-__attribute__((noinline)) int mark_overload(const struct packet *packet, __u64 now) {
+__attribute__((noinline)) int mark_overload(const struct packet* packet, __u64 now) {
   if (!packet) return 0;
   struct steer_flow_key key = {};
   make_key(packet, &key);
@@ -130,7 +139,7 @@ __attribute__((noinline)) int mark_overload(const struct packet *packet, __u64 n
 }
 
 /* Whether this flow would hang on the bare wire because the ends no longer count alike. */
-__attribute__((noinline)) int is_sequence_changed(const struct packet *packet) {
+__attribute__((noinline)) int is_sequence_changed(const struct packet* packet) {
   if (!packet) return 0;
   struct steer_flow_key key = {};
   make_key(packet, &key);
@@ -144,20 +153,20 @@ __attribute__((noinline)) int is_sequence_changed(const struct packet *packet) {
 /* ---- mail ---- */
 
 /* Mail goes past the dataplane for the reason `decision`. */
-static __always_inline __u32 pass_by(const struct packet *packet, __u32 decision) {
+static __always_inline __u32 pass_by(const struct packet* packet, __u32 decision) {
   if (packet->kind == PACKET_TCP && is_sequence_changed(packet)) return STEER_COUNT_changed_reset;
   return decision;
 }
 
 /* Fail-closed must stop mail but no other connection's fragments. Every reassembly needs a first
  * fragment, so stopping those that show a mail port, or hide their ports, stops all mail. */
-static __always_inline int may_pass_closed(const struct packet *packet, enum mail_end mail) {
+static __always_inline int may_pass_closed(const struct packet* packet, enum mail_end mail) {
   if (packet->kind != PACKET_FRAGMENT) return 0;
   if (!(packet->flags & PACKET_FIRST)) return 1;
   return (packet->flags & PACKET_PORTS) && mail == MAIL_NONE;
 }
 
-static __always_inline __u32 fail(const struct packet *packet, const struct steer_config *settings,
+static __always_inline __u32 fail(const struct packet* packet, const struct steer_config* settings,
                                   enum mail_end mail, enum liveness found) {
   int heartbeat = found == DEAD_HEARTBEAT;
   if ((settings->flags & STEER_FAIL_CLOSED) && !may_pass_closed(packet, mail))
@@ -165,19 +174,19 @@ static __always_inline __u32 fail(const struct packet *packet, const struct stee
   return pass_by(packet, heartbeat ? STEER_COUNT_open_heartbeat : STEER_COUNT_open_socket);
 }
 
-static __always_inline __u32 name_socket(const struct packet *packet, enum mail_end mail) {
+static __always_inline __u32 name_socket(const struct packet* packet, enum mail_end mail) {
   if (packet->kind == PACKET_FRAGMENT) return STEER_COUNT_fragment_to_socket;
   return mail == MAIL_NONE ? STEER_COUNT_steered_to_socket : STEER_COUNT_mail_to_socket;
 }
 
 /* A full socket ring drops in the kernel and has no fallback, so near its end new flows, and those
  * that are no longer scanned, are kept away from it. */
-static __always_inline __u32 relieve(const struct packet *packet,
-                                     const struct steer_config *settings, __u32 queue, int marks,
+static __always_inline __u32 relieve(const struct packet* packet,
+                                     const struct steer_config* settings, __u32 queue, int marks,
                                      __u64 now, __u32 decision) {
-  struct steer_heartbeat *slot = bpf_map_lookup_elem(&heartbeats, &queue);
+  struct steer_heartbeat* slot = bpf_map_lookup_elem(&heartbeats, &queue);
   if (!slot || settings->watermark == 0 || packet->kind != PACKET_TCP) return decision;
-  if (*(volatile __u32 *)&slot->occupancy < settings->watermark) return decision;
+  if (*(volatile __u32*)&slot->occupancy < settings->watermark) return decision;
   int first = is_first_syn(packet);
   if (!first && !(marks & STEER_FLOW_EXHAUSTED)) return decision;
   if (settings->flags & STEER_FAIL_CLOSED) return STEER_COUNT_closed_overload;
@@ -186,11 +195,11 @@ static __always_inline __u32 relieve(const struct packet *packet,
   return STEER_COUNT_overload_new;
 }
 
-static __always_inline __u32 divert(struct xdp_md *ctx, const struct packet *packet,
-                                    const struct steer_config *settings, enum mail_end mail) {
+static __always_inline __u32 divert(struct xdp_md* ctx, const struct packet* packet,
+                                    const struct steer_config* settings, enum mail_end mail) {
   __u32 zero = 0;
   __u32 queue = ctx->rx_queue_index;
-  struct steer_runtime *hints = bpf_map_lookup_elem(&runtime, &zero);
+  struct steer_runtime* hints = bpf_map_lookup_elem(&runtime, &zero);
   if (!hints) return STEER_COUNT_not_mail;
   if (settings->flags & STEER_OPERATOR_BYPASS) return pass_by(packet, STEER_COUNT_operator_bypass);
   int marks = 0;
@@ -202,16 +211,15 @@ static __always_inline __u32 divert(struct xdp_md *ctx, const struct packet *pac
   __u64 now = bpf_ktime_get_ns();
   enum liveness found = check_liveness(settings, hints, queue, now);
   if (found != ALIVE) return fail(packet, settings, mail, found);
-  __u32 decision =
-      relieve(packet, settings, queue, marks, now, name_socket(packet, mail));
+  __u32 decision = relieve(packet, settings, queue, marks, now, name_socket(packet, mail));
   if (decision == STEER_COUNT_overload_new) hints->bypassed_used = 1;
   return decision;
 }
 
 /* ---- every frame ---- */
 
-static __always_inline __u32 decide(struct xdp_md *ctx, struct packet *packet, __u32 side,
-                                    const struct steer_config *settings) {
+static __always_inline __u32 decide(struct xdp_md* ctx, struct packet* packet, __u32 side,
+                                    const struct steer_config* settings) {
   read_packet(ctx, packet);
   if (packet->kind == PACKET_MALFORMED) return STEER_COUNT_malformed;
   if (packet->kind == PACKET_TOO_DEEP) return STEER_COUNT_too_deep;
@@ -223,19 +231,19 @@ static __always_inline __u32 decide(struct xdp_md *ctx, struct packet *packet, _
   if (packet->kind == PACKET_FRAGMENT || mail != MAIL_NONE)
     return divert(ctx, packet, settings, mail);
   __u32 zero = 0;
-  struct steer_runtime *hints = bpf_map_lookup_elem(&runtime, &zero);
+  struct steer_runtime* hints = bpf_map_lookup_elem(&runtime, &zero);
   if (hints && hints->steered_used && is_steered(packet))
     return divert(ctx, packet, settings, mail);
   return STEER_COUNT_not_mail;
 }
 
-static __always_inline int drop(const struct packet *packet, __u32 side, __u32 reason) {
+static __always_inline int drop(const struct packet* packet, __u32 side, __u32 reason) {
   count(side, reason, packet->size);
   return XDP_DROP;
 }
 
-static __always_inline int to_peer(const struct packet *packet, __u32 side, __u32 reason,
-                                   const struct steer_config *settings) {
+static __always_inline int to_peer(const struct packet* packet, __u32 side, __u32 reason,
+                                   const struct steer_config* settings) {
   __u32 peer = side ^ 1;
   /* Told, not dropped: the kernel decides, and our copy of the MTU may be old. */
   if (settings->ports[peer].max_frame && packet->size > settings->ports[peer].max_frame)
@@ -246,21 +254,20 @@ static __always_inline int to_peer(const struct packet *packet, __u32 side, __u3
   return XDP_REDIRECT;
 }
 
-static __always_inline int to_socket(struct xdp_md *ctx, const struct packet *packet, __u32 side,
-                                     __u32 reason, const struct steer_config *settings) {
+static __always_inline int to_socket(struct xdp_md* ctx, const struct packet* packet, __u32 side,
+                                     __u32 reason, const struct steer_config* settings) {
   __u32 queue = ctx->rx_queue_index;
   long action = side == 0 ? bpf_redirect_map(&sockets_inside, queue, XDP_DROP)
                           : bpf_redirect_map(&sockets_outside, queue, XDP_DROP);
   if (action != XDP_REDIRECT) { /* closed since we looked */
-    if (settings->flags & STEER_FAIL_CLOSED)
-      return drop(packet, side, STEER_COUNT_closed_socket);
+    if (settings->flags & STEER_FAIL_CLOSED) return drop(packet, side, STEER_COUNT_closed_socket);
     return to_peer(packet, side, STEER_COUNT_open_socket, settings);
   }
   count(side, reason, packet->size);
   return XDP_REDIRECT;
 }
 
-static __always_inline int answer(struct xdp_md *ctx, const struct packet *packet, __u32 side,
+static __always_inline int answer(struct xdp_md* ctx, const struct packet* packet, __u32 side,
                                   __u32 reason) {
   if (!can_reset(packet)) return drop(packet, side, STEER_COUNT_reset_impossible);
   if (packet->tcp_flags & TCP_FLAG_SET_RST) return drop(packet, side, STEER_COUNT_rst_unanswered);
@@ -269,29 +276,32 @@ static __always_inline int answer(struct xdp_md *ctx, const struct packet *packe
   return XDP_TX;
 }
 
-static __always_inline int carry_out(struct xdp_md *ctx, const struct packet *packet, __u32 side,
-                                     __u32 decision, const struct steer_config *settings) {
+static __always_inline int carry_out(struct xdp_md* ctx, const struct packet* packet, __u32 side,
+                                     __u32 decision, const struct steer_config* settings) {
   switch (decision) {
     case STEER_COUNT_mail_to_socket:
     case STEER_COUNT_fragment_to_socket:
     case STEER_COUNT_steered_to_socket:
       return to_socket(ctx, packet, side, decision, settings);
     case STEER_COUNT_listed_reset:
-    case STEER_COUNT_changed_reset: return answer(ctx, packet, side, decision);
+    case STEER_COUNT_changed_reset:
+      return answer(ctx, packet, side, decision);
     case STEER_COUNT_listed_drop:
     case STEER_COUNT_limited:
     case STEER_COUNT_closed_heartbeat:
     case STEER_COUNT_closed_socket:
-    case STEER_COUNT_closed_overload: return drop(packet, side, decision);
-    default: return to_peer(packet, side, decision, settings);
+    case STEER_COUNT_closed_overload:
+      return drop(packet, side, decision);
+    default:
+      return to_peer(packet, side, decision, settings);
   }
 }
 
-static __always_inline int steer(struct xdp_md *ctx, __u32 side) {
+static __always_inline int steer(struct xdp_md* ctx, __u32 side) {
   __u32 zero = 0;
   struct packet packet;
   __builtin_memset(&packet, 0, sizeof(packet));
-  struct steer_config *settings = bpf_map_lookup_elem(&config, &zero);
+  struct steer_config* settings = bpf_map_lookup_elem(&config, &zero);
   if (!settings) return XDP_ABORTED; /* an array's element 0 is always there */
   __u32 decision = decide(ctx, &packet, side, settings);
   count(side, STEER_COUNT_received, packet.size);
@@ -299,9 +309,9 @@ static __always_inline int steer(struct xdp_md *ctx, __u32 side) {
 }
 
 SEC("xdp")
-int steer_inside(struct xdp_md *ctx) { return steer(ctx, 0); }
+int steer_inside(struct xdp_md* ctx) { return steer(ctx, 0); }
 
 SEC("xdp")
-int steer_outside(struct xdp_md *ctx) { return steer(ctx, 1); }
+int steer_outside(struct xdp_md* ctx) { return steer(ctx, 1); }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

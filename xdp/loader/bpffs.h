@@ -20,8 +20,8 @@ Status ensure_bpffs(const std::string& base, bool explicit_base);
 // Makes the folder and its parents.
 Status make_folders(const std::string& folder);
 
-// Waits for the exclusive lock of `folder` and holds it until destroyed. Fails when there is no such
-// folder (also when its last holder removed it meanwhile).
+// Waits for the exclusive lock of `folder` and holds it until destroyed. Fails when there is no
+// such folder (also when its last holder removed it meanwhile).
 Result<Descriptor> lock_folder(const std::string& folder);
 
 std::vector<std::string> list_folder(const std::string& folder);

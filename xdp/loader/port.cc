@@ -168,7 +168,8 @@ bool port_speaks_ipv6(const std::string& name) {
 Status set_port_ipv6(const std::string& name, bool on) {
   const Descriptor file(open(ipv6_switch(name).c_str(), O_WRONLY | O_CLOEXEC));
   if (!file) return errno == ENOENT ? ok() : Status(failure("cannot open " + ipv6_switch(name)));
-  if (write(file.get(), on ? "0" : "1", 1) != 1) return failure("cannot write " + ipv6_switch(name));
+  if (write(file.get(), on ? "0" : "1", 1) != 1)
+    return failure("cannot write " + ipv6_switch(name));
   return ok();
 }
 
