@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "dataplane/base/result.h"
+#include "dataplane/contract/policy_image.h"
 #include "dataplane/scan/scan.h"
 
 namespace sluice::control {
@@ -28,14 +29,20 @@ struct CompiledRules {
   std::vector<std::uint8_t> image;        // the ruleset section of a policy image (rule tables and
                                           // serialized databases)
   std::array<std::uint8_t, 32> digest{};  // SHA-256 of `image`
-  std::vector<RuleFault> faults;
+  contract::Platform platform = 0;        // what the databases run on; 0: there are none
+  std::vector<RuleFault> faults;          // in the order of files and lines
   std::size_t refused = 0;
   double compile_seconds = 0;
+};
+
+struct CompileOptions {
+  // Where compiled databases are kept, by content, platform and library version; empty: nowhere.
+  std::filesystem::path cache;
 };
 
 // Reads `paths` (files, or folders of *.rules) in order. Fails only when a path cannot be read;
 // faults of rules are in the result. Slow (0.5 s for 1,000 rules); any thread.
 Result<std::shared_ptr<const CompiledRules>> compile_rules(
-    const std::vector<std::filesystem::path>& paths);
+    const std::vector<std::filesystem::path>& paths, const CompileOptions& options = {});
 
 }  // namespace sluice::control
