@@ -1,0 +1,108 @@
+// Who is to be treated how, from all who have a say, merged into what crosses to the dataplane
+// (host rules of the policy image) and to the kernel (block lists of XDP).
+//
+// For one prefix the strongest voice decides: an operator's order, then the ladder, then lists
+// (allow before all else), then the configuration. Between prefixes the longest decides, in the
+// dataplane and in the kernel alike. One thread; no I/O.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "control/api/config.h"
+#include "control/detect/ladder.h"
+#include "control/identity/prefix_list.h"
+#include "control/identity/prefix_map.h"
+
+namespace sluice::control {
+
+// An operator's order for one prefix.
+struct Order {
+  Prefix prefix;
+  policy::HostAction action = policy::HostAction::block;
+  std::uint32_t rate_per_hour = 20;
+  std::uint32_t burst = 1;
+  Nanoseconds until = 0;         // monotonic; 0: until it is released
+  std::uint64_t until_wall = 0;  // ns since the Unix epoch, for people; 0: none
+  std::uint64_t created = 0;     // wall
+  std::string who;
+  std::string comment;
+};
+
+// What the kernel's lists are told: blocks, and the allows that stand inside them.
+struct KernelEntry {
+  Prefix prefix;
+  bool allow = false;
+  BlockAction action = BlockAction::reset;  // of a block
+  Nanoseconds expires = 0;                  // monotonic; 0: never
+  friend bool operator==(const KernelEntry& a, const KernelEntry& b) {
+    return a.prefix.address == b.prefix.address && a.prefix.length == b.prefix.length &&
+           a.allow == b.allow && (a.allow || a.action == b.action) && a.expires == b.expires;
+  }
+};
+
+// Why a host is treated as it is.
+struct Treatment {
+  policy::HostAction action = policy::HostAction::allow;
+  bool any = false;    // false: nothing is said about the host
+  std::string source;  // "operator", "detection", "list NAME", "configuration"
+  Prefix prefix;
+  std::uint32_t rate_per_hour = 0;
+  std::uint32_t burst = 0;
+  Nanoseconds until = 0;
+  std::string comment;
+};
+
+class Orders {
+ public:
+  // The standing part: the configuration's own orders.
+  void configure(const Configuration& configuration);
+  // The last good contents of a list; it keeps the place of its name.
+  void set_list(const PrefixListConfig& list, std::vector<Prefix> prefixes);
+  // Forgets lists that are not named in `names`.
+  void keep_lists(const std::vector<PrefixListConfig>& lists);
+  // How many prefixes the list has; 0 when there is no such list.
+  std::size_t list_size(const std::string& name) const;
+
+  void put(const Order& order);
+  // True when there was one.
+  bool remove(const Prefix& prefix);
+  const Order* find(const Prefix& prefix) const { return operators_.exact(prefix); }
+  std::vector<Order> operators() const;
+  // Orders whose time has come, removed.
+  std::vector<Order> expire(Nanoseconds now);
+  Nanoseconds next_deadline() const;  // UINT64_MAX: none
+
+  // Every prefix with an allow order, of whatever source.
+  std::vector<Prefix> allowed() const;
+  std::vector<policy::HostRule> host_rules(const Ladder& ladder) const;
+  std::vector<KernelEntry> kernel_entries(const Ladder& ladder) const;
+  Treatment treatment(const Address& host, const Ladder& ladder) const;
+
+ private:
+  struct List {
+    PrefixListConfig config;
+    std::vector<Prefix> prefixes;
+  };
+  // Standing voices (configuration and lists), merged anew when one of them changes.
+  struct Voice {
+    policy::HostAction action = policy::HostAction::allow;
+    std::uint32_t rate_per_hour = 0;
+    std::uint32_t burst = 1;
+    std::uint16_t source = 0;  // 0: configuration; n: list n - 1 of sources_
+  };
+  void merge_standing();
+  template <typename Use>
+  void each(const Ladder& ladder, Use&& use) const;
+
+  std::vector<HostOverride> configured_;
+  std::map<std::string, List> lists_;
+  std::vector<std::string> sources_;
+  PrefixMap<Voice> standing_;
+  PrefixMap<Order> operators_;
+  BlockAction block_action_ = BlockAction::reset;
+};
+
+}  // namespace sluice::control
