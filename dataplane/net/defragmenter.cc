@@ -67,10 +67,11 @@ struct Piece {
 
 // How a fragment stands to what is held of its datagram.
 enum class Fit : std::uint8_t {
-  fresh,         // nothing of it is held
-  duplicate,     // all of it is held, with the same octets
-  overlap,       // some of it is held, with the same octets
-  contradiction  // differs in octets or in where the datagram ends
+  fresh,          // nothing of it is held
+  duplicate,      // all of it is held, with the same octets
+  overlap,        // some of it is held, with the same octets
+  contradiction,  // some of it is held, with other octets
+  other_end       // says otherwise where the datagram ends
 };
 
 }  // namespace
@@ -178,7 +179,7 @@ struct Defragmenter::Impl {
   static Fit compare(const Datagram& d, const Piece& piece) {
     if (piece.last ? (d.total != 0 ? d.total != piece.end() : d.reach > piece.end())
                    : (d.total != 0 && piece.end() > d.total))
-      return Fit::contradiction;
+      return Fit::other_end;
     const std::size_t first = piece.offset / kBlock;
     const std::size_t count = (piece.octets.size() + kBlock - 1) / kBlock;
     std::size_t found = 0;
@@ -308,20 +309,17 @@ Defragmenter::Impl::Step Defragmenter::Impl::add_to(const Key& key, Bytes frame,
   // Octets that are known can still tell that they are the last.
   const bool ends_it = piece.last && d.total == 0;
   if (fit == Fit::duplicate && !ends_it) return step;
-  if (fit == Fit::overlap || fit == Fit::contradiction) {
+  const bool contradicts = fit == Fit::contradiction || fit == Fit::other_end;
+  if (contradicts || fit == Fit::overlap) {
     note(result, Anomaly::fragment_overlap);
     if (key.v6) {
       free_pages(d);
       d.discarded = true;
       return step;
     }
-    if (fit == Fit::contradiction) {
-      step.contradiction = true;
-      d.contradicted = true;
-      // Where it says otherwise how long the datagram is, it is no part of this one.
-      if (piece.last || (d.total != 0 && piece.end() > d.total)) return step;
-    }
   }
+  if (contradicts) step.contradiction = d.contradicted = true;
+  if (fit == Fit::other_end) return step;
   if (piece.offset == 0 && d.header_size == 0) {
     const std::uint8_t* ip = frame.data() + packet.network_offset;
     d.header_size = key.v6 ? kIpv6Header : static_cast<std::uint8_t>((ip[0] & 0x0f) * 4);

@@ -18,7 +18,12 @@ namespace sluice::test {
 
 using Frame = std::vector<std::uint8_t>;
 
-inline void append(Frame& to, Bytes octets) { to.insert(to.end(), octets.begin(), octets.end()); }
+// Not insert(), of which GCC 12 warns in error (array-bounds).
+inline void append(Frame& to, Bytes octets) {
+  const std::size_t at = to.size();
+  to.resize(at + octets.size());
+  std::copy(octets.begin(), octets.end(), to.data() + at);
+}
 inline void append8(Frame& to, unsigned v) { to.push_back(static_cast<std::uint8_t>(v)); }
 inline void append16(Frame& to, unsigned v) {
   append8(to, (v >> 8) & 0xff);
@@ -27,6 +32,11 @@ inline void append16(Frame& to, unsigned v) {
 inline void append32(Frame& to, std::uint32_t v) {
   append16(to, v >> 16);
   append16(to, v & 0xffff);
+}
+
+// Overwrites 16 bits of a frame, in network order.
+inline void store_be16_at(Frame& frame, std::size_t at, std::uint16_t v) {
+  store_be16(&frame.at(at + 1) - 1, v);
 }
 
 inline Address v4(unsigned a, unsigned b, unsigned c, unsigned d) {
