@@ -1,0 +1,457 @@
+// The whole path in memory: what is inspected, what is said of it, and what leaves the wire.
+#include <openssl/sha.h>
+
+#include "tests/unit/inspect/rig.h"
+
+namespace sluice::test {
+namespace {
+
+constexpr char kRejectRule[] =
+    "reject smtp any any -> any any (msg:\"test spam\"; content:\"XJS-SPAM-XJS\"; sid:42; "
+    "rev:3;)\n";
+constexpr char kEhloReply[] =
+    "250-mx.test\r\n250-PIPELINING\r\n250-SIZE\r\n250-CHUNKING\r\n250 ENHANCEDSTATUSCODES\r\n";
+
+std::string body(std::string_view text) {
+  return "From: Alice <alice@a.test>\r\nTo: bob@b.test, \"C, D\" <c@c.test>\r\nSubject: hello\r\n"
+         "Message-ID: <1@a.test>\r\n\r\n" +
+         std::string(text) + "\r\n";
+}
+
+// Up to and with the server's 354.
+void begin_message(Conversation& talk) {
+  talk.open();
+  talk.server("220 mx.test ESMTP\r\n");
+  talk.client("EHLO client.test\r\n");
+  talk.server(kEhloReply);
+  talk.client("MAIL FROM:<alice@a.test>\r\n");
+  talk.server("250 2.1.0 Ok\r\n");
+  talk.client("RCPT TO:<bob@b.test>\r\n");
+  talk.server("250 2.1.5 Ok\r\n");
+  talk.client("DATA\r\n");
+  talk.server("354 go\r\n");
+}
+
+std::string sha256(std::string_view s) {
+  std::uint8_t digest[32];
+  SHA256(reinterpret_cast<const std::uint8_t*>(s.data()), s.size(), digest);
+  std::string hex;
+  for (const std::uint8_t b : digest) {
+    hex += "0123456789abcdef"[b >> 4];
+    hex += "0123456789abcdef"[b & 15];
+  }
+  return hex;
+}
+
+TEST(Engine, HonestMailCrossesUnchangedAndIsReported) {
+  Rig rig({.rules = kRejectRule});
+  Conversation talk;
+  begin_message(talk);
+  const std::string message = body("a line\r\n..stuffed");
+  talk.client(message + ".\r\n");
+  talk.server("250 2.0.0 Ok: queued as 1\r\n");
+  talk.client("QUIT\r\n");
+  talk.server("221 2.0.0 Bye\r\n");
+  talk.close();
+  const auto frames = talk.take();
+  rig.send(frames);
+  rig.finish();
+
+  ASSERT_EQ(rig.left.size(), frames.size());
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    EXPECT_EQ(rig.left[i].kind, Left::Kind::forwarded) << i;
+    EXPECT_EQ(rig.left[i].frame, frames[i].frame) << i;
+    EXPECT_EQ(rig.left[i].out, opposite(frames[i].side)) << i;
+  }
+  const auto smtp = rig.events_of("smtp");
+  ASSERT_EQ(smtp.size(), 1u);
+  const Json& s = smtp[0]["smtp"];
+  EXPECT_EQ(s["helo"], "client.test");
+  EXPECT_EQ(s["mail_from"], "<alice@a.test>");
+  EXPECT_EQ(s["rcpt_to"], Json({"<bob@b.test>"}));
+  EXPECT_EQ(s["via"], "data");
+  EXPECT_EQ(s["size"], message.size());
+  EXPECT_EQ(s["sha256"], sha256(message));
+  EXPECT_EQ(s["outcome"], "accepted");
+  EXPECT_EQ(s["reply"]["code"], 250);
+  EXPECT_EQ(s["reply"]["text"], "2.0.0 Ok: queued as 1");
+  const Json& email = smtp[0]["email"];
+  EXPECT_EQ(email["from"], "Alice <alice@a.test>");
+  EXPECT_EQ(email["to"], Json({"bob@b.test", "\"C, D\" <c@c.test>"}));
+  EXPECT_EQ(email["subject"], "hello");
+  EXPECT_EQ(email["message_id"], "<1@a.test>");
+  EXPECT_EQ(smtp[0]["sluice"]["verdict"], "pass");
+  EXPECT_TRUE(rig.anomalies().empty()) << Json(rig.anomalies());
+  const auto flows = rig.events_of("flow");
+  ASSERT_EQ(flows.size(), 1u);
+  EXPECT_EQ(flows[0]["app_proto"], "smtp");
+  EXPECT_EQ(flows[0]["flow"]["state"], "closed");
+}
+
+// The condemned message in several segments; returns what the engine did.
+struct Stopped {
+  Rig rig;
+  Conversation talk;
+  std::size_t held = 0;  // frame that completes the message
+};
+
+std::unique_ptr<Stopped> stop_message(const ConversationOptions& options, RigOptions rig_options,
+                                      std::string_view after = {}) {
+  rig_options.rules = kRejectRule;
+  auto s =
+      std::make_unique<Stopped>(Stopped{Rig(std::move(rig_options)), Conversation(options), 0});
+  begin_message(s->talk);
+  s->talk.client(body(std::string(3000, 'a') + "\r\nXJS-SPAM-XJS\r\n" + std::string(2000, 'b')));
+  s->rig.send(s->talk.take());
+  s->talk.client(".\r\n" + std::string(after));
+  s->rig.send(s->talk.take());
+  return s;
+}
+
+void expect_refused(Stopped& s) {
+  // Nothing that completes the message has left to the server, but a reset has.
+  bool reset = false;
+  for (const Left& l : s.rig.left) {
+    if (l.out != Side::outside || l.kind == Left::Kind::dropped) continue;
+    EXPECT_FALSE(l.payload().find("\r\n.\r\n") != std::string::npos || l.payload() == ".\r\n");
+    reset |= l.kind == Left::Kind::injected && (l.packet().flags & net::tcp_flag::rst);
+  }
+  EXPECT_TRUE(reset);
+  const auto replies = s.rig.injected(Side::inside);
+  ASSERT_FALSE(replies.empty());
+  EXPECT_EQ(replies[0].payload(), "550 5.7.1 Message refused by network policy\r\n");
+  EXPECT_FALSE(replies[0].packet().checksum_bad);
+  EXPECT_EQ(replies[0].packet().sequence, s.talk.next(Direction::to_client));
+  EXPECT_EQ(replies[0].packet().acknowledgement, s.talk.next(Direction::to_server));
+  EXPECT_EQ(replies[0].packet().source, s.talk.path().server.address);
+  EXPECT_EQ(replies[0].packet().source_port, 25);
+}
+
+TEST(Engine, CondemnedMessageIsStoppedAndRefusedInTheServersVoice) {
+  auto s = stop_message({}, {});
+  expect_refused(*s);
+  const auto smtp = s->rig.events_of("smtp");
+  ASSERT_EQ(smtp.size(), 1u);
+  EXPECT_EQ(smtp[0]["smtp"]["outcome"], "blocked");
+  EXPECT_EQ(smtp[0]["smtp"]["reply"]["code"], 550);
+  EXPECT_EQ(smtp[0]["sluice"]["verdict"], "reject");
+  EXPECT_EQ(smtp[0]["sluice"]["rules"], Json({"42"}));
+  const auto alerts = s->rig.events_of("alert");
+  ASSERT_EQ(alerts.size(), 1u);
+  EXPECT_EQ(alerts[0]["alert"]["action"], "blocked");
+  EXPECT_EQ(alerts[0]["alert"]["signature_id"], 42);
+
+  // QUIT is answered, then both ends close in order.
+  const std::uint32_t reply_end =
+      s->talk.next(Direction::to_client) +
+      static_cast<std::uint32_t>(s->rig.injected(Side::inside)[0].payload().size());
+  s->talk.set_next(Direction::to_client, reply_end);
+  s->talk.client("QUIT\r\n");
+  s->rig.send(s->talk.take());
+  auto replies = s->rig.injected(Side::inside);
+  const auto bye = std::find_if(replies.begin(), replies.end(),
+                                [](const Left& l) { return l.payload() == "221 2.0.0 Bye\r\n"; });
+  ASSERT_NE(bye, replies.end());
+  EXPECT_TRUE(bye->packet().flags & net::tcp_flag::fin);
+  EXPECT_EQ(bye->packet().sequence, reply_end);
+  s->talk.set_next(Direction::to_client, reply_end + 15 + 1);
+  s->talk.acknowledge(Direction::to_server);
+  s->talk.close();
+  const auto closing = s->talk.take();
+  s->rig.send(closing[0]);
+  s->rig.send(closing[1]);
+  s->rig.finish();
+  const auto drops = s->rig.events_of("drop");
+  ASSERT_FALSE(drops.empty());
+  EXPECT_EQ(drops[0]["drop"]["reason"], "message-rejected");
+  EXPECT_EQ(s->rig.events_of("flow")[0]["flow"]["reason"], "verdict");
+}
+
+TEST(Engine, RefusalHasTheFormOfTheFlowsEncapsulation) {  // case E15
+  std::vector<Path> paths(6);
+  paths[1] = path_v6();
+  paths[2].encapsulation.tags = {{.vid = 7}};
+  paths[3].encapsulation.tags = {{.vid = 10, .tpid = 0x88a8}, {.vid = 20}};
+  paths[4].encapsulation.pppoe = 77;
+  paths[5] = path_v6();
+  paths[5].encapsulation.tags = {{.vid = 7}};
+  paths[5].extension_headers = {6, 0, 1, 4, 0, 0, 0, 0};
+  paths[5].first_extension = 0;
+  for (const Path& path : paths) {
+    auto s = stop_message({.path = path}, {});
+    SCOPED_TRACE(path.encapsulation.tags.size());
+    expect_refused(*s);
+    const net::Packet reply = s->rig.injected(Side::inside)[0].packet();
+    EXPECT_EQ(reply.vlan_count, path.encapsulation.tags.size());
+    EXPECT_EQ(reply.pppoe, path.encapsulation.pppoe.has_value());
+    EXPECT_EQ(reply.destination, path.client.address);
+  }
+}
+
+TEST(Engine, RefusalIsRepeatedUntilAcknowledgedAndEndsWithinABound) {
+  auto s = stop_message({}, {});
+  s->rig.pass(2 * kSecond);
+  std::size_t copies = 0;
+  for (const Left& l : s->rig.injected(Side::inside)) copies += l.payload().starts_with("550 ");
+  EXPECT_GE(copies, 3u);
+  s->rig.pass(60 * kSecond);
+  const auto replies = s->rig.injected(Side::inside);
+  EXPECT_TRUE(replies.back().packet().flags & net::tcp_flag::rst);
+  const std::size_t before = s->rig.left.size();
+  s->rig.pass(60 * kSecond);
+  EXPECT_EQ(s->rig.left.size(), before) << "the closing state has ended";
+}
+
+TEST(Engine, SilentClientGetsTheFarewell) {
+  auto s = stop_message({}, {});
+  s->talk.set_next(Direction::to_client, s->talk.next(Direction::to_client) + 45);
+  s->talk.acknowledge(Direction::to_server);
+  s->rig.send(s->talk.take());
+  s->rig.pass(6 * kSecond);
+  const auto replies = s->rig.injected(Side::inside);
+  EXPECT_EQ(replies.back().payload().substr(0, 10), "421 4.3.2 ");
+  EXPECT_TRUE(replies.back().packet().flags & net::tcp_flag::fin);
+}
+
+TEST(Engine, CommandBehindTheMessageInTheSameSegmentIsAnswered) {
+  auto s = stop_message({}, {}, "QUIT\r\n");
+  expect_refused(*s);
+  EXPECT_EQ(s->rig.injected(Side::inside)[1].payload(), "221 2.0.0 Bye\r\n");
+}
+
+TEST(Engine, RetransmissionsOfTheHeldSegmentNeverPass) {
+  auto s = stop_message({}, {});
+  const std::uint32_t at = s->talk.next(Direction::to_server) - 3;
+  for (int i = 0; i < 5; ++i) {
+    s->talk.inject(Direction::to_server, at, ".\r\n");
+    s->rig.send(s->talk.take());
+    EXPECT_EQ(s->rig.left.back().kind == Left::Kind::forwarded, false);
+    s->rig.pass(200 * kMillisecond);
+  }
+  // Re-cut: together with octets that went before.
+  s->talk.inject(Direction::to_server, at - 2, "\r\n.\r\n");
+  s->rig.send(s->talk.take());
+  for (const Left& l : s->rig.left)
+    if (l.out == Side::outside && l.kind != Left::Kind::dropped &&
+        (l.packet().flags & net::tcp_flag::rst) == 0)
+      EXPECT_EQ(l.payload().find(".\r\n"), std::string::npos) << l.payload();
+}
+
+TEST(Engine, HoleThatCompletesTheMessageIsHeld) {
+  // The end-of-data goes by out of order; the hole before it comes last and is held.
+  Rig rig({.rules = kRejectRule});
+  Conversation talk;
+  begin_message(talk);
+  rig.send(talk.take());
+  const std::uint32_t base = talk.next(Direction::to_server);
+  const std::string first = body("XJS-SPAM-XJS");
+  const std::string second = body("more");
+  const auto second_at = base + static_cast<std::uint32_t>(first.size());
+  talk.inject(Direction::to_server, second_at, second);
+  talk.inject(Direction::to_server, second_at + static_cast<std::uint32_t>(second.size()), ".\r\n");
+  rig.send(talk.take());
+  EXPECT_EQ(rig.left[rig.left.size() - 1].kind, Left::Kind::forwarded);
+  EXPECT_EQ(rig.left[rig.left.size() - 2].kind, Left::Kind::forwarded);
+  talk.inject(Direction::to_server, base, first);
+  rig.send(talk.take());
+  bool passed = false;
+  for (const Left& l : rig.left)
+    passed |= l.out == Side::outside && l.kind == Left::Kind::forwarded && l.payload() == first;
+  EXPECT_FALSE(passed);
+  const auto replies = rig.injected(Side::inside);
+  ASSERT_FALSE(replies.empty());
+  EXPECT_TRUE(replies[0].payload().starts_with("550 "));
+  // Everything that the client sent is acknowledged: it must not send the message again.
+  EXPECT_EQ(replies[0].packet().acknowledgement,
+            second_at + static_cast<std::uint32_t>(second.size()) + 3);
+}
+
+TEST(Engine, MonitorModeSaysWhatItWouldHaveDone) {
+  auto s = stop_message({}, {.mode = policy::Mode::monitor});
+  s->talk.server("250 2.0.0 Ok\r\n");
+  s->rig.send(s->talk.take());
+  EXPECT_EQ(s->rig.dropped(), 0u);
+  const auto smtp = s->rig.events_of("smtp");
+  ASSERT_EQ(smtp.size(), 1u);
+  EXPECT_EQ(smtp[0]["smtp"]["outcome"], "accepted");
+  EXPECT_EQ(smtp[0]["sluice"]["verdict"], "pass");
+  EXPECT_EQ(smtp[0]["sluice"]["would_have"], "reject");
+  EXPECT_EQ(s->rig.events_of("alert")[0]["alert"]["action"], "allowed");
+}
+
+TEST(Engine, ReplyOwedToAnEarlierCommandGoesFirst) {
+  // BDAT without waiting: the refusal comes after the server's replies to all before it.
+  Rig rig({.rules = kRejectRule});
+  Conversation talk;
+  talk.open();
+  talk.server("220 mx.test ESMTP\r\n");
+  talk.client("EHLO client.test\r\n");
+  talk.server(kEhloReply);
+  rig.send(talk.take());
+  const std::string message = body("XJS-SPAM-XJS");
+  talk.client("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nBDAT " +
+              std::to_string(message.size()) + " LAST\r\n" + message);
+  rig.send(talk.take());
+  EXPECT_TRUE(rig.injected(Side::inside).empty()) << "the server owes two replies";
+  // The server saw MAIL and RCPT, but never the last octet.
+  std::string seen;
+  for (const Left& l : rig.left)
+    if (l.out == Side::outside &&
+        (l.kind == Left::Kind::forwarded || l.kind == Left::Kind::changed))
+      seen += l.payload();
+  EXPECT_NE(seen.find("RCPT TO:<b@b.test>\r\n"), std::string::npos);
+  EXPECT_LT(seen.size(), std::string("EHLO client.test\r\n").size() + 80 + message.size());
+  talk.server("250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n");
+  rig.send(talk.take());
+  const auto replies = rig.injected(Side::inside);
+  ASSERT_FALSE(replies.empty());
+  EXPECT_TRUE(replies[0].payload().starts_with("550 5.7.1 ")) << replies[0].payload();
+  EXPECT_EQ(replies[0].packet().sequence, talk.next(Direction::to_client));
+}
+
+TEST(Engine, OtherHostsAndOtherTrafficGoOn) {
+  auto s = stop_message({}, {});
+  Path other;
+  other.client.address = v4(192, 0, 2, 11);
+  Conversation talk({.path = other, .start = s->rig.now()});
+  begin_message(talk);
+  talk.client(body("honest") + ".\r\n");
+  talk.server("250 ok\r\n");
+  talk.client("QUIT\r\n");
+  Path web;
+  web.server.port = 80;
+  Conversation browse({.path = web, .start = s->rig.now()});
+  browse.open();
+  browse.client("GET / XJS-SPAM-XJS\r\n.\r\n");
+  const std::size_t before = s->rig.left.size();
+  const auto mail = talk.take();
+  const auto http = browse.take();
+  s->rig.send(mail);
+  s->rig.send(http);
+  std::size_t forwarded = 0;
+  for (std::size_t i = before; i < s->rig.left.size(); ++i)
+    forwarded += s->rig.left[i].kind == Left::Kind::forwarded;
+  EXPECT_EQ(forwarded, mail.size() + http.size());
+}
+
+TEST(Engine, LimitedHostIsTempfailedPastItsRate) {
+  RigOptions options;
+  options.spec.hosts = {{.prefix = v4(192, 0, 2, 10),
+                         .length = 128,
+                         .action = policy::HostAction::limit,
+                         .rate_per_hour = 10,
+                         .burst = 2}};
+  Rig rig(options);
+  std::vector<std::string> outcomes;
+  for (unsigned i = 0; i < 3; ++i) {
+    Path path;
+    path.client.port = static_cast<std::uint16_t>(41000 + i);
+    Conversation talk({.path = path, .start = rig.now() + kSecond});
+    begin_message(talk);
+    talk.client(body("honest") + ".\r\n");
+    rig.send(talk.take());
+    if (rig.events_of("smtp").size() == i) {
+      talk.server("250 ok\r\n");
+      rig.send(talk.take());
+    }
+    outcomes.push_back(rig.events_of("smtp").back()["smtp"]["outcome"]);
+  }
+  EXPECT_EQ(outcomes, (std::vector<std::string>{"accepted", "accepted", "blocked"}));
+  EXPECT_TRUE(rig.injected(Side::inside).back().payload().starts_with("451 4.7.1 "));
+}
+
+TEST(Engine, NewRulesTakeEffectWithTheNextMessage) {
+  Rig rig({.rules = ""});
+  Conversation talk;
+  begin_message(talk);
+  talk.client(body("one"));
+  rig.send(talk.take());
+  rig.set_rules(kRejectRule);
+  talk.client("XJS-SPAM-XJS\r\n.\r\n");
+  talk.server("250 ok\r\n");
+  rig.send(talk.take());
+  EXPECT_EQ(rig.dropped(), 0u) << "never half a message under each set";
+  talk.client("MAIL FROM:<a@a.test>\r\n");
+  talk.server("250 ok\r\n");
+  talk.client("RCPT TO:<b@b.test>\r\n");
+  talk.server("250 ok\r\n");
+  talk.client("DATA\r\n");
+  talk.server("354 go\r\n");
+  talk.client(body("XJS-SPAM-XJS") + ".\r\n");
+  rig.send(talk.take());
+  EXPECT_TRUE(rig.injected(Side::inside).front().payload().starts_with("550 "));
+}
+
+TEST(Engine, ConnectionReusingThePortsOfAStoppedOneIsANewConversation) {  // case C17
+  auto s = stop_message({}, {});
+  s->rig.pass(60 * kSecond);
+  Conversation again({.client_isn = 77'000'000, .start = s->rig.now() + kSecond});
+  begin_message(again);
+  again.client(body("honest now") + ".\r\n");
+  again.server("250 ok\r\n");
+  const auto frames = again.take();
+  const std::size_t before = s->rig.left.size();
+  s->rig.send(frames);
+  for (std::size_t i = before; i < s->rig.left.size(); ++i)
+    EXPECT_EQ(s->rig.left[i].kind, Left::Kind::forwarded) << i;
+  EXPECT_EQ(s->rig.events_of("smtp").back()["smtp"]["outcome"], "accepted");
+}
+
+// The same conversation on every road and in every cut gives the same events.
+TEST(Engine, EventsDoNotDependOnSegmentationOrEncapsulation) {
+  const auto transcript = [](const ConversationOptions& options) {
+    Rig rig({.rules = "alert smtp any any -> any any (msg:\"m\"; content:\"needle\"; sid:7;)\n"});
+    Conversation talk(options);
+    begin_message(talk);
+    talk.client(body("xx needle xx " + std::string(4000, 'y') + " http://a.test/p") + ".\r\n");
+    talk.server("250 ok\r\n");
+    talk.client("QUIT\r\n");
+    talk.server("221 bye\r\n");
+    talk.close();
+    rig.send(talk.take());
+    rig.finish();
+    Json all = Json::array();
+    for (const char* type : {"smtp", "alert", "anomaly"})
+      for (Json e : rig.events_of(type)) {
+        for (const char* varies :
+             {"timestamp", "src_ip", "dest_ip", "community_id", "vlan", "pcap_cnt", "flow_id"})
+          e.erase(varies);
+        all.push_back(std::move(e));
+      }
+    EXPECT_EQ(rig.dropped(), 0u);
+    return all;
+  };
+  const Json plain = transcript({});
+  ASSERT_EQ(plain.size(), 2u) << plain.dump(1);
+  std::vector<ConversationOptions> variants;
+  for (const std::size_t size : {std::size_t{1}, std::size_t{536}})
+    variants.push_back({.segment_size = size});
+  variants.push_back({.segment_size = 100, .reorder = true});
+  variants.push_back({.segment_size = 100, .duplicate = true});
+  variants.push_back({.segment_size = 200, .reorder = true, .duplicate = true, .seed = 9});
+  variants.push_back({.timestamps = true});
+  variants.push_back({.acknowledge = false});
+  variants.push_back({.client_isn = 0xfffffff0, .server_isn = 0xffffff00});
+  variants.push_back({.fragment_size = 256});
+  Path path;
+  path = path_v6();
+  variants.push_back({.path = path});
+  variants.push_back({.path = path, .fragment_size = 256});
+  path = {};
+  path.encapsulation.tags = {{.vid = 5}};
+  variants.push_back({.path = path});
+  path.encapsulation.tags = {{.vid = 5, .tpid = 0x88a8}, {.vid = 6}};
+  variants.push_back({.path = path});
+  path.encapsulation.pppoe = 9;
+  variants.push_back({.path = path});
+  path = {};
+  path.encapsulation.mpls = {100, 200};
+  variants.push_back({.path = path});
+  path = {};
+  path.encapsulation.tunnel = Encapsulation::Tunnel::gre;
+  variants.push_back({.path = path});
+  for (std::size_t i = 0; i < variants.size(); ++i) EXPECT_EQ(transcript(variants[i]), plain) << i;
+}
+
+}  // namespace
+}  // namespace sluice::test

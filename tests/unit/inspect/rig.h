@@ -1,0 +1,179 @@
+// A wire in memory for tests of the engine: rules and policy are compiled as on the appliance,
+// frames go in, and what leaves, in order, and the events come out.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "control/events/eve.h"
+#include "control/policy/rules.h"
+#include "control/publish/image.h"
+#include "dataplane/inspect/engine.h"
+#include "tests/unit/support/packet_factory.h"
+
+namespace sluice::test {
+
+using Json = nlohmann::json;
+
+// What left the wire, in order.
+struct Left {
+  enum class Kind { forwarded, changed, dropped, injected } kind;
+  Side out;  // the port it left by (dropped: would have)
+  Frame frame;
+  contract::DropReason reason = contract::DropReason::none;
+  std::size_t source = 0;  // index of the frame that went in (injected: of the last one)
+
+  net::Packet packet() const { return net::parse(frame, {.verify_checksums = true}); }
+  std::string payload() const {
+    const net::Packet p = packet();
+    return std::string(as_text(Bytes(frame).subspan(p.payload_offset, p.payload_size)));
+  }
+};
+
+struct RigOptions {
+  std::string rules;  // Suricata-style
+  policy::Mode mode = policy::Mode::enforce;
+  control::PolicySpec spec{};
+  inspect::Settings settings{};
+};
+
+class Rig final : public inspect::Output, public contract::EventSink {
+ public:
+  explicit Rig(RigOptions options = {}) : options_(std::move(options)) {
+    options_.settings.wires = {"w1"};
+    set_rules(options_.rules);
+    engine_ = std::make_unique<inspect::Engine>(options_.settings, *statistics_, *this, *this,
+                                                std::pmr::new_delete_resource());
+    engine_->set_policy(*policy_);
+  }
+  ~Rig() { engine_.reset(); }
+
+  // Compiles and adopts; messages in progress keep what they began with.
+  void set_rules(const std::string& rules) {
+    const auto path = std::filesystem::path(testing::TempDir()) /
+                      ("rig-" + std::to_string(::getpid()) + ".rules");
+    std::ofstream(path) << rules;
+    auto compiled = control::compile_rules({path});
+    std::filesystem::remove(path);
+    ASSERT_TRUE(compiled) << compiled.error();
+    for (const auto& fault : (*compiled)->faults) ADD_FAILURE() << fault.text;
+    rules_ = *compiled;
+    publish();
+  }
+  void publish() {
+    control::PolicySpec spec = options_.spec;
+    spec.epoch = ++epoch_;
+    spec.hash_messages = true;
+    spec.wires = {{.name = "w1", .mode = options_.mode}};
+    if (spec.groups.empty()) spec.groups.push_back({.group = {.name = "default"}, .members = {}});
+    auto image = control::build_image(spec, *rules_, true);
+    ASSERT_TRUE(image) << image.error();
+    auto opened = policy::Policy::open(*image, {});
+    ASSERT_TRUE(opened) << opened.error();
+    old_.push_back(policy_);
+    policy_ = *opened;
+    if (engine_) engine_->set_policy(*policy_);
+  }
+  control::PolicySpec& spec() { return options_.spec; }
+
+  void send(Side side, Frame octets, Nanoseconds time) {
+    now_ = std::max(now_, time);
+    sent_.push_back(octets);
+    inspect::Frame frame{.octets = sent_.back(), .side = side, .number = sent_.size()};
+    const Frame before = octets;
+    settled_ = 0;
+    engine_->process({&frame, 1}, at(now_));
+    EXPECT_EQ(settled_, 1) << "a frame leaves once";
+    if (!left.empty() && left.back().kind == Left::Kind::forwarded)
+      EXPECT_EQ(left.back().frame, before) << "forwarded unchanged, but changed";
+  }
+  void send(const SentFrame& s) { send(s.side, s.frame, s.time); }
+  void send(const std::vector<SentFrame>& frames) {
+    for (const SentFrame& s : frames) send(s);
+  }
+  // Lets time pass, with ticks as on the wire.
+  void pass(Nanoseconds time) {
+    const Nanoseconds until = now_ + time;
+    while (now_ < until) {
+      now_ = std::min(now_ + 10 * kMillisecond, until);
+      engine_->tick(at(now_));
+    }
+  }
+  void finish() { engine_->finish(at(now_)); }
+
+  // Events of a type, in order.
+  std::vector<Json> events_of(std::string_view type) const {
+    std::vector<Json> list;
+    for (const Json& e : events)
+      if (e["event_type"] == type) list.push_back(e);
+    return list;
+  }
+  std::vector<std::string> anomalies() const {
+    std::vector<std::string> list;
+    for (const Json& e : events_of("anomaly")) list.push_back(e["anomaly"]["event"]);
+    return list;
+  }
+  std::vector<Left> injected(Side out) const {
+    std::vector<Left> list;
+    for (const Left& l : left)
+      if (l.kind == Left::Kind::injected && l.out == out) list.push_back(l);
+    return list;
+  }
+  std::size_t dropped() const {
+    return static_cast<std::size_t>(std::count_if(
+        left.begin(), left.end(), [](const Left& l) { return l.kind == Left::Kind::dropped; }));
+  }
+  Nanoseconds now() const { return now_; }
+  inspect::Engine& engine() { return *engine_; }
+  contract::WorkerStatistics& statistics() { return *statistics_; }
+
+  std::vector<Left> left;
+  std::vector<Json> events;
+
+ private:
+  static inspect::Time at(Nanoseconds now) {
+    return {.monotonic = now, .wall = 1'700'000'000 * kSecond + now};
+  }
+  void leave(Left::Kind kind, Side out, Bytes octets,
+             contract::DropReason reason = contract::DropReason::none) {
+    left.push_back({kind, out, Frame(octets.begin(), octets.end()), reason, sent_.size()});
+  }
+  void forward(inspect::Frame& frame, bool changed) override {
+    ++settled_;
+    leave(changed ? Left::Kind::changed : Left::Kind::forwarded, opposite(frame.side),
+          frame.octets);
+  }
+  void drop(inspect::Frame& frame, contract::DropReason reason) override {
+    ++settled_;
+    leave(Left::Kind::dropped, opposite(frame.side), frame.octets, reason);
+  }
+  void inject(std::uint16_t, Side side, Bytes octets) override {
+    leave(Left::Kind::injected, side, octets);
+  }
+  void mark_flow(const flow::FlowKey&, inspect::FlowMark) override {}
+  bool write(Bytes record) override {
+    const std::string line = control::eve_json(record, {.host = "test", .wires = {{"w1", "", ""}}});
+    if (!line.empty()) events.push_back(Json::parse(line));
+    return true;
+  }
+
+  RigOptions options_;
+  std::unique_ptr<contract::WorkerStatistics> statistics_ =
+      std::make_unique<contract::WorkerStatistics>();
+  std::shared_ptr<const control::CompiledRules> rules_;
+  std::shared_ptr<const policy::Policy> policy_;
+  std::vector<std::shared_ptr<const policy::Policy>> old_;
+  std::unique_ptr<inspect::Engine> engine_;
+  std::vector<Frame> sent_;
+  Nanoseconds now_ = 0;
+  std::uint32_t epoch_ = 0;
+  int settled_ = 0;
+};
+
+}  // namespace sluice::test
