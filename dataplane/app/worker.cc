@@ -1,0 +1,596 @@
+#include "dataplane/app/worker.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+#include <rte_ring.h>
+
+#include "dataplane/io/af_xdp_sockets.h"
+#include "dataplane/io/mbuf_pool.h"
+
+namespace sluice::app {
+
+using contract::Counter;
+using contract::DropReason;
+using contract::Gauge;
+
+namespace {
+
+constexpr Nanoseconds kIdleBeforeSleep = 200 * kMicrosecond;
+constexpr Nanoseconds kLongestSleep = 5 * kMillisecond;
+constexpr Nanoseconds kSleepWithoutDescriptor = 250 * kMicrosecond;
+constexpr Nanoseconds kTick = 10 * kMillisecond;
+constexpr Nanoseconds kSnapshotPatience = 5 * kSecond;
+constexpr std::size_t kSnapshotStep = 32;
+constexpr std::size_t kSnapshotsWaiting = 16;
+constexpr int kNice = -15;
+
+std::uint16_t tag_of(std::uint16_t wire, Side side) {
+  return static_cast<std::uint16_t>(wire * 2 + static_cast<unsigned>(side));
+}
+std::uint16_t wire_of(const rte_mbuf* frame) { return static_cast<std::uint16_t>(frame->port / 2); }
+Side side_of(const rte_mbuf* frame) { return static_cast<Side>(frame->port % 2); }
+
+Nanoseconds read(clockid_t clock) {
+  timespec t{};
+  clock_gettime(clock, &t);
+  return static_cast<Nanoseconds>(t.tv_sec) * kSecond + static_cast<Nanoseconds>(t.tv_nsec);
+}
+
+// Calls what an engine may offer for giving up messages that pin old databases.
+template <typename Engine>
+void give_up_messages(Engine& engine, std::uint32_t epoch) {
+  if constexpr (requires { engine.release_rulesets_before(epoch); }) {
+    engine.release_rulesets_before(epoch);
+  }
+}
+
+}  // namespace
+
+Worker::Worker(const WorkerSettings& settings, Shared& shared,
+               std::unique_ptr<mem::WorkerMemory> memory, contract::WorkerStatistics& statistics,
+               void* ring, std::uint64_t ring_capacity)
+    : settings_(settings),
+      shared_(shared),
+      memory_(std::move(memory)),
+      statistics_(statistics),
+      sink_(ring, ring_capacity),
+      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  outgoing_.resize(settings_.workers);
+  for (std::uint16_t wire = 0; wire < shared_.wires.size(); ++wire) {
+    WirePorts& ports = shared_.wires[wire];
+    for (const Side side : {Side::inside, Side::outside}) {
+      const auto s = static_cast<std::size_t>(side);
+      auto& queues = ports.transmit[s];
+      transmit_.push_back(std::make_unique<io::TransmitBuffer>(
+          *queues[settings_.index % queues.size()], statistics_));
+      const io::Port& port = *ports.ports[s];
+      for (std::uint16_t queue = 0; queue < port.queues(); ++queue) {
+        if (queue % settings_.workers != settings_.index) continue;
+        receivers_.push_back({wire, side, port.device(), queue, port.descriptor(queue)});
+      }
+    }
+  }
+}
+
+Worker::~Worker() { close(wake_); }
+
+void Worker::wake() {
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const ssize_t written = write(wake_, &one, sizeof one);
+}
+
+void Worker::read_clock() {
+  now_.monotonic = read(CLOCK_MONOTONIC);
+  now_.wall = read(CLOCK_REALTIME);
+}
+
+// ---- beginning and end ----
+
+Status Worker::begin() {
+  // A worker that shares its core with others should not wait for them: a late heartbeat costs the
+  // wire its inspection.
+  setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), kNice);
+  if (Status bound = memory_->bind(); !bound) return bound;
+  try {
+    engine_ = std::make_unique<inspect::Engine>(settings_.engine, statistics_, sink_,
+                                                static_cast<inspect::Output&>(*this),
+                                                memory_.get());
+  } catch (const std::bad_alloc&) {
+    return Error{"worker " + std::to_string(settings_.index) +
+                 ": the memory does not suffice for its tables; give more --memory or less "
+                 "--max-flows"};
+  }
+  for (std::uint16_t wire = 0; wire < shared_.wires.size(); ++wire) {
+    pages_.emplace_back();
+    WirePorts& ports = shared_.wires[wire];
+    if (!ports.kernel) continue;
+    Result<xdp::Heartbeat> page = ports.kernel->map_heartbeat();
+    if (!page) return Error{page.error()};
+    pages_.back() = std::make_unique<xdp::Heartbeat>(std::move(*page));
+    const std::uint16_t queues =
+        std::max(ports.ports[0]->queues(), ports.ports[1]->queues());
+    for (std::uint16_t queue = 0; queue < queues; ++queue) {
+      if (queue % settings_.workers == settings_.index) {
+        beats_.push_back({wire, queue, pages_.back().get()});
+      }
+    }
+  }
+  return ok();
+}
+
+int Worker::run() {
+  if (Status begun = begin(); !begun) {
+    failure_ = begun.error();
+    return 1;
+  }
+  read_clock();
+  shared_.policies->online(settings_.index);
+  adopt_policy();
+  start_beats();
+  shared_.running.fetch_add(1, std::memory_order_release);
+  while (!shared_.stop.load(std::memory_order_relaxed)) loop_once();
+  stop_orderly();
+  shared_.policies->offline(settings_.index);
+  engine_.reset();
+  memory_->release();
+  return 0;
+}
+
+// XDP takes over first; then what it had given us is dealt with and sent.
+void Worker::stop_orderly() {
+  for (const Beat& beat : beats_) beat.page->stop(beat.queue);
+  read_clock();
+  const Nanoseconds begin = now_.monotonic;
+  Nanoseconds last_frame = begin;
+  bool counted = false;
+  for (;;) {
+    read_clock();
+    std::size_t frames = receive_handed_over();
+    for (const Receiver& receiver : receivers_) frames += receive(receiver);
+    flush();
+    if (frames > 0) last_frame = now_.monotonic;
+    // Frames that the kernel was redirecting when the beat stopped come within microseconds.
+    const bool quiet = now_.monotonic - last_frame > 5 * kMillisecond;
+    const bool late = now_.monotonic - begin > 500 * kMillisecond;
+    if ((quiet || late) && !counted) {
+      counted = true;
+      shared_.running.fetch_sub(1, std::memory_order_acq_rel);
+    }
+    // Another worker may still hand over.
+    if (late || (quiet && shared_.running.load(std::memory_order_acquire) == 0)) break;
+  }
+  for (const Receiver& receiver : receivers_) {
+    while (receiver.descriptor >= 0 && io::af_xdp_transmit_pending(receiver.descriptor) > 0) {
+      read_clock();
+      if (now_.monotonic - begin > kSecond) break;
+    }
+  }
+  engine_->finish(now_);
+  flush();
+}
+
+// ---- the loop ----
+
+void Worker::loop_once() {
+  read_clock();
+  if (!beat()) recover_from_hang();
+  const std::uint32_t hangs = shared_.hangs.load(std::memory_order_relaxed);
+  if (hangs != hangs_seen_) {
+    hangs_seen_ = hangs;
+    engine_->forget_streams();
+  }
+  adopt_policy();
+  std::size_t frames = 0;
+  for (const Receiver& receiver : receivers_) {
+    frames += receive(receiver);
+    if (beats_.empty()) continue;
+    read_clock();
+    beat();
+  }
+  frames += receive_handed_over();
+  flush();
+  statistics_.add(Counter::loops);
+  if (now_.monotonic - last_tick_ >= kTick || engine_->next_timer() <= now_.monotonic) {
+    last_tick_ = now_.monotonic;
+    engine_->tick(now_);
+    flush();
+    PolicyUse& use = shared_.policies->use(settings_.index);
+    give_up_messages(*engine_, use.give_up.load(std::memory_order_relaxed));
+    use.oldest.store(engine_->oldest_epoch_in_use(), std::memory_order_release);
+  }
+  if (!mailbox_.empty()) read_letters();
+  if (snapshot_running_) step_snapshot();
+  shared_.policies->quiescent(settings_.index);
+
+  if (frames > 0 || snapshot_running_ || settings_.busy_poll) {
+    idle_since_ = 0;
+  } else if (idle_since_ == 0) {
+    idle_since_ = now_.monotonic;
+  } else if (now_.monotonic - idle_since_ > kIdleBeforeSleep) {
+    sleep();
+  }
+}
+
+std::size_t Worker::receive(const Receiver& receiver) {
+  rte_mbuf* frames[kBurst];
+  const std::uint16_t count = rte_eth_rx_burst(receiver.device, receiver.queue, frames, kBurst);
+  if (count == 0) return 0;
+  const std::uint16_t tag = tag_of(receiver.wire, receiver.side);
+  for (std::uint16_t i = 0; i < count; ++i) frames[i]->port = tag;
+  if (settings_.workers == 1) {
+    inspect_frames({frames, count});
+  } else {
+    sort_out(frames, count);
+  }
+  return count;
+}
+
+// Ours stay, the others' go to their rings.
+void Worker::sort_out(rte_mbuf** frames, std::uint16_t count) {
+  std::uint16_t mine = 0;
+  for (std::uint16_t i = 0; i < count; ++i) {
+    const Bytes octets(rte_pktmbuf_mtod(frames[i], const std::uint8_t*), frames[i]->data_len);
+    const unsigned owner =
+        io::owner_of(octets, settings_.workers, shared_.spread).value_or(
+            static_cast<std::uint8_t>(settings_.index));
+    if (owner == settings_.index) {
+      frames[mine++] = frames[i];
+    } else {
+      outgoing_[owner].push_back(frames[i]);
+    }
+  }
+  if (mine > 0) inspect_frames({frames, mine});
+  flush_handovers();
+}
+
+void Worker::flush_handovers() {
+  for (unsigned owner = 0; owner < settings_.workers; ++owner) {
+    std::vector<rte_mbuf*>& frames = outgoing_[owner];
+    if (frames.empty()) continue;
+    const unsigned taken =
+        rte_ring_sp_enqueue_burst(shared_.handover[owner][settings_.index],
+                                  reinterpret_cast<void* const*>(frames.data()),
+                                  static_cast<unsigned>(frames.size()), nullptr);
+    // A full ring: the owner hangs or is overrun. No verdict, the declared policy.
+    for (std::size_t i = taken; i < frames.size(); ++i) pass_unread(frames[i]);
+    frames.clear();
+    Worker& target = *shared_.workers[owner];
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (target.sleeping_.load(std::memory_order_relaxed)) target.wake();
+  }
+}
+
+std::size_t Worker::receive_handed_over() {
+  if (settings_.workers == 1) return 0;
+  std::size_t total = 0;
+  rte_mbuf* frames[kBurst];
+  for (rte_ring* ring : shared_.handover[settings_.index]) {
+    if (ring == nullptr) continue;
+    const unsigned count =
+        rte_ring_sc_dequeue_burst(ring, reinterpret_cast<void**>(frames), kBurst, nullptr);
+    if (count > 0) inspect_frames({frames, count});
+    total += count;
+  }
+  return total;
+}
+
+void Worker::inspect_frames(std::span<rte_mbuf* const> frames) {
+  inspect::Frame burst[kBurst];
+  joined_used_ = 0;
+  for (std::size_t i = 0; i < frames.size(); ++i) {
+    rte_mbuf* frame = frames[i];
+    burst[i] = {.wire = wire_of(frame), .side = side_of(frame), .handle = frame};
+    if (frame->nb_segs == 1) {
+      burst[i].octets = {rte_pktmbuf_mtod(frame, std::uint8_t*), frame->data_len};
+      continue;
+    }
+    // A frame of several buffers is read in one piece, and sent as it came (case D06).
+    if (joined_used_ == joined_.size()) {
+      joined_.push_back(std::make_unique<std::uint8_t[]>(65536));
+    }
+    std::uint8_t* copy = joined_[joined_used_++].get();
+    const std::uint32_t size = std::min<std::uint32_t>(frame->pkt_len, 65535);
+    const void* read = rte_pktmbuf_read(frame, 0, size, copy);
+    if (read != copy && read != nullptr) std::memcpy(copy, read, size);
+    burst[i].octets = {copy, read == nullptr ? 0 : size};
+  }
+  try {
+    engine_->process({burst, frames.size()}, now_);
+  } catch (const std::bad_alloc&) {
+    statistics_.add(Counter::memory_refused);
+    for (std::size_t i = 0; i < frames.size(); ++i) {
+      if (burst[i].handle != nullptr) pass_unread(frames[i]);
+    }
+  }
+}
+
+// ---- what the engine decides ----
+
+void Worker::forward(inspect::Frame& frame, bool changed) {
+  auto* buffer = static_cast<rte_mbuf*>(frame.handle);
+  frame.handle = nullptr;
+  if (changed) {
+    if (buffer->nb_segs == 1) {
+      const auto* begin = rte_pktmbuf_mtod(buffer, const std::uint8_t*);
+      const auto shift = frame.octets.data() - begin;
+      if (shift > 0) rte_pktmbuf_adj(buffer, static_cast<std::uint16_t>(shift));
+      const auto size = static_cast<std::uint32_t>(frame.octets.size());
+      if (size < buffer->pkt_len) {
+        rte_pktmbuf_trim(buffer, static_cast<std::uint16_t>(buffer->pkt_len - size));
+      }
+    } else {
+      // Back from the one piece into the buffers.
+      std::size_t at = 0;
+      for (rte_mbuf* part = buffer; part != nullptr && at < frame.octets.size();
+           part = part->next) {
+        const std::size_t size = std::min<std::size_t>(part->data_len, frame.octets.size() - at);
+        std::memcpy(rte_pktmbuf_mtod(part, std::uint8_t*), frame.octets.data() + at, size);
+        at += size;
+      }
+      while (buffer->pkt_len > frame.octets.size()) {
+        const std::uint32_t excess =
+            buffer->pkt_len - static_cast<std::uint32_t>(frame.octets.size());
+        rte_mbuf* last = rte_pktmbuf_lastseg(buffer);
+        const auto cut =
+            static_cast<std::uint16_t>(std::min<std::uint32_t>(excess, last->data_len));
+        if (cut == 0 || rte_pktmbuf_trim(buffer, cut) != 0) break;
+        if (last->data_len == 0 && last != buffer) {
+          rte_mbuf* before = buffer;
+          while (before->next != last) before = before->next;
+          before->next = nullptr;
+          --buffer->nb_segs;
+          rte_pktmbuf_free_seg(last);
+        }
+      }
+    }
+  }
+  send(frame.wire, opposite(frame.side), buffer);
+}
+
+void Worker::drop(inspect::Frame& frame, DropReason) {
+  rte_pktmbuf_free(static_cast<rte_mbuf*>(frame.handle));
+  frame.handle = nullptr;
+}
+
+void Worker::inject(std::uint16_t wire, Side side, Bytes octets) {
+  rte_mbuf* frame = octets.size() <= io::kFrameCapacity ? rte_pktmbuf_alloc(shared_.pool) : nullptr;
+  if (frame == nullptr) {
+    statistics_.add(DropReason::no_buffer);
+    return;
+  }
+  std::memcpy(rte_pktmbuf_append(frame, static_cast<std::uint16_t>(octets.size())), octets.data(),
+              octets.size());
+  send(wire, side, frame);
+}
+
+void Worker::mark_flow(const flow::FlowKey& key, inspect::FlowMark mark) {
+  if (key.wire >= shared_.wires.size() || !shared_.wires[key.wire].kernel) return;
+  xdp::Wire& wire = *shared_.wires[key.wire].kernel;
+  xdp::FlowEnds ends{.a = key.low,
+                     .b = key.high,
+                     .a_port = key.low_port,
+                     .b_port = key.high_port,
+                     .vlan_count = key.vlan_count,
+                     .pppoe_session = key.pppoe_session};
+  std::copy_n(key.vlan, 3, ends.vlan);
+  // An LRU map takes every key; there is nothing to do about a system call that fails.
+  switch (mark) {
+    case inspect::FlowMark::sequence_changed:
+      static_cast<void>(wire.mark_sequence_changed(ends));
+      break;
+    case inspect::FlowMark::ended:
+      static_cast<void>(wire.forget_flow(ends));
+      break;
+  }
+}
+
+void Worker::pass_unread(rte_mbuf* frame) {
+  const std::uint16_t wire = wire_of(frame);
+  statistics_.add(Counter::frames_received);
+  statistics_.add(Counter::bytes_received, frame->pkt_len);
+  if (shared_.wires[wire].fail_closed) {
+    statistics_.add(DropReason::failure_policy);
+    rte_pktmbuf_free(frame);
+    return;
+  }
+  statistics_.add(Counter::frames_forwarded);
+  statistics_.add(Counter::bytes_forwarded, frame->pkt_len);
+  send(wire, opposite(side_of(frame)), frame);
+}
+
+void Worker::send(std::uint16_t wire, Side side, rte_mbuf* frame) {
+  transmit_[tag_of(wire, side)]->push(frame);
+}
+
+void Worker::flush() {
+  for (const auto& buffer : transmit_) buffer->flush();
+}
+
+// ---- heartbeat ----
+
+std::uint32_t Worker::occupancy(const Beat& beat) const {
+  std::uint32_t most = 0;
+  for (const Receiver& receiver : receivers_) {
+    if (receiver.wire == beat.wire && receiver.queue == beat.queue) {
+      most = std::max(most, io::af_xdp_receive_fill(receiver.descriptor));
+    }
+  }
+  if (settings_.workers > 1) {
+    for (const rte_ring* ring : shared_.handover[settings_.index]) {
+      if (ring != nullptr) {
+        most = std::max(most, rte_ring_count(ring) * 1000 / rte_ring_get_capacity(ring));
+      }
+    }
+  }
+  return most;
+}
+
+bool Worker::beat() {
+  bool alive = true;
+  for (const Beat& beat : beats_) {
+    if (!beat.page->beat(beat.queue, occupancy(beat), now_.monotonic)) alive = false;
+  }
+  if (alive) statistics_.set(Gauge::heartbeat_nanoseconds, now_.monotonic);
+  return alive;
+}
+
+void Worker::start_beats() {
+  read_clock();
+  for (const Beat& beat : beats_) beat.page->start(beat.queue, now_.monotonic);
+  statistics_.set(Gauge::heartbeat_nanoseconds, now_.monotonic);
+}
+
+void Worker::recover_from_hang() {
+  Nanoseconds oldest = now_.monotonic;
+  std::uint16_t wire = 0;
+  for (const Beat& beat : beats_) {
+    if (beat.page->last(beat.queue) < oldest) {
+      oldest = beat.page->last(beat.queue);
+      wire = beat.wire;
+    }
+  }
+  hangs_seen_ = shared_.hangs.fetch_add(1, std::memory_order_relaxed) + 1;
+  drain_unread();
+  engine_->forget_streams();
+  start_beats();
+  wire_event(event::Letter::wire_event(
+      wire, "heartbeat-resumed",
+      "worker " + std::to_string(settings_.index) + " did not come round for " +
+          std::to_string((now_.monotonic - oldest) / kMillisecond) +
+          " ms; its streams were forgotten"));
+}
+
+void Worker::drain_unread() {
+  rte_mbuf* frames[kBurst];
+  for (const Receiver& receiver : receivers_) {
+    // Two rings' worth at most: what comes after is fresh.
+    for (int bursts = 0; bursts < 4096 / kBurst; ++bursts) {
+      const std::uint16_t count =
+          rte_eth_rx_burst(receiver.device, receiver.queue, frames, kBurst);
+      for (std::uint16_t i = 0; i < count; ++i) {
+        frames[i]->port = tag_of(receiver.wire, receiver.side);
+        pass_unread(frames[i]);
+      }
+      if (count == 0) break;
+    }
+  }
+  if (settings_.workers > 1) {
+    for (rte_ring* ring : shared_.handover[settings_.index]) {
+      void* frame = nullptr;
+      while (ring != nullptr && rte_ring_sc_dequeue(ring, &frame) == 0) {
+        pass_unread(static_cast<rte_mbuf*>(frame));
+      }
+    }
+  }
+  flush();
+}
+
+// ---- policy, letters, events ----
+
+void Worker::adopt_policy() {
+  const policy::Policy* policy = shared_.policies->current();
+  if (policy == policy_) return;
+  engine_->set_policy(*policy);
+  policy_ = policy;
+  PolicyUse& use = shared_.policies->use(settings_.index);
+  use.oldest.store(engine_->oldest_epoch_in_use(), std::memory_order_release);
+  use.adopted.store(policy->epoch(), std::memory_order_release);
+  statistics_.set(Gauge::policy_epoch, policy->epoch());
+}
+
+void Worker::read_letters() {
+  event::Letter letter;
+  while (mailbox_.receive(letter)) {
+    if (letter.kind == event::Letter::Kind::wire) {
+      wire_event(letter);
+    } else if (snapshots_waiting_.size() < kSnapshotsWaiting) {
+      snapshots_waiting_.push_back(letter.identity);
+    }
+  }
+  if (!snapshot_running_ && !snapshots_waiting_.empty()) {
+    snapshot_running_ = true;
+    snapshot_cursor_ = 0;
+    snapshot_begin_ = now_.monotonic;
+    sink_.set_snapshot_identity(snapshots_waiting_.front());
+    snapshots_waiting_.erase(snapshots_waiting_.begin());
+  }
+}
+
+// A few flows a loop, no faster than they are read as long as somebody reads.
+void Worker::step_snapshot() {
+  if (!sink_.roomy() && now_.monotonic - snapshot_begin_ < kSnapshotPatience) return;
+  snapshot_cursor_ = engine_->snapshot(snapshot_cursor_, kSnapshotStep, now_);
+  if (snapshot_cursor_ != 0) return;
+  snapshot_running_ = false;
+  if (!snapshots_waiting_.empty()) read_letters();
+}
+
+void Worker::wire_event(const event::Letter& letter) {
+  contract::EventHeader header;
+  header.type = contract::EventType::wire;
+  header.wall_time = now_.wall;
+  header.protocol = 0;
+  header.wire = letter.wire;
+  header.worker = static_cast<std::uint16_t>(settings_.index);
+  header.side = letter.side;
+  header.policy_epoch = policy_ == nullptr ? 0 : policy_->epoch();
+  writer_.begin(header);
+  writer_.put(contract::Field::wire_state, std::string_view(letter.state.data()));
+  writer_.put(contract::Field::wire_reason, std::string_view(letter.reason.data()));
+  statistics_.add(sink_.write(writer_.finish()) ? Counter::events : Counter::events_lost);
+}
+
+// ---- sleep ----
+
+void Worker::sleep() {
+  sleeping_.store(true, std::memory_order_relaxed);
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  bool work = !mailbox_.empty() || shared_.stop.load(std::memory_order_relaxed) ||
+              shared_.policies->current() != policy_;
+  if (settings_.workers > 1) {
+    for (const rte_ring* ring : shared_.handover[settings_.index]) {
+      work = work || (ring != nullptr && rte_ring_empty(ring) == 0);
+    }
+  }
+  if (!work) {
+    Nanoseconds longest = kLongestSleep;
+    waiting_.clear();
+    waiting_.push_back({wake_, POLLIN, 0});
+    for (const Receiver& receiver : receivers_) {
+      if (receiver.descriptor >= 0) {
+        waiting_.push_back({receiver.descriptor, POLLIN, 0});
+      } else {
+        longest = kSleepWithoutDescriptor;
+      }
+    }
+    const Nanoseconds timer = engine_->next_timer();
+    if (timer <= now_.monotonic) {
+      longest = 0;
+    } else {
+      longest = std::min(longest, timer - now_.monotonic);
+    }
+    const timespec limit{0, static_cast<long>(longest)};
+    statistics_.add(Counter::sleeps);
+    shared_.policies->offline(settings_.index);
+    ppoll(waiting_.data(), waiting_.size(), &limit, nullptr);
+    shared_.policies->online(settings_.index);
+    if ((waiting_[0].revents & POLLIN) != 0) {
+      std::uint64_t count = 0;
+      [[maybe_unused]] const ssize_t drained = ::read(wake_, &count, sizeof count);
+    }
+  }
+  sleeping_.store(false, std::memory_order_relaxed);
+}
+
+}  // namespace sluice::app

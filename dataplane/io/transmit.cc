@@ -1,0 +1,93 @@
+#include "dataplane/io/transmit.h"
+
+#include <rte_cycles.h>
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+#include <rte_spinlock.h>
+
+namespace sluice::io {
+
+using contract::DropReason;
+
+namespace {
+
+unsigned vlan_tags(const rte_mbuf* frame) {
+  const auto* octets = rte_pktmbuf_mtod(frame, const std::uint8_t*);
+  unsigned tags = 0;
+  std::size_t at = 12;
+  while (tags < 3 && at + 2 <= frame->data_len) {
+    const std::uint16_t type = load_be16(octets + at);
+    if (type != 0x8100 && type != 0x88a8 && type != 0x9100) break;
+    ++tags;
+    at += 4;
+  }
+  return tags;
+}
+
+}  // namespace
+
+struct TransmitQueue::Lock {
+  rte_spinlock_t spin = RTE_SPINLOCK_INITIALIZER;
+};
+
+TransmitQueue::TransmitQueue(const Port& port, std::uint16_t queue, bool shared)
+    : port_(port), queue_(queue), lock_(shared ? std::make_unique<Lock>() : nullptr) {}
+TransmitQueue::~TransmitQueue() = default;
+
+std::uint16_t TransmitQueue::send(rte_mbuf** frames, std::uint16_t count) {
+  if (lock_ == nullptr) return rte_eth_tx_burst(port_.device(), queue_, frames, count);
+  rte_spinlock_lock(&lock_->spin);
+  const std::uint16_t sent = rte_eth_tx_burst(port_.device(), queue_, frames, count);
+  rte_spinlock_unlock(&lock_->spin);
+  return sent;
+}
+
+TransmitBuffer::TransmitBuffer(TransmitQueue& queue, contract::WorkerStatistics& statistics)
+    : queue_(queue), statistics_(statistics) {}
+
+TransmitBuffer::~TransmitBuffer() {
+  for (std::uint16_t i = 0; i < count_; ++i) rte_pktmbuf_free(frames_[i]);
+}
+
+bool TransmitBuffer::push(rte_mbuf* frame) {
+  const Port& port = queue_.port();
+  const bool long_frame = frame->nb_segs > 1 || frame->pkt_len > port.mtu() + 14;
+  DropReason reason = DropReason::none;
+  if (!port.up()) {
+    reason = DropReason::peer_down;
+  } else if (long_frame && !port.fits(frame->pkt_len, frame->nb_segs, vlan_tags(frame))) {
+    reason = DropReason::oversize;
+  }
+  if (reason != DropReason::none) {
+    statistics_.add(reason);
+    rte_pktmbuf_free(frame);
+    return false;
+  }
+  frames_[count_++] = frame;
+  if (count_ == kCapacity) flush();
+  return true;
+}
+
+void TransmitBuffer::flush() {
+  if (count_ == 0) return;
+  std::uint16_t done = queue_.send(frames_, count_);
+  if (done > 0) stalled_ = false;
+  if (done < count_ && !stalled_) {
+    const std::uint64_t wait = rte_get_tsc_hz() / (kSecond / kLongestWait);
+    const std::uint64_t end = rte_rdtsc() + wait;
+    while (done < count_ && rte_rdtsc() < end) {
+      rte_pause();
+      done = static_cast<std::uint16_t>(
+          done + queue_.send(frames_ + done, static_cast<std::uint16_t>(count_ - done)));
+    }
+    stalled_ = done < count_;
+  }
+  sent_ += done;
+  if (done < count_) {
+    statistics_.add(DropReason::transmit_full, static_cast<std::uint64_t>(count_ - done));
+    rte_pktmbuf_free_bulk(frames_ + done, static_cast<unsigned>(count_ - done));
+  }
+  count_ = 0;
+}
+
+}  // namespace sluice::io

@@ -1,0 +1,69 @@
+#include "dataplane/mem/worker_memory.h"
+
+#include <mimalloc.h>
+
+#include <algorithm>
+#include <new>
+#include <string>
+
+namespace sluice::mem {
+
+namespace {
+
+// mimalloc's segments are 32 MiB; a heap holds a few that are not full, and large blocks round up.
+constexpr std::size_t kSegment = std::size_t{32} << 20;
+constexpr std::size_t kSlackSegments = 4;
+constexpr std::size_t kLeast = std::size_t{1} << 20;
+
+}  // namespace
+
+Result<std::unique_ptr<WorkerMemory>> WorkerMemory::create(std::size_t limit, bool large_pages) {
+  if (limit < kLeast) {
+    return Error{"worker memory of " + std::to_string(limit) + " octets is too little: give 1 MiB"};
+  }
+  const std::size_t with_overhead = limit + limit / 4;
+  const std::size_t arena_size =
+      ((with_overhead + kSegment - 1) / kSegment + kSlackSegments) * kSegment;
+  mi_arena_id_t arena = 0;
+  const int failed = mi_reserve_os_memory_ex(arena_size, false, large_pages, true, &arena);
+  if (failed != 0) {
+    return Error{"cannot reserve " + std::to_string(arena_size >> 20) +
+                 " MiB of address space for a worker (is `ulimit -v` set?)"};
+  }
+  return std::unique_ptr<WorkerMemory>(new WorkerMemory(limit, arena));
+}
+
+WorkerMemory::~WorkerMemory() = default;
+
+Status WorkerMemory::bind() {
+  heap_ = mi_heap_new_in_arena(arena_);
+  if (heap_ == nullptr) return Error{"mimalloc gave no heap for a worker"};
+  return ok();
+}
+
+void WorkerMemory::release() {
+  if (heap_ != nullptr) mi_heap_delete(heap_);
+  heap_ = nullptr;
+}
+
+void* WorkerMemory::do_allocate(std::size_t bytes, std::size_t alignment) {
+  if (heap_ == nullptr || bytes > limit_ - std::min(limit_, used_)) {
+    ++refused_;
+    throw std::bad_alloc();
+  }
+  void* p = mi_heap_malloc_aligned(heap_, bytes, alignment);
+  if (p == nullptr) {
+    ++refused_;
+    throw std::bad_alloc();
+  }
+  used_ += bytes;
+  peak_ = std::max(peak_, used_);
+  return p;
+}
+
+void WorkerMemory::do_deallocate(void* p, std::size_t bytes, std::size_t alignment) {
+  mi_free_size_aligned(p, bytes, alignment);
+  used_ -= bytes;
+}
+
+}  // namespace sluice::mem
