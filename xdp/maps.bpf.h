@@ -3,10 +3,8 @@
 #ifndef SLUICE_XDP_MAPS_BPF_H
 #define SLUICE_XDP_MAPS_BPF_H
 
-#include <bpf/bpf_helpers.h>
-#include <linux/bpf.h>
-
 #include "xdp/contract/steer.h"
+#include "xdp/kernel.bpf.h"
 
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);

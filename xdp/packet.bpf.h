@@ -11,14 +11,7 @@
 #ifndef SLUICE_XDP_PACKET_BPF_H
 #define SLUICE_XDP_PACKET_BPF_H
 
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
-#include <linux/bpf.h>
-#include <linux/if_ether.h>
-#include <linux/in.h>
-#include <linux/ip.h>
-#include <linux/ipv6.h>
-#include <linux/tcp.h>
+#include "xdp/kernel.bpf.h"
 
 #define MAX_TAGS 3
 #define MAX_LABELS 8
@@ -31,8 +24,7 @@
 #define MAX_OFFSET 1024
 
 #define ETHERTYPE_QINQ_OLD 0x9100
-#define ETHERTYPE_TEB 0x6558   /* transparent Ethernet bridging, in GRE */
-#define ETHERTYPE_FIRST 0x0600 /* lower values are 802.3 lengths */
+#define ETHERTYPE_TEB 0x6558 /* transparent Ethernet bridging, in GRE */
 
 enum next_header {
   NEXT_ETHERNET,

@@ -194,11 +194,31 @@ std::optional<std::uint32_t> give_limiter(const MappedArray<steer_limiter>& limi
   return std::nullopt;
 }
 
-// The owner's length stays as the mark that probing goes on past this slot.
+// A length that is not zero stays as the mark that probing goes on past this slot.
+void retire(steer_limiter& limiter) {
+  limiter.used = 0;
+  if (limiter.owner.length == 0) limiter.owner.length = 129;
+}
+
 void release_limiter(const MappedArray<steer_limiter>& limiters, const Key& key) {
-  if (const std::optional<std::uint32_t> slot = find_limiter(limiters, key)) {
-    limiters[*slot].used = 0;
-    if (limiters[*slot].owner.length == 0) limiters[*slot].owner.length = 129;
+  if (const std::optional<std::uint32_t> slot = find_limiter(limiters, key))
+    retire(limiters[*slot]);
+}
+
+// Frees every limiter whose owner is not limited by `lists`: those of entries that a new list does
+// not have, and those given for a list that then failed to load.
+void sweep_limiters(const MappedArray<steer_limiter>& limiters, const Generation& lists) {
+  for (std::uint32_t slot = 0; slot < STEER_MAX_LIMITERS; slot++) {
+    steer_limiter& limiter = limiters[slot];
+    if (limiter.used == 0) continue;
+    Key key{};
+    key.length = limiter.owner.length;
+    std::copy(std::begin(limiter.owner.address), std::end(limiter.owner.address), key.address);
+    steer_list_entry entry{};
+    if (bpf_map_lookup_elem(lists.of(key), key_octets(key), &entry) == 0 &&
+        entry.action == STEER_LIMIT && entry.limiter == slot)
+      continue;
+    retire(limiter);
   }
 }
 
@@ -318,7 +338,11 @@ Status Wire::put_entry(const ListEntry& entry) {
     const Key key = make_key(entry.prefix.masked());
     steer_list_entry before{};
     const bool known = bpf_map_lookup_elem(lists->of(key), key_octets(key), &before) == 0;
-    const Result<steer_list_entry> value = prepare(impl_->limiters, key, entry);
+    Result<steer_list_entry> value = prepare(impl_->limiters, key, entry);
+    if (!value) {
+      sweep_limiters(impl_->limiters, *lists);
+      value = prepare(impl_->limiters, key, entry);
+    }
     if (!value) return Error{value.error()};
     if (bpf_map_update_elem(lists->of(key), key_octets(key), &*value, BPF_ANY) == 0) {
       const bool was_all = known && before.scope == STEER_SCOPE_ALL;
@@ -369,13 +393,9 @@ Status Wire::replace_lists(std::span<const ListEntry> entries) {
   steer_list_state& state = impl_->list_state[0];
   const std::uint32_t old = state.live;
   const std::uint32_t fresh = old ^ 1;
-  const Result<Generation> before = open_generation(impl_->folder, old);
-  if (!before) return Error{before.error()};
   Generation lists{create_hosts(roomy(hosts)), create_prefixes(roomy(items.size() - hosts))};
   if (!lists.hosts || !lists.prefixes) return failure("cannot make a list");
 
-  // Limits of prefixes that are no longer limited are free from the switch on, not before.
-  std::vector<Key> released;
   BatchWriter host_writer(lists.hosts.get(), 16);
   BatchWriter prefix_writer(lists.prefixes.get(), sizeof(Key));
   std::uint32_t all_scope = 0;
@@ -388,13 +408,6 @@ Status Wire::replace_lists(std::span<const ListEntry> entries) {
   }
   if (Status done = host_writer.flush(); !done) return done;
   if (Status done = prefix_writer.flush(); !done) return done;
-  Status walked = walk(*before, [&](const Key& key, const steer_list_entry& value) {
-    if (value.action != STEER_LIMIT) return;
-    steer_list_entry now{};
-    if (bpf_map_lookup_elem(lists.of(key), key_octets(key), &now) != 0 || now.action != STEER_LIMIT)
-      released.push_back(key);
-  });
-  if (!walked) return walked;
 
   if (Status done =
           install(impl_->folder, impl_->host_lists.get(), impl_->prefix_lists.get(), fresh, lists);
@@ -409,7 +422,7 @@ Status Wire::replace_lists(std::span<const ListEntry> entries) {
   // for all of them; only then is the old list emptied.
   const int hosts_now = lists.hosts.get();
   bpf_map_update_elem(impl_->host_lists.get(), &fresh, &hosts_now, BPF_ANY);
-  for (const Key& key : released) release_limiter(impl_->limiters, key);
+  sweep_limiters(impl_->limiters, lists);
   Generation empty{create_hosts(1), create_prefixes(1)};
   if (!empty.hosts || !empty.prefixes) return ok();  // only memory is lost
   if (Status done =

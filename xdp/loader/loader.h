@@ -275,8 +275,9 @@ class Wire {
   // every second). Returns whether a port was changed.
   Result<bool> mirror_links();
 
+  struct Impl;  // the loader's own
+
  private:
-  struct Impl;
   explicit Wire(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

@@ -1,0 +1,239 @@
+// Runs the XDP program on built packets (BPF_PROG_TEST_RUN), attached by the real loader to two veth
+// ports in network and mount namespaces of the test's own, which end with it. Needs root; without it
+// the tests fail, they are not skipped.
+#pragma once
+
+#include <bpf/bpf.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <linux/if_xdp.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "tests/unit/support/frame_builder.h"
+#include "xdp/loader/loader.h"
+
+namespace sluice::xdp::test {
+
+using sluice::test::Frame;
+using sluice::test::Path;
+
+// An AF_XDP socket with rings, which an XSKMAP takes; it is bound to nothing and receives nothing.
+class IdleSocket {
+ public:
+  IdleSocket() : fd_(socket(AF_XDP, SOCK_RAW, 0)) {
+    memory_ = mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    xdp_umem_reg reg{};
+    reg.addr = reinterpret_cast<std::uint64_t>(memory_);
+    reg.len = kSize;
+    reg.chunk_size = 4096;
+    const int entries = 16;
+    good_ = fd_ >= 0 && setsockopt(fd_, SOL_XDP, XDP_UMEM_REG, &reg, sizeof reg) == 0 &&
+            setsockopt(fd_, SOL_XDP, XDP_UMEM_FILL_RING, &entries, sizeof entries) == 0 &&
+            setsockopt(fd_, SOL_XDP, XDP_UMEM_COMPLETION_RING, &entries, sizeof entries) == 0 &&
+            setsockopt(fd_, SOL_XDP, XDP_RX_RING, &entries, sizeof entries) == 0;
+  }
+  ~IdleSocket() {
+    close(fd_);
+    munmap(memory_, kSize);
+  }
+  IdleSocket(const IdleSocket&) = delete;
+  IdleSocket& operator=(const IdleSocket&) = delete;
+  int fd() const { return fd_; }
+  bool good() const { return good_; }
+
+ private:
+  static constexpr std::size_t kSize = 65536;
+  int fd_;
+  void* memory_;
+  bool good_;
+};
+
+inline int shell(const std::string& command) { return std::system(command.c_str()); }
+
+// What the program did with one frame: the action, every counter that moved but `received`, and the
+// frame as it left.
+struct Outcome {
+  std::uint32_t action = 0;
+  std::set<std::string> counted;
+  Frame frame;
+};
+
+class SteerTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    ASSERT_EQ(unshare(CLONE_NEWNET | CLONE_NEWNS), 0) << "needs root";
+    ASSERT_EQ(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
+    char folder[] = "/tmp/slx-bpffs-XXXXXX";
+    ASSERT_NE(mkdtemp(folder), nullptr);
+    base_ = folder;
+    ASSERT_EQ(shell("ip link set lo up;"
+                    "ip link add slxin0 numrxqueues 4 numtxqueues 4 type veth peer name slxin1 "
+                    "numrxqueues 4 numtxqueues 4 && "
+                    "ip link add slxout0 numrxqueues 4 numtxqueues 4 type veth peer name slxout1 "
+                    "numrxqueues 4 numtxqueues 4 && ip link set slxin1 up && "
+                    "ip link set slxout1 up"),
+              0);
+    Result<Wire> wire = Wire::attach(config(), base_);
+    ASSERT_TRUE(wire) << wire.error();
+    wire_ = new Wire(std::move(*wire));
+    for (const Side side : {Side::inside, Side::outside})
+      programs_[static_cast<std::size_t>(side)] = program_of(side);
+    for (auto& socket : sockets_) socket = new IdleSocket;
+  }
+  static void TearDownTestSuite() {
+    for (auto& socket : sockets_) {
+      delete socket;
+      socket = nullptr;
+    }
+    for (const int program : programs_) close(program);
+    delete wire_;
+    wire_ = nullptr;
+    const Status detached = Wire::detach("t", base_);
+    EXPECT_TRUE(detached) << detached.error();
+    umount(base_.c_str());
+    rmdir(base_.c_str());
+  }
+
+  static WireConfig config() {
+    WireConfig config;
+    config.name = "t";
+    config.inside = "slxin0";
+    config.outside = "slxout0";
+    config.mode = AttachMode::native;
+    return config;
+  }
+
+  // A program's descriptor, by the link that holds it.
+  static int program_of(Side side) {
+    const std::string link = base_ + "/sluice/v" + std::to_string(STEER_LAYOUT) + "/t/link_" +
+                             (side == Side::inside ? "inside" : "outside");
+    const int fd = bpf_obj_get(link.c_str());
+    bpf_link_info info{};
+    __u32 size = sizeof info;
+    if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) != 0) return -1;
+    close(fd);
+    return bpf_prog_get_fd_by_id(info.prog_id);
+  }
+
+  // Every test begins with a wire that is alive on queue 0, without lists or marks.
+  void SetUp() override {
+    ASSERT_NE(wire_, nullptr);
+    ASSERT_GE(programs_[0], 0);
+    ASSERT_GE(programs_[1], 0);
+    ASSERT_TRUE(sockets_[0]->good());
+    const std::uint16_t ports[] = {25, 465, 587, 2525};
+    ASSERT_TRUE(wire_->set_mail_ports(ports));
+    ASSERT_TRUE(wire_->set_failure_policy(FailurePolicy::open));
+    ASSERT_TRUE(wire_->set_operator_bypass(false));
+    ASSERT_TRUE(wire_->set_watermark(750));
+    ASSERT_TRUE(wire_->set_heartbeat_timeout(kSecond));
+    ASSERT_TRUE(wire_->replace_lists({}));
+    Result<Heartbeat> heartbeat = wire_->map_heartbeat();
+    ASSERT_TRUE(heartbeat) << heartbeat.error();
+    heartbeat_ = std::move(*heartbeat);
+    put_sockets();
+    live();
+  }
+
+  void put_sockets() {
+    ASSERT_TRUE(wire_->put_socket(Side::inside, 0, sockets_[0]->fd()));
+    ASSERT_TRUE(wire_->put_socket(Side::outside, 0, sockets_[1]->fd()));
+  }
+  void live() { heartbeat_.start(0, Heartbeat::now() + kSecond / 2); }
+
+  Outcome run(Side side, const Frame& frame, std::optional<std::uint32_t> queue = std::nullopt) {
+    const Result<Counters> before = wire_->counters();
+    Outcome outcome;
+    outcome.frame.resize(frame.size() + 64);
+    bpf_test_run_opts options{};
+    options.sz = sizeof options;
+    options.data_in = frame.data();
+    options.data_size_in = static_cast<__u32>(frame.size());
+    options.data_out = outcome.frame.data();
+    options.data_size_out = static_cast<__u32>(outcome.frame.size());
+    options.repeat = 1;
+    xdp_md context{};
+    if (queue) {
+      context.data_end = static_cast<__u32>(frame.size());
+      context.ingress_ifindex = wire_->ifindex(side);
+      context.rx_queue_index = *queue;
+      options.ctx_in = &context;
+      options.ctx_size_in = sizeof context;
+    }
+    const int error = bpf_prog_test_run_opts(programs_[static_cast<std::size_t>(side)], &options);
+    EXPECT_EQ(error, 0);
+    outcome.action = options.retval;
+    outcome.frame.resize(options.data_size_out);
+    const Result<Counters> after = wire_->counters();
+    EXPECT_TRUE(before && after);
+    if (!before || !after) return outcome;
+    int decisions = 0;
+    for (std::uint32_t i = 0; i < STEER_COUNTER_COUNT; i++) {
+      const auto counter = static_cast<steer_counter>(i);
+      const std::uint64_t frames =
+          after->at(side, counter).frames - before->at(side, counter).frames;
+      const std::uint64_t octets =
+          after->at(side, counter).octets - before->at(side, counter).octets;
+      EXPECT_EQ(after->at(opposite(side), counter).frames,
+                before->at(opposite(side), counter).frames);
+      if (frames == 0) continue;
+      EXPECT_EQ(frames, 1u) << kCounters[i].name;
+      EXPECT_EQ(octets, frame.size()) << kCounters[i].name;
+      if (kCounters[i].kind != CounterClass::total) outcome.counted.emplace(kCounters[i].name);
+      if (kCounters[i].kind != CounterClass::total && kCounters[i].kind != CounterClass::note)
+        decisions++;
+    }
+    EXPECT_EQ(decisions, 1) << "each frame is decided once";
+    EXPECT_EQ(after->at(side, STEER_COUNT_received).frames,
+              before->at(side, STEER_COUNT_received).frames + 1);
+    return outcome;
+  }
+
+  // The one counter that moved; fails when there were more.
+  std::string decision(Side side, const Frame& frame) {
+    const Outcome outcome = run(side, frame);
+    EXPECT_EQ(outcome.counted.size(), 1u);
+    return outcome.counted.empty() ? "" : *outcome.counted.begin();
+  }
+
+  static inline std::string base_;
+  static inline Wire* wire_ = nullptr;
+  static inline int programs_[STEER_SIDES] = {-1, -1};
+  static inline IdleSocket* sockets_[8] = {};
+  Heartbeat heartbeat_;
+};
+
+inline ListEntry host_entry(const Address& address, ListAction action,
+                            ListScope scope = ListScope::mail) {
+  ListEntry entry;
+  entry.prefix = {address, 128};
+  entry.action = action;
+  entry.scope = scope;
+  return entry;
+}
+
+// `length` of the address's own family.
+inline Prefix prefix(const Address& address, unsigned length) {
+  return Prefix{address, static_cast<std::uint8_t>(address.is_v4() ? length + 96 : length)}
+      .masked();
+}
+
+inline ListEntry prefix_entry(const Address& address, unsigned length, ListAction action,
+                              ListScope scope = ListScope::mail) {
+  ListEntry entry = host_entry(address, action, scope);
+  entry.prefix = prefix(address, length);
+  return entry;
+}
+
+}  // namespace sluice::xdp::test
