@@ -28,6 +28,7 @@ Conversation::Conversation(const Identity& identity, Context& context, bool expe
       context_(context),
       connection_(tcp_limits(context), context.memory),
       transactions_(context.memory),
+      held_(context.memory),
       helo_(context.memory),
       auth_mechanism_(context.memory),
       auth_user_(context.memory),
@@ -48,11 +49,7 @@ Disposition Conversation::segment(Direction direction, Frame& frame, const net::
   if (packet.mss && direction == Direction::to_server) client_mss_ = packet.mss;
   context_.count(Counter::segments);
 
-  if (policy_seen_ != context_.policy) {
-    policy_seen_ = context_.policy;
-    const policy::HostRule* host = context_.policy->host(identity_.client);
-    host_blocked_ = host && host->action == policy::HostAction::block && enforcing();
-  }
+  follow_policy();
   if (host_blocked_) return {.drop = DropReason::host_blocked};
   if (phase_ == Phase::passing) return {};
   if (phase_ == Phase::closing || phase_ == Phase::ended)
@@ -90,7 +87,13 @@ Disposition Conversation::segment(Direction direction, Frame& frame, const net::
       disposition = stopped(direction, frame, packet, result, whole_frame);
       break;
   }
-  if (phase_ == Phase::owing && stop_->replies_seen >= stop_->replies_before) begin_closing();
+  if (host_tarpit_ && direction == Direction::to_client && !payload.empty() &&
+      disposition.drop == DropReason::none && !packet.checksum_bad && whole_frame)
+    disposition = hold_reply(frame, packet);
+  if (phase_ == Phase::owing && stop_->replies_seen >= stop_->replies_before) {
+    release_replies(true);
+    begin_closing();
+  }
   return disposition;
 }
 
@@ -99,6 +102,7 @@ void Conversation::note(const net::Packet& packet) {
 }
 
 void Conversation::tick() {
+  release_replies(false);
   if (closing_ && closing_->tick(context_.now.monotonic)) {
     closing_.reset();
     phase_ = Phase::ended;
@@ -107,6 +111,7 @@ void Conversation::tick() {
 }
 
 void Conversation::finish(std::string_view reason) {
+  release_replies(true);
   if (phase_ == Phase::owing) begin_closing();
   closing_.reset();
   if (session_ && phase_ != Phase::passing) session_->finish();

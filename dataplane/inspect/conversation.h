@@ -59,7 +59,7 @@ class Conversation final : public tcp::StreamSink,
   // A SYN that begins another connection with the same key was seen by the last segment().
   bool wants_restart() const { return restart_; }
   // Whether tick() is to be called.
-  bool needs_tick() const { return closing_ || phase_ == Phase::owing; }
+  bool needs_tick() const { return closing_ || phase_ == Phase::owing || !held_.empty(); }
   void tick();
   // The flow ends: open transactions and the flow itself become events.
   void finish(std::string_view reason);
@@ -172,6 +172,9 @@ class Conversation final : public tcp::StreamSink,
   Disposition stopped(Direction direction, Frame& frame, const net::Packet& packet,
                       const tcp::SegmentResult& result, bool whole_frame);
   void begin_closing();
+  void follow_policy();
+  Disposition hold_reply(const Frame& frame, const net::Packet& packet);
+  void release_replies(bool all);
   Disposition after_stop(Direction direction, Frame& frame, const net::Packet& packet,
                          MutableBytes payload);
 
@@ -205,6 +208,14 @@ class Conversation final : public tcp::StreamSink,
   std::unique_ptr<tls::ClientHelloParser> hello_;
   std::unique_ptr<Stop> stop_;
 
+  // A server's segment that a tarpit holds back.
+  struct HeldReply {
+    Nanoseconds due;
+    std::uint32_t sequence;
+    std::pmr::vector<std::uint8_t> frame;
+  };
+  std::pmr::vector<HeldReply> held_;
+
   std::pmr::string helo_;
   std::pmr::string auth_mechanism_;
   std::pmr::string auth_user_;
@@ -228,8 +239,10 @@ class Conversation final : public tcp::StreamSink,
   bool starttls_ = false;
   bool tls_ = false;
   bool lmtp_ = false;
+  // What the policy in force says of the client, found once for each policy.
+  const policy::Policy* policy_seen_ = nullptr;
   bool host_blocked_ = false;
-  const policy::Policy* policy_seen_ = nullptr;  // for which host_blocked_ was found
+  bool host_tarpit_ = false;
 };
 
 }  // namespace sluice::inspect

@@ -10,8 +10,40 @@ using contract::Verdict;
 namespace {
 
 constexpr Nanoseconds kReplyPatience = 10 * kSecond;  // for replies that the server still owes
+// A tarpit holds each of the server's replies this long: well below the 30 s after which large
+// providers try another address (case F07).
+constexpr Nanoseconds kTarpitDelay = 8 * kSecond;
+constexpr std::size_t kMaxHeld = 16;  // segments of one flow
 
 }  // namespace
+
+void Conversation::follow_policy() {
+  if (policy_seen_ == context_.policy) return;
+  policy_seen_ = context_.policy;
+  const policy::HostRule* host = context_.policy->host(identity_.client);
+  const bool acted_on = host && enforcing();
+  host_blocked_ = acted_on && host->action == policy::HostAction::block;
+  host_tarpit_ = acted_on && host->action == policy::HostAction::tarpit;
+}
+
+// Keeps a copy of the server's segment for later; a retransmission of one that is held is not kept
+// twice. Past the bound segments pass.
+Disposition Conversation::hold_reply(const Frame& frame, const net::Packet& packet) {
+  for (const HeldReply& h : held_)
+    if (h.sequence == packet.sequence) return {.drop = DropReason::tarpit};
+  if (held_.size() >= kMaxHeld) return {};
+  held_.push_back({.due = context_.now.monotonic + kTarpitDelay,
+                   .sequence = packet.sequence,
+                   .frame = {frame.octets.begin(), frame.octets.end(), context_.memory}});
+  return {.drop = DropReason::tarpit};
+}
+
+void Conversation::release_replies(bool all) {
+  std::size_t n = 0;
+  for (; n < held_.size() && (all || held_[n].due <= context_.now.monotonic); ++n)
+    context_.output.inject(identity_.wire, identity_.client_side, held_[n].frame);
+  held_.erase(held_.begin(), held_.begin() + static_cast<std::ptrdiff_t>(n));
+}
 
 Disposition Conversation::stopped(Direction direction, Frame& frame, const net::Packet& packet,
                                   const tcp::SegmentResult& result, bool whole_frame) {
