@@ -48,6 +48,9 @@ struct Part {
   bool multipart = false;
   bool nested_message = false;
   bool attachment = false;  // a name, disposition attachment, or a leaf that is not text
+  // Of another reading of octets that a part of the first reading holds too (a second boundary, a
+  // header that some readers end elsewhere), or a member of an archive.
+  bool alternative = false;
 };
 
 struct PartEnd {
@@ -67,6 +70,11 @@ enum class DataKind : std::uint8_t {
                 // limit)
 };
 
+// Order of calls for a part: on_header and on_header_raw (interleaved), on_header_end,
+// on_part_begin, on_part_data, on_part_end. Parts that contain others end after them. Parts of one
+// reading never run at the same time, but alternatives do: octets of different (part, kind)
+// interleave, at places that depend on the cuts, so that each pair is a stream of its own to
+// whoever scans it.
 class ParserSink {
  public:
   // A field of the header of `part`, unfolded; `raw_value` as sent without the line ends of folds,

@@ -1,0 +1,15 @@
+// Encoded words of header fields (RFC 2047) to UTF-8, as tolerantly as mail readers do: words glued
+// to text, words with blanks inside, characters divided between words, a language suffix (RFC 2231
+// 5). Text outside of words is UTF-8 (RFC 6532) where valid, else Windows-1252.
+#pragma once
+
+#include <memory_resource>
+#include <string>
+#include <string_view>
+
+namespace sluice::mime {
+
+// Appends the decoded `raw`, an unfolded field value, to `out`. Linear in its size.
+void decode_words(std::string_view raw, std::pmr::string& out);
+
+}  // namespace sluice::mime

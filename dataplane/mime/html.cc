@@ -1,0 +1,442 @@
+#include "dataplane/mime/html.h"
+
+#include <algorithm>
+
+#include "dataplane/mime/charset.h"
+#include "dataplane/mime/html_entities.h"
+#include "dataplane/mime/text.h"
+
+namespace sluice::mime {
+namespace {
+
+// Elements that begin a new line where a reader sees them, sorted.
+constexpr std::string_view kBlocks[] = {
+    "address", "article", "aside",    "blockquote", "body", "br",      "center", "dd",    "div",
+    "dl",      "dt",      "fieldset", "footer",     "form", "h1",      "h2",     "h3",    "h4",
+    "h5",      "h6",      "head",     "header",     "hr",   "html",    "legend", "li",    "main",
+    "nav",     "ol",      "option",   "p",          "pre",  "section", "select", "table", "tbody",
+    "tfoot",   "thead",   "title",    "tr",         "ul"};
+// Attributes whose value is a place, and those that may hold one, sorted.
+constexpr std::string_view kLinks[] = {"action",     "background", "cite",      "data",
+                                       "formaction", "href",       "longdesc",  "ping",
+                                       "poster",     "src",        "xlink:href"};
+constexpr std::string_view kMixed[] = {"content", "srcset", "style"};
+
+template <std::size_t N>
+bool contains(const std::string_view (&sorted)[N], std::string_view name) {
+  return std::binary_search(std::begin(sorted), std::end(sorted), name);
+}
+
+// The C1 range of a numeric reference means Windows-1252 (HTML 13.2.5.80).
+constexpr std::uint16_t kC1[32] = {0x20ac, 0x81,   0x201a, 0x192,  0x201e, 0x2026, 0x2020, 0x2021,
+                                   0x2c6,  0x2030, 0x160,  0x2039, 0x152,  0x8d,   0x17d,  0x8f,
+                                   0x90,   0x2018, 0x2019, 0x201c, 0x201d, 0x2022, 0x2013, 0x2014,
+                                   0x2dc,  0x2122, 0x161,  0x203a, 0x153,  0x9d,   0x17e,  0x178};
+
+bool is_invisible(std::uint32_t code) {
+  return code == 0xad || (code >= 0x200b && code <= 0x200f) || (code >= 0x2060 && code <= 0x2064) ||
+         code == 0xfeff || code == 0;
+}
+
+}  // namespace
+
+HtmlTokenizer::HtmlTokenizer(HtmlSink& sink, std::pmr::memory_resource* memory)
+    : sink_(sink), value_(memory) {}
+
+void HtmlTokenizer::flush() {
+  if (out_size_ == 0) return;
+  const Bytes text = as_bytes({out_.data(), out_size_});
+  out_size_ = 0;
+  if (hidden_) {
+    sink_.on_html_hidden(text);
+  } else {
+    sink_.on_html_text(text);
+  }
+}
+
+void HtmlTokenizer::emit(char c) {
+  if (out_size_ == out_.size()) flush();
+  out_[out_size_++] = c;
+}
+
+void HtmlTokenizer::put_visible(char c) {
+  if (is_space(c)) {
+    pending_space_ = !line_start_;
+    return;
+  }
+  if (pending_space_) emit(' ');
+  pending_space_ = false;
+  line_start_ = false;
+  emit(c);
+}
+
+// Soft hyphens, zero-width characters and no-break spaces in UTF-8 need up to three octets to tell.
+void HtmlTokenizer::put(char c) {
+  const auto octet = static_cast<std::uint8_t>(c);
+  if (held_size_ == 0) {
+    if (octet < 0x80) [[likely]] {
+      if (c != '\0') put_visible(c);
+      return;
+    }
+    if (octet != 0xc2 && octet != 0xe2 && octet != 0xef) return put_visible(c);
+    held_[held_size_++] = c;
+    return;
+  }
+  const auto lead = static_cast<std::uint8_t>(held_[0]);
+  if ((octet & 0xc0) == 0x80) {
+    held_[held_size_++] = c;
+    if (held_size_ < (lead == 0xc2 ? 2 : 3)) return;
+    std::uint32_t code = octet & 0x3fu;
+    if (held_size_ == 2) {
+      code |= (lead & 0x1fu) << 6;
+    } else {
+      code |= (lead & 0xfu) << 12 | (static_cast<std::uint8_t>(held_[1]) & 0x3fu) << 6;
+    }
+    const std::uint8_t size = held_size_;
+    held_size_ = 0;
+    if (code == 0xa0) return put_visible(' ');
+    if (is_invisible(code)) return;
+    for (std::uint8_t i = 0; i < size; ++i) put_visible(held_[i]);
+    return;
+  }
+  const std::uint8_t size = held_size_;
+  held_size_ = 0;
+  for (std::uint8_t i = 0; i < size; ++i) put_visible(held_[i]);
+  put(c);
+}
+
+void HtmlTokenizer::new_line() {
+  if (!line_start_) emit('\n');
+  line_start_ = true;
+  pending_space_ = false;
+}
+
+void HtmlTokenizer::put_code(std::uint32_t code) {
+  std::uint8_t utf8[4];
+  const std::size_t size = encode_utf8(code, utf8);
+  if (in_value()) {
+    for (std::size_t i = 0; i < size; ++i) value_char(static_cast<char>(utf8[i]));
+    return;
+  }
+  for (std::size_t i = 0; i < size; ++i) put(static_cast<char>(utf8[i]));
+}
+
+void HtmlTokenizer::value_char(char c) {
+  if (attribute_ == Attribute::other) return;
+  if (c == '\r' || c == '\n' || c == '\t') return;
+  if (value_.empty() && static_cast<std::uint8_t>(c) <= ' ') return;
+  value_.push_back(c);
+}
+
+bool HtmlTokenizer::named_reference(std::string_view name) {
+  const auto found =
+      std::lower_bound(std::begin(kHtmlEntities), std::end(kHtmlEntities), name,
+                       [](const HtmlEntity& e, std::string_view n) { return e.name < n; });
+  if (found == std::end(kHtmlEntities) || found->name != name) return false;
+  put_code(found->code);
+  return true;
+}
+
+void HtmlTokenizer::reference_char(char c) {
+  if (in_value()) {
+    value_char(c);
+  } else {
+    put(c);
+  }
+}
+
+// One character of a reference; true when it belonged to it.
+bool HtmlTokenizer::reference(char c) {
+  const bool first = reference_size_ == 0;
+  const bool goes_on = is_alnum(c) || (first && c == '#');
+  if (goes_on && reference_size_ < reference_.size()) {
+    reference_[reference_size_++] = c;
+    return true;
+  }
+  in_reference_ = false;
+  const std::string_view text(reference_.data(), reference_size_);
+  const bool closed = c == ';';
+  if (text.size() > 1 && text[0] == '#') {
+    const bool hex = lower(text[1]) == 'x';
+    std::uint32_t code = 0;
+    std::size_t i = hex ? 2 : 1;
+    const std::size_t digits = i;
+    for (; i < text.size(); ++i) {
+      const int v = hex ? hex_digit(text[i]) : is_digit(text[i]) ? text[i] - '0' : -1;
+      if (v < 0) break;
+      if (code < 0x200000) code = code * (hex ? 16 : 10) + static_cast<std::uint32_t>(v);
+    }
+    if (i > digits) {
+      if (code >= 0x80 && code < 0xa0) code = kC1[code - 0x80];
+      put_code(code);
+      for (; i < text.size(); ++i) reference_char(text[i]);
+      return closed;
+    }
+  } else if (closed) {
+    if (named_reference(text)) return true;
+  } else if (!in_value() || c != '=') {
+    // The old names need no semicolon; in text they may run into the next word.
+    for (const std::string_view old : {"amp", "lt", "gt", "quot", "nbsp"}) {
+      if (in_value() ? text != old : !text.starts_with(old)) continue;
+      named_reference(old);
+      for (const char rest : text.substr(old.size())) reference_char(rest);
+      return false;
+    }
+  }
+  reference_char('&');
+  for (const char rest : text) reference_char(rest);
+  return false;
+}
+
+void HtmlTokenizer::begin_tag_name(char c, bool end) {
+  is_end_tag_ = end;
+  name_[0] = lower(c);
+  name_size_ = 1;
+  state_ = State::tag_name;
+}
+
+void HtmlTokenizer::begin_attribute(char c) {
+  attribute_size_ = 0;
+  attribute_ = Attribute::other;
+  value_.clear();
+  attribute_name_[attribute_size_++] = lower(c);
+  state_ = State::attribute_name;
+}
+
+void HtmlTokenizer::end_attribute() {
+  if (attribute_ == Attribute::link && !value_.empty()) sink_.on_html_link(value_.view());
+  if (attribute_ == Attribute::mixed && !value_.empty()) sink_.on_html_attribute(value_.view());
+  attribute_ = Attribute::other;
+  value_.clear();
+}
+
+void HtmlTokenizer::begin_hidden() {
+  flush();
+  hidden_ = true;
+}
+
+void HtmlTokenizer::end_tag() {
+  const std::string_view name(name_.data(), name_size_);
+  state_ = State::text;
+  if (name == "a" || name == "area") {
+    flush();
+    sink_.on_html_boundary();
+  } else if (name == "td" || name == "th") {
+    put_visible(' ');
+  } else if (contains(kBlocks, name)) {
+    new_line();
+  }
+  if (!is_end_tag_ && (name == "script" || name == "style")) {
+    begin_hidden();
+    raw_name_ = name_;
+    raw_size_ = name_size_;
+    state_ = State::raw_text;
+  }
+}
+
+void HtmlTokenizer::step(char c) {
+  switch (state_) {
+    case State::text:
+      if (c == '<') {
+        state_ = State::tag_open;
+      } else {
+        put(c);
+      }
+      break;
+    case State::tag_open:
+      if (is_alpha(c)) {
+        begin_tag_name(c, false);
+      } else if (c == '/') {
+        state_ = State::end_tag_open;
+      } else if (c == '!') {
+        state_ = State::declaration;
+        dashes_ = 0;
+      } else if (c == '?') {
+        state_ = State::bogus_comment;
+      } else {
+        state_ = State::text;
+        put('<');
+        step(c);
+      }
+      break;
+    case State::end_tag_open:
+      if (is_alpha(c)) {
+        begin_tag_name(c, true);
+      } else {
+        state_ = c == '>' ? State::text : State::bogus_comment;
+      }
+      break;
+    case State::tag_name:
+      if (c == '>') {
+        end_tag();
+      } else if (is_space(c) || c == '/') {
+        state_ = State::before_attribute;
+      } else if (name_size_ < name_.size()) {
+        name_[name_size_++] = lower(c);
+      }
+      break;
+    case State::before_attribute:
+      if (c == '>') {
+        end_tag();
+      } else if (!is_space(c) && c != '/') {
+        begin_attribute(c);
+      }
+      break;
+    case State::attribute_name:
+    case State::after_attribute_name:
+      if (c == '=') {
+        const std::string_view name(attribute_name_.data(), attribute_size_);
+        attribute_ = contains(kLinks, name)                             ? Attribute::link
+                     : contains(kMixed, name) || name.starts_with("on") ? Attribute::mixed
+                                                                        : Attribute::other;
+        state_ = State::before_value;
+      } else if (c == '>') {
+        end_tag();
+      } else if (c == '/') {
+        state_ = State::before_attribute;
+      } else if (is_space(c)) {
+        state_ = State::after_attribute_name;
+      } else if (state_ == State::after_attribute_name) {
+        begin_attribute(c);
+      } else if (attribute_size_ < attribute_name_.size()) {
+        attribute_name_[attribute_size_++] = lower(c);
+      }
+      break;
+    case State::before_value:
+      if (c == '"') {
+        state_ = State::value_double;
+      } else if (c == '\'') {
+        state_ = State::value_single;
+      } else if (c == '>') {
+        end_attribute();
+        end_tag();
+      } else if (!is_space(c)) {
+        state_ = State::value_bare;
+        if (c == '&') {
+          in_reference_ = true;
+          reference_size_ = 0;
+        } else {
+          value_char(c);
+        }
+      }
+      break;
+    case State::value_double:
+    case State::value_single:
+      if (c == (state_ == State::value_double ? '"' : '\'')) {
+        end_attribute();
+        state_ = State::before_attribute;
+      } else {
+        value_char(c);
+      }
+      break;
+    case State::value_bare:
+      if (c == '>') {
+        end_attribute();
+        end_tag();
+      } else if (is_space(c)) {
+        end_attribute();
+        state_ = State::before_attribute;
+      } else {
+        value_char(c);
+      }
+      break;
+    case State::declaration:
+      if (c == '-') {
+        if (++dashes_ == 2) {
+          begin_hidden();
+          state_ = State::comment;
+        }
+      } else {
+        state_ = c == '>' ? State::text : State::bogus_comment;
+      }
+      break;
+    case State::bogus_comment:
+      if (c == '>') state_ = State::text;
+      break;
+    case State::comment:
+      if (c == '-') {
+        dashes_ = static_cast<std::uint8_t>(std::min(2, dashes_ + 1));
+      } else if (c == '>' && dashes_ == 2) {
+        emit(' ');
+        flush();
+        hidden_ = false;
+        state_ = State::text;
+      } else if (c != '!' || dashes_ != 2) {
+        dashes_ = 0;
+      }
+      if (state_ == State::comment) emit(c);
+      break;
+    case State::raw_text:
+      emit(c);
+      if (c == '<') {
+        state_ = State::raw_name;
+        raw_matched_ = 0;
+      }
+      break;
+    case State::raw_name:
+      // "/name" and then a blank, a slash or '>'.
+      if (raw_matched_ <= raw_size_ &&
+          lower(c) == (raw_matched_ == 0 ? '/' : raw_name_[raw_matched_ - 1u])) {
+        ++raw_matched_;
+        emit(c);
+      } else if (raw_matched_ == raw_size_ + 1 && (c == '>' || c == '/' || is_space(c))) {
+        emit(' ');
+        flush();
+        hidden_ = false;
+        is_end_tag_ = true;
+        name_size_ = raw_size_;
+        name_ = raw_name_;
+        if (c == '>') {
+          end_tag();
+        } else {
+          state_ = State::before_attribute;
+        }
+      } else {
+        state_ = State::raw_text;
+        step(c);
+      }
+      break;
+  }
+}
+
+void HtmlTokenizer::feed(Bytes utf8) {
+  for (const char c : as_text(utf8)) {
+    if (in_reference_) {
+      if (reference(c)) continue;
+    }
+    if (c == '&' && (state_ == State::text || state_ == State::value_double ||
+                     state_ == State::value_single || state_ == State::value_bare)) {
+      in_reference_ = true;
+      reference_size_ = 0;
+      continue;
+    }
+    step(c);
+  }
+  flush();
+}
+
+void HtmlTokenizer::finish() {
+  if (in_reference_) reference('\0');
+  // What was begun and never closed is not lost to the search for URLs.
+  switch (state_) {
+    case State::value_double:
+    case State::value_single:
+    case State::value_bare:
+      end_attribute();
+      break;
+    case State::tag_open:
+      state_ = State::text;
+      put('<');
+      break;
+    default:
+      break;
+  }
+  const std::uint8_t size = held_size_;
+  held_size_ = 0;
+  for (std::uint8_t i = 0; i < size; ++i) put_visible(held_[i]);
+  flush();
+  hidden_ = false;
+  state_ = State::text;
+}
+
+}  // namespace sluice::mime

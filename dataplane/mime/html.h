@@ -1,0 +1,112 @@
+// HTML as a stream: the text that a reader sees, and the places that lead out of it. A tokenizer
+// after the HTML standard's (13.2.5) as far as mail needs it: tags, attributes in three quotings,
+// character references, comments, the raw text of script and style. State is a few bounded buffers;
+// every octet is looked at once.
+//
+//   text --'<'--> tag_open --letter--> tag_name --blank--> attributes --'>'--> text | raw_text
+//                     |--'!'--> declaration --"--"--> comment --"-->"--> text
+//   Character references are undone in text and in attribute values.
+//
+// White space is collapsed and block elements end a line, so that text cut up by inline tags is
+// whole again ("vi<b></b>agra"). Hidden text is kept: what hides it is not evaluated.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory_resource>
+#include <string>
+#include <string_view>
+
+#include "dataplane/base/bytes.h"
+#include "dataplane/mime/url.h"
+
+namespace sluice::mime {
+
+class HtmlSink {
+ public:
+  virtual void on_html_text(Bytes utf8) = 0;
+  // Octets a reader does not see and that may hold URLs: scripts and styles.
+  virtual void on_html_hidden(Bytes utf8) = 0;
+  // What follows is not of the same word or link: an anchor begins or ends.
+  virtual void on_html_boundary() = 0;
+  // The value of an attribute that names a place (href, src, action, ...), references undone, white
+  // space at its ends and line ends inside removed.
+  virtual void on_html_link(std::string_view value) = 0;
+  // The value of an attribute that may hold URLs among other things (style, content, srcset, on*).
+  virtual void on_html_attribute(std::string_view value) = 0;
+
+ protected:
+  ~HtmlSink() = default;
+};
+
+class HtmlTokenizer {
+ public:
+  HtmlTokenizer(HtmlSink& sink, std::pmr::memory_resource* memory);
+  void feed(Bytes utf8);
+  void finish();
+
+ private:
+  enum class State : std::uint8_t {
+    text,
+    tag_open,
+    end_tag_open,
+    tag_name,
+    before_attribute,
+    attribute_name,
+    after_attribute_name,
+    before_value,
+    value_double,
+    value_single,
+    value_bare,
+    declaration,
+    bogus_comment,
+    comment,
+    raw_text,
+    raw_name,
+  };
+  enum class Attribute : std::uint8_t { other, link, mixed };
+
+  void step(char c);
+  void put(char c);  // visible text, before white space is collapsed
+  void put_visible(char c);
+  void put_code(std::uint32_t code);
+  void emit(char c);
+  void new_line();
+  void flush();
+  void begin_hidden();
+  void begin_tag_name(char c, bool end);
+  void begin_attribute(char c);
+  bool reference(char c);
+  void reference_char(char c);
+  bool named_reference(std::string_view name);
+  void value_char(char c);
+  void end_attribute();
+  void end_tag();
+  bool in_value() const { return state_ != State::text; }
+
+  HtmlSink& sink_;
+  State state_ = State::text;
+  bool in_reference_ = false;
+  bool is_end_tag_ = false;
+  bool hidden_ = false;  // out_ holds hidden text
+  bool pending_space_ = false;
+  bool line_start_ = true;
+  std::uint8_t dashes_ = 0;
+  Attribute attribute_ = Attribute::other;
+  std::uint8_t name_size_ = 0;
+  std::uint8_t attribute_size_ = 0;
+  std::uint8_t reference_size_ = 0;
+  std::uint8_t raw_size_ = 0;  // of the name of the raw text element
+  std::uint8_t raw_matched_ = 0;
+  std::uint8_t held_size_ = 0;  // octets of held_: the start of what may be an invisible character
+  std::array<char, 16> name_{};
+  std::array<char, 16> raw_name_{};
+  std::array<char, 16> attribute_name_{};
+  std::array<char, 20> reference_{};
+  std::array<char, 3> held_{};
+  std::uint16_t out_size_ = 0;
+  std::array<char, 512> out_{};
+  UrlText value_;
+};
+
+}  // namespace sluice::mime

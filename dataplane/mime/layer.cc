@@ -1,0 +1,325 @@
+// The lines of a layer: which belong to headers, which are delimiters, which are body octets.
+#include "dataplane/mime/layer.h"
+
+#include <algorithm>
+
+#include "dataplane/mime/text.h"
+
+namespace sluice::mime {
+namespace {
+
+// Octets of a line that decide whether it is a delimiter.
+constexpr std::size_t kCandidate = kMaxBoundary + 64;
+// Octets held of a header line that a cut divided.
+constexpr std::size_t kHeaderLine = 4096;
+static_assert(kHeaderLine >= kCandidate && kHeaderLine >= HeaderBlock::kNameOctets);
+
+const std::uint8_t* find_line_feed(const std::uint8_t* p, std::size_t size) {
+  return static_cast<const std::uint8_t*>(std::memchr(p, '\n', size));
+}
+
+std::size_t line_end_size(Bytes line) {
+  if (line.empty() || line.back() != '\n') return 0;
+  return line.size() > 1 && line[line.size() - 2] == '\r' ? 2 : 1;
+}
+
+std::string_view without_line_end(Bytes line) {
+  return as_text(line.first(line.size() - line_end_size(line)));
+}
+
+}  // namespace
+
+void Layer::take(Bytes octets) {
+  while (!octets.empty() && !stack_.empty()) {
+    const bool in_header = stack_.back().mode == Mode::header;
+    octets = octets.subspan(in_header ? header(octets) : body(octets));
+  }
+}
+
+// Takes lines of a header; returns at its end.
+std::size_t Layer::header(Bytes in) {
+  std::size_t used = 0;
+  while (used < in.size() && stack_.back().mode == Mode::header) {
+    const Bytes rest = in.subspan(used);
+    const std::uint8_t* const lf = find_line_feed(rest.data(), rest.size());
+    const std::size_t size =
+        lf != nullptr ? static_cast<std::size_t>(lf - rest.data()) + 1 : rest.size();
+    if (long_line_) {
+      header_->raw(rest.first(size));
+      header_->take_rest(as_text(rest.first(size)));
+      commit(rest.first(size));
+      used += size;
+      if (lf != nullptr) long_line_ = false;
+      continue;
+    }
+    if (line_.empty() && ((lf != nullptr && size <= kHeaderLine) || size >= kHeaderLine)) {
+      const bool whole = lf != nullptr && size <= kHeaderLine;
+      const Bytes line = rest.first(whole ? size : kHeaderLine);
+      if (!header_line(line, whole)) return used;
+      used += line.size();
+      continue;
+    }
+    const std::size_t taken = std::min(size, kHeaderLine - line_.size());
+    line_.append(as_text(rest.first(taken)));
+    used += taken;
+    const bool whole = line_.back() == '\n';
+    if (!whole && line_.size() < kHeaderLine) continue;
+    const std::pmr::string line = std::move(line_);
+    line_ = std::pmr::string(&context_.memory);
+    // The body begins with the line itself; it holds no delimiter, so that this goes one deep.
+    if (!header_line(as_bytes(line), whole)) take(as_bytes(line));
+  }
+  return used;
+}
+
+// A line of a header; false when the body began before it.
+bool Layer::header_line(Bytes line, bool whole) {
+  const std::string_view content = without_line_end(line);
+  if (multiparts_ > 0 && content.starts_with("--")) {
+    const Match m = match(content.substr(0, kCandidate), whole && content.size() <= kCandidate);
+    if (m.kind == Match::Kind::delimiter || m.kind == Match::Kind::close) {
+      act(m, {}, line);
+      return true;
+    }
+  }
+  const auto take_it = [&] {
+    header_->raw(line);
+    commit(line);
+    long_line_ = !whole;
+  };
+  switch (header_->classify(content)) {
+    case HeaderBlock::Line::taken:
+      header_->take(content);
+      take_it();
+      return true;
+    case HeaderBlock::Line::all_white:
+      header_->take(content);
+      take_it();
+      branch_body_begins();
+      return true;
+    case HeaderBlock::Line::junk:
+      if (skip_junk_) {
+        header_->skip();
+        take_it();
+        return true;
+      }
+      context_.raise(contract::Anomaly::bad_header);
+      branch_header_goes_on();
+      header_->finish();
+      begin_body({});
+      return false;
+    case HeaderBlock::Line::blank:
+      if (skip_blank_ && header_->empty()) {
+        take_it();
+        return true;
+      }
+      take_it();
+      if (header_->empty() && stack_.size() == 1 && depth_ == 0) branch_blank_lines();
+      header_->finish();
+      begin_body({});
+      return true;
+  }
+  return true;
+}
+
+// The delimiter that `line` (its first octets, without line end) is; `whole`: nothing was cut off.
+Layer::Match Layer::match(std::string_view line, bool whole) const {
+  const std::string_view text = line.substr(2);
+  Match look_alike;
+  for (std::size_t i = stack_.size(); i-- > 0;) {
+    const Entity& e = stack_[i];
+    if (e.mode != Mode::multipart) continue;
+    if (e.boundary.empty()) {
+      // No boundary was declared: the first line that can be a delimiter makes one, as some do.
+      const std::string_view word = trim(text);
+      if (whole && !word.empty() && word.size() <= 70 && word.find_first_of(" \t") == word.npos)
+        return {i, Match::Kind::delimiter};
+      continue;
+    }
+    if (!text.starts_with(e.boundary)) continue;
+    std::string_view rest = text.substr(e.boundary.size());
+    if (e.begins_with || e.boundary.size() == kMaxBoundary) {
+      return {i, rest.starts_with("--") ? Match::Kind::close : Match::Kind::delimiter};
+    }
+    const bool closes = rest.starts_with("--");
+    if (closes) rest.remove_prefix(2);
+    if (whole && trim(rest).empty())
+      return {i, closes ? Match::Kind::close : Match::Kind::delimiter};
+    if (look_alike.kind == Match::Kind::none) look_alike = {i, Match::Kind::look_alike};
+  }
+  return look_alike;
+}
+
+// Does what a delimiter line says. `line_end` stood before it and is its own.
+void Layer::act(const Match& m, Bytes line_end, Bytes line) {
+  while (stack_.size() - 1 > m.entity) pop();
+  Entity& e = stack_[m.entity];
+  if (e.boundary.empty()) e.boundary.assign(trim(as_text(line).substr(2)));
+  end_filler(e);
+  commit(line_end);
+  commit(line);
+  line_start_ = true;
+  e.delimited = true;
+  if (m.kind == Match::Kind::close) {
+    e.closed = true;
+    return;
+  }
+  // Parts after the end: some readers show them.
+  if (e.closed) context_.raise(contract::Anomaly::bad_boundary);
+  e.closed = false;
+  begin_entity(e.number, e.depth + 1, e.digest);
+}
+
+// Octets that the other readings have to see too.
+void Layer::commit(Bytes octets) {
+  if (branches_.empty() || octets.empty()) return;
+  for (const Branch& b : branches_) {
+    if (b.decoder == nullptr) {
+      b.layer->take(octets);
+      continue;
+    }
+    std::uint8_t buffer[TransferDecoder::kOutput];
+    for (Bytes left = octets; !left.empty();) {
+      const Bytes piece = left.first(std::min(left.size(), b.decoder->piece()));
+      left = left.subspan(piece.size());
+      b.layer->take({buffer, b.decoder->decode(piece, buffer)});
+    }
+  }
+}
+
+// Octets of the body of what is on top.
+void Layer::run(Bytes octets) {
+  if (octets.empty()) return;
+  Entity& top = stack_.back();
+  if (top.mode == Mode::leaf) {
+    top.leaf->feed(octets);
+  } else {
+    filler(top).feed(octets);
+  }
+  commit(octets);
+}
+
+void Layer::release_line_end() {
+  const std::size_t size = line_end_size_;
+  line_end_size_ = 0;
+  run({line_end_, size});
+}
+
+// Body octets, of which a line end at their end is held.
+void Layer::run_and_hold(Bytes octets) {
+  if (octets.empty()) return;
+  release_line_end();
+  std::size_t held = line_end_size(octets);
+  if (held == 0 && octets.back() == '\r') held = 1;
+  run(octets.first(octets.size() - held));
+  std::copy_n(octets.data() + octets.size() - held, held, line_end_);
+  line_end_size_ = static_cast<std::uint8_t>(held);
+}
+
+// Decides about the held candidate for a delimiter.
+void Layer::decide_candidate(bool whole) {
+  const std::pmr::string line = std::move(candidate_);
+  candidate_ = std::pmr::string(&context_.memory);
+  const std::string_view content =
+      whole ? without_line_end(as_bytes(line)) : std::string_view(line);
+  const Match m = content.size() >= 2 ? match(content, whole) : Match{};
+  if (m.kind == Match::Kind::delimiter || m.kind == Match::Kind::close) {
+    std::uint8_t end[2] = {line_end_[0], line_end_[1]};
+    const std::size_t size = line_end_size_;
+    line_end_size_ = 0;
+    act(m, {end, size}, as_bytes(line));
+    return;
+  }
+  release_line_end();
+  if (m.kind == Match::Kind::look_alike) branch_begins_with(m.entity);
+  run_and_hold(as_bytes(line));
+  line_start_ = line_end_size(as_bytes(line)) > 0;
+}
+
+// Goes on from what the last call held; returns the octets used.
+std::size_t Layer::held_line(Bytes in) {
+  if (!candidate_.empty()) {
+    if (candidate_.size() == 1 && in[0] != '-') {
+      decide_candidate(false);
+      return 0;
+    }
+    const std::size_t room = std::min(in.size(), kCandidate - candidate_.size());
+    const std::uint8_t* const lf = find_line_feed(in.data(), room);
+    const std::size_t taken = lf != nullptr ? static_cast<std::size_t>(lf - in.data()) + 1 : room;
+    candidate_.append(as_text(in.first(taken)));
+    if (lf != nullptr || candidate_.size() == kCandidate) decide_candidate(lf != nullptr);
+    return taken;
+  }
+  if (line_end_[line_end_size_ - 1] == '\r') {
+    if (in[0] == '\n') {
+      line_end_[line_end_size_++] = '\n';
+      line_start_ = true;
+      return 1;
+    }
+    release_line_end();
+    return 0;
+  }
+  if (in[0] != '-') release_line_end();
+  return 0;
+}
+
+// Takes octets of a body; returns at a delimiter, or at the end of `in`.
+std::size_t Layer::body(Bytes in) {
+  if (multiparts_ == 0 || remainder_) {
+    if (line_end_size_ > 0) release_line_end();
+    run(in);
+    return in.size();
+  }
+  if (!candidate_.empty() ||
+      (line_end_size_ > 0 && (line_end_[line_end_size_ - 1] == '\r' || in[0] != '-'))) {
+    if (const std::size_t used = held_line(in); used > 0) return used;
+  }
+  const std::uint8_t* p = in.data();
+  const std::uint8_t* const end = p + in.size();
+  const std::uint8_t* from = p;
+  while (p < end) {
+    const auto left = static_cast<std::size_t>(end - p);
+    if (line_start_ && p[0] == '-' && (left == 1 || p[1] == '-')) {
+      const std::uint8_t* const lf = find_line_feed(p, std::min(left, kCandidate));
+      if (lf == nullptr && left < kCandidate) {
+        run_and_hold({from, p});
+        candidate_.assign(as_text({p, end}));
+        return in.size();
+      }
+      const Bytes line{p, lf != nullptr ? lf + 1 : p + kCandidate};
+      const Match m = match(lf != nullptr ? without_line_end(line) : as_text(line), lf != nullptr);
+      if (m.kind == Match::Kind::delimiter || m.kind == Match::Kind::close) {
+        run_and_hold({from, p});
+        const std::uint8_t line_end[2] = {line_end_[0], line_end_[1]};
+        const std::size_t size = line_end_size_;
+        line_end_size_ = 0;
+        act(m, {line_end, size}, line);
+        return static_cast<std::size_t>(line.data() + line.size() - in.data());
+      }
+      if (m.kind == Match::Kind::look_alike) {
+        run_and_hold({from, p});
+        release_line_end();
+        branch_begins_with(m.entity);
+        from = p;
+      }
+    }
+    const std::uint8_t* const lf = find_line_feed(p, left);
+    line_start_ = lf != nullptr;
+    p = lf != nullptr ? lf + 1 : end;
+  }
+  run_and_hold({from, end});
+  return in.size();
+}
+
+void Layer::finish() {
+  if (!line_.empty()) {
+    const std::pmr::string line = std::move(line_);
+    line_ = std::pmr::string(&context_.memory);
+    if (!stack_.empty() && !header_line(as_bytes(line), true)) take(as_bytes(line));
+  }
+  if (!candidate_.empty()) decide_candidate(true);
+  if (line_end_size_ > 0) release_line_end();
+  while (!stack_.empty()) pop();
+}
+
+}  // namespace sluice::mime

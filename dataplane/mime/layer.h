@@ -1,0 +1,136 @@
+// One message as a stream of lines: headers, multiparts and their delimiters, identity-encoded
+// nested messages. Every container that is open is an entry of one stack, so that nesting costs no
+// recursion; what is encoded as a whole (a message/rfc822 in base64) is a layer of its own that the
+// decoder feeds, at most Limits::depth of them.
+//
+//   header -- blank line --> body of: leaf | multipart (preamble, then parts, epilogue) | message
+//   body   -- delimiter of an open multipart --> header of its next part (those above it end)
+//
+// The line end before a delimiter is the delimiter's (RFC 2046 5.1.1), so that a line end, and a
+// line that may be a delimiter, is held until what follows is known.
+//
+// Where readers differ about the structure, the likeliest reading is this layer's and another
+// layer, fed with the same octets from the place where they part, takes the other one ("branch"): a
+// second boundary, Content-Type or encoding, a delimiter that only begins with the boundary, a
+// header that ends at a line that is no field. Its parts are alternatives. Branches do not branch;
+// their number is bounded.
+#pragma once
+
+#include <memory_resource>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "dataplane/mime/content.h"
+#include "dataplane/mime/context.h"
+#include "dataplane/mime/header_block.h"
+#include "dataplane/mime/leaf.h"
+#include "dataplane/mime/octet_sink.h"
+
+namespace sluice::mime {
+
+class Layer final : public OctetSink {
+ public:
+  // Where the message of this layer stands: `parent` and `depth` of its own part.
+  Layer(Context& context, PartNumber parent, std::uint32_t depth, bool alternative);
+  ~Layer();
+  Layer(const Layer&) = delete;
+  Layer& operator=(const Layer&) = delete;
+
+  // The layer begins with the header of a message.
+  void begin_message();
+  void take(Bytes octets) override;
+  void finish();
+
+ private:
+  enum class Mode : std::uint8_t { header, leaf, multipart, message };
+  struct Entity {
+    PartNumber number = 0;
+    PartNumber parent = 0;
+    std::uint32_t depth = 0;
+    Mode mode = Mode::header;
+    bool digest = false;  // parts are messages unless they say otherwise (RFC 2046 5.1.5)
+    bool in_digest = false;
+    bool begins_with = false;  // any line that begins with the boundary is a delimiter
+    bool delimited = false;    // a delimiter was seen
+    bool closed = false;       // the closing one
+    bool branched = false;     // another reading of its delimiters was begun
+    std::pmr::string boundary;
+    Leaf* leaf = nullptr;    // of a leaf, or of a container's preamble or epilogue
+    Layer* child = nullptr;  // of an encoded message
+  };
+  struct Branch {
+    std::size_t host;  // index of the entity in whose body both readings lie
+    Layer* layer;
+    TransferDecoder* decoder;
+  };
+  // What is decided about a body where its header allows several readings.
+  struct Reading {
+    std::size_t type = 0;
+    std::string_view boundary;  // empty: the first
+    bool identity = false;      // the transfer encoding is undone before, or is not believed
+  };
+  struct Match {
+    std::size_t entity = 0;
+    enum class Kind : std::uint8_t { none, delimiter, close, look_alike } kind = Kind::none;
+  };
+
+  // layer.cc: lines
+  std::size_t header(Bytes in);
+  bool header_line(Bytes line, bool whole);
+  std::size_t body(Bytes in);
+  std::size_t held_line(Bytes in);
+  void decide_candidate(bool whole);
+  void release_line_end();
+  void run_and_hold(Bytes octets);
+  Match match(std::string_view line, bool whole) const;
+  void act(const Match& m, Bytes line_end, Bytes line);
+  void run(Bytes octets);
+  void commit(Bytes octets);
+
+  // structure.cc: parts
+  bool begin_entity(PartNumber parent, std::uint32_t depth, bool in_digest);
+  void begin_body(const Reading& reading);
+  void branch_readings(const ContentType& type, const Reading& reading, bool message);
+  void begin_container(Entity& e, const ContentType& type, const Reading& reading, bool message);
+  void begin_leaf(Entity& e, const ContentType& type, const Reading& reading, const Part& part);
+  Entity& push_entity(PartNumber parent, std::uint32_t depth);
+  Leaf& filler(Entity& entity);
+  void end_filler(Entity& entity);
+  void pop();
+  Layer* new_layer(PartNumber parent, std::uint32_t depth, bool alternative);
+  bool may_branch();
+  void add_branch(Layer* layer, Encoding encoding = Encoding::identity);
+  void branch_body(const Reading& reading, Encoding encoding);
+  void branch_header_goes_on();
+  void branch_blank_lines();
+  void branch_body_begins();
+  void branch_begins_with(std::size_t entity);
+  void end_branches(std::size_t host);
+
+  Context& context_;
+  PartNumber parent_;
+  std::uint32_t depth_;
+  bool alternative_;
+  bool skip_junk_ = false;   // a line of the header that is no field is nothing
+  bool skip_blank_ = false;  // blank lines before the header are nothing
+  bool remainder_ = false;   // past a bound: the rest is not divided any more
+  std::size_t multiparts_ = 0;
+  std::pmr::vector<Entity> stack_;
+  std::optional<HeaderBlock> header_;
+  std::pmr::vector<Branch> branches_;
+
+  // A line of the header that a cut divided, at most kHeaderLine octets; then the rest of it is
+  // thrown away.
+  std::pmr::string line_;
+  bool long_line_ = false;
+  // Of the body: whether the next octet begins a line, the line end before it that may be a
+  // delimiter's, and what is there of a line that may be one.
+  bool line_start_ = true;
+  std::uint8_t line_end_size_ = 0;
+  std::uint8_t line_end_[2]{};
+  std::pmr::string candidate_;
+};
+
+}  // namespace sluice::mime

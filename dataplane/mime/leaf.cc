@@ -1,0 +1,263 @@
+#include "dataplane/mime/leaf.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "dataplane/mime/charset.h"
+#include "dataplane/mime/file_output.h"
+#include "dataplane/mime/html.h"
+#include "dataplane/mime/text.h"
+#include "dataplane/mime/transfer.h"
+#include "dataplane/mime/uu_filter.h"
+
+namespace sluice::mime {
+namespace {
+
+// Text in a charset to UTF-8, to what a reader sees, to its URLs.
+class TextPath final : public OctetSink, private HtmlSink {
+ public:
+  struct Plan {
+    PartNumber part = 0;
+    std::string_view charset;
+    bool html = false;
+    std::optional<DataKind> kind;  // how the text is given to the sink, if it is
+    bool opposite = false;
+  };
+  TextPath(Context& context, UrlReporter& urls, const Plan& plan)
+      : context_(context),
+        part_(plan.part),
+        kind_(plan.kind),
+        charset_(plan.charset, plan.opposite),
+        finder_(urls, &context.memory),
+        attributes_(urls, &context.memory) {
+    if (plan.html) html_.emplace(static_cast<HtmlSink&>(*this), &context.memory);
+    if (charset_.unknown()) context_.raise(contract::Anomaly::charset);
+    if (plan.opposite) return;
+    if (charset_.has_opposite()) {
+      Plan other = plan;
+      other.opposite = true;
+      if (other.kind) other.kind = DataKind::alternative;
+      opposite_ = std::pmr::polymorphic_allocator<>(&context.memory)
+                      .new_object<TextPath>(context, urls, other);
+    }
+  }
+  ~TextPath() {
+    if (opposite_ != nullptr)
+      std::pmr::polymorphic_allocator<>(&context_.memory).delete_object(opposite_);
+  }
+  TextPath(const TextPath&) = delete;
+  TextPath& operator=(const TextPath&) = delete;
+
+  void feed(Bytes decoded) {
+    charset_.feed(decoded, *this);
+    if (opposite_ != nullptr) opposite_->feed(decoded);
+  }
+
+  void finish() {
+    charset_.finish(*this);
+    if (charset_.malformed() || charset_.unknown()) context_.raise(contract::Anomaly::charset);
+    if (html_) html_->finish();
+    finder_.end();
+    if (opposite_ != nullptr) opposite_->finish_opposite();
+  }
+
+ private:
+  void finish_opposite() {
+    charset_.finish(*this);
+    if (html_) html_->finish();
+    finder_.end();
+  }
+  void take(Bytes utf8) override {
+    if (html_) {
+      html_->feed(utf8);
+    } else {
+      on_html_text(utf8);
+    }
+  }
+  void on_html_text(Bytes utf8) override {
+    if (kind_) context_.sink.on_part_data(part_, *kind_, utf8);
+    if (context_.limits.urls_wanted) finder_.feed(utf8);
+  }
+  void on_html_hidden(Bytes utf8) override {
+    if (context_.limits.urls_wanted) attributes_.feed(utf8);
+  }
+  void on_html_boundary() override { finder_.end(); }
+  void on_html_link(std::string_view value) override {
+    if (context_.limits.urls_wanted) attributes_.link(value);
+  }
+  void on_html_attribute(std::string_view value) override {
+    if (!context_.limits.urls_wanted) return;
+    attributes_.end();
+    attributes_.feed(as_bytes(value));
+    attributes_.end();
+  }
+
+  Context& context_;
+  PartNumber part_;
+  std::optional<DataKind> kind_;
+  CharsetDecoder charset_;
+  std::optional<HtmlTokenizer> html_;
+  UrlFinder finder_;
+  UrlFinder attributes_;
+  TextPath* opposite_ = nullptr;
+};
+
+contract::Anomaly anomaly_of(Encoding encoding) {
+  return encoding == Encoding::quoted_printable ? contract::Anomaly::bad_quoted_printable
+                                                : contract::Anomaly::bad_base64;
+}
+
+}  // namespace
+
+void UrlReporter::on_found_url(std::string_view url, std::string_view host) {
+  const std::uint64_t hash = hash_of(host, hash_of(url));
+  const auto at = std::lower_bound(seen_.begin(), seen_.end(), hash);
+  if (at != seen_.end() && *at == hash) return;
+  if (context_.urls >= context_.limits.urls) return context_.raise(contract::Anomaly::url_limit);
+  ++context_.urls;
+  seen_.insert(at, hash);
+  context_.sink.on_url(part_, url, host);
+}
+
+// One transfer encoding and what follows it.
+class Leaf::Reading final : private UuFilterSink {
+ public:
+  Reading(Context& context, UrlReporter& urls, const Plan& plan, Encoding encoding, bool first)
+      : context_(context),
+        plan_(plan),
+        decoder_(encoding),
+        file_(context, plan.number, first ? plan.kind : DataKind::alternative,
+              plan.hashed && first) {
+    if (plan.text) {
+      TextPath::Plan text;
+      text.part = plan.number;
+      text.charset = plan.charset;
+      text.html = plan.html;
+      if (first && plan.report_text && context.limits.text_wanted) text.kind = DataKind::text;
+      if (context.limits.text_wanted || context.limits.urls_wanted)
+        text_.emplace(context, urls, text);
+      if (plan.plain && first) filter_.emplace(static_cast<UuFilterSink&>(*this));
+    }
+    plan_.charset = {};
+    if (!first) plan_.nested = nullptr;
+  }
+  Reading(const Reading&) = delete;
+  Reading& operator=(const Reading&) = delete;
+
+  void feed(Bytes encoded) {
+    if (decoder_.encoding() == Encoding::identity) return decoded(encoded);
+    std::uint8_t buffer[TransferDecoder::kOutput];
+    while (!encoded.empty()) {
+      const Bytes piece = encoded.first(std::min(encoded.size(), decoder_.piece()));
+      encoded = encoded.subspan(piece.size());
+      decoded({buffer, decoder_.decode(piece, buffer)});
+    }
+  }
+
+  void finish(PartEnd* end) {
+    std::uint8_t buffer[TransferDecoder::kOutput];
+    decoded({buffer, decoder_.finish(buffer)});
+    if (decoder_.malformed()) context_.raise(anomaly_of(decoder_.encoding()));
+    if (filter_) filter_->finish();
+    if (text_) text_->finish();
+    if (end != nullptr) file_.finish(*end);
+  }
+
+ private:
+  void decoded(Bytes octets) {
+    if (octets.empty()) return;
+    if (plan_.nested != nullptr) {
+      plan_.nested->take(octets);
+    } else if (filter_) {
+      filter_->feed(octets);
+    } else {
+      on_uu_text(octets);
+    }
+  }
+
+  void on_uu_text(Bytes text) override {
+    file_.feed(text);
+    if (!text_) return;
+    if (std::memchr(text.data(), 0, text.size()) != nullptr && plan_.plain)
+      context_.raise(contract::Anomaly::nul);
+    text_->feed(text);
+  }
+
+  void on_uu_begin(std::string_view name) override {
+    uu_file_.reset();
+    if (context_.parts >= context_.limits.parts)
+      return context_.raise(contract::Anomaly::part_limit);
+    Part part;
+    part.number = context_.parts++;
+    part.parent = plan_.number;
+    part.depth = plan_.depth + 1;
+    part.type = "application";
+    part.subtype = "octet-stream";
+    part.transfer_encoding = "x-uuencode";
+    part.name = name;
+    part.attachment = true;
+    part.alternative = plan_.alternative;
+    context_.sink.on_part_begin(part);
+    uu_file_.emplace(context_, part.number, DataKind::decoded, true);
+  }
+  void on_uu_data(Bytes octets) override {
+    if (uu_file_ && context_.spend(octets.size())) uu_file_->feed(octets);
+  }
+  void on_uu_end() override {
+    if (!uu_file_) return;
+    PartEnd end;
+    uu_file_->finish(end);
+    context_.sink.on_part_end(end);
+    uu_file_.reset();
+  }
+
+  Context& context_;
+  Plan plan_;
+  TransferDecoder decoder_;
+  FileOutput file_;
+  std::optional<TextPath> text_;
+  std::optional<UuFilter> filter_;
+  std::optional<FileOutput> uu_file_;
+};
+
+Leaf::Leaf(Context& context, const Plan& plan)
+    : context_(context),
+      number_(plan.number),
+      urls_(context, plan.number),
+      readings_(&context.memory) {
+  constexpr Encoding kIdentity = Encoding::identity;
+  const Encoding* const encodings = plan.encoding_count == 0 ? &kIdentity : plan.encodings;
+  const std::size_t count = std::max<std::size_t>(1, plan.encoding_count);
+  readings_.reserve(count);
+  std::pmr::polymorphic_allocator<> allocator(&context.memory);
+  for (std::size_t i = 0; i < count; ++i)
+    readings_.push_back(allocator.new_object<Reading>(context, urls_, plan, encodings[i], i == 0));
+}
+
+Leaf::~Leaf() {
+  std::pmr::polymorphic_allocator<> allocator(&context_.memory);
+  for (Reading* r : readings_) allocator.delete_object(r);
+}
+
+void Leaf::feed(Bytes encoded) {
+  if (encoded.empty()) return;
+  if (!spent_) {
+    // Exactly at the limit, whatever the cuts.
+    const std::uint64_t left = context_.limits.decoded_octets - context_.decoded;
+    const Bytes within =
+        encoded.first(static_cast<std::size_t>(std::min<std::uint64_t>(left, encoded.size())));
+    context_.decoded += within.size();
+    for (Reading* r : readings_) r->feed(within);
+    encoded = encoded.subspan(within.size());
+    if (encoded.empty()) return;
+    spent_ = true;
+    context_.raise(contract::Anomaly::limit);
+  }
+  context_.sink.on_part_data(number_, DataKind::alternative, encoded);
+}
+
+void Leaf::finish(PartEnd& end) {
+  for (Reading* r : readings_) r->finish(r == readings_[0] ? &end : nullptr);
+}
+
+}  // namespace sluice::mime

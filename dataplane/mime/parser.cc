@@ -1,0 +1,65 @@
+#include "dataplane/mime/parser.h"
+
+#include <new>
+
+#include "dataplane/mime/context.h"
+#include "dataplane/mime/layer.h"
+
+namespace sluice::mime {
+
+struct Parser::Impl {
+  Impl(const Limits& limits, ParserSink& sink, std::pmr::memory_resource* memory)
+      : context(limits, sink, memory), layer(context, 0, 0, false) {}
+
+  Context context;
+  Layer layer;
+  bool begun = false;
+  bool finished = false;
+  bool out_of_memory = false;
+
+  // The memory resource may be bounded: then the message goes on undivided.
+  template <typename F>
+  void guarded(F&& work) {
+    try {
+      work();
+    } catch (const std::bad_alloc&) {
+      out_of_memory = true;
+      context.raise(contract::Anomaly::limit);
+    }
+  }
+};
+
+Parser::Parser(const Limits& limits, ParserSink& sink, std::pmr::memory_resource* memory)
+    : impl_(std::pmr::polymorphic_allocator<>(memory).new_object<Impl>(limits, sink, memory)),
+      memory_(memory) {}
+
+Parser::~Parser() { std::pmr::polymorphic_allocator<>(memory_).delete_object(impl_); }
+
+void Parser::feed(Bytes octets) {
+  Impl& impl = *impl_;
+  if (octets.empty() || impl.finished) return;
+  if (impl.out_of_memory) return impl.context.sink.on_part_data(0, DataKind::alternative, octets);
+  impl.guarded([&] {
+    if (!impl.begun) {
+      impl.begun = true;
+      impl.layer.begin_message();
+    }
+    impl.layer.take(octets);
+  });
+}
+
+void Parser::finish() {
+  Impl& impl = *impl_;
+  if (impl.finished) return;
+  impl.finished = true;
+  if (impl.out_of_memory) return;
+  impl.guarded([&] {
+    if (!impl.begun) impl.layer.begin_message();
+    impl.begun = true;
+    impl.layer.finish();
+  });
+}
+
+std::size_t Parser::memory_used() const { return sizeof(Impl) + impl_->context.memory.in_use(); }
+
+}  // namespace sluice::mime

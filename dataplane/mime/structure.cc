@@ -1,0 +1,406 @@
+// The parts of a layer: how they begin, what they are, how they end, and the other readings.
+#include <algorithm>
+
+#include "dataplane/mime/layer.h"
+#include "dataplane/mime/text.h"
+
+namespace sluice::mime {
+namespace {
+
+constexpr std::uint32_t kBranches = 32;     // in one message
+constexpr std::uint32_t kOpenBranches = 4;  // at one time
+
+template <typename T, typename... Args>
+T* make(Context& context, Args&&... args) {
+  return std::pmr::polymorphic_allocator<>(&context.memory)
+      .new_object<T>(std::forward<Args>(args)...);
+}
+template <typename T>
+void destroy(Context& context, T*& object) {
+  if (object != nullptr) std::pmr::polymorphic_allocator<>(&context.memory).delete_object(object);
+  object = nullptr;
+}
+
+bool is_message_type(std::string_view type, std::string_view subtype) {
+  return type == "message" && (subtype == "rfc822" || subtype == "global" || subtype == "news");
+}
+
+bool is_html_name(std::string_view name) {
+  for (const std::string_view suffix : {".html", ".htm", ".shtml", ".xhtml", ".xht", ".svg"}) {
+    if (ends_with_ignoring_case(trim(name), suffix)) return true;
+  }
+  return false;
+}
+
+// The worst of the names, and the first of the others.
+void choose_names(const ContentType& type, const ContentInfo& info, Part& part) {
+  int danger = -1;
+  const auto each = [&](auto&& use) {
+    for (const std::pmr::string& n : info.disposition_names) use(std::string_view(n));
+    for (const std::pmr::string& n : type.names) use(std::string_view(n));
+  };
+  each([&](std::string_view name) {
+    const int d = danger_of_name(name);
+    if (d > danger) {
+      danger = d;
+      part.name = name;
+    }
+  });
+  each([&](std::string_view name) {
+    if (part.other_name.empty() && name != part.name) part.other_name = name;
+  });
+}
+
+}  // namespace
+
+Layer::Layer(Context& context, PartNumber parent, std::uint32_t depth, bool alternative)
+    : context_(context),
+      parent_(parent),
+      depth_(depth),
+      alternative_(alternative),
+      stack_(&context.memory),
+      branches_(&context.memory),
+      line_(&context.memory),
+      candidate_(&context.memory) {}
+
+Layer::~Layer() {
+  for (Branch& b : branches_) {
+    destroy(context_, b.layer);
+    destroy(context_, b.decoder);
+  }
+  for (Entity& e : stack_) {
+    destroy(context_, e.leaf);
+    destroy(context_, e.child);
+  }
+}
+
+void Layer::begin_message() { begin_entity(parent_, depth_, false); }
+
+Layer::Entity& Layer::push_entity(PartNumber parent, std::uint32_t depth) {
+  Entity e{.boundary = std::pmr::string(&context_.memory)};
+  e.number = context_.parts++;
+  e.parent = parent;
+  e.depth = depth;
+  stack_.push_back(std::move(e));
+  return stack_.back();
+}
+
+// A part begins with its header. Past the bound of parts what follows is not divided any more.
+bool Layer::begin_entity(PartNumber parent, std::uint32_t depth, bool in_digest) {
+  if (context_.parts >= context_.limits.parts) {
+    context_.raise(contract::Anomaly::part_limit);
+    remainder_ = true;
+    return false;
+  }
+  push_entity(parent, depth).in_digest = in_digest;
+  header_.emplace(context_, stack_.back().number);
+  line_start_ = true;
+  return true;
+}
+
+void Layer::begin_body(const Reading& reading) {
+  Entity& e = stack_.back();
+  const ContentInfo& info = header_->info();
+  ContentType type(&context_.memory);
+  if (reading.type < info.types.size()) type = info.types[reading.type];
+  if (type.type == "multipart" && type.subtype.empty()) type.subtype = "mixed";
+  if (type.subtype.empty()) {
+    // No type, or none that can be read: RFC 2045 5.2, and RFC 2046 5.1.5.
+    type.type = e.in_digest && info.types.empty() ? "message" : "text";
+    type.subtype = type.type == "text" ? "plain" : "rfc822";
+  }
+  const bool message = is_message_type(type.type, type.subtype);
+
+  Part part;
+  part.number = e.number;
+  part.parent = e.parent;
+  part.depth = e.depth;
+  part.type = type.type;
+  part.subtype = type.subtype;
+  part.charset = type.charset;
+  part.transfer_encoding = info.transfer_encoding;
+  part.disposition = info.disposition;
+  part.content_id = info.content_id;
+  part.multipart = type.type == "multipart";
+  part.nested_message = message;
+  part.alternative = alternative_;
+  choose_names(type, info, part);
+  part.attachment =
+      !part.multipart && (!part.name.empty() || part.disposition == "attachment" ||
+                          (!message && part.type != "text" && part.type != "message"));
+  if (!part.other_name.empty()) context_.raise(contract::Anomaly::two_names);
+  context_.sink.on_part_begin(part);
+
+  if ((part.multipart || message) && e.depth >= context_.limits.depth) {
+    context_.raise(contract::Anomaly::depth_limit);
+    Leaf::Plan plan;
+    plan.number = e.number;
+    plan.depth = e.depth;
+    plan.text = true;
+    plan.report_text = false;
+    plan.kind = DataKind::alternative;
+    e.mode = Mode::leaf;
+    e.leaf = make<Leaf>(context_, context_, plan);
+    header_.reset();
+    return;
+  }
+  if (part.multipart || message) {
+    begin_container(e, type, reading, message);
+  } else {
+    begin_leaf(e, type, reading, part);
+    if (info.types.size() > 1) branch_readings(type, reading, false);
+    header_.reset();
+  }
+}
+
+void Layer::begin_leaf(Entity& e, const ContentType& type, const Reading& reading,
+                       const Part& part) {
+  const ContentInfo& info = header_->info();
+  Leaf::Plan plan;
+  plan.number = e.number;
+  plan.depth = e.depth;
+  plan.alternative = alternative_;
+  const std::string_view subtype = type.subtype;
+  plan.html = subtype == "html" || subtype == "xhtml+xml" || subtype == "svg+xml" ||
+              is_html_name(part.name);
+  plan.text = plan.html || type.type == "text" || type.type == "message";
+  plan.plain = type.type == "text" && subtype == "plain";
+  plan.hashed = part.attachment;
+  plan.charset = type.charset;
+  if (!reading.identity) {
+    plan.encodings = info.encodings;
+    plan.encoding_count = info.encoding_count;
+  }
+  e.mode = Mode::leaf;
+  e.leaf = make<Leaf>(context_, context_, plan);
+  line_start_ = true;
+}
+
+// A multipart, or a nested message. The reference `e` does not outlive what is pushed.
+void Layer::begin_container(Entity& e, const ContentType& type, const Reading& reading,
+                            bool message) {
+  const ContentInfo& info = header_->info();
+  const std::size_t at = stack_.size() - 1;
+  if (!message) {
+    e.mode = Mode::multipart;
+    ++multiparts_;
+    e.digest = type.subtype == "digest";
+    std::string_view boundary = reading.boundary;
+    if (boundary.empty() && !type.boundaries.empty()) boundary = type.boundaries[0];
+    if (boundary.empty() && !info.disposition_boundaries.empty()) {
+      boundary = info.disposition_boundaries[0];
+    }
+    if (boundary.empty() || boundary.size() > 70) context_.raise(contract::Anomaly::bad_boundary);
+    if (type.boundaries.size() + info.disposition_boundaries.size() > 1)
+      context_.raise(contract::Anomaly::bad_boundary);
+    e.boundary.assign(boundary);
+    branch_readings(type, reading, false);
+    header_.reset();
+    line_start_ = true;
+    return;
+  }
+  const Encoding encoding =
+      reading.identity || info.encoding_count == 0 ? Encoding::identity : info.encodings[0];
+  if (encoding == Encoding::identity) {
+    e.mode = Mode::message;
+    branch_readings(type, reading, true);
+    header_.reset();
+    begin_entity(stack_[at].number, stack_[at].depth + 1, false);
+    return;
+  }
+  e.child = make<Layer>(context_, context_, e.number, e.depth + 1, alternative_);
+  Leaf::Plan plan;
+  plan.number = e.number;
+  plan.depth = e.depth;
+  plan.nested = e.child;
+  plan.encodings = info.encodings;
+  plan.encoding_count = 1;
+  e.mode = Mode::leaf;
+  e.leaf = make<Leaf>(context_, context_, plan);
+  e.child->begin_message();
+  branch_readings(type, reading, true);
+  header_.reset();
+  line_start_ = true;
+}
+
+// What stands in a container and is no part: text to readers that do not know its type.
+Leaf& Layer::filler(Entity& entity) {
+  if (entity.leaf == nullptr) {
+    Leaf::Plan plan;
+    plan.number = entity.number;
+    plan.depth = entity.depth;
+    plan.alternative = alternative_;
+    plan.text = true;
+    plan.report_text = false;
+    plan.kind = DataKind::alternative;
+    entity.leaf = make<Leaf>(context_, context_, plan);
+  }
+  return *entity.leaf;
+}
+
+void Layer::end_filler(Entity& entity) {
+  if (entity.leaf == nullptr) return;
+  PartEnd end;
+  entity.leaf->finish(end);
+  destroy(context_, entity.leaf);
+}
+
+// Ends what is on top of the stack; a header that is in progress becomes an empty body first.
+void Layer::pop() {
+  if (stack_.back().mode == Mode::header) {
+    header_->finish();
+    begin_body({});
+    return;
+  }
+  end_branches(stack_.size() - 1);
+  Entity& e = stack_.back();
+  PartEnd end;
+  end.number = e.number;
+  if (e.mode == Mode::leaf) {
+    e.leaf->finish(end);
+    end.number = e.number;
+    if (e.child != nullptr) e.child->finish();
+    destroy(context_, e.leaf);
+    destroy(context_, e.child);
+  } else {
+    end_filler(e);
+    if (e.mode == Mode::multipart) {
+      --multiparts_;
+      if (!e.closed) context_.raise(contract::Anomaly::missing_boundary);
+    }
+  }
+  context_.sink.on_part_end(end);
+  stack_.pop_back();
+}
+
+bool Layer::may_branch() {
+  if (alternative_) return false;
+  if (context_.alternatives >= kBranches || context_.alternatives_open >= kOpenBranches) {
+    context_.raise(contract::Anomaly::limit);
+    return false;
+  }
+  if (context_.parts >= context_.limits.parts) {
+    context_.raise(contract::Anomaly::part_limit);
+    return false;
+  }
+  return true;
+}
+
+// The layer reads from here what the body of the entity on top holds.
+void Layer::add_branch(Layer* layer, Encoding encoding) {
+  ++context_.alternatives;
+  ++context_.alternatives_open;
+  TransferDecoder* decoder = nullptr;
+  if (encoding != Encoding::identity) decoder = make<TransferDecoder>(context_, encoding);
+  branches_.push_back({stack_.size() - 1, layer, decoder});
+}
+
+// A body that another reading of the header (see `reading`) makes of the same octets.
+void Layer::branch_body(const Reading& reading, Encoding encoding) {
+  if (!may_branch()) return;
+  const Entity& e = stack_.back();
+  Layer* const layer = make<Layer>(context_, context_, e.parent, e.depth, true);
+  layer->push_entity(e.parent, e.depth).in_digest = e.in_digest;
+  layer->header_.emplace(*header_, layer->stack_.back().number);
+  layer->begin_body(reading);
+  add_branch(layer, encoding);
+}
+
+void Layer::branch_readings(const ContentType& type, const Reading& reading, bool message) {
+  if (alternative_) return;
+  const ContentInfo& info = header_->info();
+  if (reading.type == 0 && info.types.size() > 1) branch_body({1, {}, false}, Encoding::identity);
+  if (type.type != "multipart" && !message) return;
+  if (!message) {
+    const std::string_view taken = stack_.back().boundary;
+    for (const Strings* list : {&type.boundaries, &info.disposition_boundaries}) {
+      for (const std::pmr::string& b : *list) {
+        if (std::string_view(b) != taken) branch_body({reading.type, b, false}, Encoding::identity);
+      }
+    }
+  }
+  // A multipart may not be encoded (RFC 2045 6.4), but some readers undo it.
+  for (std::size_t i = message ? 1 : 0; i < info.encoding_count; ++i) {
+    if (info.encodings[i] != Encoding::identity) {
+      branch_body({reading.type, {}, true}, info.encodings[i]);
+    } else if (message) {
+      branch_body({reading.type, {}, true}, Encoding::identity);
+    }
+  }
+}
+
+// The line that is no field does not end the header.
+void Layer::branch_header_goes_on() {
+  if (!may_branch()) return;
+  const Entity& e = stack_.back();
+  Layer* const layer = make<Layer>(context_, context_, e.parent, e.depth, true);
+  layer->push_entity(e.parent, e.depth).in_digest = e.in_digest;
+  layer->header_.emplace(*header_, layer->stack_.back().number);
+  layer->skip_junk_ = true;
+  add_branch(layer);
+}
+
+// Blank lines before the header are nothing.
+void Layer::branch_blank_lines() {
+  if (!may_branch()) return;
+  Layer* const layer = make<Layer>(context_, context_, parent_, depth_, true);
+  layer->begin_message();
+  layer->skip_blank_ = true;
+  add_branch(layer);
+}
+
+// The line of blanks ended the header.
+void Layer::branch_body_begins() {
+  if (!may_branch()) return;
+  const Entity& e = stack_.back();
+  Layer* const layer = make<Layer>(context_, context_, e.parent, e.depth, true);
+  layer->push_entity(e.parent, e.depth).in_digest = e.in_digest;
+  layer->header_.emplace(*header_, layer->stack_.back().number);
+  layer->header_->finish();
+  layer->begin_body({});
+  add_branch(layer);
+}
+
+// A line that begins with the boundary and goes on is a delimiter (RFC 2046 5.1.1 allows to read it
+// so): once for each multipart.
+void Layer::branch_begins_with(std::size_t entity) {
+  Entity& e = stack_[entity];
+  if (e.branched || !may_branch()) return;
+  e.branched = true;
+  Layer* const layer = make<Layer>(context_, context_, e.parent, e.depth, true);
+  Entity& other = layer->push_entity(e.parent, e.depth);
+  other.mode = Mode::multipart;
+  other.begins_with = true;
+  other.digest = e.digest;
+  other.boundary.assign(e.boundary);
+  ++layer->multiparts_;
+  Part part;
+  part.number = other.number;
+  part.parent = e.parent;
+  part.depth = e.depth;
+  part.type = "multipart";
+  part.subtype = "mixed";
+  part.multipart = true;
+  part.alternative = true;
+  context_.sink.on_part_begin(part);
+  add_branch(layer);
+  branches_.back().host = entity;
+}
+
+void Layer::end_branches(std::size_t host) {
+  for (std::size_t i = branches_.size(); i-- > 0;) {
+    if (branches_[i].host < host) continue;
+    Branch b = branches_[i];
+    branches_.erase(branches_.begin() + static_cast<std::ptrdiff_t>(i));
+    if (b.decoder != nullptr) {
+      std::uint8_t buffer[TransferDecoder::kOutput];
+      b.layer->take({buffer, b.decoder->finish(buffer)});
+    }
+    b.layer->finish();
+    destroy(context_, b.layer);
+    destroy(context_, b.decoder);
+    --context_.alternatives_open;
+  }
+}
+
+}  // namespace sluice::mime

@@ -1,0 +1,433 @@
+#include "dataplane/mime/transfer.h"
+
+#include <algorithm>
+
+#include "dataplane/mime/text.h"
+
+#if defined(__SSE4_1__)
+#include <smmintrin.h>
+#endif
+
+namespace sluice::mime {
+namespace {
+
+constexpr std::uint8_t kJunk = 0xff;
+constexpr std::uint8_t kSpace = 0xfe;
+constexpr std::uint8_t kPad = 0xfd;
+
+constexpr std::array<std::uint8_t, 256> make_base64_values() {
+  std::array<std::uint8_t, 256> t{};
+  t.fill(kJunk);
+  constexpr std::string_view kAlphabet =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  for (std::size_t i = 0; i < kAlphabet.size(); ++i)
+    t[static_cast<std::uint8_t>(kAlphabet[i])] = static_cast<std::uint8_t>(i);
+  for (const char c : {' ', '\t', '\r', '\n'}) t[static_cast<std::uint8_t>(c)] = kSpace;
+  t['='] = kPad;
+  return t;
+}
+constexpr auto kBase64 = make_base64_values();
+
+// Values already shifted to their place of the group; an invalid character sets a bit above it.
+constexpr std::uint32_t kInvalid = 0x80000000;
+constexpr std::array<std::uint32_t, 256> make_shifted(int shift) {
+  std::array<std::uint32_t, 256> t{};
+  for (std::size_t i = 0; i < 256; ++i)
+    t[i] = kBase64[i] < 64 ? std::uint32_t{kBase64[i]} << shift : kInvalid;
+  return t;
+}
+constexpr auto kFirst = make_shifted(18);
+constexpr auto kSecond = make_shifted(12);
+constexpr auto kThird = make_shifted(6);
+constexpr auto kFourth = make_shifted(0);
+
+#if defined(__SSE4_1__)
+// Sixteen characters to twelve octets (Muła, Lemire: Faster Base64 Encoding and Decoding Using AVX2
+// Instructions, 2018); false when one of them is outside the alphabet. Writes sixteen octets.
+inline bool decode16(const std::uint8_t* p, std::uint8_t* out) {
+  const __m128i in = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  const __m128i high = _mm_and_si128(_mm_srli_epi32(in, 4), _mm_set1_epi8(0x0f));
+  const __m128i low = _mm_and_si128(in, _mm_set1_epi8(0x0f));
+  const __m128i low_class = _mm_setr_epi8(0x15, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11, 0x11,
+                                          0x11, 0x13, 0x1a, 0x1b, 0x1b, 0x1b, 0x1a);
+  const __m128i high_class = _mm_setr_epi8(0x10, 0x10, 0x01, 0x02, 0x04, 0x08, 0x04, 0x08, 0x10,
+                                           0x10, 0x10, 0x10, 0x10, 0x10, 0x10, 0x10);
+  const __m128i offsets = _mm_setr_epi8(0, 16, 19, 4, -65, -65, -71, -71, 0, 0, 0, 0, 0, 0, 0, 0);
+  const __m128i bad =
+      _mm_and_si128(_mm_shuffle_epi8(low_class, low), _mm_shuffle_epi8(high_class, high));
+  if (!_mm_testz_si128(bad, bad)) return false;
+  const __m128i is_slash = _mm_cmpeq_epi8(in, _mm_set1_epi8('/'));
+  const __m128i values = _mm_add_epi8(in, _mm_shuffle_epi8(offsets, _mm_add_epi8(is_slash, high)));
+  const __m128i pairs = _mm_maddubs_epi16(values, _mm_set1_epi32(0x01400140));
+  const __m128i groups = _mm_madd_epi16(pairs, _mm_set1_epi32(0x00011000));
+  const __m128i order = _mm_setr_epi8(2, 1, 0, 6, 5, 4, 10, 9, 8, 14, 13, 12, -1, -1, -1, -1);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_shuffle_epi8(groups, order));
+  return true;
+}
+#endif
+
+int hex_value(std::uint8_t c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  return -1;
+}
+
+bool is_blank(std::uint8_t c) { return c == ' ' || c == '\t'; }
+
+}  // namespace
+
+Encoding encoding_of(std::string_view token, bool& known) {
+  token = first_token(token);
+  known = true;
+  if (equals_ignoring_case(token, "base64")) return Encoding::base64;
+  if (equals_ignoring_case(token, "quoted-printable")) return Encoding::quoted_printable;
+  for (const std::string_view name : {"x-uuencode", "x-uue", "uuencode", "x-uu", "uue"}) {
+    if (equals_ignoring_case(token, name)) return Encoding::uuencode;
+  }
+  for (const std::string_view name : {"7bit", "8bit", "binary", "7-bit", "8-bit", ""}) {
+    if (equals_ignoring_case(token, name)) return Encoding::identity;
+  }
+  known = false;
+  return Encoding::identity;
+}
+
+std::size_t Base64Decoder::decode(Bytes in, std::uint8_t* out) {
+  std::uint8_t* const begin = out;
+  const std::uint8_t* p = in.data();
+  const std::uint8_t* const end = p + in.size();
+  while (p < end) {
+    if (count_ == 0 && pads_ == 0) {
+      const std::uint8_t* const start = p;
+#if defined(__SSE4_1__)
+      // `out` has in.size() + 16 octets and four characters make three: the wide store stays in.
+      while (end - p >= 16 && decode16(p, out)) {
+        p += 16;
+        out += 12;
+      }
+#endif
+      while (end - p >= 4) {
+        const std::uint32_t group = kFirst[p[0]] | kSecond[p[1]] | kThird[p[2]] | kFourth[p[3]];
+        if (group & kInvalid) break;
+        out[0] = static_cast<std::uint8_t>(group >> 16);
+        out[1] = static_cast<std::uint8_t>(group >> 8);
+        out[2] = static_cast<std::uint8_t>(group);
+        p += 4;
+        out += 3;
+      }
+      if (p != start && ended_) malformed_ = true;
+      if (p == end) break;
+    }
+    const std::uint8_t value = kBase64[*p++];
+    if (value < 64) {
+      if (pads_ != 0 || ended_) malformed_ = true;
+      pads_ = 0;
+      bits_ = bits_ << 6 | value;
+      if (++count_ == 4) {
+        out[0] = static_cast<std::uint8_t>(bits_ >> 16);
+        out[1] = static_cast<std::uint8_t>(bits_ >> 8);
+        out[2] = static_cast<std::uint8_t>(bits_);
+        out += 3;
+        count_ = 0;
+        bits_ = 0;
+      }
+    } else if (value == kPad) {
+      if (count_ < 2) {
+        malformed_ = true;
+      } else if (count_ + ++pads_ >= 4) {
+        out += finish(out);
+        ended_ = true;
+      }
+    } else if (value == kJunk) {
+      malformed_ = true;
+    }
+  }
+  return static_cast<std::size_t>(out - begin);
+}
+
+std::size_t Base64Decoder::finish(std::uint8_t* out) {
+  std::size_t size = 0;
+  if (count_ == 1) malformed_ = true;
+  if (count_ >= 2) {
+    if (count_ + pads_ < 4) malformed_ = true;
+    const std::uint32_t bits = bits_ << (6 * (4 - count_));
+    out[size++] = static_cast<std::uint8_t>(bits >> 16);
+    if (count_ == 3) out[size++] = static_cast<std::uint8_t>(bits >> 8);
+  }
+  count_ = 0;
+  pads_ = 0;
+  bits_ = 0;
+  return size;
+}
+
+std::uint8_t* QuotedPrintableDecoder::flush(std::uint8_t* out) {
+  std::memcpy(out, hold_.data(), held_);
+  out += held_;
+  held_ = 0;
+  return out;
+}
+
+std::uint8_t* QuotedPrintableDecoder::step(std::uint8_t c, std::uint8_t* out) {
+  switch (state_) {
+    case State::text:
+      if (c == '=') {
+        state_ = State::equals;
+      } else if (is_blank(c)) {
+        hold_[held_++] = c;
+        state_ = State::blanks;
+      } else if (c == '\r') {
+        state_ = State::blanks_cr;
+      } else {
+        *out++ = c;
+      }
+      return out;
+    case State::blanks:
+      if (is_blank(c)) {
+        // More blanks than any encoder leaves: they are text.
+        if (held_ == kHold) out = flush(out);
+        hold_[held_++] = c;
+        return out;
+      }
+      if (c == '\r') {
+        state_ = State::blanks_cr;
+        return out;
+      }
+      state_ = State::text;
+      if (c == '\n') {
+        held_ = 0;  // RFC 2045 6.7 (3): blanks before a line end were added on the way
+        *out++ = c;
+        return out;
+      }
+      return step(c, flush(out));
+    case State::blanks_cr:
+      state_ = State::text;
+      if (c == '\n') {
+        held_ = 0;
+        *out++ = '\r';
+        *out++ = '\n';
+        return out;
+      }
+      out = flush(out);
+      *out++ = '\r';
+      return step(c, out);
+    case State::equals:
+      if (hex_value(c) >= 0) {
+        digit_ = c;
+        state_ = State::equals_hex;
+      } else if (is_blank(c)) {
+        hold_[held_++] = c;
+        state_ = State::equals_blanks;
+      } else if (c == '\r') {
+        state_ = State::equals_cr;
+      } else if (c == '\n') {
+        state_ = State::text;
+      } else {
+        malformed_ = true;
+        *out++ = '=';
+        state_ = State::text;
+        return step(c, out);
+      }
+      return out;
+    case State::equals_hex:
+      state_ = State::text;
+      if (hex_value(c) >= 0) {
+        *out++ = static_cast<std::uint8_t>(hex_value(digit_) << 4 | hex_value(c));
+        return out;
+      }
+      malformed_ = true;
+      *out++ = '=';
+      *out++ = digit_;
+      return step(c, out);
+    case State::equals_blanks:
+      if (is_blank(c) && held_ < kHold) {
+        hold_[held_++] = c;
+        return out;
+      }
+      if (c == '\r') {
+        state_ = State::equals_cr;
+        return out;
+      }
+      state_ = State::text;
+      if (c == '\n') {
+        held_ = 0;
+        return out;
+      }
+      malformed_ = true;
+      *out++ = '=';
+      return step(c, flush(out));
+    case State::equals_cr:
+      state_ = State::text;
+      if (c == '\n') {
+        held_ = 0;
+        return out;
+      }
+      malformed_ = true;
+      *out++ = '=';
+      out = flush(out);
+      *out++ = '\r';
+      return step(c, out);
+  }
+  return out;
+}
+
+std::size_t QuotedPrintableDecoder::decode(Bytes in, std::uint8_t* out) {
+  std::uint8_t* const begin = out;
+  const std::uint8_t* p = in.data();
+  const std::uint8_t* const end = p + in.size();
+  while (p < end) {
+    if (state_ == State::text) {
+      // The common octets, and a blank between two of them, without the state machine.
+      while (p < end) {
+        const std::uint8_t c = *p;
+        if (c > ' ' ? c == '=' : c == '\r' || is_blank(c)) {
+          if (!is_blank(c) || end - p < 2 || p[1] <= ' ' || p[1] == '=') break;
+        }
+        *out++ = c;
+        ++p;
+      }
+      if (p == end) break;
+    }
+    out = step(*p++, out);
+  }
+  return static_cast<std::size_t>(out - begin);
+}
+
+std::size_t QuotedPrintableDecoder::finish(std::uint8_t* out) {
+  std::uint8_t* const begin = out;
+  switch (state_) {
+    case State::text:
+    case State::blanks:  // blanks before the end, as before a line end
+    case State::equals:  // a soft line break whose line end became the boundary's
+    case State::equals_blanks:
+    case State::equals_cr:
+      break;
+    case State::blanks_cr:
+      out = flush(out);
+      *out++ = '\r';
+      break;
+    case State::equals_hex:
+      malformed_ = true;
+      *out++ = '=';
+      *out++ = digit_;
+      break;
+  }
+  held_ = 0;
+  state_ = State::text;
+  return static_cast<std::size_t>(out - begin);
+}
+
+std::size_t uudecode_line(std::string_view line, std::uint8_t* out) {
+  if (line.empty()) return 0;
+  const auto value = [&](std::size_t i) -> std::uint32_t {
+    return i < line.size() ? (static_cast<std::uint32_t>(line[i]) - 32) & 63 : 0;
+  };
+  const std::size_t size = value(0);
+  for (std::size_t i = 0, at = 1; i < size; i += 3, at += 4) {
+    const std::uint32_t group =
+        value(at) << 18 | value(at + 1) << 12 | value(at + 2) << 6 | value(at + 3);
+    out[i] = static_cast<std::uint8_t>(group >> 16);
+    out[i + 1] = static_cast<std::uint8_t>(group >> 8);
+    out[i + 2] = static_cast<std::uint8_t>(group);
+  }
+  return size;
+}
+
+bool is_uuencoded_line(std::string_view line, bool strict) {
+  if (line.empty()) return false;
+  if (!std::all_of(line.begin(), line.end(), [](char c) { return c >= 0x20 && c <= 0x60; })) {
+    return false;
+  }
+  const std::size_t size = (static_cast<std::uint32_t>(line[0]) - 32) & 63;
+  const std::size_t needed = (size + 2) / 3 * 4;
+  const std::size_t present = line.size() - 1;
+  if (size == 0) return present <= 1;
+  // One checksum character may follow; trailing blanks may have been stripped on the way, and some
+  // encoders leave out what a short last group does not need.
+  if (present > needed + 2) return false;
+  return !strict || present + 4 >= needed;
+}
+
+std::string_view uu_begin_name(std::string_view line) {
+  if (!line.starts_with("begin ")) return {};
+  line.remove_prefix(6);
+  std::size_t digits = 0;
+  while (digits < line.size() && line[digits] >= '0' && line[digits] <= '7') ++digits;
+  if (digits < 3 || digits > 4 || digits >= line.size() || line[digits] != ' ') return {};
+  return trim(line.substr(digits));
+}
+
+std::size_t UuDecoder::line(std::string_view text, std::uint8_t* out) {
+  if (!inside_) {
+    inside_ = !uu_begin_name(text).empty();
+    return 0;
+  }
+  if (trim(text) == "end") {
+    inside_ = false;
+    return 0;
+  }
+  if (!is_uuencoded_line(text, false)) {
+    if (!trim(text).empty()) malformed_ = true;
+    return 0;
+  }
+  return uudecode_line(text, out);
+}
+
+std::size_t UuDecoder::decode(Bytes in, std::uint8_t* out) {
+  std::size_t written = 0;
+  while (!in.empty()) {
+    const auto lf = std::find(in.begin(), in.end(), std::uint8_t{'\n'});
+    const auto part = static_cast<std::size_t>(lf - in.begin());
+    const std::size_t take = std::min(part, line_.size() - length_);
+    std::memcpy(line_.data() + length_, in.data(), take);
+    length_ = static_cast<std::uint16_t>(length_ + take);
+    if (lf == in.end()) break;
+    in = in.subspan(part + 1);
+    std::string_view text(line_.data(), length_);
+    length_ = 0;
+    if (text.ends_with('\r')) text.remove_suffix(1);
+    written += line(text, out + written);
+  }
+  return written;
+}
+
+std::size_t UuDecoder::finish(std::uint8_t* out) {
+  std::string_view text(line_.data(), length_);
+  length_ = 0;
+  if (text.ends_with('\r')) text.remove_suffix(1);
+  return line(text, out);
+}
+
+std::size_t TransferDecoder::decode(Bytes in, std::uint8_t* out) {
+  switch (encoding_) {
+    case Encoding::identity:
+      break;
+    case Encoding::base64:
+      return base64_.decode(in, out);
+    case Encoding::quoted_printable:
+      return quoted_.decode(in, out);
+    case Encoding::uuencode:
+      return uu_.decode(in, out);
+  }
+  std::memcpy(out, in.data(), in.size());
+  return in.size();
+}
+
+std::size_t TransferDecoder::finish(std::uint8_t* out) {
+  switch (encoding_) {
+    case Encoding::identity:
+      return 0;
+    case Encoding::base64:
+      return base64_.finish(out);
+    case Encoding::quoted_printable:
+      return quoted_.finish(out);
+    case Encoding::uuencode:
+      return uu_.finish(out);
+  }
+  return 0;
+}
+
+bool TransferDecoder::malformed() const {
+  return base64_.malformed() || quoted_.malformed() || uu_.malformed();
+}
+
+}  // namespace sluice::mime

@@ -1,0 +1,516 @@
+#include "dataplane/mime/url.h"
+
+#include <unicode/uidna.h>
+
+#include <algorithm>
+
+#include "dataplane/mime/charset.h"
+#include "dataplane/mime/text.h"
+
+namespace sluice::mime {
+namespace {
+
+constexpr std::size_t kHeadKept = 1024;
+constexpr std::size_t kTailKept = 4096;
+constexpr int kInnerLevels = 4;
+constexpr int kInnerUrls = 8;
+
+bool is_slash(char c) { return c == '/' || c == '\\'; }
+
+// Octets before the colon of a scheme; 0 when there is none ("www.a.test:80" has none).
+std::size_t scheme_size(std::string_view url) {
+  std::size_t at = 0;
+  while (at < url.size() && (is_alnum(url[at]) || url[at] == '+' || url[at] == '-')) ++at;
+  return at < url.size() && url[at] == ':' ? at : 0;
+}
+
+// Where the authority begins: after the scheme's colon and its slashes.
+std::size_t authority_start(std::string_view url) {
+  std::size_t at = scheme_size(url);
+  if (at > 0) ++at;
+  while (at < url.size() && is_slash(url[at])) ++at;
+  return at;
+}
+
+// "&#46;", "&#x2e;" and the few named references of host punctuation, where the text itself was not
+// HTML. Returns the octets consumed, 0 for none.
+std::size_t entity_at(std::string_view s, std::uint32_t& code) {
+  if (s.size() < 4 || s[0] != '&') return 0;
+  struct Named {
+    std::string_view name;
+    char c;
+  };
+  for (const Named& n : {Named{"&period;", '.'},
+                         {"&sol;", '/'},
+                         {"&commat;", '@'},
+                         {"&colon;", ':'},
+                         {"&quest;", '?'},
+                         {"&num;", '#'}}) {
+    if (s.starts_with(n.name)) {
+      code = static_cast<std::uint8_t>(n.c);
+      return n.name.size();
+    }
+  }
+  if (s[1] != '#') return 0;
+  const bool hex = lower(s[2]) == 'x';
+  std::size_t i = hex ? 3 : 2;
+  const std::size_t first = i;
+  code = 0;
+  for (; i < s.size() && i < first + 7; ++i) {
+    const int v = hex ? hex_digit(s[i]) : is_digit(s[i]) ? s[i] - '0' : -1;
+    if (v < 0) break;
+    code = code * (hex ? 16 : 10) + static_cast<std::uint32_t>(v);
+  }
+  if (i == first || code == 0) return 0;
+  return i < s.size() && s[i] == ';' ? i + 1 : i;
+}
+
+// Undoes entities in place of `text`; whether there were any.
+bool undo_entities(std::string_view text, std::pmr::string& out) {
+  bool any = false;
+  for (std::size_t i = 0; i < text.size();) {
+    std::uint32_t code = 0;
+    const std::size_t used = text[i] == '&' ? entity_at(text.substr(i), code) : 0;
+    if (used != 0) {
+      append_code_point(code, out);
+      any = true;
+      i += used;
+    } else {
+      out.push_back(text[i++]);
+    }
+  }
+  return any;
+}
+
+bool undo_percent(std::string_view text, std::pmr::string& out) {
+  bool any = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '%' && i + 2 < text.size() && hex_digit(text[i + 1]) >= 0 &&
+        hex_digit(text[i + 2]) >= 0) {
+      out.push_back(static_cast<char>(hex_digit(text[i + 1]) << 4 | hex_digit(text[i + 2])));
+      i += 2;
+      any = true;
+    } else {
+      out.push_back(text[i]);
+    }
+  }
+  return any;
+}
+
+const UIDNA* idna() {
+  static const UIDNA* const instance = [] {
+    UErrorCode error = U_ZERO_ERROR;
+    return uidna_openUTS46(UIDNA_NONTRANSITIONAL_TO_ASCII, &error);
+  }();
+  return instance;
+}
+
+// International letters to A-labels, as a browser asks the resolver (UTS 46). What is not allowed
+// stays as it is.
+void to_ascii(std::pmr::string& host) {
+  if (std::all_of(host.begin(), host.end(),
+                  [](char c) { return static_cast<std::uint8_t>(c) < 0x80; }))
+    return;
+  if (idna() == nullptr) return;
+  char out[512];
+  UIDNAInfo info = UIDNA_INFO_INITIALIZER;
+  UErrorCode error = U_ZERO_ERROR;
+  const std::int32_t size =
+      uidna_nameToASCII_UTF8(idna(), host.data(), static_cast<std::int32_t>(host.size()), out,
+                             static_cast<std::int32_t>(sizeof out), &info, &error);
+  if (U_SUCCESS(error) && size > 0 && size < static_cast<std::int32_t>(sizeof out))
+    host.assign(out, static_cast<std::size_t>(size));
+}
+
+// An IPv4 address in any of the forms that inet_aton and the URL Standard take (decimal, octal,
+// hexadecimal, one to four numbers) to four decimal numbers. True when it was written oddly.
+bool undo_number(std::pmr::string& host) {
+  std::uint64_t parts[4];
+  std::size_t count = 0;
+  bool odd = false;
+  for (std::string_view rest = host;;) {
+    const std::size_t dot = rest.find('.');
+    std::string_view part = rest.substr(0, dot);
+    if (part.empty() || count == 4) return false;
+    int base = 10;
+    if (part.size() > 1 && part[0] == '0') {
+      odd = true;
+      base = 8;
+      part.remove_prefix(1);
+      if (lower(part[0]) == 'x') {
+        base = 16;
+        part.remove_prefix(1);
+      }
+    }
+    std::uint64_t value = 0;
+    for (const char c : part) {
+      const int v = hex_digit(c);
+      if (v < 0 || v >= base) return false;
+      value = value * static_cast<unsigned>(base) + static_cast<unsigned>(v);
+      if (value > 0xffffffff) return false;
+    }
+    parts[count++] = value;
+    if (dot == std::string_view::npos) break;
+    rest.remove_prefix(dot + 1);
+  }
+  std::uint64_t address = parts[count - 1];
+  if (count < 4) odd = true;
+  if (address >> (8 * (5 - count))) return false;
+  for (std::size_t i = 0; i + 1 < count; ++i) {
+    if (parts[i] > 255) return false;
+    address |= parts[i] << (8 * (3 - i));
+  }
+  host.clear();
+  for (int shift = 24; shift >= 0; shift -= 8) {
+    const auto octet = static_cast<unsigned>(address >> shift & 255);
+    if (octet >= 100) host.push_back(static_cast<char>('0' + octet / 100));
+    if (octet >= 10) host.push_back(static_cast<char>('0' + octet / 10 % 10));
+    host.push_back(static_cast<char>('0' + octet % 10));
+    if (shift != 0) host.push_back('.');
+  }
+  return odd;
+}
+
+// The host of an authority without user information.
+void set_host(std::string_view hostport, std::pmr::string& name, Host& host) {
+  name.clear();
+  if (hostport.starts_with('[')) {
+    const std::size_t close = hostport.find(']');
+    if (close != std::string_view::npos) hostport = hostport.substr(0, close + 1);
+    for (const char c : hostport.substr(0, 255)) name.push_back(lower(c));
+    return;
+  }
+  if (undo_percent(hostport.substr(0, 1024), name)) host.deceptive = true;
+  // An escaped '@' or ':' divides as a plain one once it is undone.
+  if (const std::size_t at = name.rfind('@'); at != std::pmr::string::npos) name.erase(0, at + 1);
+  if (const std::size_t colon = name.find(':'); colon != std::pmr::string::npos) name.erase(colon);
+  if (const std::size_t end = name.find_first_of("/?#"); end != std::pmr::string::npos)
+    name.erase(end);
+  to_ascii(name);
+  for (char& c : name) c = lower(c);
+  std::erase_if(name, [](char c) { return static_cast<std::uint8_t>(c) <= ' ' || c == 0x7f; });
+  while (name.ends_with('.')) name.pop_back();
+  if (name.size() > 255) name.erase(0, name.size() - 255);
+  if (undo_number(name)) host.deceptive = true;
+}
+
+bool contains_ignoring_case(std::string_view s, std::string_view needle) {
+  return std::search(s.begin(), s.end(), needle.begin(), needle.end(),
+                     [](char a, char b) { return lower(a) == lower(b); }) != s.end();
+}
+
+}  // namespace
+
+void UrlText::push_back_full(char c) {
+  const std::size_t start = authority_start(text_);
+  if (text_.find_first_of("/?#", start) != std::pmr::string::npos) return;
+  text_.erase(kHeadKept, kCapacity - kHeadKept - kTailKept);
+  text_.push_back(c);
+}
+
+Host host_of(std::string_view url, std::pmr::memory_resource* memory) {
+  Host host{std::pmr::string(memory), std::pmr::string(memory), false, false};
+  std::pmr::string undone(memory);
+  if (url.find('&') != std::string_view::npos) {
+    // Only the authority matters, and an entity of it may hold the '#' that would end it.
+    const std::size_t start = authority_start(url);
+    const std::size_t end = std::min(url.find_first_of("/?", start), url.size());
+    if (undo_entities(url.substr(0, end), undone)) {
+      undone.append(url.substr(end));
+      url = undone;
+      host.deceptive = true;
+    }
+  }
+  const std::string_view rest = url.substr(authority_start(url));
+  for (const std::string_view mark : {"[.]", "[dot]", "(dot)", "(.)", "{.}", "[:]"}) {
+    const std::string_view authority = rest.substr(0, rest.find_first_of("/?#"));
+    if (contains_ignoring_case(authority, mark)) host.defanged = true;
+  }
+  const std::string_view general = rest.substr(0, rest.find_first_of("/?#"));
+  // A browser takes a backslash for a slash: the authority ends there. Others read on.
+  const std::size_t backslash = general.find('\\');
+  const std::string_view browser = general.substr(0, backslash);
+  const auto without_user = [&](std::string_view authority) {
+    const std::size_t at = authority.rfind('@');
+    if (at == std::string_view::npos) return authority;
+    if (starts_with_ignoring_case(url, "http")) host.deceptive = true;
+    return authority.substr(at + 1);
+  };
+  set_host(without_user(browser), host.name, host);
+  if (backslash != std::string_view::npos) {
+    host.deceptive = true;
+    if (general.find('@', backslash) != std::string_view::npos) {
+      set_host(without_user(general), host.other, host);
+      if (host.other == host.name) host.other.clear();
+    }
+  }
+  return host;
+}
+
+UrlFinder::UrlFinder(UrlSink& sink, std::pmr::memory_resource* memory)
+    : sink_(sink), memory_(memory), url_(memory) {}
+
+void UrlFinder::feed(Bytes text) {
+  std::string_view in = as_text(text);
+  while (!in.empty()) {
+    if (state_ == State::idle) {
+      idle(in);
+    } else {
+      step(in[0]);
+      // A URL that ended gives its last octet back: it may begin something.
+      if (state_ != State::idle) in.remove_prefix(1);
+      if (state_ == State::idle) tail_size_ = 0;
+    }
+  }
+}
+
+// Looks for the next octet at which a URL can be known to begin; keeps the last octets of the text.
+void UrlFinder::idle(std::string_view& in) {
+  for (std::size_t i = 0; i < in.size(); ++i) {
+    const char c = in[i];
+    if (c != ':' && c != '.') continue;
+    // What stands before, in this call's text or in the last one's.
+    char before[12];
+    std::size_t size = std::min<std::size_t>(i, sizeof before);
+    std::size_t from_tail = std::min<std::size_t>(sizeof before - size, tail_size_);
+    std::copy_n(tail_.data() + tail_size_ - from_tail, from_tail, before);
+    std::copy_n(in.data() + i - size, size, before + from_tail);
+    const std::string_view word(before, from_tail + size);
+    bool begun = false;
+    if (c == ':') {
+      begun = begin_scheme(word);
+    } else if (word.size() >= 3 && equals_ignoring_case(word.substr(word.size() - 3), "www")) {
+      const char previous = word.size() > 3 ? word[word.size() - 4] : ' ';
+      if (!is_alnum(previous) && previous != '.' && previous != '-' && previous != '@' &&
+          previous != '/' && static_cast<std::uint8_t>(previous) < 0x80) {
+        begin_www(word);
+        begun = true;
+      }
+    }
+    if (begun) {
+      in.remove_prefix(i + 1);
+      tail_size_ = 0;
+      return;
+    }
+  }
+  // Keep the end of it.
+  if (in.size() >= tail_.size()) {
+    std::copy_n(in.data() + in.size() - tail_.size(), tail_.size(), tail_.data());
+    tail_size_ = static_cast<std::uint8_t>(tail_.size());
+  } else {
+    const std::size_t keep = std::min<std::size_t>(tail_size_, tail_.size() - in.size());
+    std::copy_n(tail_.data() + tail_size_ - keep, keep, tail_.data());
+    std::copy_n(in.data(), in.size(), tail_.data() + keep);
+    tail_size_ = static_cast<std::uint8_t>(keep + in.size());
+  }
+  in = {};
+}
+
+bool UrlFinder::begin_scheme(std::string_view before) {
+  struct Scheme {
+    std::string_view name;
+    bool defanged;
+  };
+  for (const Scheme& s : {Scheme{"https", false},
+                          {"http", false},
+                          {"ftp", false},
+                          {"ftps", false},
+                          {"hxxps", true},
+                          {"hxxp", true},
+                          {"h**ps", true},
+                          {"h**p", true}}) {
+    if (before.size() < s.name.size() ||
+        !equals_ignoring_case(before.substr(before.size() - s.name.size()), s.name)) {
+      continue;
+    }
+    const char previous =
+        before.size() > s.name.size() ? before[before.size() - s.name.size() - 1] : ' ';
+    // "url:http://..." and "x=http://..." are links, "xhttp://" is not.
+    if (is_alnum(previous)) continue;
+    defanged_scheme_ = s.defanged;
+    www_ = false;
+    closer_ = previous == '(' ? ')' : previous == '[' ? ']' : previous == '\'' ? '\'' : '\0';
+    url_.clear();
+    for (const char c : before.substr(before.size() - s.name.size())) url_.push_back(c);
+    url_.push_back(':');
+    state_ = State::slashes;
+    return true;
+  }
+  return false;
+}
+
+void UrlFinder::begin_www(std::string_view before) {
+  const char previous = before.size() > 3 ? before[before.size() - 4] : ' ';
+  closer_ = previous == '(' ? ')' : previous == '[' ? ']' : previous == '\'' ? '\'' : '\0';
+  defanged_scheme_ = false;
+  www_ = true;
+  host_done_ = false;
+  url_.clear();
+  for (const char c : before.substr(before.size() - 3)) url_.push_back(c);
+  url_.push_back('.');
+  state_ = State::url;
+}
+
+void UrlFinder::step(char c) {
+  if (state_ == State::slashes) {
+    if (is_slash(c)) {
+      url_.push_back(c);
+      return;
+    }
+    const std::string_view text = url_.view();
+    const std::size_t colon = text.find(':');
+    if (text.size() - colon - 1 < 2) {
+      state_ = State::idle;
+      return;
+    }
+    state_ = State::url;
+  }
+  const auto octet = static_cast<std::uint8_t>(c);
+  bool ends = octet <= ' ' || octet == 0x7f || c == '<' || c == '>' || c == '"' || c == '`' ||
+              (closer_ != 0 && c == closer_);
+  // An IPv6 literal or a defanged "[.]" has brackets of its own.
+  if (c == ']' && closer_ == ']') {
+    const std::string_view text = url_.view();
+    const auto opened = std::count(text.begin(), text.end(), '[');
+    const auto closed = std::count(text.begin(), text.end(), ']');
+    if (opened > closed) ends = false;
+  }
+  if (www_ && !host_done_ && !ends) {
+    if (c == '/' || c == '?' || c == '#' || c == ':') {
+      host_done_ = true;
+    } else if (!is_alnum(c) && c != '.' && c != '-' && c != '_' && octet < 0x80) {
+      ends = true;
+    }
+  }
+  if (ends) {
+    state_ = State::idle;
+    finish_url();
+    return;
+  }
+  url_.push_back(c);
+}
+
+void UrlFinder::end() {
+  if (state_ == State::url) finish_url();
+  state_ = State::idle;
+  tail_size_ = 0;
+}
+
+// Trailing punctuation belongs to the sentence; a closing bracket only when it opens none here.
+void UrlFinder::finish_url() {
+  std::string_view url = url_.view();
+  long parentheses =
+      std::count(url.begin(), url.end(), '(') - std::count(url.begin(), url.end(), ')');
+  long brackets = std::count(url.begin(), url.end(), '[') - std::count(url.begin(), url.end(), ']');
+  while (!url.empty()) {
+    const char c = url.back();
+    if (c == ')' && parentheses < 0) {
+      ++parentheses;
+    } else if (c == ']' && brackets < 0) {
+      ++brackets;
+    } else if (std::string_view(".,:;!?'*_~|}").find(c) == std::string_view::npos) {
+      break;
+    }
+    url.remove_suffix(1);
+  }
+  report(url, defanged_scheme_);
+}
+
+void UrlFinder::report(std::string_view url, bool defanged_scheme) {
+  const Host host = host_of(url, memory_);
+  if (defanged_scheme || host.defanged) {
+    if (!host.name.empty()) sink_.on_url_anomaly(contract::Anomaly::defanged_url);
+    return;
+  }
+  if (host.name.empty()) return;
+  if (host.deceptive) sink_.on_url_anomaly(contract::Anomaly::deceptive_url);
+  sink_.on_found_url(url, host.name);
+  if (!host.other.empty()) sink_.on_found_url(url, host.other);
+  report_inner(url.substr(authority_start(url)), 0);
+}
+
+// URLs in the arguments of a URL: redirectors'.
+void UrlFinder::report_inner(std::string_view url, int level) {
+  int found = 0;
+  for (std::size_t at = 0; at + 7 < url.size(); ++at) {
+    if (lower(url[at]) != 'h') continue;
+    const std::string_view rest = url.substr(at);
+    if (!starts_with_ignoring_case(rest, "http")) continue;
+    std::size_t colon = 4;
+    if (lower(rest[colon]) == 's') ++colon;
+    if (at > 0 && is_alnum(url[at - 1]) &&
+        !(at > 2 && url[at - 3] == '%' && hex_digit(url[at - 2]) >= 0 &&
+          hex_digit(url[at - 1]) >= 0)) {
+      continue;
+    }
+    const std::string_view mark = rest.substr(std::min(colon, rest.size()));
+    if (mark.starts_with("://") || mark.starts_with(":\\\\")) {
+      if (found++ == kInnerUrls) return sink_.on_url_anomaly(contract::Anomaly::url_limit);
+      const Host host = host_of(rest, memory_);
+      if (host.name.empty() || host.defanged) continue;
+      if (host.deceptive) sink_.on_url_anomaly(contract::Anomaly::deceptive_url);
+      sink_.on_found_url(rest, host.name);
+      if (!host.other.empty()) sink_.on_found_url(rest, host.other);
+    } else if (starts_with_ignoring_case(mark, "%3a") || starts_with_ignoring_case(mark, "%25")) {
+      // Escaped as an argument, which ends at the next '&': undone, it is a URL of its own.
+      if (found++ == kInnerUrls || level == kInnerLevels)
+        return sink_.on_url_anomaly(contract::Anomaly::url_limit);
+      std::pmr::string undone(memory_);
+      const std::string_view argument = rest.substr(0, rest.find('&'));
+      undo_percent(argument, undone);
+      const std::string_view inner = undone;
+      if (inner.substr(colon).starts_with("://")) {
+        const Host host = host_of(inner, memory_);
+        if (!host.name.empty() && !host.defanged) {
+          if (host.deceptive) sink_.on_url_anomaly(contract::Anomaly::deceptive_url);
+          sink_.on_found_url(inner, host.name);
+        }
+        report_inner(inner.substr(1), level + 1);
+      } else {
+        report_inner(inner, level + 1);
+      }
+      at += argument.size() - 1;
+    }
+  }
+}
+
+void UrlFinder::link(std::string_view value) {
+  value = trim(value);
+  if (value.empty() || value[0] == '#') return;
+  if (const std::size_t scheme = scheme_size(value); scheme > 0) {
+    const std::string_view name = value.substr(0, scheme);
+    const std::string_view rest = value.substr(scheme + 1);
+    if (equals_ignoring_case(name, "mailto")) {
+      const std::string_view address = rest.substr(0, rest.find('?'));
+      const std::size_t at = address.rfind('@');
+      Host host{std::pmr::string(memory_), std::pmr::string(memory_), false, false};
+      if (at != std::string_view::npos) set_host(address.substr(at + 1), host.name, host);
+      if (!host.name.empty()) sink_.on_found_url(value, host.name);
+      return;
+    }
+    const bool web = equals_ignoring_case(name, "http") || equals_ignoring_case(name, "https") ||
+                     equals_ignoring_case(name, "ftp");
+    if (web || rest.starts_with("//")) return report(value, false);
+    if (starts_with_ignoring_case(name, "hxxp") && rest.starts_with("//"))
+      return report(value, true);
+    if (equals_ignoring_case(name, "cid") || equals_ignoring_case(name, "mid")) return;
+    // javascript:, data: and the like: what stands in them.
+    return report_inner(value, 0);
+  }
+  if (value.size() > 2 && is_slash(value[0]) && is_slash(value[1])) return report(value, false);
+  if (starts_with_ignoring_case(value, "www.")) return report(value, false);
+  // An address where a link should be: a mail address, not a host with a user part.
+  const std::size_t at = value.find('@');
+  if (at != std::string_view::npos && at > 0 && value.find_first_of("/?#\\") > at) {
+    Host host{std::pmr::string(memory_), std::pmr::string(memory_), false, false};
+    const std::string_view domain = value.substr(at + 1, value.find_first_of("?#/", at) - at - 1);
+    set_host(domain, host.name, host);
+    if (host.name.find('.') == std::pmr::string::npos) return;
+    std::pmr::string url("mailto:", memory_);
+    url.append(value);
+    return sink_.on_found_url(url, host.name);
+  }
+  report_inner(value, 0);
+}
+
+}  // namespace sluice::mime

@@ -1,0 +1,149 @@
+#include "dataplane/mime/uu_filter.h"
+
+#include <algorithm>
+
+#include "dataplane/mime/text.h"
+#include "dataplane/mime/transfer.h"
+
+namespace sluice::mime {
+namespace {
+
+constexpr std::string_view kBegin = "begin ";
+constexpr std::size_t kMaxBeginLine = 320;
+constexpr std::size_t kMaxCodedLine = 256;
+
+std::string_view without_line_end(std::string_view line) {
+  if (line.ends_with('\n')) line.remove_suffix(1);
+  if (line.ends_with('\r')) line.remove_suffix(1);
+  return line;
+}
+
+}  // namespace
+
+std::string_view UuFilter::second_line() const {
+  return {held_.data() + first_size_, static_cast<std::size_t>(size_ - first_size_)};
+}
+
+// What is held is text after all.
+void UuFilter::release() {
+  const Bytes held = as_bytes({held_.data(), size_});
+  size_ = 0;
+  first_size_ = 0;
+  if (!held.empty()) sink_.on_uu_text(held);
+}
+
+void UuFilter::decode(std::string_view text) {
+  std::uint8_t out[72];
+  const std::size_t size = uudecode_line(text, out);
+  if (size > 0) sink_.on_uu_data({out, size});
+}
+
+// The line that is held ends; `complete` with a line feed.
+void UuFilter::line(bool complete) {
+  if (state_ == State::begin_line) {
+    if (complete && !uu_begin_name(without_line_end(second_line())).empty()) {
+      first_size_ = size_;
+      state_ = State::confirm;
+    } else {
+      state_ = State::line_start;
+      release();
+    }
+    return;
+  }
+  const std::string_view text = without_line_end(second_line());
+  if (state_ == State::confirm) {
+    if (is_uuencoded_line(text, true)) {
+      sink_.on_uu_begin(uu_begin_name(without_line_end({held_.data(), first_size_})));
+      decode(text);
+      size_ = 0;
+      first_size_ = 0;
+      state_ = State::inside;
+      return;
+    }
+    // The second line may be a begin line of its own.
+    const std::size_t second = second_line().size();
+    sink_.on_uu_text(as_bytes({held_.data(), first_size_}));
+    std::copy_n(held_.data() + first_size_, second, held_.data());
+    size_ = static_cast<std::uint16_t>(second);
+    first_size_ = 0;
+    state_ = State::begin_line;
+    return line(complete);
+  }
+  // inside
+  if (trim(text) == "end") {
+    sink_.on_uu_end();
+    size_ = 0;
+    state_ = State::line_start;
+  } else if (is_uuencoded_line(text, false)) {
+    decode(text);
+    size_ = 0;
+  } else {
+    sink_.on_uu_end();
+    state_ = State::begin_line;
+    line(complete);
+  }
+}
+
+// Adds to the held line; false when it cannot be what it was held for.
+bool UuFilter::push(char c) {
+  held_[size_++] = c;
+  const std::size_t length = second_line().size();
+  switch (state_) {
+    case State::begin_line:
+      return length > kBegin.size() ? length < kMaxBeginLine : c == kBegin[length - 1];
+    case State::confirm:
+      return length < kMaxCodedLine;
+    default:
+      return length < kMaxCodedLine;
+  }
+}
+
+void UuFilter::feed(Bytes text) {
+  const char* p = as_text(text).data();
+  const char* const end = p + text.size();
+  const char* run = p;
+  const auto flush = [&](const char* to) {
+    if (to > run) sink_.on_uu_text(as_bytes({run, static_cast<std::size_t>(to - run)}));
+  };
+  while (p < end) {
+    if (state_ == State::line_start) {
+      if (*p == 'b') {
+        flush(p);
+        state_ = State::begin_line;
+      } else {
+        state_ = State::in_line;
+      }
+      continue;
+    }
+    if (state_ == State::in_line) {
+      const void* const lf = std::memchr(p, '\n', static_cast<std::size_t>(end - p));
+      if (lf == nullptr) {
+        p = end;
+        break;
+      }
+      p = static_cast<const char*>(lf) + 1;
+      state_ = State::line_start;
+      continue;
+    }
+    const char c = *p++;
+    const bool fits = push(c);
+    if (c == '\n') {
+      line(true);
+    } else if (!fits) {
+      if (state_ == State::inside) sink_.on_uu_end();
+      state_ = State::in_line;
+      release();
+    }
+    run = p;
+  }
+  if (state_ == State::line_start || state_ == State::in_line) flush(end);
+}
+
+void UuFilter::finish() {
+  if (state_ == State::confirm || (state_ == State::inside && size_ > 0)) line(false);
+  if (state_ == State::inside) sink_.on_uu_end();
+  state_ = State::line_start;
+  release();
+}
+
+}  // namespace sluice::mime
