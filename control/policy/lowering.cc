@@ -155,6 +155,11 @@ class Lowering {
     for (const Chain& chain : chains()) {
       for (const Content& content : chain) {
         if (Status status = check_regex(content); !status) return Error{status.error()};
+        // Only a distance before the item's start leaves less than the content's own octets.
+        if (!content.is_regex && content.depth &&
+            *content.depth < static_cast<std::int32_t>(content.octets.size())) {
+          return Error{"within: the content cannot fit in what the distance leaves of it"};
+        }
       }
       auto condition = chain.size() == 1 ? single(chain.front()) : combined(chain);
       if (!condition) return Error{condition.error()};
@@ -214,9 +219,6 @@ class Lowering {
     const auto offset = static_cast<std::uint64_t>(content.offset.value_or(0));
     if (offset > 0) condition.pattern.min_end = offset + size;
     if (content.depth) {
-      if (*content.depth < static_cast<std::int32_t>(size)) {
-        return Error{"within: the content cannot fit in what the distance leaves of it"};
-      }
       condition.pattern.max_end = offset + static_cast<std::uint64_t>(*content.depth);
     }
     return condition;
