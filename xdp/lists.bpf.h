@@ -35,8 +35,9 @@ static __always_inline struct steer_list_entry* find_entry(__u32 live, const __u
 }
 
 /* GCRA (ITU-T I.371 annex A) without a lock: a lost race is tried again with the winner's value,
- * and a packet that loses them all passes. The state is clamped to what the entry's own parameters
- * can reach, so that neither an old, slower rate nor a strange clock locks a host out. */
+ * and a packet that loses them all passes. A state that the entry's own parameters cannot reach is
+ * from others, of a slower rate: the burst counts as used and the next one passes, so that nobody
+ * is locked out by a rate that no longer holds. */
 static __always_inline enum judgement conform(const struct steer_list_entry* entry, __u64 now) {
   __u32 index = entry->limiter;
   struct steer_limiter* limiter = bpf_map_lookup_elem(&limiters, &index);
@@ -46,7 +47,7 @@ static __always_inline enum judgement conform(const struct steer_list_entry* ent
     __u64 arrival = seen;
     __u64 latest = now + entry->tolerance_ns + entry->interval_ns;
     if ((__s64)(arrival - now) < 0) arrival = now;
-    if ((__s64)(arrival - latest) > 0) arrival = latest;
+    if ((__s64)(arrival - latest) > 0) arrival = now + entry->tolerance_ns;
     if ((__s64)(arrival - now) > (__s64)entry->tolerance_ns) {
       __sync_fetch_and_add(&limiter->exceeding, 1);
       return JUDGE_LIMITED;

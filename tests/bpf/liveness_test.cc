@@ -1,0 +1,218 @@
+// What happens to mail when the dataplane is away, swamped, or has done with a flow.
+#include "tests/bpf/steer_fixture.h"
+
+namespace sluice::xdp::test {
+namespace {
+
+using namespace sluice::test;
+
+Frame mail(std::uint8_t flags = tcp_flags::kAck, Direction direction = Direction::to_server) {
+  return padded(tcp_frame(Path{}, direction, {.sequence = 1, .flags = flags}));
+}
+const FlowEnds kFlow{Path{}.client.address, Path{}.server.address, 40000, 25};
+
+class LivenessTest : public SteerTest {
+ protected:
+  void SetUp() override {
+    SteerTest::SetUp();
+    ASSERT_TRUE(wire_->forget_flow(kFlow));
+  }
+  void beat_at(std::int64_t from_now, std::uint32_t occupancy = 0) {
+    const Nanoseconds time = Heartbeat::now() + static_cast<Nanoseconds>(from_now);
+    heartbeat_.start(0, time);
+    if (occupancy != 0) {
+      EXPECT_TRUE(heartbeat_.beat(0, occupancy, time));
+    }
+  }
+  static constexpr std::int64_t kS = 1'000'000'000;
+};
+
+TEST_F(LivenessTest, HeartbeatFreshStaleNeverAndFuture) {
+  beat_at(0);
+  EXPECT_EQ(decision(Side::inside, mail()), "mail-to-socket");
+  beat_at(kS / 2);  // written after the program read the clock
+  EXPECT_EQ(decision(Side::inside, mail()), "mail-to-socket");
+  beat_at(-kS * 11 / 10);
+  EXPECT_EQ(decision(Side::inside, mail()), "open-heartbeat");
+  EXPECT_EQ(decision(Side::outside, mail(tcp_flags::kAck, Direction::to_client)), "open-heartbeat");
+  beat_at(3600 * kS);  // no beat of this machine
+  EXPECT_EQ(decision(Side::inside, mail()), "open-heartbeat");
+  heartbeat_.stop(0);
+  EXPECT_EQ(decision(Side::inside, mail()), "open-heartbeat");
+}
+
+TEST_F(LivenessTest, FailOpenForwardsUnchangedFailClosedDrops) {
+  heartbeat_.stop(0);
+  Outcome outcome = run(Side::inside, mail());
+  EXPECT_EQ(outcome.action, XDP_REDIRECT);
+  EXPECT_EQ(outcome.frame, mail());
+  ASSERT_TRUE(wire_->set_failure_policy(FailurePolicy::closed));
+  outcome = run(Side::inside, mail());
+  EXPECT_EQ(outcome.action, XDP_DROP);
+  EXPECT_EQ(outcome.counted, std::set<std::string>{"closed-heartbeat"});
+  Path path;
+  path.server.port = 80;
+  EXPECT_EQ(decision(Side::inside, tcp_frame(path, Direction::to_server, {})), "not-mail");
+}
+
+TEST_F(LivenessTest, MissingSocketOfEitherPortSwitchesBothDirections) {
+  for (const Side missing : {Side::inside, Side::outside}) {
+    ASSERT_TRUE(wire_->remove_socket(missing, 0));
+    for (const Side side : {Side::inside, Side::outside}) {
+      ASSERT_TRUE(wire_->set_failure_policy(FailurePolicy::open));
+      EXPECT_EQ(decision(side, mail()), "open-socket");
+      ASSERT_TRUE(wire_->set_failure_policy(FailurePolicy::closed));
+      EXPECT_EQ(decision(side, mail()), "closed-socket");
+    }
+    put_sockets();
+    EXPECT_EQ(decision(Side::inside, mail()), "mail-to-socket");
+  }
+  ASSERT_TRUE(wire_->remove_socket(Side::inside, 0));
+  ASSERT_TRUE(wire_->remove_socket(Side::inside, 0)) << "not there: no error";
+}
+
+TEST_F(LivenessTest, FailClosedStopsNoOtherConnectionsFragments) {
+  heartbeat_.stop(0);
+  ASSERT_TRUE(wire_->set_failure_policy(FailurePolicy::closed));
+  for (const bool v6 : {false, true})
+    for (const bool is_mail : {true, false}) {
+      Path path = v6 ? path_v6() : Path{};
+      path.server.port = is_mail ? 25 : 80;
+      const Frame segment = tcp_octets(path, Direction::to_server, {.payload = Frame(100, 'x')});
+      const auto fragments = fragment_frames(path, Direction::to_server, 6, segment, 64, 7);
+      EXPECT_EQ(decision(Side::inside, fragments[0]),
+                is_mail ? "closed-heartbeat" : "open-heartbeat");
+      EXPECT_EQ(decision(Side::inside, fragments[1]), "open-heartbeat")
+          << "useless without the first";
+    }
+  // A first fragment that hides its ports behind another header.
+  EXPECT_EQ(decision(Side::inside,
+                     fragment_frame(path_v6(), Direction::to_server, 60, 0, Frame(16, 0), true, 1)),
+            "closed-heartbeat");
+}
+
+TEST_F(LivenessTest, QueueThatNoWorkerServesTakesTheFailurePolicy) {
+  EXPECT_EQ(run(Side::inside, mail(), 0).counted, std::set<std::string>{"mail-to-socket"});
+  EXPECT_EQ(run(Side::inside, mail(), 1).counted, std::set<std::string>{"open-socket"});
+}
+
+TEST_F(LivenessTest, TheWireLivesOnlyWithAllItsQueues) {
+  WireConfig two = config();
+  two.queues = 2;
+  two.heartbeat_timeout = kSecond;
+  Result<Wire> second = Wire::attach(two, base_);
+  ASSERT_TRUE(second) << second.error();
+  EXPECT_TRUE(second->adopted());
+  for (int& program : programs_) close(program);
+  programs_[0] = program_of(Side::inside);
+  programs_[1] = program_of(Side::outside);
+  heartbeat_.start(0, Heartbeat::now());
+  heartbeat_.start(1, Heartbeat::now());
+  EXPECT_EQ(run(Side::inside, mail(), 0).counted, std::set<std::string>{"open-socket"})
+      << "queue 1 has no sockets";
+  ASSERT_TRUE(wire_->put_socket(Side::inside, 1, sockets_[2]->fd()));
+  ASSERT_TRUE(wire_->put_socket(Side::outside, 1, sockets_[3]->fd()));
+  for (const std::uint32_t queue : {0u, 1u})
+    EXPECT_EQ(run(Side::outside, mail(), queue).counted, std::set<std::string>{"mail-to-socket"});
+  heartbeat_.stop(1);
+  EXPECT_EQ(run(Side::inside, mail(), 1).counted, std::set<std::string>{"open-heartbeat"});
+  EXPECT_EQ(run(Side::inside, mail(), 0).counted, std::set<std::string>{"open-heartbeat"})
+      << "at once, not only on the dead queue";
+  heartbeat_.start(1, Heartbeat::now());
+  EXPECT_EQ(run(Side::inside, mail(), 0).counted, std::set<std::string>{"mail-to-socket"});
+  const auto state = wire_->state();
+  ASSERT_TRUE(state);
+  EXPECT_EQ(state->fresh_queues, 2u);
+  EXPECT_TRUE(state->alive());
+
+  Result<Wire> first = Wire::attach(config(), base_);
+  ASSERT_TRUE(first) << first.error();
+  for (int& program : programs_) close(program);
+  programs_[0] = program_of(Side::inside);
+  programs_[1] = program_of(Side::outside);
+}
+
+TEST_F(LivenessTest, BeatAfterAHangIsRefusedUntilStarted) {
+  ASSERT_TRUE(wire_->set_heartbeat_timeout(60 * kMillisecond));
+  Result<Heartbeat> heartbeat = wire_->map_heartbeat();
+  ASSERT_TRUE(heartbeat);
+  const Nanoseconds now = Heartbeat::now();
+  heartbeat->start(0, now);
+  EXPECT_TRUE(heartbeat->beat(0, 10, now + 50 * kMillisecond));
+  EXPECT_FALSE(heartbeat->beat(0, 10, now + 120 * kMillisecond));
+  EXPECT_EQ(heartbeat->last(0), now + 50 * kMillisecond) << "nothing written";
+  heartbeat->start(0, now + 120 * kMillisecond);
+  EXPECT_TRUE(heartbeat->beat(0, 10, now + 121 * kMillisecond));
+  heartbeat->stop(0);
+  EXPECT_FALSE(heartbeat->beat(0, 10, now + 122 * kMillisecond));
+}
+
+TEST_F(LivenessTest, AboveTheWatermarkNewFlowsGoByAltogether) {
+  beat_at(0, 749);
+  EXPECT_EQ(decision(Side::inside, mail(tcp_flags::kSyn)), "mail-to-socket");
+  beat_at(0, 750);
+  EXPECT_EQ(decision(Side::inside, mail()), "mail-to-socket") << "a running flow stays";
+  EXPECT_EQ(decision(Side::inside, mail(tcp_flags::kSyn)), "overload-new");
+  EXPECT_EQ(decision(Side::outside, mail(tcp_flags::kSyn | tcp_flags::kAck, Direction::to_client)),
+            "flow-bypassed");
+  beat_at(0);
+  EXPECT_EQ(decision(Side::inside, mail()), "flow-bypassed") << "to its end";
+  EXPECT_EQ(decision(Side::inside, mail(tcp_flags::kSyn)), "mail-to-socket") << "another begins";
+  EXPECT_EQ(decision(Side::inside, mail()), "mail-to-socket");
+  ASSERT_TRUE(wire_->set_failure_policy(FailurePolicy::closed));
+  beat_at(0, 1000);
+  EXPECT_EQ(decision(Side::inside, mail(tcp_flags::kSyn)), "closed-overload");
+  ASSERT_TRUE(wire_->set_watermark(0));
+  EXPECT_EQ(decision(Side::inside, mail(tcp_flags::kSyn)), "mail-to-socket");
+}
+
+TEST_F(LivenessTest, ExhaustedFlowGoesByOnlyAboveTheWatermark) {
+  ASSERT_TRUE(wire_->mark_exhausted(kFlow));
+  EXPECT_EQ(decision(Side::inside, mail()), "mail-to-socket");
+  beat_at(0, 900);
+  EXPECT_EQ(decision(Side::inside, mail()), "overload-exhausted");
+  beat_at(0, 100);
+  EXPECT_EQ(decision(Side::inside, mail()), "mail-to-socket");
+}
+
+TEST_F(LivenessTest, BypassedFlowGoesByBothWaysUntilItsNextSyn) {
+  ASSERT_TRUE(wire_->bypass_flow(kFlow));
+  EXPECT_EQ(decision(Side::inside, mail()), "flow-bypassed");
+  EXPECT_EQ(decision(Side::outside, mail(tcp_flags::kAck, Direction::to_client)), "flow-bypassed");
+  Path other;
+  other.client.port = 40001;
+  EXPECT_EQ(decision(Side::inside, padded(tcp_frame(other, Direction::to_server, {}))),
+            "mail-to-socket");
+  EXPECT_EQ(decision(Side::inside, mail(tcp_flags::kSyn)), "mail-to-socket")
+      << "the tuple is another connection now";
+  EXPECT_EQ(decision(Side::inside, mail()), "mail-to-socket");
+}
+
+TEST_F(LivenessTest, OperatorBypassSendsMailBy) {
+  ASSERT_TRUE(wire_->set_operator_bypass(true));
+  EXPECT_EQ(decision(Side::inside, mail()), "operator-bypass");
+  ASSERT_TRUE(wire_->set_failure_policy(FailurePolicy::closed));
+  heartbeat_.stop(0);
+  EXPECT_EQ(decision(Side::inside, mail()), "operator-bypass");
+}
+
+TEST_F(LivenessTest, ChangedFlowIsResetOnlyWhenItWouldGoBy) {
+  ASSERT_TRUE(wire_->mark_sequence_changed(kFlow));
+  EXPECT_EQ(decision(Side::inside, mail()), "mail-to-socket");
+  heartbeat_.stop(0);
+  Outcome outcome = run(Side::inside, mail());
+  EXPECT_EQ(outcome.action, XDP_TX);
+  EXPECT_EQ(outcome.counted, std::set<std::string>{"changed-reset"});
+  EXPECT_EQ(decision(Side::outside, mail(tcp_flags::kAck, Direction::to_client)), "changed-reset");
+  EXPECT_EQ(decision(Side::inside, mail(tcp_flags::kRst)), "rst-unanswered");
+  EXPECT_EQ(decision(Side::inside, mail(tcp_flags::kSyn)), "open-heartbeat")
+      << "a new connection counts alike at both ends";
+  EXPECT_EQ(decision(Side::inside, mail()), "open-heartbeat");
+  live();
+  ASSERT_TRUE(wire_->mark_sequence_changed(kFlow));
+  ASSERT_TRUE(wire_->bypass_flow(kFlow));
+  EXPECT_EQ(decision(Side::inside, mail()), "changed-reset") << "a mistake of the dataplane's";
+}
+
+}  // namespace
+}  // namespace sluice::xdp::test

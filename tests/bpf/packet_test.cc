@@ -121,8 +121,8 @@ TEST_F(SteerTest, UdpOnAMailPortIsNotMail) {
 }
 
 TEST_F(SteerTest, D11_LinkLayerFramesGoToThePeer) {
-  for (const unsigned type : {0x0806u, 0x88ccu, 0x8809u, 0x888eu, 0x8902u, 0x88e5u, 0x8863u, 0x0026u,
-                              0x05dcu, 0x0000u, 0xffffu}) {
+  for (const unsigned type : {0x0806u, 0x88ccu, 0x8809u, 0x888eu, 0x8902u, 0x88e5u, 0x8863u,
+                              0x0026u, 0x05dcu, 0x0000u, 0xffffu}) {
     for (const std::size_t size : {std::size_t{14}, std::size_t{60}, std::size_t{1514}}) {
       const Frame frame = frame_of_type(type, size);
       const Outcome outcome = run(Side::outside, frame);
@@ -175,7 +175,8 @@ TEST_F(SteerTest, MalformedHeadersAreForwardedAndCounted) {
   };
   EXPECT_EQ(decision(Side::inside, altered(14, 0x44)), "malformed") << "IHL under 5";
   EXPECT_EQ(decision(Side::inside, altered(14, 0x65)), "malformed") << "version 6 in 0800";
-  EXPECT_EQ(decision(Side::inside, altered(17, 19)), "malformed") << "total length under the header";
+  EXPECT_EQ(decision(Side::inside, altered(17, 19)), "malformed")
+      << "total length under the header";
   EXPECT_EQ(decision(Side::inside, altered(17, 39)), "malformed") << "TCP header beyond the length";
   EXPECT_EQ(decision(Side::inside, altered(46, 0x40)), "malformed") << "data offset under 5";
   EXPECT_EQ(decision(Side::inside, altered(46, 0xf0)), "malformed") << "data offset beyond the end";
@@ -273,8 +274,8 @@ TEST_F(SteerTest, C22_FragmentsOfTcpGoToTheSocket) {
     }
   // Behind its fragment header the chain goes on out of sight: it may be TCP.
   const Path path = path_v6();
-  EXPECT_EQ(decision(Side::inside, fragment_frame(path, Direction::to_server, 60, 8,
-                                                  Frame(16, 0), true, 1)),
+  EXPECT_EQ(decision(Side::inside,
+                     fragment_frame(path, Direction::to_server, 60, 8, Frame(16, 0), true, 1)),
             "fragment-to-socket");
 }
 

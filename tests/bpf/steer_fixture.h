@@ -1,6 +1,6 @@
-// Runs the XDP program on built packets (BPF_PROG_TEST_RUN), attached by the real loader to two veth
-// ports in network and mount namespaces of the test's own, which end with it. Needs root; without it
-// the tests fail, they are not skipped.
+// Runs the XDP program on built packets (BPF_PROG_TEST_RUN), attached by the real loader to two
+// veth ports in network and mount namespaces of the test's own, which end with it. Needs root;
+// without it the tests fail, they are not skipped.
 #pragma once
 
 #include <bpf/bpf.h>
@@ -77,7 +77,9 @@ class SteerTest : public testing::Test {
     char folder[] = "/tmp/slx-bpffs-XXXXXX";
     ASSERT_NE(mkdtemp(folder), nullptr);
     base_ = folder;
+    // The far ends keep silent too, or their neighbour discovery would be counted.
     ASSERT_EQ(shell("ip link set lo up;"
+                    "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6;"
                     "ip link add slxin0 numrxqueues 4 numtxqueues 4 type veth peer name slxin1 "
                     "numrxqueues 4 numtxqueues 4 && "
                     "ip link add slxout0 numrxqueues 4 numtxqueues 4 type veth peer name slxout1 "
