@@ -19,6 +19,8 @@
 #include "dataplane/base/bytes.h"
 #include "dataplane/base/direction.h"
 #include "dataplane/contract/anomalies.h"
+#include "dataplane/contract/drop_reasons.h"
+#include "dataplane/flow/flow_table.h"
 #include "dataplane/net/packet.h"
 
 namespace sluice::tcp {
@@ -50,10 +52,17 @@ enum class OverlapPolicy : std::uint8_t {
   drop
 };  // what leaves the wire: first octets, or nothing
 
+// What is done with a segment ahead of a hole when no more copies can be kept.
+enum class BoundPolicy : std::uint8_t {
+  gap,  // the hole is given up: on_gap, and the stream goes on after it (fail-open)
+  drop  // the segment is dropped and will be sent again (fail-closed; costs the sender throughput)
+};
+
 struct Limits {
   std::uint32_t out_of_order_octets = 256 * 1024;    // per direction
-  std::uint32_t unacknowledged_octets = 256 * 1024;  // per direction
+  std::uint32_t unacknowledged_octets = 256 * 1024;  // per direction; a quarter when one-sided
   OverlapPolicy overlap = OverlapPolicy::replace;
+  BoundPolicy at_bound = BoundPolicy::gap;
 };
 
 enum class State : std::uint8_t { opening, established, closing, closed };
@@ -64,21 +73,42 @@ struct SegmentResult {
     forward,          // as it came
     forward_changed,  // payload octets were replaced in place by those seen first: refresh
                       // checksums
-    drop,             // Limits::overlap says drop (DropReason overlap_diff)
+    drop,             // by `drop_reason`: overlap_diff (Limits::overlap), failure_policy (at_bound)
     stopped,          // the sink stopped the stream inside or before this segment
   };
   Action action = Action::forward;
-  // stopped: how many of this segment's payload octets stand before the stop (may be forwarded).
+  contract::DropReason drop_reason = contract::DropReason::none;
+  // stopped: how many of this segment's payload octets stand before the stop (may be forwarded,
+  // without the segment's FIN). 0 also when the segment fills a hole and the stop lies in a later
+  // segment that has been forwarded already: then the hole must stay.
   std::uint32_t octets_before_stop = 0;
+  // Payload octets that differed from those seen first (all of them were replaced).
+  std::uint32_t differing_octets = 0;
+  bool changed = false;  // payload was written to, whatever the action
   bool retransmission = false;
   bool out_of_order = false;
-  bool new_session = false;  // a SYN that begins another connection with the same key (case C17):
-                             // nothing was done; the caller ends this one and starts afresh
+  // The segment (a SYN, or the SYN/ACK that confirms one) begins another connection with the same
+  // key (case C17): nothing was done; the caller ends this one and gives the segment to a new one,
+  // made with next_opening().
+  bool new_session = false;
 };
+
+// Keeps the numbers of a handshake in `opening` (the few octets of a table entry) as long as they
+// are all there is to know. `from_low`: the packet's source is FlowKey::low.
+enum class OpeningStep : std::uint8_t {
+  record,   // noted, or nothing to note: no Connection is needed yet; forward the frame
+  refused,  // a RST that answers the SYN: the flow may be set to closed
+  begin,    // make a Connection from `opening` and give it this segment
+};
+OpeningStep observe_opening(flow::Opening& opening, bool from_low, const net::Packet& packet);
 
 class Connection {
  public:
+  // Throws std::bad_alloc when `memory` refuses; nothing else here does: what cannot be kept later
+  // takes the way of the bounds.
   Connection(const Limits& limits, std::pmr::memory_resource* memory);
+  // With what observe_opening() has gathered.
+  Connection(const Limits& limits, std::pmr::memory_resource* memory, const flow::Opening& opening);
   ~Connection();
   Connection(Connection&&) noexcept;
   Connection& operator=(Connection&&) noexcept;
@@ -87,6 +117,14 @@ class Connection {
   // (forward_changed). `packet.checksum_bad` segments are noted and not used. One thread.
   SegmentResult segment(Direction direction, const net::Packet& packet, MutableBytes payload,
                         Nanoseconds now, StreamSink& sink);
+
+  // Holes that the receiver has acknowledged past are given up after a grace (the acknowledgement
+  // may be seen before the octets, case C13), looked at with each segment. settle() looks without a
+  // segment; finish(), at the end of the flow, does not wait for the grace.
+  void settle(Nanoseconds now, StreamSink& sink);
+  void finish(StreamSink& sink);
+  static constexpr Nanoseconds kGapGrace = 200 * kMillisecond;
+  static constexpr std::uint8_t kGapSegments = 64;  // or so many further segments
 
   State state() const;
   CloseReason close_reason() const;
@@ -104,6 +142,11 @@ class Connection {
   // appended to `out`; returns the sequence number of the first. Fewer when the bound was reached.
   std::uint32_t copy_unacknowledged(Direction d, std::pmr::vector<std::uint8_t>& out) const;
   std::size_t memory_used() const;
+  // After new_session: what is known of the connection that begins.
+  flow::Opening next_opening() const;
+  // The stream offset of the next octet of `d`, when it does not start at 0 (a stream taken over).
+  // Before the first segment only.
+  void preset_offset(Direction d, std::uint64_t offset);
 
  private:
   struct Impl;
