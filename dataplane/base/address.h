@@ -32,6 +32,7 @@ struct Address {
   // The last four octets; only meaningful when is_v4().
   const std::uint8_t* v4_octets() const { return &octets[12]; }
 
+  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 misreads the defaulted comparison.
   friend auto operator<=>(const Address&, const Address&) = default;
 };
 

@@ -39,6 +39,7 @@ struct Key {
   bool v6 = false;
   bool newer = false;  // the second reading of a contradicted datagram
 
+  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 misreads the defaulted comparison.
   friend auto operator<=>(const Key&, const Key&) = default;
 };
 
