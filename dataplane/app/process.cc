@@ -129,6 +129,7 @@ Status Process::start() {
   if (!socket) return Error{socket.error()};
   control_socket_ = std::make_unique<event::ControlSocket>(std::move(*socket));
   if (Status done = attach_wires(); !done) return done;
+  start_guardian();
   if (Status done = open_ports(); !done) return done;
   if (Status done = start_workers(); !done) return done;
   Result<io::LinkWatch> links = io::LinkWatch::open();
@@ -185,6 +186,25 @@ Status Process::attach_wires() {
     ports.kernel = std::make_unique<xdp::Wire>(std::move(*attached));
   }
   return ok();
+}
+
+// Speed only: without it the heartbeat's timeout does the work.
+void Process::start_guardian() {
+  std::vector<Guardian::Page> pages;
+  for (const WirePorts& wire : shared_.wires) {
+    if (!wire.kernel) continue;
+    Result<xdp::Heartbeat> page = wire.kernel->map_heartbeat();
+    Result<xdp::WireState> state = wire.kernel->state();
+    if (page && state) pages.push_back({std::move(*page), state->queues});
+  }
+  if (pages.empty()) return;
+  Result<std::unique_ptr<Guardian>> guardian = Guardian::start(options_.workers, std::move(pages));
+  if (!guardian) {
+    spdlog::warn("{}; a death is noticed by the heartbeat's timeout only", guardian.error());
+    return;
+  }
+  guardian_ = std::move(*guardian);
+  shared_.guardian = guardian_.get();
 }
 
 Status Process::open_ports() {
@@ -267,6 +287,7 @@ Status Process::start_workers() {
     settings.index = i;
     settings.workers = count;
     settings.busy_poll = options_.busy_poll;
+    settings.hang = options_.heartbeat_timeout;
     for (const WireOptions& wire : options_.wires) settings.engine.wires.push_back(wire.name);
     settings.engine.max_flows = std::max<std::size_t>(options_.max_flows / count, 1024);
     settings.engine.max_memory = options_.memory_mib * kMiB / count;
@@ -484,6 +505,7 @@ void Process::stop() {
       if (port) port->close();
     }
   }
+  guardian_.reset();
   control_socket_.reset();
 }
 

@@ -1,7 +1,7 @@
 // The process: starts everything in the order that keeps the wire whole, watches links and the
 // kernel's part, and stops in the order that loses no accepted frame.
 //
-// Start   control socket (is another one running?) ► loader attaches or adopts ► EAL ► ports and
+// Start   control socket (is another one running?) ► loader attaches or adopts ► guardian ► EAL ► ports and
 //         sockets ► sockets into the XSKMAPs ► workers ► the first heartbeat, by the workers ►
 //         control channel ► ready
 // Stop    heartbeats to zero, by the workers (XDP takes the failure policy) ► rings drained and
@@ -15,6 +15,7 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/app/guardian.h"
 #include "dataplane/app/options.h"
 #include "dataplane/app/worker.h"
 #include "dataplane/event/control_server.h"
@@ -38,6 +39,7 @@ class Process {
  private:
   Status start();
   Status attach_wires();
+  void start_guardian();
   Status open_ports();
   Status start_workers();
   void start_control();
@@ -67,6 +69,7 @@ class Process {
   std::unique_ptr<event::StatisticsObject> statistics_;
   std::unique_ptr<event::EventRings> rings_;
   std::vector<std::unique_ptr<Worker>> workers_;
+  std::unique_ptr<Guardian> guardian_;
   std::vector<Watched> watched_;  // by wire
   std::unique_ptr<event::ControlServer> server_;
   std::unique_ptr<io::LinkWatch> links_;

@@ -137,10 +137,12 @@ int Worker::run() {
   read_clock();
   shared_.policies->online(settings_.index);
   adopt_policy();
+  if (shared_.guardian != nullptr) shared_.guardian->enter(settings_.index);
   start_beats();
   shared_.running.fetch_add(1, std::memory_order_release);
   while (!shared_.stop.load(std::memory_order_relaxed)) loop_once();
   stop_orderly();
+  if (shared_.guardian != nullptr) shared_.guardian->leave(settings_.index);
   shared_.policies->offline(settings_.index);
   engine_.reset();
   memory_->release();
@@ -194,7 +196,6 @@ void Worker::loop_once() {
   std::size_t frames = 0;
   for (const Receiver& receiver : receivers_) {
     frames += receive(receiver);
-    if (beats_.empty()) continue;
     read_clock();
     beat();
   }
@@ -258,14 +259,17 @@ void Worker::flush_handovers() {
   for (unsigned owner = 0; owner < settings_.workers; ++owner) {
     std::vector<rte_mbuf*>& frames = outgoing_[owner];
     if (frames.empty()) continue;
+    Worker& target = *shared_.workers[owner];
+    // An owner that hangs, or whose ring is full: no verdict, the declared policy.
+    const Nanoseconds seen = target.last_seen();
+    const bool hangs = now_.monotonic > seen && now_.monotonic - seen > settings_.hang;
     const unsigned taken =
-        rte_ring_sp_enqueue_burst(shared_.handover[owner][settings_.index],
-                                  reinterpret_cast<void* const*>(frames.data()),
-                                  static_cast<unsigned>(frames.size()), nullptr);
-    // A full ring: the owner hangs or is overrun. No verdict, the declared policy.
+        hangs ? 0
+              : rte_ring_sp_enqueue_burst(shared_.handover[owner][settings_.index],
+                                          reinterpret_cast<void* const*>(frames.data()),
+                                          static_cast<unsigned>(frames.size()), nullptr);
     for (std::size_t i = taken; i < frames.size(); ++i) pass_unread(frames[i]);
     frames.clear();
-    Worker& target = *shared_.workers[owner];
     std::atomic_thread_fence(std::memory_order_seq_cst);
     if (target.sleeping_.load(std::memory_order_relaxed)) target.wake();
   }
@@ -441,22 +445,29 @@ bool Worker::beat() {
   for (const Beat& beat : beats_) {
     if (!beat.page->beat(beat.queue, occupancy(beat), now_.monotonic)) alive = false;
   }
-  if (alive) statistics_.set(Gauge::heartbeat_nanoseconds, now_.monotonic);
+  if (now_.monotonic - last_seen() > settings_.hang) alive = false;
+  if (alive) {
+    last_seen_.store(now_.monotonic, std::memory_order_relaxed);
+    statistics_.set(Gauge::heartbeat_nanoseconds, now_.monotonic);
+  }
   return alive;
 }
 
 void Worker::start_beats() {
   read_clock();
   for (const Beat& beat : beats_) beat.page->start(beat.queue, now_.monotonic);
+  last_seen_.store(now_.monotonic, std::memory_order_relaxed);
   statistics_.set(Gauge::heartbeat_nanoseconds, now_.monotonic);
 }
 
 void Worker::recover_from_hang() {
-  Nanoseconds oldest = now_.monotonic;
+  Nanoseconds oldest = last_seen();
   std::uint16_t wire = 0;
   for (const Beat& beat : beats_) {
-    if (beat.page->last(beat.queue) < oldest) {
-      oldest = beat.page->last(beat.queue);
+    const Nanoseconds last = beat.page->last(beat.queue);
+    if (last < oldest) {
+      // The guardian writes zero when it saw us stopped.
+      if (last != 0) oldest = last;
       wire = beat.wire;
     }
   }

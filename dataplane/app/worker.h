@@ -12,8 +12,8 @@
 // Order. Frames of one flow and direction come in on one queue, pass one ring at most, and leave
 // through one buffer: they stay in order.
 //
-// A hang. When the heartbeat says that the last beat is too old, XDP has sent frames past us. The
-// worker drains what is in its queues without a verdict, forgets its streams, tells the other
+// A hang. When the last round or beat is too old, XDP, or a worker that would hand over, has sent
+// frames past us. The worker drains what is in its queues without a verdict, forgets its streams, tells the other
 // workers (the wire was switched as a whole) to forget theirs, and only then beats again.
 #pragma once
 
@@ -26,6 +26,7 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/app/guardian.h"
 #include "dataplane/app/policy_store.h"
 #include "dataplane/event/mailbox.h"
 #include "dataplane/event/shared_objects.h"
@@ -55,6 +56,7 @@ struct Shared {
   std::vector<WirePorts> wires;
   rte_mempool* pool = nullptr;
   PolicyStore* policies = nullptr;
+  Guardian* guardian = nullptr;  // or nothing
   io::SpreadKey spread;
   std::vector<std::vector<rte_ring*>> handover;  // [to][from]; empty with one worker
   std::vector<class Worker*> workers;
@@ -67,6 +69,7 @@ struct WorkerSettings {
   unsigned index = 0;
   unsigned workers = 1;
   bool busy_poll = false;
+  Nanoseconds hang = 60 * kMillisecond;  // not come round for so long: hung
   inspect::Settings engine;
 };
 
@@ -86,6 +89,8 @@ class Worker final : private inspect::Output {
   event::Mailbox& mailbox() { return mailbox_; }
   // Ends a sleep. Any thread.
   void wake();
+  // CLOCK_MONOTONIC at which the loop last came round. Any thread.
+  Nanoseconds last_seen() const { return last_seen_.load(std::memory_order_relaxed); }
 
  private:
   static constexpr std::uint16_t kBurst = 64;
@@ -161,6 +166,7 @@ class Worker final : private inspect::Output {
   int wake_ = -1;
   std::vector<pollfd> waiting_;
   std::atomic<bool> sleeping_{false};
+  std::atomic<Nanoseconds> last_seen_{0};
   contract::EventWriter writer_;
 };
 

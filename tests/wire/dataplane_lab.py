@@ -103,11 +103,11 @@ class Wire:
 
     # -- the process --
 
-    def arguments(self, *more, driver="af_xdp", workers=1, wire=""):
+    def arguments(self, *more, driver="af_xdp", workers=1, wire="", memory=64):
         return ["--wire", f"name=w1,inside={self.inside},outside={self.outside},driver={driver}"
                 + (f",{wire}" if wire else ""),
                 "--workers", str(workers), "--socket", str(self.socket),
-                "--bpffs", str(self.bpffs), "--hugepages", "off", "--memory", "64",
+                "--bpffs", str(self.bpffs), "--hugepages", "off", "--memory", str(memory),
                 "--max-flows", "65536", *more]
 
     def start(self, program, *more, wait=True, **settings):
