@@ -270,6 +270,26 @@ bool Connection::Impl::surely_over(Direction opener) const {
   return !a.has(Half::kSyn) && !b.has(Half::kSyn) && a.untouched() && b.untouched();
 }
 
+// Data of a SYN that was sent before: the first copy holds, what is new waits for the answer.
+void Connection::Impl::take_syn_again(Segment& s, Half& h) {
+  if (s.payload.empty()) return;
+  const std::int64_t at = h.offset_of(h.first_sequence);
+  const std::uint64_t size = s.payload.size();
+  if (h.has(Half::kStopped)) {
+    aside(s);
+    return;
+  }
+  if (!compare(s, at, at + static_cast<std::int64_t>(size))) return;
+  if (h.has(Half::kTouched)) {
+    if (size > h.next - static_cast<std::uint64_t>(at)) aside(s);
+  } else if (size > h.ahead) {
+    std::uint32_t taken = 0;
+    h.store.insert(h.next + h.ahead, s.payload.subspan(h.ahead), memory_, taken);
+    h.ahead += taken;
+    if (taken > 0) h.set(Half::kSynData);
+  }
+}
+
 void Connection::Impl::take_syn(Segment& s) {
   Half& h = half(s.direction);
   Half& other = half(opposite(s.direction));
@@ -285,8 +305,7 @@ void Connection::Impl::take_syn(Segment& s) {
   if (h.has(Half::kSyn) && first == h.first_sequence) {
     // Sent again, or late (case C17 iii, iv).
     s.result.retransmission = true;
-    const std::int64_t at = h.offset_of(first);
-    if (!s.payload.empty()) compare(s, at, at + static_cast<std::int64_t>(s.payload.size()));
+    take_syn_again(s, h);
     return;
   }
   if (surely_over(s.direction)) {
@@ -311,8 +330,7 @@ void Connection::Impl::take_syn_ack(Segment& s) {
   if (h.has(Half::kSyn) && first == h.first_sequence && !confirms) {
     s.result.retransmission = h.has(Half::kSentAck);
     acknowledge(s);
-    const std::int64_t at = h.offset_of(first);
-    if (!s.payload.empty()) compare(s, at, at + static_cast<std::int64_t>(s.payload.size()));
+    take_syn_again(s, h);
     return;
   }
   // A SYN/ACK of which nothing was acknowledged may have been a forgery.

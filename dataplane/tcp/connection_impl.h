@@ -49,6 +49,7 @@ struct Connection::Impl {
   bool acceptable_flags(Segment& s);
   void take_syn(Segment& s);
   void take_syn_ack(Segment& s);
+  void take_syn_again(Segment& s, Half& h);
   void take_reset(Segment& s);
   void take_fin(Segment& s, std::uint64_t at);
   bool old_timestamp(const Half& h, const net::Packet& packet, Nanoseconds now) const;

@@ -112,6 +112,14 @@ bool SegmentStore::insert(std::uint64_t offset, Bytes octets, std::pmr::memory_r
     offset += n;
     octets = octets.subspan(n);
   }
+  if (next != nullptr && previous != nullptr && previous->end() == next->offset &&
+      next->size <= previous->capacity - previous->size) {
+    // The hole between two small blocks is filled: one will do.
+    std::memcpy(previous->data() + previous->size, next->data(), next->size);
+    previous->size += next->size;
+    octets_ += next->size;
+    remove(next, memory);
+  }
   return true;
 }
 

@@ -18,7 +18,7 @@ namespace sluice::tcp {
 
 class SegmentStore {
  public:
-  static constexpr std::uint32_t kMaxBlocks = 1024;
+  static constexpr std::uint32_t kMaxBlocks = 2048;
 
   struct Block {
     Block* next;
