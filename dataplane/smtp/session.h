@@ -78,9 +78,24 @@ class SessionSink {
   // Called when the octet that completes the message has been read and before it is accepted by
   // the session: `stop` ends parsing there (see feed). Aborted: the answer is ignored.
   virtual MessageVerdict on_message_end(TransactionId tx, MessageEnd end) = 0;
-  // The server's reply to the whole message (LMTP: once per recipient), or RSET, a new HELO, the
-  // connection's end: then code 0. After it nothing more comes of this transaction. Called also for
-  // a transaction that never had a message.
+  // As on_message_end, but for a sequence that only some servers take for end-of-data (CRLF.LF,
+  // LF.CRLF, CR.CR, ...), or for the end of a message that only another reading of the octets has
+  // (see README.md): the octet that completes it there was read and is not yet accepted. `stop` is
+  // obeyed when Limits::stop_at_ambiguous_eod. The message goes on after `pass`; may come several
+  // times for one message, also right before its true end, so it must not finish anything.
+  virtual MessageVerdict on_ambiguous_end(TransactionId tx) {
+    static_cast<void>(tx);
+    return MessageVerdict::pass;
+  }
+  // The reply to DATA itself, or to a BDAT chunk that is not the last.
+  virtual void on_data_reply(TransactionId tx, const Reply& reply) {
+    static_cast<void>(tx);
+    static_cast<void>(reply);
+  }
+  // The server's reply to the whole message (LMTP: once per accepted recipient, in their order), or
+  // RSET, a new HELO, the connection's end: then code 0, or without text the code with which MAIL
+  // or DATA was refused. After it nothing more comes of this transaction. Called also for a
+  // transaction that never had a message.
   virtual void on_transaction_end(TransactionId tx, const Reply& reply) = 0;
 
   // Octets after an ambiguous end-of-data, read as a server with that reading would: an envelope
@@ -111,8 +126,18 @@ struct Limits {
   std::uint32_t pending_commands = 1024;  // awaiting replies
   std::uint32_t recipients = 1024;        // kept per transaction; later ones are counted only
   std::uint64_t bdat_chunk = std::uint64_t{1} << 40;  // larger is over the limit
+  std::uint32_t transactions = 64;                    // open at the same time
+  std::uint32_t early_octets = 65536;  // kept for a second reading while a reply decides
+  bool stop_at_ambiguous_eod = true;   // obey on_ambiguous_end
 };
 
+// What the client's next octets are (README.md has the machine with all its states).
+//
+//   greeting ─► command ─DATA, 354─► data ─CRLF.CRLF─► command
+//                  ├─BDAT n─► bdat ─n octets─► command
+//                  ├─AUTH, 334─► auth ─a line─► command
+//                  ├─STARTTLS─► tls_wait ─220─► tls,  other replies ─► command
+//                  └─ClientHello first─► tls
 enum class Phase : std::uint8_t {
   greeting,
   command,
@@ -130,9 +155,19 @@ class Session {
   ~Session();
   Session(Session&&) = delete;
 
-  // Octets in order. Returns how many were accepted; fewer than all only when on_message_end said
-  // stop: the count then excludes the octets that complete the message (the end-of-data line, or
-  // the last BDAT octet), and the session takes no more client octets.
+  // Octets in order. Returns how many were accepted; fewer than all only when on_message_end or
+  // on_ambiguous_end said stop. The session then takes no more client octets (returns 0). Excluded
+  // are, with all that follows them:
+  //   DATA          the end-of-data line from its dot on, as far as it lies in `octets`: ".CRLF",
+  //                 "CRLF" or "LF". The LF is always excluded, and it is the first LF of the
+  //                 excluded octets: the message ends behind it.
+  //   BDAT n LAST   exactly the chunk's last octet.
+  //   BDAT 0 LAST   the command line, as far as it lies in `octets`; its LF always. The message
+  //                 ends behind the first LF of the excluded octets.
+  //   ambiguous     the sequence from its dot on, as far as it lies in `octets`; at least its last
+  //                 octet (CR or LF). A BDAT chunk of another reading: its last octet.
+  // Only when octets are read again after a reply (README.md, "Two readings") can a stop come from
+  // within server(): those octets had been offered to on_ambiguous_end before.
   std::size_t client(Bytes octets);
   void server(Bytes octets);
   // Octets that will never be seen.
@@ -150,8 +185,11 @@ class Session {
   bool chunking_offered() const;
   bool pipelining_offered() const;
   bool enhanced_status_codes_offered() const;
-  // Commands sent and not yet answered, the one in progress included: while this is not zero,
-  // the server still owes replies that must reach the client before one of ours.
+  // Replies that the server still owes and that must reach the client before one of ours: to all
+  // commands not yet answered (the greeting and LMTP's replies per recipient are counted too).
+  // After a stop the reply to the stopped message itself is not among them: 0 when the client
+  // waited for 354; a BDAT LAST that was stopped is not counted. Each is one call of on_reply,
+  // except that AUTH's 334 come in addition.
   std::uint32_t replies_owed() const;
   std::size_t memory_used() const;
 

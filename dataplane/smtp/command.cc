@@ -1,0 +1,197 @@
+#include "dataplane/smtp/command.h"
+
+#include <algorithm>
+#include <optional>
+
+namespace sluice::smtp {
+
+namespace {
+
+struct VerbName {
+  std::string_view name;
+  Verb verb;
+};
+
+// The usual ones first.
+constexpr VerbName kVerbs[] = {
+    {"RCPT", Verb::rcpt},
+    {"MAIL", Verb::mail},
+    {"DATA", Verb::data},
+    {"EHLO", Verb::ehlo},
+    {"QUIT", Verb::quit},
+    {"RSET", Verb::rset},
+    {"BDAT", Verb::bdat},
+    {"HELO", Verb::helo},
+    {"STARTTLS", Verb::starttls},
+    {"AUTH", Verb::auth},
+    {"NOOP", Verb::noop},
+    {"LHLO", Verb::lhlo},
+    {"VRFY", Verb::vrfy},
+    {"EXPN", Verb::expn},
+    {"HELP", Verb::help},
+    {"ETRN", Verb::etrn},
+    {"XCLIENT", Verb::xclient},
+    {"XFORWARD", Verb::xforward},
+    {"X-ANONYMOUSTLS", Verb::x_anonymoustls},
+};
+
+constexpr bool is_blank(char c) { return c == ' ' || c == '\t'; }
+constexpr char upper(char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; }
+
+// Where the path that begins with '<' ends: the position of the '>' that stands outside quotes.
+std::optional<std::size_t> find_close(std::string_view text) {
+  bool quoted = false;
+  for (std::size_t i = 1; i < text.size(); ++i) {
+    const char c = text[i];
+    if (quoted && c == '\\')
+      ++i;
+    else if (c == '"')
+      quoted = !quoted;
+    else if (c == '>' && !quoted)
+      return i;
+  }
+  return std::nullopt;
+}
+
+// The end of a path without brackets: the first blank outside quotes.
+std::size_t find_blank(std::string_view text) {
+  bool quoted = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (quoted && c == '\\')
+      ++i;
+    else if (c == '"')
+      quoted = !quoted;
+    else if (is_blank(c) && !quoted)
+      return i;
+  }
+  return quoted ? std::min(text.find_first_of(" \t"), text.size()) : text.size();
+}
+
+// RFC 5321 4.1.2: A-d-l ":" in front of the mailbox is obsolete and ignored.
+std::string_view without_route(std::string_view address) {
+  if (address.empty() || address.front() != '@') return address;
+  const std::size_t colon = address.find(':');
+  return colon == std::string_view::npos ? address : address.substr(colon + 1);
+}
+
+}  // namespace
+
+bool equal_ignoring_case(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(),
+                                            [](char x, char y) { return upper(x) == upper(y); });
+}
+
+bool starts_ignoring_case(std::string_view text, std::string_view prefix) {
+  return text.size() >= prefix.size() && equal_ignoring_case(text.substr(0, prefix.size()), prefix);
+}
+
+std::string_view trim_blanks(std::string_view text) {
+  while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
+  while (!text.empty() && is_blank(text.back())) text.remove_suffix(1);
+  return text;
+}
+
+Command parse_command(std::string_view line) {
+  // Servers skip blanks in front of the verb.
+  while (!line.empty() && is_blank(line.front())) line.remove_prefix(1);
+  const std::size_t size = std::min(line.find_first_of(" \t"), line.size());
+  const std::string_view name = line.substr(0, size);
+  Command command{.verb = Verb::unknown, .argument = trim_blanks(line.substr(size))};
+  for (const VerbName& v : kVerbs) {
+    if (!equal_ignoring_case(name, v.name)) continue;
+    command.verb = v.verb;
+    break;
+  }
+  return command;
+}
+
+Path parse_path(std::string_view argument, std::string_view keyword) {
+  Path result;
+  std::string_view text = argument;
+  if (starts_ignoring_case(text, keyword)) {
+    text = trim_blanks(text.substr(keyword.size()));
+    if (!text.empty() && text.front() == ':')
+      text.remove_prefix(1);
+    else
+      result.well_formed = false;
+  } else {
+    result.well_formed = false;
+  }
+  text = trim_blanks(text);
+  if (text.empty()) {
+    result.well_formed = false;
+    return result;
+  }
+
+  std::size_t end = 0;
+  if (text.front() == '<') {
+    std::optional<std::size_t> close = find_close(text);
+    if (!close) {
+      // An unbalanced quote, or no bracket at all.
+      result.well_formed = false;
+      if (const std::size_t at = text.find('>'); at != std::string_view::npos) close = at;
+    }
+    if (close) {
+      end = *close + 1;
+      result.bracketed = true;
+      result.path = text.substr(0, end);
+      result.mailbox = without_route(trim_blanks(text.substr(1, *close - 1)));
+    } else {
+      end = find_blank(text);
+      result.path = text.substr(1, end - 1);
+      result.mailbox = without_route(result.path);
+    }
+  } else {
+    end = find_blank(text);
+    result.path = text.substr(0, end);
+    result.mailbox = without_route(result.path);
+  }
+  const std::string_view rest = text.substr(end);
+  if (!rest.empty() && !is_blank(rest.front())) result.well_formed = false;
+  result.parameters = trim_blanks(rest);
+  return result;
+}
+
+ChunkSize parse_chunk_size(std::string_view line, std::uint64_t limit) {
+  using Form = ChunkSize::Form;
+  ChunkSize size;
+  bool tolerated = false;
+  std::string_view text = line;
+  // Behind the four letters of the verb the grammar has one space, and one before LAST.
+  const std::size_t verb = text.find_first_not_of(" \t");
+  if (verb == std::string_view::npos || text.size() - verb < 4) return size;
+  text.remove_prefix(verb + 4);
+  if (text.empty() || !is_blank(text.front())) return size;
+  if (text.front() != ' ') tolerated = true;
+  text.remove_prefix(1);
+  while (!text.empty() &&
+         (is_blank(text.front()) || text.front() == '\v' || text.front() == '\f')) {
+    text.remove_prefix(1);
+    tolerated = true;
+  }
+  if (!text.empty() && text.front() == '+') {
+    text.remove_prefix(1);
+    tolerated = true;
+  }
+  std::size_t digits = 0;
+  while (digits < text.size() && text[digits] >= '0' && text[digits] <= '9') {
+    const auto digit = static_cast<std::uint64_t>(text[digits] - '0');
+    if (size.octets > (limit - std::min(digit, limit)) / 10) return size;
+    size.octets = size.octets * 10 + digit;
+    ++digits;
+  }
+  if (digits == 0 || size.octets > limit) return size;
+  text.remove_prefix(digits);
+  const std::string_view word = trim_blanks(text);  // RFC 5321 4.1.1: trailing blanks are tolerated
+  if (!word.empty()) {
+    const std::size_t blanks = text.find_first_not_of(" \t");
+    if (blanks == 0 || !equal_ignoring_case(word, "LAST")) return size;
+    size.last = true;
+    if (blanks != 1 || text.front() != ' ') tolerated = true;
+  }
+  size.form = tolerated ? Form::tolerated : Form::valid;
+  return size;
+}
+
+}  // namespace sluice::smtp

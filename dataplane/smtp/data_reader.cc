@@ -1,0 +1,164 @@
+#include "dataplane/smtp/data_reader.h"
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+namespace sluice::smtp {
+
+namespace {
+
+constexpr std::uint8_t kCr[1] = {'\r'};
+
+// The first CR or LF in [p, end), or end. One pass for both: a bare CR matters as much as a bare
+// LF, and two memchr() would read everything twice.
+const std::uint8_t* find_line_octet(const std::uint8_t* p, const std::uint8_t* end) {
+#ifdef __SSE2__
+  const __m128i cr = _mm_set1_epi8('\r');
+  const __m128i lf = _mm_set1_epi8('\n');
+  while (end - p >= 16) {
+    const __m128i v = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    const int hits = _mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(v, cr), _mm_cmpeq_epi8(v, lf)));
+    if (hits != 0) return p + __builtin_ctz(static_cast<unsigned>(hits));
+    p += 16;
+  }
+#endif
+  while (p != end && *p != '\r' && *p != '\n') ++p;
+  return p;
+}
+
+}  // namespace
+
+void DataReader::start() {
+  state_ = State::line_start;
+  bare_lf_ = false;
+  bare_cr_ = false;
+  held_tail_ = 0;
+}
+
+void DataReader::skip() { state_ = State::text; }
+
+DataReader::Step DataReader::read(Bytes octets, TransactionId tx, SessionSink& sink) {
+  const std::uint8_t* const begin = octets.data();
+  const std::uint8_t* const end = begin + octets.size();
+  const std::uint8_t* p = begin;
+  const std::uint8_t* from = begin;  // first octet not yet passed on
+  const std::uint8_t* dot = begin;   // of the end line, or `begin` when it came before
+  const auto emit = [&](const std::uint8_t* to) {
+    if (to > from) sink.on_message_data(tx, {from, to});
+    from = to;
+  };
+  const auto step = [&](Event event) {
+    return Step{.consumed = static_cast<std::size_t>(p - begin),
+                .event = event,
+                .tail = static_cast<std::size_t>(p - dot)};
+  };
+  const auto stuffed = [&] { sink.on_stuffed_dot(tx); };
+
+  while (p != end) {
+    switch (state_) {
+      case State::text:
+        p = find_line_octet(p, end);
+        if (p == end) break;
+        if (*p == '\n') {
+          ++p;
+          bare_lf_ = true;
+          state_ = State::lenient_start;
+        } else if (++p != end && *p == '\n') {
+          ++p;
+          // The usual line: back to the search without a turn of the switch.
+          if (p == end || *p == '.' || *p == 0) state_ = State::line_start;
+        } else {
+          state_ = State::cr;
+        }
+        break;
+      case State::cr:
+        if (*p == '\n') {
+          ++p;
+          state_ = State::line_start;
+        } else {
+          bare_cr_ = true;
+          state_ = State::lenient_start;
+        }
+        break;
+      case State::line_start:
+        if (*p == '.') {
+          emit(p);
+          dot = p++;
+          from = p;
+          state_ = State::dot;
+        } else if (*p == 0) {
+          ++p;
+          state_ = State::lenient_start;
+        } else {
+          state_ = State::text;
+        }
+        break;
+      case State::lenient_start:
+        if (*p == 0) {
+          ++p;
+        } else if (*p == '.') {
+          dot = p++;
+          state_ = State::lenient_dot;
+        } else {
+          state_ = State::text;
+        }
+        break;
+      case State::dot:
+        if (*p == '\r') {
+          ++p;
+          from = p;
+          state_ = State::dot_cr;
+          break;
+        }
+        stuffed();
+        if (*p == '\n') {
+          ++p;
+          bare_lf_ = true;
+          state_ = State::lenient_start;
+          emit(p);
+          return step(Event::ambiguous);
+        }
+        if (*p == 0) {
+          ++p;
+          state_ = State::lenient_dot;
+        } else {
+          state_ = State::text;
+        }
+        break;
+      case State::dot_cr:
+        if (*p == '\n') {
+          ++p;
+          return step(Event::end);
+        }
+        stuffed();
+        sink.on_message_data(tx, kCr);
+        bare_cr_ = true;
+        state_ = State::lenient_start;
+        return step(Event::ambiguous);
+      case State::lenient_dot:
+        if (*p == 0) {
+          ++p;
+        } else if (*p == '\r') {
+          ++p;
+          state_ = State::cr;
+          emit(p);
+          return step(Event::ambiguous);
+        } else if (*p == '\n') {
+          ++p;
+          bare_lf_ = true;
+          state_ = State::lenient_start;
+          emit(p);
+          return step(Event::ambiguous);
+        } else {
+          state_ = State::text;
+        }
+        break;
+    }
+  }
+  if (state_ != State::dot && state_ != State::dot_cr) emit(end);
+  held_tail_ = static_cast<std::uint8_t>(state_ == State::dot_cr ? (end - dot < 2 ? 1 : 2) : 0);
+  return step(Event::none);
+}
+
+}  // namespace sluice::smtp

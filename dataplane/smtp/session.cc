@@ -1,0 +1,360 @@
+#include "dataplane/smtp/session.h"
+
+#include <algorithm>
+#include <new>
+
+#include "dataplane/smtp/session_impl.h"
+
+namespace sluice::smtp {
+
+using contract::Anomaly;
+
+namespace {
+constexpr std::size_t kUsualTransactions = 4;
+constexpr std::size_t kAuthsKept = 8;
+}  // namespace
+
+Session::Impl::Impl(const Limits& l, SessionSink& s, std::pmr::memory_resource* m)
+    : limits(l), sink(s), memory(m), transactions(m) {
+  limits.command_line = std::max(limits.command_line, 512u);  // RFC 5321 4.5.3.1.4
+  limits.reply_line = std::max(limits.reply_line, 512u);
+  limits.pending_commands = std::max(limits.pending_commands, 8u);
+  limits.transactions = std::max(limits.transactions, 4u);
+  limits.bdat_chunk = std::min(limits.bdat_chunk, std::uint64_t{INT64_MAX});
+  transactions.reserve(kUsualTransactions);
+}
+
+Session::Impl::~Impl() {
+  client_line.release(memory);
+  server_line.release(memory);
+  pending.release(memory);
+  drop_ambiguous();
+  drop_readings();
+  SecondReading::destroy(tolerated, memory);
+  while (auths) {
+    AuthExchange* next = auths->next;
+    wipe(auths, sizeof *auths);
+    memory->deallocate(auths, sizeof *auths, alignof(AuthExchange));
+    auths = next;
+  }
+}
+
+// --- transactions --------------------------------------------------------------------------------
+
+Transaction* Session::Impl::find(TransactionId tx) {
+  if (tx == 0) return nullptr;
+  const auto it =
+      std::find_if(transactions.begin(), transactions.end(), [tx](auto& t) { return t.id == tx; });
+  return it == transactions.end() ? nullptr : &*it;
+}
+
+TransactionId Session::Impl::open_transaction() {
+  if (one_sided) {
+    // No reply will end the ones before.
+    end_transactions_up_to(last_tx);
+  } else if (transactions.size() >= limits.transactions) {
+    raise(Anomaly::too_many);
+    end_transaction(transactions.front().id, {});
+  }
+  const TransactionId tx = ++last_tx;
+  try {
+    transactions.push_back({.id = tx});
+  } catch (const std::bad_alloc&) {
+    // At the memory's bound the oldest makes room, as at the limit.
+    raise(Anomaly::too_many);
+    if (!transactions.empty()) {
+      end_transaction(transactions.front().id, {});
+      transactions.push_back({.id = tx});
+    }
+  }
+  current_tx = tx;
+  return tx;
+}
+
+TransactionId Session::Impl::current_or_new() {
+  return current_tx != 0 ? current_tx : open_transaction();
+}
+
+void Session::Impl::end_transaction(TransactionId tx, const Reply& reply) {
+  Transaction* transaction = find(tx);
+  if (!transaction) return;
+  if (message_open && message_tx == tx) abort_message();
+  Reply last = reply;
+  if (last.code == 0) last.code = transaction->refused;
+  transactions.erase(transactions.begin() + (transaction - transactions.data()));
+  if (current_tx == tx) current_tx = 0;
+  sink.on_transaction_end(tx, last);
+}
+
+void Session::Impl::end_transactions_up_to(TransactionId last) {
+  while (!transactions.empty() && transactions.front().id <= last)
+    end_transaction(transactions.front().id, {});
+}
+
+void Session::Impl::begin_message(TransactionId tx, Via via) {
+  if (message_open) abort_message();
+  message_open = true;
+  message_gap = false;
+  message_tx = tx;
+  message_via = via;
+  sink.on_message_begin(tx, via);
+}
+
+// Asks the sink; the message is over unless it says stop.
+MessageVerdict Session::Impl::end_message(MessageEnd end) {
+  const MessageVerdict verdict = sink.on_message_end(message_tx, end);
+  if (end == MessageEnd::complete && verdict == MessageVerdict::stop) {
+    stopped = true;
+    return verdict;
+  }
+  message_open = false;
+  drop_ambiguous();
+  if (Transaction* transaction = find(message_tx)) transaction->sent = end == MessageEnd::complete;
+  if (current_tx == message_tx) current_tx = 0;
+  return MessageVerdict::pass;
+}
+
+void Session::Impl::abort_message() {
+  const TransactionId current = current_tx;
+  end_message(MessageEnd::aborted);
+  current_tx = current;
+}
+
+// --- other readings, AUTH ------------------------------------------------------------------------
+
+void Session::Impl::drop_ambiguous() {
+  SecondReading::destroy(ambiguous, memory);
+  ambiguous = nullptr;
+}
+
+void Session::Impl::drop_readings() {
+  while (readings) {
+    SecondReading* next = readings->next;
+    SecondReading::destroy(readings, memory);
+    readings = next;
+  }
+}
+
+// The newest exchange, or nullptr when there are too many.
+AuthExchange* Session::Impl::push_auth() {
+  std::size_t count = 0;
+  AuthExchange** last = &auths;
+  while (*last) {
+    last = &(*last)->next;
+    ++count;
+  }
+  if (count >= kAuthsKept) return nullptr;
+  void* place = try_allocate(memory, sizeof(AuthExchange), alignof(AuthExchange));
+  if (place) *last = new (place) AuthExchange();
+  return *last;
+}
+
+void Session::Impl::finish_auth(std::uint16_t code) {
+  AuthExchange* exchange = auths;
+  if (!exchange) return;
+  auths = exchange->next;
+  sink.on_auth(exchange->mechanism(), exchange->user(), code);
+  wipe(exchange, sizeof *exchange);
+  memory->deallocate(exchange, sizeof *exchange, alignof(AuthExchange));
+}
+
+// --- ends, gaps, modes ---------------------------------------------------------------------------
+
+void Session::Impl::finish() {
+  while (auths) finish_auth(0);
+  while (!transactions.empty()) end_transaction(transactions.front().id, {});
+  if (message_open) abort_message();
+  if (greeting_seen && !commanded && !midstream && !one_sided && state != ClientState::tls)
+    raise(Anomaly::scan_probe);
+  pending.release(memory);
+}
+
+void Session::Impl::set_one_sided() {
+  if (one_sided) return;
+  one_sided = true;
+  surplus = true;
+  retired = 0;
+  // Nothing will be decided by replies: what was expected is taken to be so.
+  while (!pending.empty()) {
+    const Pending entry = pending.pop();
+    if (entry.slot == Slot::starttls) continue;
+    answer(entry, {});
+  }
+  pending.release(memory);
+  SecondReading* undecided =
+      readings && readings->reason == SecondReading::Reason::tls_wait ? take_reading() : nullptr;
+  drop_readings();
+  if (state == ClientState::tls_wait) {
+    state = ClientState::tls_probe;
+    if (undecided) feed(undecided->kept());
+  }
+  SecondReading::destroy(undecided, memory);
+}
+
+void Session::Impl::client_gap(std::uint64_t size) {
+  if (size == 0) return;
+  surplus = true;
+  client_spoke = true;
+  SecondReading::destroy(tolerated, memory);
+  tolerated = nullptr;
+  for (SecondReading* r = readings; r; r = r->next)
+    if (!r->closed) r->lose(memory);
+  switch (state) {
+    case ClientState::start:
+    case ClientState::preamble:
+    case ClientState::command:
+    case ClientState::auth_line:
+    case ClientState::tls_probe:
+      client_line.skip_line(memory);
+      state = ClientState::command;
+      break;
+    case ClientState::data_wait:
+      begin_early(SecondReading::Reason::early);
+      state = ClientState::data_early;
+      if (SecondReading* open = open_reading()) open->lose(memory);
+      [[fallthrough]];
+    case ClientState::data_early:
+    case ClientState::data:
+      message_gap = true;
+      drop_ambiguous();
+      reader.skip();
+      break;
+    case ClientState::chunk: {
+      message_gap = true;
+      const std::uint64_t inside = std::min(size, chunk_left);
+      chunk_left -= inside;
+      if (chunk_left > 0) break;
+      state = ClientState::command;
+      if (chunk_last) end_of_chunks();
+      if (size > inside) client_line.skip_line(memory);
+      break;
+    }
+    case ClientState::midstream:
+    case ClientState::tls_wait:
+    case ClientState::tls:
+      break;
+  }
+}
+
+void Session::Impl::server_gap() {
+  server_line.skip_line(memory);
+  in_reply = false;
+  surplus = true;
+  replies_lost = true;
+  greeting_seen = true;
+  retired = 0;
+  // Which commands were answered in the gap is not known. All but an undecided DATA are given up;
+  // a reply that still comes to one of them is ignored (`surplus`).
+  std::uint32_t kept = 0;
+  while (pending.size() > kept) {
+    const Pending entry = pending.at(kept);
+    if (entry.slot == Slot::data) break;
+    pending.pop();
+    if (entry.slot == Slot::starttls) {
+      if (state != ClientState::tls_wait) continue;
+      SecondReading* reading = take_reading();
+      state = ClientState::tls_probe;
+      if (reading) feed(reading->kept());
+      SecondReading::destroy(reading, memory);
+      break;
+    }
+    answer(entry, {});
+  }
+}
+
+std::uint32_t Session::Impl::replies_owed() const {
+  std::uint32_t owed = pending.size() + retired;
+  if (lmtp) {
+    for (std::uint32_t i = 0; i < pending.size(); ++i) {
+      const Pending& entry = pending.at(i);
+      if (entry.slot != Slot::end_of_data && entry.slot != Slot::bdat_last) continue;
+      for (const Transaction& t : transactions)
+        if (t.id == entry.tx && t.accepted > entry.detail + 1)
+          owed += t.accepted - entry.detail - 1;
+    }
+  }
+  if (stopped_in_queue) --owed;
+  if (!greeting_seen && !one_sided) ++owed;
+  return owed;
+}
+
+std::size_t Session::Impl::memory_used() const {
+  std::size_t used = sizeof(Impl) + client_line.memory_used() + server_line.memory_used() +
+                     pending.memory_used() + transactions.capacity() * sizeof(Transaction);
+  for (const AuthExchange* a = auths; a; a = a->next) used += sizeof *a;
+  const auto size = [](const SecondReading& r) { return sizeof r + r.capacity; };
+  for (const SecondReading* r = readings; r; r = r->next) used += size(*r);
+  if (ambiguous) used += size(*ambiguous);
+  if (tolerated) used += size(*tolerated);
+  return used;
+}
+
+// --- Session -------------------------------------------------------------------------------------
+
+Session::Session(const Limits& limits, SessionSink& sink, std::pmr::memory_resource* memory)
+    : impl_(nullptr), memory_(memory) {
+  void* place = memory->allocate(sizeof(Impl), alignof(Impl));
+  try {
+    impl_ = new (place) Impl(limits, sink, memory);
+  } catch (...) {
+    memory->deallocate(place, sizeof(Impl), alignof(Impl));
+    throw;
+  }
+}
+
+Session::~Session() {
+  impl_->~Impl();
+  memory_->deallocate(impl_, sizeof(Impl), alignof(Impl));
+}
+
+std::size_t Session::client(Bytes octets) { return impl_->stopped ? 0 : impl_->feed(octets); }
+void Session::server(Bytes octets) { impl_->server(octets); }
+void Session::client_gap(std::uint64_t size) { impl_->client_gap(size); }
+void Session::server_gap(std::uint64_t size) {
+  if (size > 0 && impl_->state != ClientState::tls) impl_->server_gap();
+}
+void Session::finish() { impl_->finish(); }
+void Session::set_one_sided() { impl_->set_one_sided(); }
+void Session::set_midstream() {
+  impl_->midstream = true;
+  impl_->greeting_seen = true;
+  impl_->surplus = true;
+  if (impl_->state == ClientState::start) impl_->state = ClientState::midstream;
+}
+
+Phase Session::phase() const {
+  if (impl_->not_smtp) return Phase::not_smtp;
+  switch (impl_->state) {
+    case ClientState::start:
+    case ClientState::preamble:
+      return impl_->greeting_seen ? Phase::command : Phase::greeting;
+    case ClientState::midstream:
+    case ClientState::command:
+    case ClientState::data_wait:
+      return Phase::command;
+    case ClientState::auth_line:
+      return Phase::auth;
+    case ClientState::data_early:
+    case ClientState::data:
+      return Phase::data;
+    case ClientState::chunk:
+      return Phase::bdat;
+    case ClientState::tls_wait:
+    case ClientState::tls_probe:
+      return Phase::tls_wait;
+    case ClientState::tls:
+      return Phase::tls;
+  }
+  return Phase::not_smtp;
+}
+
+bool Session::starttls_offered() const { return impl_->capabilities.starttls; }
+bool Session::chunking_offered() const { return impl_->capabilities.chunking; }
+bool Session::pipelining_offered() const { return impl_->capabilities.pipelining; }
+bool Session::enhanced_status_codes_offered() const {
+  return impl_->capabilities.enhanced_status_codes;
+}
+std::uint32_t Session::replies_owed() const { return impl_->replies_owed(); }
+std::size_t Session::memory_used() const { return sizeof *this + impl_->memory_used(); }
+
+}  // namespace sluice::smtp

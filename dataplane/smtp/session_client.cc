@@ -1,0 +1,593 @@
+// The client's octets: commands, message content, chunks, AUTH responses, preambles.
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "dataplane/smtp/session_impl.h"
+
+namespace sluice::smtp {
+
+using contract::Anomaly;
+using Reason = SecondReading::Reason;
+
+namespace {
+
+constexpr std::uint8_t kTlsHandshake = 0x16;  // RFC 8446 5.1: content types 20 to 23
+constexpr std::size_t kReadingsKept = 8;
+constexpr std::size_t kMidstreamLook = 1000;  // octets looked at to tell what a stream is
+constexpr std::uint64_t kAuthLine = 12288;    // RFC 4954 4, "at least"
+constexpr std::uint16_t kProxyHeader = 16;    // PROXY v2: octets in front of the addresses
+constexpr std::uint8_t kProxySignature[12] = {'\r', '\n', '\r', '\n', 0,   '\r',
+                                              '\n', 'Q',  'U',  'I',  'T', '\n'};
+
+bool is_base64_word(std::string_view line) {
+  return std::all_of(line.begin(), line.end(), [](char c) {
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' ||
+           c == '/' || c == '=' || c == '*';
+  });
+}
+
+// A request of HTTP, or octets that no line protocol sends.
+bool is_foreign(std::string_view line) {
+  const std::size_t http = line.rfind(" HTTP/");
+  if (http != std::string_view::npos && line.size() - http <= 9) return true;
+  return std::any_of(line.begin(), line.end(), [](char c) {
+    const auto octet = static_cast<unsigned char>(c);
+    return (octet < 0x20 && c != '\t') || octet == 0x7f;
+  });
+}
+
+// Verbs that exist but mean nothing to us; X... is private use (RFC 5321 4.1.5).
+bool is_other_verb(std::string_view line) {
+  const std::string_view verb = line.substr(0, line.find_first_of(" \t"));
+  for (const std::string_view v : {"TURN", "ATRN", "BURL", "SEND", "SOML", "SAML", "VERB"})
+    if (equal_ignoring_case(verb, v)) return true;
+  return starts_ignoring_case(verb, "X");
+}
+
+bool is_good_proxy_line(std::string_view line) {
+  if (line.size() > 105) return false;  // 107 with CRLF
+  const std::string_view rest = line.substr(6);
+  if (rest.starts_with("UNKNOWN")) return true;
+  return (rest.starts_with("TCP4 ") || rest.starts_with("TCP6 ")) &&
+         std::count(rest.begin(), rest.end(), ' ') == 4;
+}
+
+// A path in brackets, which are added where the client left them out.
+template <typename Use>
+void with_brackets(const Path& path, Use use) {
+  if (path.bracketed) {
+    use(path.path);
+    return;
+  }
+  std::array<char, 1026> text;
+  const std::size_t size = std::min(path.path.size(), text.size() - 2);
+  text[0] = '<';
+  std::copy_n(path.path.begin(), size, text.begin() + 1);
+  text[size + 1] = '>';
+  use(std::string_view(text.data(), size + 2));
+}
+
+}  // namespace
+
+std::size_t Session::Impl::feed(Bytes octets) {
+  std::size_t at = 0;
+  while (at < octets.size() && !stopped) {
+    const Bytes rest = octets.subspan(at);
+    SecondReading* const chunk = tolerated;
+    const std::size_t n = read(rest);
+    if (stopped) return at + n;
+    if (chunk) {
+      const auto part =
+          static_cast<std::size_t>(std::min<std::uint64_t>(n, chunk->reader.chunk_left()));
+      const AlternateReader::Step step = chunk->reader.read(
+          rest.first(part), sink, limits.bdat_chunk, true, limits.stop_at_ambiguous_eod);
+      if (step.stop) {
+        stopped = true;
+        return at + step.accepted;
+      }
+      if (!chunk->reader.in_chunk()) {
+        SecondReading::destroy(tolerated, memory);
+        tolerated = nullptr;
+      }
+    } else if (tolerated) {
+      tolerated->reader.begin_chunk(chunk_left, chunk_last);  // behind the BDAT line just read
+    }
+    at += n;
+  }
+  return at;
+}
+
+std::size_t Session::Impl::read(Bytes octets) {
+  switch (state) {
+    case ClientState::start:
+      return read_start(octets);
+    case ClientState::preamble:
+      return read_preamble(octets);
+    case ClientState::midstream:
+      return read_midstream(octets);
+    case ClientState::command:
+    case ClientState::auth_line:
+      return read_line(octets);
+    case ClientState::data_wait:
+      begin_early(Reason::early);
+      begin_data(pending.empty() ? current_or_new() : pending.back().tx);
+      state = ClientState::data_early;
+      return 0;
+    case ClientState::data_early:
+    case ClientState::data:
+      return read_data(octets);
+    case ClientState::chunk:
+      return read_chunk(octets);
+    case ClientState::tls_wait:
+      return read_tls_wait(octets);
+    case ClientState::tls_probe:
+      if (octets.front() == kTlsHandshake)
+        begin_tls(true);
+      else
+        state = ClientState::command;
+      return 0;
+    case ClientState::tls:
+      sink.on_opaque(Direction::to_server, octets);
+      return octets.size();
+  }
+  return octets.size();
+}
+
+// --- beginnings ----------------------------------------------------------------------------------
+
+std::size_t Session::Impl::read_start(Bytes octets) {
+  const std::size_t before = client_line.kept().size();
+  if (before == 0) {
+    if (octets.front() == kTlsHandshake) {
+      begin_tls(false);
+      return 0;
+    }
+    if (octets.front() == '\r' && !preamble_seen) {
+      state = ClientState::preamble;
+      return 0;
+    }
+  }
+  // A PROXY line is not the client's own talk.
+  if (preamble_seen || !starts_ignoring_case("PROXY ", as_text(client_line.kept().first(
+                                                           std::min<std::size_t>(before, 6))))) {
+    client_spoke = true;
+  } else if (before < 6) {
+    const std::string_view wanted = std::string_view("PROXY ").substr(before);
+    const std::size_t n = std::min(wanted.size(), octets.size());
+    if (as_text(octets.first(n)) != wanted.substr(0, n)) client_spoke = true;
+  }
+  return read_line(octets);
+}
+
+std::size_t Session::Impl::read_preamble(Bytes octets) {
+  std::size_t n = 0;
+  while (n < octets.size()) {
+    const std::uint8_t octet = octets[n];
+    const std::uint16_t at = preamble_octets;
+    if (at < sizeof kProxySignature) {
+      if (octet != kProxySignature[at]) {
+        // It was none: what was matched so far is what the signature has.
+        preamble_seen = true;
+        client_spoke = true;
+        state = ClientState::command;
+        feed(Bytes(kProxySignature).first(at));
+        return n;
+      }
+    } else if (at == 12) {
+      if (octet != 0x20 && octet != 0x21) raise(Anomaly::bad_proxy_preamble);
+    } else if (at == 14) {
+      preamble_size = static_cast<std::uint16_t>(octet << 8);
+    } else if (at == 15) {
+      preamble_size = static_cast<std::uint16_t>(preamble_size | octet);
+    }
+    ++n;
+    if (at < kProxyHeader) ++preamble_octets;
+    if (preamble_octets == kProxyHeader) {
+      if (at >= kProxyHeader) --preamble_size;
+      if (preamble_size == 0) {
+        preamble_seen = true;
+        state = ClientState::start;
+        return n;
+      }
+    }
+  }
+  return n;
+}
+
+std::size_t Session::Impl::read_midstream(Bytes octets) {
+  const std::size_t before = client_line.kept().size();
+  if (before == 0 && octets.front() >= 0x14 && octets.front() <= 0x17) {
+    begin_tls(true);
+    return 0;
+  }
+  client_spoke = true;
+  const auto* lf =
+      static_cast<const std::uint8_t*>(std::memchr(octets.data(), '\n', octets.size()));
+  const std::size_t size = lf ? static_cast<std::size_t>(lf - octets.data()) + 1 : octets.size();
+  std::array<std::uint8_t, kMidstreamLook> first;
+  std::copy_n(client_line.kept().data(), before, first.data());
+  if (before + size <= kMidstreamLook) {
+    const LineBuffer::Line line = client_line.take(octets, kMidstreamLook, memory);
+    if (!line.complete) return line.consumed;
+    if (parse_command(line.text).verb != Verb::unknown) {
+      state = ClientState::command;
+      const std::size_t n = command(line.text) ? line.consumed : 0;
+      client_line.release(memory);
+      return n;
+    }
+  }
+  // Not a command: the middle of a message, until the server's replies say something else.
+  client_line.release(memory);
+  open_transaction();
+  begin_message(current_tx, Via::data);
+  reader.start();
+  reader.skip();
+  ambiguous = SecondReading::create(Reason::midstream, message_tx, memory);
+  state = ClientState::data;
+  if (before > 0) read_data(Bytes(first).first(before));
+  return 0;
+}
+
+void Session::Impl::begin_tls(bool by_starttls) {
+  state = ClientState::tls;
+  starttls = by_starttls;
+  client_line.release(memory);
+  drop_readings();
+  pending.release(memory);
+  retired = 0;
+  while (auths) finish_auth(0);
+  end_transactions_up_to(last_tx);
+  sink.on_tls(by_starttls);
+  if (!by_starttls && greeting_seen && !midstream) raise(Anomaly::tls_on_smtp_port);
+}
+
+// --- lines ---------------------------------------------------------------------------------------
+
+std::size_t Session::Impl::read_line(Bytes octets) {
+  const LineBuffer::Line line = client_line.take(octets, limits.command_line, memory);
+  const bool response = state == ClientState::auth_line;
+  if (line.overlong && !client_line.skipping()) {
+    const std::string_view text = line.complete ? line.text : as_text(client_line.kept());
+    const bool auth = response || starts_ignoring_case(text, "AUTH ");
+    if (!auth || client_line.pending() > kAuthLine) raise(Anomaly::long_command);
+  }
+  if (!line.complete) return line.consumed;
+  if (client_line.skipping()) {
+    client_line.release(memory);
+    return line.consumed;
+  }
+  if (line.bare_lf) raise(Anomaly::bare_lf);
+  if (line.text.find('\0') != std::string_view::npos) raise(Anomaly::nul);
+  std::size_t n = line.consumed;
+  if (response) {
+    state = ClientState::command;
+    if (auths && !auths->response(line.text)) raise(Anomaly::bad_auth);
+  } else if (!command(line.text)) {
+    n = 0;  // BDAT 0 LAST was stopped
+  }
+  client_line.release(memory);
+  return n;
+}
+
+// A line behind AUTH and before its reply: the response that the client knows will be asked for
+// (RFC 4954 wants it to wait), unless it reads as a command.
+bool Session::Impl::early_response(std::string_view line) {
+  if (!one_sided && (pending.empty() || pending.back().slot != Slot::auth || !pending.back().kept))
+    return false;
+  AuthExchange* last = auths;
+  while (last->next) last = last->next;
+  if (!last->expects_response() || !is_base64_word(line)) return false;
+  if (parse_command(line).verb != Verb::unknown) return false;
+  if (!last->response(line)) raise(Anomaly::bad_auth);
+  if (last->early_responses < UINT8_MAX) ++last->early_responses;
+  return true;
+}
+
+bool Session::Impl::command(std::string_view line) {
+  if (auths && early_response(line)) return true;
+  if (state == ClientState::start) {
+    if (!preamble_seen && line.starts_with("PROXY ")) {
+      preamble_seen = true;
+      if (!is_good_proxy_line(line)) raise(Anomaly::bad_proxy_preamble);
+      return true;
+    }
+    state = ClientState::command;
+  }
+  client_spoke = true;
+  if (one_sided)
+    while (auths) finish_auth(0);
+
+  const Command c = parse_command(line);
+  if (c.verb != Verb::quit) commanded = true;
+  if (c.verb != Verb::unknown) not_smtp = false;
+  sink.on_command(c.verb);
+  switch (c.verb) {
+    case Verb::helo:
+    case Verb::ehlo:
+    case Verb::lhlo:
+      sink.on_helo(c.argument);
+      push(c.verb == Verb::helo   ? Slot::helo
+           : c.verb == Verb::ehlo ? Slot::ehlo
+                                  : Slot::lhlo,
+           current_tx, last_tx);
+      break;
+    case Verb::mail:
+      mail(c.argument);
+      break;
+    case Verb::rcpt:
+      rcpt(c.argument);
+      break;
+    case Verb::data:
+      data();
+      break;
+    case Verb::bdat:
+      return bdat(line);
+    case Verb::rset: {
+      // Never refused: what follows in the same segment does not belong to the old transaction.
+      const TransactionId tx = current_tx;
+      if (message_open) abort_message();
+      current_tx = 0;
+      push(Slot::rset, tx, last_tx);
+      if (one_sided) end_transactions_up_to(last_tx);
+      break;
+    }
+    case Verb::auth:
+      auth(c.argument);
+      break;
+    case Verb::starttls:
+    case Verb::x_anonymoustls:
+      push(Slot::starttls);
+      state = one_sided ? ClientState::tls_probe : ClientState::tls_wait;
+      break;
+    case Verb::quit:
+      push(Slot::quit, current_tx, last_tx);
+      break;
+    case Verb::unknown:
+      unknown_command(line);
+      push(Slot::other);
+      break;
+    case Verb::vrfy:
+    case Verb::expn:
+    case Verb::help:
+    case Verb::noop:
+    case Verb::etrn:
+    case Verb::xclient:
+    case Verb::xforward:
+      push(c.verb == Verb::xclient ? Slot::rset : Slot::other, current_tx, last_tx);
+      break;
+  }
+  return true;
+}
+
+void Session::Impl::auth(std::string_view argument) {
+  AuthExchange* exchange = push_auth();
+  if (exchange && !exchange->begin(argument)) raise(Anomaly::bad_auth);
+  push(Slot::auth);
+  if (!pending.empty()) pending.back().kept = exchange != nullptr;
+}
+
+void Session::Impl::unknown_command(std::string_view line) {
+  if (not_smtp || raised.contains(Anomaly::not_smtp)) return;  // one event, not one per header line
+  if (is_foreign(line)) {
+    not_smtp = true;
+    raise(Anomaly::not_smtp);
+  } else if (!is_other_verb(line)) {
+    raise(Anomaly::bad_command);
+  }
+}
+
+void Session::Impl::mail(std::string_view argument) {
+  const Path path = parse_path(argument, "FROM");
+  if (!path.well_formed) raise(Anomaly::bad_path);
+  const Transaction* open = find(current_tx);
+  if (open && open->has_mail && open->refused == 0) raise(Anomaly::command_sequence);
+  const TransactionId tx = open_transaction();
+  if (Transaction* transaction = find(tx)) transaction->has_mail = true;
+  with_brackets(
+      path, [&](std::string_view text) { sink.on_mail(tx, text, path.mailbox, path.parameters); });
+  push(Slot::mail, tx);
+}
+
+void Session::Impl::rcpt(std::string_view argument) {
+  const Path path = parse_path(argument, "TO");
+  if (!path.well_formed) raise(Anomaly::bad_path);
+  const TransactionId tx = current_or_new();
+  std::uint32_t number = 0;
+  if (Transaction* transaction = find(tx)) {
+    if (!transaction->has_mail && !midstream) raise(Anomaly::command_sequence);
+    number = transaction->recipients;
+    if (transaction->recipients < UINT32_MAX - 1) ++transaction->recipients;
+  }
+  if (number < limits.recipients) {
+    with_brackets(path,
+                  [&](std::string_view text) { sink.on_rcpt(tx, number, text, path.mailbox); });
+  } else {
+    raise(Anomaly::too_many);
+  }
+  push(Slot::rcpt, tx, number);
+}
+
+void Session::Impl::data() {
+  const TransactionId tx = current_or_new();
+  const Transaction* transaction = find(tx);
+  if (transaction && transaction->recipients == 0 && !midstream) raise(Anomaly::command_sequence);
+  if (one_sided) {
+    begin_data(tx);
+    state = ClientState::data;
+    return;
+  }
+  push(Slot::data, tx);
+  state = ClientState::data_wait;
+}
+
+// The message's content begins: 354 came, or octets did before it.
+void Session::Impl::begin_data(TransactionId tx) {
+  if (message_open && message_tx == tx && message_via == Via::data) return;
+  begin_message(tx, Via::data);
+  reader.start();
+}
+
+bool Session::Impl::bdat(std::string_view line) {
+  const bool goes_on = message_open && message_via == Via::bdat;
+  const TransactionId tx = goes_on ? message_tx : current_or_new();
+  const Transaction* transaction = find(tx);
+  if (transaction && (!transaction->has_mail || transaction->recipients == 0) && !midstream)
+    raise(Anomaly::command_sequence);
+  const ChunkSize size = parse_chunk_size(line, limits.bdat_chunk);
+  if (size.form != ChunkSize::Form::valid) {
+    raise(Anomaly::bad_bdat_arg);
+    push(Slot::bad_bdat, tx);
+    if (size.form == ChunkSize::Form::tolerated && size.octets > 0 && !tolerated) {
+      // feed() lets it begin behind this line.
+      tolerated = SecondReading::create(Reason::tolerated, tx, memory);
+      chunk_left = size.octets;
+      chunk_last = size.last;
+    }
+    return true;
+  }
+  if (!goes_on) begin_message(tx, Via::bdat);
+  push(size.last ? Slot::bdat_last : Slot::bdat, tx);
+  chunk_left = size.octets;
+  chunk_last = size.last;
+  if (size.octets > 0) {
+    state = ClientState::chunk;
+    // A server that does not know BDAT answers 500 and reads the chunk as commands.
+    if (capabilities_known && !capabilities.chunking && !one_sided) begin_early(Reason::chunk);
+    return true;
+  }
+  return !size.last || end_of_chunks();
+}
+
+// The last octet of the last chunk was read. False: stop.
+bool Session::Impl::end_of_chunks() {
+  if (!message_open || message_via != Via::bdat) return true;  // refused meanwhile
+  const TransactionId tx = message_tx;
+  if (end_message(MessageEnd::complete) == MessageVerdict::stop) {
+    stopped_in_queue = !pending.empty() && pending.back().slot == Slot::bdat_last;
+    return false;
+  }
+  if (one_sided) end_transaction(tx, {});
+  return true;
+}
+
+void Session::Impl::push(Slot slot, TransactionId tx, std::uint32_t detail) {
+  if (one_sided) return;
+  const Pending entry{.tx = tx, .detail = detail, .slot = slot};
+  while (pending.size() >= limits.pending_commands || !pending.push(entry, memory)) {
+    raise(Anomaly::too_many);
+    if (pending.empty()) return;
+    ++retired;
+    answer(pending.pop(), {});
+  }
+}
+
+// --- content -------------------------------------------------------------------------------------
+
+SecondReading* Session::Impl::open_reading() const {
+  SecondReading* last = readings;
+  while (last && last->next) last = last->next;
+  return last && !last->closed ? last : nullptr;
+}
+
+void Session::Impl::begin_early(Reason reason) {
+  SecondReading** last = &readings;
+  std::size_t count = 0;
+  while (*last) {
+    last = &(*last)->next;
+    ++count;
+  }
+  if (count >= kReadingsKept || pending.empty()) return;
+  *last = SecondReading::create(reason, pending.back().tx, memory);
+  if (*last) pending.back().kept = true;
+}
+
+// Gives content to the other readings of it. Returns how much may be accepted; less than all with
+// `stopped`.
+std::size_t Session::Impl::feed_readings(Bytes octets) {
+  SecondReading* open = open_reading();
+  if (!open && !ambiguous) return octets.size();
+  std::size_t accepted = octets.size();
+  const auto run = [&](SecondReading& reading, bool tell) {
+    std::uint32_t others = 0;
+    for (const SecondReading* r = readings; r; r = r->next)
+      if (r != &reading) others += r->size;
+    reading.keep(octets, limits.early_octets - std::min(others, limits.early_octets), memory);
+    const AlternateReader::Step step =
+        reading.reader.read(octets, sink, limits.bdat_chunk, tell, limits.stop_at_ambiguous_eod);
+    if (!step.stop) return;
+    stopped = true;
+    accepted = std::min(accepted, step.accepted);
+  };
+  if (open) run(*open, true);
+  if (ambiguous && !stopped) {
+    run(*ambiguous, !open);
+    if (ambiguous->reason == Reason::ambiguous && ambiguous->reader.found_envelope())
+      raise(Anomaly::smuggled_commands);
+  }
+  return accepted;
+}
+
+std::size_t Session::Impl::read_data(Bytes octets) {
+  const TransactionId tx = message_tx;
+  const DataReader::Step step = reader.read(octets, tx, sink);
+  if (reader.bare_lf()) raise(Anomaly::bare_lf);
+  if (reader.bare_cr()) raise(Anomaly::bare_cr);
+  const bool ended = step.event == DataReader::Event::end;
+  const Bytes content = octets.first(ended ? step.consumed - step.tail : step.consumed);
+  const std::size_t accepted = feed_readings(content);
+  if (stopped) return accepted;
+  const auto server_may_end = [&] {
+    if (!limits.stop_at_ambiguous_eod) return false;
+    stopped = sink.on_ambiguous_end(tx) == MessageVerdict::stop;
+    return stopped;
+  };
+  switch (step.event) {
+    case DataReader::Event::none:
+      if (reader.at_possible_end() && server_may_end()) return step.consumed - reader.held_tail();
+      break;
+    case DataReader::Event::ambiguous:
+      raise(Anomaly::ambiguous_eod);
+      if (server_may_end()) return step.consumed - step.tail;
+      // Of several such ends the one counts behind which commands were found.
+      if (ambiguous && ambiguous->reason == Reason::ambiguous &&
+          !ambiguous->reader.found_envelope())
+        drop_ambiguous();
+      if (!ambiguous) ambiguous = SecondReading::create(Reason::ambiguous, tx, memory);
+      break;
+    case DataReader::Event::end:
+      if (end_message(MessageEnd::complete) == MessageVerdict::stop)
+        return step.consumed - step.tail;
+      if (SecondReading* open = open_reading()) {
+        open->keep(octets.subspan(content.size(), step.tail), limits.early_octets, memory);
+        open->closed = true;
+      }
+      state = ClientState::command;
+      push(Slot::end_of_data, tx);
+      if (one_sided) end_transaction(tx, {});
+      break;
+  }
+  return step.consumed;
+}
+
+std::size_t Session::Impl::read_chunk(Bytes octets) {
+  const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(octets.size(), chunk_left));
+  const Bytes part = octets.first(n);
+  const std::size_t accepted = feed_readings(part);
+  if (stopped) return accepted;
+  if (message_open && message_via == Via::bdat) sink.on_message_data(message_tx, part);
+  chunk_left -= n;
+  if (chunk_left > 0) return n;
+  state = ClientState::command;
+  if (SecondReading* open = open_reading()) open->closed = true;
+  return !chunk_last || end_of_chunks() ? n : n - 1;
+}
+
+// Octets between STARTTLS and its reply are commands if it is refused, a ClientHello or an
+// injection if not.
+std::size_t Session::Impl::read_tls_wait(Bytes octets) {
+  if (!open_reading()) begin_early(Reason::tls_wait);
+  return feed_readings(octets);
+}
+
+}  // namespace sluice::smtp

@@ -1,0 +1,187 @@
+// The state of a Session; see session.h for what it does and README.md for why it does it so.
+// session.cc has what both directions share, session_client.cc reads the client's octets,
+// session_server.cc matches replies to commands.
+//
+// The client machine (`x | y`: event, what the server answers):
+//
+//   start ─► command ◄──────────────────────────────────────────────────────────────┐
+//     │        ├─ DATA ─► data_wait ─ 354 ─► data ── CRLF.CRLF ─────────────────────┤
+//     │        │            │  └ refused ─────────────────────────────────────────── ┤
+//     │        │            └ octets ─► data_early ─ 354 ─► data                     │
+//     │        │                          ├ CRLF.CRLF (DATA not yet answered) ────── ┤
+//     │        │                          └ refused: its octets are read again ───── ┤
+//     │        ├─ BDAT n ─► chunk ── n octets ───────────────────────────────────────┤
+//     │        ├─ AUTH | 334 ─► auth_line ── one line ───────────────────────────────┤
+//     │        └─ STARTTLS ─► tls_wait ─ 220 ─► tls;  refused: octets are read again ┘
+//     ├─ "PROXY " or the v2 signature ─► preamble ─► start
+//     ├─ picked up in the middle: midstream ─► command, data or tls, by what the octets look like
+//     └─ ClientHello ─► tls
+//   (one-sided: DATA ─► data; STARTTLS ─► tls_probe ─► tls or command, by the next octet)
+#pragma once
+
+#include <memory_resource>
+#include <vector>
+
+#include "dataplane/smtp/auth.h"
+#include "dataplane/smtp/command.h"
+#include "dataplane/smtp/data_reader.h"
+#include "dataplane/smtp/line_buffer.h"
+#include "dataplane/smtp/pending_queue.h"
+#include "dataplane/smtp/second_reading.h"
+#include "dataplane/smtp/session.h"
+
+namespace sluice::smtp {
+
+enum class ClientState : std::uint8_t {
+  start,
+  preamble,
+  midstream,
+  command,
+  auth_line,
+  data_wait,
+  data_early,
+  data,
+  chunk,
+  tls_wait,
+  tls_probe,
+  tls,
+};
+
+struct Transaction {
+  TransactionId id = 0;
+  std::uint32_t recipients = 0;  // RCPT commands
+  std::uint32_t accepted = 0;    // of them
+  std::uint16_t refused = 0;     // code with which MAIL or DATA was refused
+  bool has_mail = false;
+  bool sent = false;  // its message was read to the end
+};
+
+struct Capabilities {
+  bool starttls = false;
+  bool chunking = false;
+  bool pipelining = false;
+  bool enhanced_status_codes = false;
+};
+
+struct Session::Impl {
+  Impl(const Limits& l, SessionSink& s, std::pmr::memory_resource* m);
+  ~Impl();
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+
+  // --- session.cc
+  void raise(contract::Anomaly anomaly) {
+    if (raised.insert(anomaly)) sink.on_anomaly(anomaly);
+  }
+  Transaction* find(TransactionId tx);
+  TransactionId open_transaction();
+  TransactionId current_or_new();
+  void end_transaction(TransactionId tx, const Reply& reply);
+  void end_transactions_up_to(TransactionId last);
+  void begin_message(TransactionId tx, Via via);
+  MessageVerdict end_message(MessageEnd end);
+  void abort_message();
+  void drop_ambiguous();
+  void drop_readings();
+  AuthExchange* push_auth();
+  void finish_auth(std::uint16_t code);
+  void finish();
+  void set_one_sided();
+  void client_gap(std::uint64_t size);
+  void server_gap();
+  std::uint32_t replies_owed() const;
+  std::size_t memory_used() const;
+
+  // --- session_client.cc: each read_* takes octets from the front and returns how many.
+  std::size_t feed(Bytes octets);
+  std::size_t read(Bytes octets);
+  std::size_t read_start(Bytes octets);
+  std::size_t read_preamble(Bytes octets);
+  std::size_t read_midstream(Bytes octets);
+  std::size_t read_line(Bytes octets);
+  std::size_t read_data(Bytes octets);
+  std::size_t read_chunk(Bytes octets);
+  std::size_t read_tls_wait(Bytes octets);
+  // False when the command itself completed a message that was stopped.
+  bool command(std::string_view line);
+  void unknown_command(std::string_view line);
+  void auth(std::string_view argument);
+  void mail(std::string_view argument);
+  void rcpt(std::string_view argument);
+  void data();
+  bool bdat(std::string_view line);
+  bool end_of_chunks();
+  void push(Slot slot, TransactionId tx = 0, std::uint32_t detail = 0);
+  bool early_response(std::string_view line);
+  void begin_early(SecondReading::Reason reason);
+  void begin_data(TransactionId tx);
+  SecondReading* open_reading() const;
+  void begin_tls(bool starttls);
+  std::size_t feed_readings(Bytes octets);
+
+  // --- session_server.cc
+  void server(Bytes octets);
+  void reply_line(std::string_view text, bool overlong);
+  void capability(std::string_view text, bool first, bool last);
+  void complete_reply(const Reply& reply);
+  void match(const Reply& reply);
+  void answer(const Pending& entry, const Reply& reply);
+  void answer_mail(const Pending& entry, const Reply& reply);
+  void answer_data(const Pending& entry, const Reply& reply);
+  void answer_chunk(const Pending& entry, const Reply& reply);
+  void answer_starttls(const Reply& reply);
+  void challenge();
+  void void_next_command();
+  void unmatched(const Reply& reply);
+  bool reply_inside_message(const Reply& reply);
+  bool later(Slot slot) const;
+  SecondReading* take_reading();
+  void read_again(SecondReading* reading);
+
+  Limits limits;
+  SessionSink& sink;
+  std::pmr::memory_resource* memory;
+
+  LineBuffer client_line;
+  LineBuffer server_line;
+  PendingQueue pending;
+  std::pmr::vector<Transaction> transactions;  // open, by id
+  AuthExchange* auths = nullptr;               // unanswered, oldest first
+  SecondReading* readings = nullptr;           // that a reply will decide, oldest first
+  SecondReading* ambiguous = nullptr;          // of the message in progress
+  SecondReading* tolerated = nullptr;
+  std::uint64_t chunk_left = 0;
+  contract::AnomalySet raised;
+  TransactionId last_tx = 0;
+  TransactionId current_tx = 0;  // that the client's next commands belong to
+  TransactionId message_tx = 0;  // of the message in progress
+  std::uint32_t retired = 0;     // commands forgotten at the bound, whose replies will still come
+  std::uint16_t preamble_octets = 0;  // of a PROXY v2 preamble: read so far
+  std::uint16_t preamble_size = 0;    // and in all
+  DataReader reader;
+  ClientState state = ClientState::start;
+  Via message_via = Via::data;
+  Capabilities capabilities;
+  Capabilities new_capabilities;  // of the EHLO reply in progress
+  bool chunk_last = false;
+  bool message_open = false;  // on_message_begin was called, on_message_end not
+  bool message_gap = false;   // octets of it were never seen
+  bool in_reply = false;      // inside a multi-line reply
+  bool greeting_seen = false;
+  bool client_spoke = false;  // a command, or anything else but a preamble
+  bool preamble_seen = false;
+  bool commanded = false;  // a command other than QUIT
+  bool capabilities_known = false;
+  bool lmtp = false;
+  bool one_sided = false;
+  bool midstream = false;
+  bool surplus = false;          // replies may come to commands that were not seen
+  bool replies_lost = false;     // commands may have been answered unseen
+  bool not_smtp = false;         // what the client says is another protocol, so far
+  bool starttls = false;         // TLS began by STARTTLS
+  bool server_tls_seen = false;  // the server's first octet in TLS
+  bool stopped = false;
+  bool stopped_in_queue = false;  // the stopped message's own command is in `pending`
+};
+
+}  // namespace sluice::smtp

@@ -1,0 +1,469 @@
+// The server's replies, and to which commands they belong.
+#include <algorithm>
+
+#include "dataplane/smtp/session_impl.h"
+
+namespace sluice::smtp {
+
+using contract::Anomaly;
+using Reason = SecondReading::Reason;
+
+namespace {
+
+constexpr std::uint32_t kNoRecipient = UINT32_MAX;
+
+constexpr bool is_tls_record(std::uint8_t first) { return first >= 0x14 && first <= 0x17; }
+constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
+constexpr bool is_positive(std::uint16_t code) { return code >= 200 && code < 300; }
+constexpr bool is_negative(std::uint16_t code) { return code >= 400; }
+
+}  // namespace
+
+void Session::Impl::server(Bytes octets) {
+  while (!octets.empty()) {
+    if (!greeting_seen && server_line.pending() == 0 && is_tls_record(octets.front()) &&
+        state != ClientState::tls) {
+      begin_tls(false);  // the client's octets are not seen
+    }
+    if (state == ClientState::tls) {
+      if (!server_tls_seen) {
+        server_tls_seen = true;
+        if (!is_tls_record(octets.front()))
+          raise(starttls ? Anomaly::starttls_reply_injection : Anomaly::tls_on_smtp_port);
+      }
+      sink.on_opaque(Direction::to_client, octets);
+      return;
+    }
+    const LineBuffer::Line line = server_line.take(octets, limits.reply_line, memory);
+    if (line.overlong && !server_line.skipping()) raise(Anomaly::long_reply);
+    if (line.complete) {
+      if (!server_line.skipping()) reply_line(line.text, line.overlong);
+      server_line.release(memory);
+    }
+    octets = octets.subspan(line.consumed);
+  }
+}
+
+// RFC 5321 4.2: three digits, then "-" when more lines follow, else a blank and text or nothing.
+void Session::Impl::reply_line(std::string_view text, bool overlong) {
+  static_cast<void>(overlong);
+  const bool coded = text.size() >= 3 && text[0] >= '1' && text[0] <= '5' && is_digit(text[1]) &&
+                     is_digit(text[2]) &&
+                     (text.size() == 3 || text[3] == '-' || text[3] == ' ' || text[3] == '\t');
+  if (!coded) {
+    // In the middle of a reply it is a line that lost its code; alone it is no reply at all.
+    raise(greeting_seen || in_reply ? Anomaly::bad_reply : Anomaly::not_smtp);
+    return;
+  }
+  const auto code =
+      static_cast<std::uint16_t>((text[0] - '0') * 100 + (text[1] - '0') * 10 + (text[2] - '0'));
+  const bool last = text.size() == 3 || text[3] != '-';
+  const bool first = !in_reply;
+  in_reply = !last;
+  const std::string_view words = text.substr(std::min<std::size_t>(text.size(), 4));
+  if (greeting_seen && !pending.empty() && pending.front().slot == Slot::ehlo && retired == 0 &&
+      code == 250)
+    capability(words, first, last);
+  if (!greeting_seen && !pending.empty()) new_capabilities = {};
+  if (pending.empty() || retired > 0) new_capabilities = {};
+  if (!pending.empty() && pending.front().slot == Slot::lhlo && code == 250 && greeting_seen)
+    capability(words, first, last);
+  if (last) complete_reply({.code = code, .text = words});
+}
+
+// One line of the reply to EHLO (RFC 5321 4.1.1.1); the first names the server.
+void Session::Impl::capability(std::string_view text, bool first, bool last) {
+  if (first) new_capabilities = {};
+  const std::string_view line = trim_blanks(text);
+  const std::string_view word = line.substr(0, line.find_first_of(" \t"));
+  // A greeting line that is a keyword and nothing else: a server that leaves its name out.
+  if (first && !(last && word == line)) return;
+  if (equal_ignoring_case(word, "STARTTLS")) new_capabilities.starttls = true;
+  if (equal_ignoring_case(word, "CHUNKING")) new_capabilities.chunking = true;
+  if (equal_ignoring_case(word, "PIPELINING")) new_capabilities.pipelining = true;
+  if (equal_ignoring_case(word, "ENHANCEDSTATUSCODES"))
+    new_capabilities.enhanced_status_codes = true;
+}
+
+void Session::Impl::complete_reply(const Reply& reply) {
+  sink.on_reply(reply);
+  if (!greeting_seen) {
+    greeting_seen = true;
+    if (one_sided) return;
+    if (client_spoke) raise(Anomaly::early_talker);
+    return;
+  }
+  if (retired > 0) {  // the oldest commands' entries are gone, but their replies come first
+    --retired;
+    return;
+  }
+  match(reply);
+}
+
+bool Session::Impl::later(Slot slot) const {
+  for (std::uint32_t i = 0; i < pending.size(); ++i)
+    if (pending.at(i).slot == slot) return true;
+  return false;
+}
+
+// Gives the reply to the oldest command that it can belong to. 354 answers DATA alone and 334 AUTH
+// alone; with them the matching finds its step again after a reply too many or too few.
+void Session::Impl::match(const Reply& reply) {
+  while (!pending.empty()) {
+    const Pending front = pending.front();
+    if (reply.code == 354 && front.slot != Slot::data) {
+      if (!later(Slot::data)) break;
+      answer(pending.pop(), {});
+      continue;
+    }
+    if (reply.code == 334) {
+      if (front.slot == Slot::auth) {
+        challenge();
+        return;
+      }
+      if (!later(Slot::auth)) break;
+      answer(pending.pop(), {});
+      continue;
+    }
+    if (front.slot == Slot::data && !is_negative(reply.code) && reply.code != 354) {
+      if (pending.size() > 1 && pending.at(1).slot == Slot::end_of_data &&
+          pending.at(1).tx == front.tx) {
+        answer(pending.pop(), {});  // its 354 was missed
+        continue;
+      }
+      if (!replies_lost) {
+        raise(Anomaly::unsolicited_reply);
+        return;
+      }
+      // Its refusal was missed: the server answers the next command already.
+      pending.pop();
+      answer_data(front, {.code = 503, .text = {}});
+      continue;
+    }
+    if (front.slot == Slot::end_of_data || front.slot == Slot::bdat_last) {
+      // RFC 2033 4.2: LMTP answers for each accepted recipient.
+      const Transaction* transaction = find(front.tx);
+      if (lmtp && transaction && front.detail + 1 < transaction->accepted) {
+        ++pending.front().detail;
+        sink.on_transaction_end(front.tx, reply);
+        return;
+      }
+    }
+    pending.pop();
+    if (pending.empty() && pending.memory_used() > 0) pending.release(memory);
+    if (front.slot == Slot::data) replies_lost = false;
+    answer(front, reply);
+    return;
+  }
+  unmatched(reply);
+}
+
+// Code 0: not known, taken for the usual.
+void Session::Impl::answer(const Pending& entry, const Reply& reply) {
+  const bool good = !is_negative(reply.code);
+  switch (entry.slot) {
+    case Slot::helo:
+    case Slot::ehlo:
+    case Slot::lhlo:
+      // RFC 5321 4.1.4: accepted in mid-session it acts as RSET; refused it changes nothing.
+      if (!good || reply.code == 0) break;
+      end_transactions_up_to(entry.detail);
+      capabilities = entry.slot == Slot::helo ? Capabilities{} : new_capabilities;
+      capabilities_known = true;
+      lmtp = entry.slot == Slot::lhlo;
+      break;
+    case Slot::rset:
+    case Slot::quit:
+      if (good) end_transactions_up_to(entry.detail);
+      break;
+    case Slot::mail:
+      answer_mail(entry, reply);
+      break;
+    case Slot::rcpt:
+      if (reply.code == 0) break;
+      if (Transaction* transaction = find(entry.tx)) {
+        if (is_positive(reply.code)) ++transaction->accepted;
+        if (entry.detail < limits.recipients) sink.on_envelope_reply(entry.tx, entry.detail, reply);
+      }
+      break;
+    case Slot::data:
+      answer_data(entry, reply);
+      break;
+    case Slot::bdat:
+    case Slot::bdat_last:
+      answer_chunk(entry, reply);
+      break;
+    case Slot::end_of_data:
+      end_transaction(entry.tx, reply);
+      break;
+    case Slot::bad_bdat:
+    case Slot::other:
+      break;
+    case Slot::auth:
+      if (entry.kept) finish_auth(reply.code);
+      if (state == ClientState::auth_line) state = ClientState::command;
+      break;
+    case Slot::starttls:
+      answer_starttls(reply);
+      break;
+  }
+}
+
+void Session::Impl::answer_mail(const Pending& entry, const Reply& reply) {
+  if (reply.code == 0 || !find(entry.tx)) return;
+  sink.on_envelope_reply(entry.tx, kNoRecipient, reply);
+  if (!is_negative(reply.code)) {
+    end_transactions_up_to(entry.tx - 1);  // a server that takes a second MAIL begins anew
+    return;
+  }
+  if (Transaction* transaction = find(entry.tx)) transaction->refused = reply.code;
+  if (current_tx != entry.tx) return;
+  // Refused because another transaction is open: that one goes on. Its replies have all come.
+  for (const Transaction& t : transactions)
+    if (t.id < entry.tx && t.has_mail && t.refused == 0 && !t.sent) current_tx = t.id;
+}
+
+void Session::Impl::answer_data(const Pending& entry, const Reply& reply) {
+  const bool waiting =
+      pending.empty() && (state == ClientState::data_wait || state == ClientState::data_early);
+  SecondReading* reading = entry.kept ? take_reading() : nullptr;
+  if (reply.code != 0) sink.on_data_reply(entry.tx, reply);
+  if (!is_negative(reply.code)) {
+    SecondReading::destroy(reading, memory);
+    if (reply.code == 354) surplus = false;
+    if (!waiting) return;
+    begin_data(entry.tx);
+    state = ClientState::data;
+    return;
+  }
+  if (Transaction* transaction = find(entry.tx)) transaction->refused = reply.code;
+  if (waiting) {
+    const bool early = state == ClientState::data_early;
+    if (message_open && message_tx == entry.tx && message_via == Via::data) abort_message();
+    state = ClientState::command;
+    if (find(entry.tx)) current_tx = entry.tx;
+    if (early && (!reading || reading->lost)) client_line.skip_line(memory);
+  }
+  if (reading) read_again(reading);
+}
+
+void Session::Impl::answer_chunk(const Pending& entry, const Reply& reply) {
+  SecondReading* reading = entry.kept ? take_reading() : nullptr;
+  // 500 to 502: the command was not understood, and its chunk taken for commands. Other refusals
+  // come from servers that swallow the chunk (RFC 3030 2).
+  const bool commands = reading && reply.code >= 500 && reply.code <= 502;
+  if (!commands) {
+    SecondReading::destroy(reading, memory);
+    if (entry.slot == Slot::bdat_last) {
+      end_transaction(entry.tx, reply);
+    } else if (reply.code != 0) {
+      sink.on_data_reply(entry.tx, reply);
+      if (Transaction* transaction = find(entry.tx); transaction && is_negative(reply.code))
+        transaction->refused = reply.code;
+    }
+    return;
+  }
+  sink.on_data_reply(entry.tx, reply);
+  if (message_open && message_tx == entry.tx) abort_message();
+  if (Transaction* transaction = find(entry.tx)) {
+    transaction->refused = reply.code;
+    transaction->sent = false;
+  }
+  if (!reading->closed) state = ClientState::command;
+  read_again(reading);
+}
+
+void Session::Impl::answer_starttls(const Reply& reply) {
+  if (state != ClientState::tls_wait) return;
+  SecondReading* reading = take_reading();
+  if (is_negative(reply.code)) {
+    state = ClientState::command;
+    if (reading) {
+      if (reading->lost) client_line.skip_line(memory);
+      read_again(reading);
+    }
+    return;
+  }
+  begin_tls(true);
+  if (!reading) return;
+  // Octets in clear behind STARTTLS. A client that did not wait begins with its ClientHello.
+  const Bytes kept = reading->kept();
+  const auto hello = std::find(kept.begin(), kept.end(), std::uint8_t{0x16});
+  if (hello != kept.begin() || reading->lost) raise(Anomaly::starttls_injection);
+  if (hello != kept.end())
+    sink.on_opaque(Direction::to_server,
+                   kept.subspan(static_cast<std::size_t>(hello - kept.begin())));
+  SecondReading::destroy(reading, memory);
+}
+
+// 334: the next line is a response to it, whatever it looks like (RFC 4954 4).
+void Session::Impl::challenge() {
+  if (auths && pending.front().kept && auths->early_responses > 0) {
+    --auths->early_responses;
+  } else if (pending.size() > 1) {
+    void_next_command();
+  } else if (state == ClientState::command) {
+    state = ClientState::auth_line;
+  }
+}
+
+// The server took the line behind AUTH for the response to its 334: it was no command.
+void Session::Impl::void_next_command() {
+  const Pending entry = pending.at(1);
+  pending.erase(1);
+  switch (entry.slot) {
+    case Slot::auth:
+      if (entry.kept && auths && auths->next) {
+        AuthExchange* exchange = auths->next;
+        auths->next = exchange->next;
+        wipe(exchange, sizeof *exchange);
+        memory->deallocate(exchange, sizeof *exchange, alignof(AuthExchange));
+      }
+      break;
+    case Slot::mail:
+      end_transaction(entry.tx, {});
+      break;
+    case Slot::data:
+      if (pending.size() == 1) answer_data(entry, {.code = 503, .text = {}});
+      break;
+    case Slot::starttls:
+      answer_starttls({.code = 503, .text = {}});
+      break;
+    default:
+      break;
+  }
+}
+
+void Session::Impl::unmatched(const Reply& reply) {
+  if (one_sided) return;
+  if (message_open && state == ClientState::data && reply_inside_message(reply)) return;
+  // RFC 5321 3.8: 421 may come at any time. Without any word of the client's it is the capture
+  // that has one side only.
+  if (reply.code == 421 || surplus || !client_spoke) return;
+  raise(Anomaly::unsolicited_reply);
+}
+
+// A reply while content is read. The server's reading of the message's end is the one that counts:
+// true when it has another than ours and was followed.
+bool Session::Impl::reply_inside_message(const Reply& reply) {
+  if (reply.code == 354 || reply.code == 334) return false;
+  const TransactionId tx = message_tx;
+  if (ambiguous && ambiguous->reason == Reason::midstream) {
+    SecondReading* reading = ambiguous;
+    ambiguous = nullptr;
+    abort_message();
+    end_transaction(tx, {});
+    state = ClientState::command;
+    if (reading->lost) client_line.skip_line(memory);
+    read_again(reading);
+    return true;
+  }
+  const bool waits = ambiguous && ambiguous->size == 0 && !ambiguous->lost;
+  const bool at_end = reader.at_possible_end();
+  if (at_end ||
+      (ambiguous && (is_positive(reply.code) || waits || ambiguous->reader.only_commands()))) {
+    SecondReading* reading = at_end ? nullptr : ambiguous;
+    if (reading) ambiguous = nullptr;
+    raise(Anomaly::ambiguous_eod);
+    if (end_message(MessageEnd::complete) == MessageVerdict::stop) {
+      // The server has it already; no more comes through.
+      SecondReading::destroy(reading, memory);
+      return true;
+    }
+    state = ClientState::command;
+    if (reading && reading->lost) client_line.skip_line(memory);
+    push(Slot::end_of_data, tx);
+    match(reply);
+    if (reading) read_again(reading);
+    return true;
+  }
+  if (message_gap && !is_negative(reply.code)) {
+    // The end was among the octets that were never seen.
+    if (end_message(MessageEnd::complete) == MessageVerdict::stop) return true;
+    state = ClientState::command;
+    client_line.skip_line(memory);
+    push(Slot::end_of_data, tx);
+    match(reply);
+    return true;
+  }
+  return false;
+}
+
+SecondReading* Session::Impl::take_reading() {
+  SecondReading* reading = readings;
+  if (reading) readings = reading->next;
+  if (reading) reading->next = nullptr;
+  return reading;
+}
+
+// Reads kept octets as commands, after the reply that says that they are. When the expected reading
+// had come to its end meanwhile (`closed`), what was read behind that end stands: only the entries
+// of the octets between are put into their place in the queue.
+void Session::Impl::read_again(SecondReading* reading) {
+  if (stopped) {
+    SecondReading::destroy(reading, memory);
+    return;
+  }
+  if (!reading->closed) {
+    feed(reading->kept());
+    SecondReading::destroy(reading, memory);
+    return;
+  }
+  struct Saved {
+    ClientState state;
+    TransactionId current_tx, message_tx;
+    Via via;
+    bool open, gap, chunk_last;
+    std::uint64_t chunk_left;
+    DataReader reader;
+  };
+  const Saved saved{state,       current_tx, message_tx, message_via, message_open,
+                    message_gap, chunk_last, chunk_left, reader};
+  SecondReading* const later_ambiguous = ambiguous;
+  ambiguous = nullptr;
+  SecondReading* const later_readings = readings;
+  readings = nullptr;
+  LineBuffer line;
+  line.swap(client_line);
+  PendingQueue rest;
+  if (!pending.empty() && pending.front().tx == reading->tx &&
+      (pending.front().slot == Slot::end_of_data || reading->reason == Reason::chunk)) {
+    if (pending.front().slot == Slot::end_of_data) pending.pop();
+  }
+  rest.swap(pending);
+
+  message_open = false;
+  state = ClientState::command;
+  if (find(reading->tx)) current_tx = reading->tx;
+  feed(reading->kept());
+  SecondReading::destroy(reading, memory);
+
+  // A message begun in there ended with them, or never.
+  if (message_open) abort_message();
+  client_line.release(memory);
+  client_line.swap(line);
+  SecondReading** last = &readings;
+  while (*last) {
+    (*last)->closed = true;
+    last = &(*last)->next;
+  }
+  *last = later_readings;
+  SecondReading::destroy(ambiguous, memory);
+  ambiguous = later_ambiguous;
+  state = saved.state;
+  if (saved.current_tx != 0) current_tx = saved.current_tx;
+  message_tx = saved.message_tx;
+  message_via = saved.via;
+  message_open = saved.open;
+  message_gap = saved.gap;
+  chunk_last = saved.chunk_last;
+  chunk_left = saved.chunk_left;
+  reader = saved.reader;
+  while (!rest.empty()) {
+    if (pending.size() >= limits.pending_commands || !pending.push(rest.front(), memory)) break;
+    rest.pop();
+  }
+  rest.release(memory);
+}
+
+}  // namespace sluice::smtp
