@@ -39,8 +39,7 @@ void assign_lower(std::pmr::string& out, std::string_view text, std::size_t limi
 // Reads the parameters of a field value after its first token.
 class ParameterReader {
  public:
-  ParameterReader(std::string_view text, std::pmr::memory_resource* memory)
-      : text_(text), memory_(memory) {}
+  explicit ParameterReader(std::string_view text) : text_(text) {}
 
   // The next parameter; false at the end.
   bool next(Parameter& p) {
@@ -162,7 +161,6 @@ class ParameterReader {
   }
 
   std::string_view text_;
-  std::pmr::memory_resource* memory_;
   bool malformed_ = false;
 };
 
@@ -243,7 +241,7 @@ void readings_of(std::string_view name, const std::pmr::vector<Parameter>& list,
 std::pmr::vector<Parameter> read_parameters(std::string_view text, bool& malformed,
                                             std::pmr::memory_resource* memory) {
   std::pmr::vector<Parameter> list(memory);
-  ParameterReader reader(text, memory);
+  ParameterReader reader(text);
   Parameter p{{}, -1, false, std::pmr::string(memory), std::pmr::string(memory)};
   while (reader.next(p)) {
     if (list.size() == kMaxParameters) {

@@ -30,13 +30,26 @@ class CountingResource final : public std::pmr::memory_resource {
   std::size_t in_use_ = 0;
 };
 
-struct Context {
-  Context(const Limits& l, ParserSink& s, std::pmr::memory_resource* m)
-      : limits(l), sink(s), memory(m) {}
+// Of a whole message, all its readings included.
+struct Shared {
+  Shared(ParserSink& s, std::pmr::memory_resource* m) : sink(s), memory(m) {}
 
-  void raise(contract::Anomaly anomaly) {
-    if (raised.insert(anomaly)) sink.on_anomaly(anomaly);
-  }
+  ParserSink& sink;
+  CountingResource memory;
+  contract::AnomalySet raised;
+  std::uint32_t alternatives = 0;  // other readings begun
+  std::uint32_t alternatives_open = 0;
+};
+
+// Of one reading. Each has its own limits, so that what one finds never depends on how far the
+// other is, and with it on the cuts.
+struct Context {
+  Context(const Limits& l, Shared& s, PartNumber first)
+      : limits(l), shared(s), sink(s.sink), memory(s.memory), first_part(first) {}
+
+  // Given to the sink at the end of the message, in the order of the list: what is found first
+  // among several readings depends on the cuts.
+  void raise(contract::Anomaly anomaly) { shared.raised.insert(anomaly); }
   // Takes `size` octets from the budget of decoded octets; false when it is used up.
   bool spend(std::size_t size) {
     if (size > limits.decoded_octets - decoded) {
@@ -47,16 +60,21 @@ struct Context {
     decoded += size;
     return true;
   }
+  bool may_begin_part() {
+    if (parts < limits.parts) return true;
+    raise(contract::Anomaly::part_limit);
+    return false;
+  }
+  PartNumber begin_part() { return first_part + parts++; }
 
-  const Limits limits;
+  const Limits& limits;
+  Shared& shared;
   ParserSink& sink;
-  CountingResource memory;
-  contract::AnomalySet raised;
+  CountingResource& memory;
+  const PartNumber first_part;
+  std::uint32_t parts = 0;  // begun
   std::uint64_t decoded = 0;
-  PartNumber parts = 0;            // numbers given
-  std::uint32_t urls = 0;          // reported
-  std::uint32_t alternatives = 0;  // other readings begun
-  std::uint32_t alternatives_open = 0;
+  std::uint32_t urls = 0;  // reported
 };
 
 }  // namespace sluice::mime

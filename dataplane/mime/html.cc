@@ -204,8 +204,11 @@ void HtmlTokenizer::begin_attribute(char c) {
 }
 
 void HtmlTokenizer::end_attribute() {
-  if (attribute_ == Attribute::link && !value_.empty()) sink_.on_html_link(value_.view());
-  if (attribute_ == Attribute::mixed && !value_.empty()) sink_.on_html_attribute(value_.view());
+  if (attribute_ != Attribute::other && !value_.empty()) {
+    flush();  // what stands before comes first
+    if (attribute_ == Attribute::link) sink_.on_html_link(value_.view());
+    if (attribute_ == Attribute::mixed) sink_.on_html_attribute(value_.view());
+  }
   attribute_ = Attribute::other;
   value_.clear();
 }

@@ -62,6 +62,7 @@ class Layer final : public OctetSink {
   };
   struct Branch {
     std::size_t host;  // index of the entity in whose body both readings lie
+    Context* context;
     Layer* layer;
     TransferDecoder* decoder;
   };
@@ -70,6 +71,8 @@ class Layer final : public OctetSink {
     std::size_t type = 0;
     std::string_view boundary;  // empty: the first
     bool identity = false;      // the transfer encoding is undone before, or is not believed
+    std::size_t encoding = 0;   // else which of those the header names
+    bool opposite = false;      // UTF-16 in the less likely order
   };
   struct Match {
     std::size_t entity = 0;
@@ -99,9 +102,7 @@ class Layer final : public OctetSink {
   Leaf& filler(Entity& entity);
   void end_filler(Entity& entity);
   void pop();
-  Layer* new_layer(PartNumber parent, std::uint32_t depth, bool alternative);
-  bool may_branch();
-  void add_branch(Layer* layer, Encoding encoding = Encoding::identity);
+  Layer* begin_branch(std::size_t host, Encoding encoding = Encoding::identity);
   void branch_body(const Reading& reading, Encoding encoding);
   void branch_header_goes_on();
   void branch_blank_lines();

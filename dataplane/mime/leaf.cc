@@ -27,46 +27,28 @@ class TextPath final : public OctetSink, private HtmlSink {
       : context_(context),
         part_(plan.part),
         kind_(plan.kind),
+        opposite_(plan.opposite),
         charset_(plan.charset, plan.opposite),
         finder_(urls, &context.memory),
         attributes_(urls, &context.memory) {
     if (plan.html) html_.emplace(static_cast<HtmlSink&>(*this), &context.memory);
     if (charset_.unknown()) context_.raise(contract::Anomaly::charset);
-    if (plan.opposite) return;
-    if (charset_.has_opposite()) {
-      Plan other = plan;
-      other.opposite = true;
-      if (other.kind) other.kind = DataKind::alternative;
-      opposite_ = std::pmr::polymorphic_allocator<>(&context.memory)
-                      .new_object<TextPath>(context, urls, other);
-    }
-  }
-  ~TextPath() {
-    if (opposite_ != nullptr)
-      std::pmr::polymorphic_allocator<>(&context_.memory).delete_object(opposite_);
   }
   TextPath(const TextPath&) = delete;
   TextPath& operator=(const TextPath&) = delete;
 
-  void feed(Bytes decoded) {
-    charset_.feed(decoded, *this);
-    if (opposite_ != nullptr) opposite_->feed(decoded);
-  }
+  void feed(Bytes decoded) { charset_.feed(decoded, *this); }
 
   void finish() {
     charset_.finish(*this);
-    if (charset_.malformed() || charset_.unknown()) context_.raise(contract::Anomaly::charset);
+    if ((charset_.malformed() && !opposite_) || charset_.unknown())
+      context_.raise(contract::Anomaly::charset);
     if (html_) html_->finish();
     finder_.end();
-    if (opposite_ != nullptr) opposite_->finish_opposite();
+    attributes_.end();
   }
 
  private:
-  void finish_opposite() {
-    charset_.finish(*this);
-    if (html_) html_->finish();
-    finder_.end();
-  }
   void take(Bytes utf8) override {
     if (html_) {
       html_->feed(utf8);
@@ -95,11 +77,11 @@ class TextPath final : public OctetSink, private HtmlSink {
   Context& context_;
   PartNumber part_;
   std::optional<DataKind> kind_;
+  bool opposite_;
   CharsetDecoder charset_;
   std::optional<HtmlTokenizer> html_;
   UrlFinder finder_;
   UrlFinder attributes_;
-  TextPath* opposite_ = nullptr;
 };
 
 contract::Anomaly anomaly_of(Encoding encoding) {
@@ -119,30 +101,29 @@ void UrlReporter::on_found_url(std::string_view url, std::string_view host) {
   context_.sink.on_url(part_, url, host);
 }
 
-// One transfer encoding and what follows it.
-class Leaf::Reading final : private UuFilterSink {
+// The stages from the transfer encoding on.
+class Leaf::Path final : private UuFilterSink {
  public:
-  Reading(Context& context, UrlReporter& urls, const Plan& plan, Encoding encoding, bool first)
+  Path(Context& context, UrlReporter& urls, const Plan& plan)
       : context_(context),
         plan_(plan),
-        decoder_(encoding),
-        file_(context, plan.number, first ? plan.kind : DataKind::alternative,
-              plan.hashed && first) {
+        decoder_(plan.encoding),
+        file_(context, plan.number, plan.kind, plan.hashed) {
     if (plan.text) {
       TextPath::Plan text;
       text.part = plan.number;
       text.charset = plan.charset;
       text.html = plan.html;
-      if (first && plan.report_text && context.limits.text_wanted) text.kind = DataKind::text;
+      text.opposite = plan.opposite;
+      if (plan.report_text && context.limits.text_wanted) text.kind = DataKind::text;
       if (context.limits.text_wanted || context.limits.urls_wanted)
         text_.emplace(context, urls, text);
-      if (plan.plain && first) filter_.emplace(static_cast<UuFilterSink&>(*this));
+      if (plan.plain) filter_.emplace(static_cast<UuFilterSink&>(*this));
     }
-    plan_.charset = {};
-    if (!first) plan_.nested = nullptr;
+    plan_.charset = {};  // does not outlive the header
   }
-  Reading(const Reading&) = delete;
-  Reading& operator=(const Reading&) = delete;
+  Path(const Path&) = delete;
+  Path& operator=(const Path&) = delete;
 
   void feed(Bytes encoded) {
     if (decoder_.encoding() == Encoding::identity) return decoded(encoded);
@@ -154,13 +135,13 @@ class Leaf::Reading final : private UuFilterSink {
     }
   }
 
-  void finish(PartEnd* end) {
+  void finish(PartEnd& end) {
     std::uint8_t buffer[TransferDecoder::kOutput];
     decoded({buffer, decoder_.finish(buffer)});
     if (decoder_.malformed()) context_.raise(anomaly_of(decoder_.encoding()));
     if (filter_) filter_->finish();
     if (text_) text_->finish();
-    if (end != nullptr) file_.finish(*end);
+    file_.finish(end);
   }
 
  private:
@@ -185,10 +166,9 @@ class Leaf::Reading final : private UuFilterSink {
 
   void on_uu_begin(std::string_view name) override {
     uu_file_.reset();
-    if (context_.parts >= context_.limits.parts)
-      return context_.raise(contract::Anomaly::part_limit);
+    if (!context_.may_begin_part()) return;
     Part part;
-    part.number = context_.parts++;
+    part.number = context_.begin_part();
     part.parent = plan_.number;
     part.depth = plan_.depth + 1;
     part.type = "application";
@@ -224,40 +204,24 @@ Leaf::Leaf(Context& context, const Plan& plan)
     : context_(context),
       number_(plan.number),
       urls_(context, plan.number),
-      readings_(&context.memory) {
-  constexpr Encoding kIdentity = Encoding::identity;
-  const Encoding* const encodings = plan.encoding_count == 0 ? &kIdentity : plan.encodings;
-  const std::size_t count = std::max<std::size_t>(1, plan.encoding_count);
-  readings_.reserve(count);
-  std::pmr::polymorphic_allocator<> allocator(&context.memory);
-  for (std::size_t i = 0; i < count; ++i)
-    readings_.push_back(allocator.new_object<Reading>(context, urls_, plan, encodings[i], i == 0));
-}
+      path_(std::pmr::polymorphic_allocator<>(&context.memory)
+                .new_object<Path>(context, urls_, plan)) {}
 
-Leaf::~Leaf() {
-  std::pmr::polymorphic_allocator<> allocator(&context_.memory);
-  for (Reading* r : readings_) allocator.delete_object(r);
-}
+Leaf::~Leaf() { std::pmr::polymorphic_allocator<>(&context_.memory).delete_object(path_); }
 
 void Leaf::feed(Bytes encoded) {
+  // To the limit exactly, whatever the cuts; beyond it the octets go on as they are.
+  const std::uint64_t left = context_.limits.decoded_octets - context_.decoded;
+  const Bytes within =
+      encoded.first(static_cast<std::size_t>(std::min<std::uint64_t>(left, encoded.size())));
+  context_.decoded += within.size();
+  if (!within.empty()) path_->feed(within);
+  encoded = encoded.subspan(within.size());
   if (encoded.empty()) return;
-  if (!spent_) {
-    // Exactly at the limit, whatever the cuts.
-    const std::uint64_t left = context_.limits.decoded_octets - context_.decoded;
-    const Bytes within =
-        encoded.first(static_cast<std::size_t>(std::min<std::uint64_t>(left, encoded.size())));
-    context_.decoded += within.size();
-    for (Reading* r : readings_) r->feed(within);
-    encoded = encoded.subspan(within.size());
-    if (encoded.empty()) return;
-    spent_ = true;
-    context_.raise(contract::Anomaly::limit);
-  }
+  context_.raise(contract::Anomaly::limit);
   context_.sink.on_part_data(number_, DataKind::alternative, encoded);
 }
 
-void Leaf::finish(PartEnd& end) {
-  for (Reading* r : readings_) r->finish(r == readings_[0] ? &end : nullptr);
-}
+void Leaf::finish(PartEnd& end) { path_->finish(end); }
 
 }  // namespace sluice::mime

@@ -4,16 +4,15 @@
 //     decoded -> hashes, type by magic
 //     decoded of text -> charset -> UTF-8 -> [HTML to visible text] -> text -> URLs
 //
-// and, where the header names several transfer encodings, once more for each other one (as
-// alternative). An encoded message/rfc822 goes on to the sink given as `nested` instead.
+// The decoded octets of an encoded message/rfc822 go on to the sink given as `nested` instead.
 #pragma once
 
 #include <memory_resource>
 #include <vector>
 
-#include "dataplane/mime/content.h"
 #include "dataplane/mime/context.h"
 #include "dataplane/mime/octet_sink.h"
+#include "dataplane/mime/transfer.h"
 #include "dataplane/mime/url.h"
 
 namespace sluice::mime {
@@ -46,8 +45,8 @@ class Leaf {
     DataKind kind = DataKind::decoded;
     OctetSink* nested = nullptr;
     std::string_view charset;
-    const Encoding* encodings = nullptr;  // the first is the one of `kind`
-    std::size_t encoding_count = 0;
+    bool opposite = false;  // of UTF-16 in an order that nobody told: the unlikely one
+    Encoding encoding = Encoding::identity;
   };
   Leaf(Context& context, const Plan& plan);
   ~Leaf();
@@ -59,12 +58,11 @@ class Leaf {
   void finish(PartEnd& end);
 
  private:
-  class Reading;
+  class Path;
   Context& context_;
   PartNumber number_;
-  bool spent_ = false;  // the budget of decoded octets is: the rest goes on as it is
   UrlReporter urls_;
-  std::pmr::vector<Reading*> readings_;
+  Path* path_;
 };
 
 }  // namespace sluice::mime

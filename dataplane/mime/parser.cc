@@ -1,5 +1,6 @@
 #include "dataplane/mime/parser.h"
 
+#include <algorithm>
 #include <new>
 
 #include "dataplane/mime/context.h"
@@ -9,8 +10,18 @@ namespace sluice::mime {
 
 struct Parser::Impl {
   Impl(const Limits& limits, ParserSink& sink, std::pmr::memory_resource* memory)
-      : context(limits, sink, memory), layer(context, 0, 0, false) {}
+      : shared(sink, memory),
+        limits(bounded(limits)),
+        context(this->limits, shared, 0),
+        layer(context, 0, 0, false) {}
 
+  static Limits bounded(Limits l) {
+    l.parts = std::clamp<std::uint32_t>(l.parts, 1, kAlternativeParts);
+    return l;
+  }
+
+  Shared shared;
+  const Limits limits;
   Context context;
   Layer layer;
   bool begun = false;
@@ -38,7 +49,7 @@ Parser::~Parser() { std::pmr::polymorphic_allocator<>(memory_).delete_object(imp
 void Parser::feed(Bytes octets) {
   Impl& impl = *impl_;
   if (octets.empty() || impl.finished) return;
-  if (impl.out_of_memory) return impl.context.sink.on_part_data(0, DataKind::alternative, octets);
+  if (impl.out_of_memory) return impl.shared.sink.on_part_data(0, DataKind::alternative, octets);
   impl.guarded([&] {
     if (!impl.begun) {
       impl.begun = true;
@@ -52,14 +63,19 @@ void Parser::finish() {
   Impl& impl = *impl_;
   if (impl.finished) return;
   impl.finished = true;
-  if (impl.out_of_memory) return;
-  impl.guarded([&] {
-    if (!impl.begun) impl.layer.begin_message();
-    impl.begun = true;
-    impl.layer.finish();
-  });
+  if (!impl.out_of_memory) {
+    impl.guarded([&] {
+      if (!impl.begun) impl.layer.begin_message();
+      impl.begun = true;
+      impl.layer.finish();
+    });
+  }
+  for (std::size_t i = 0; i < contract::kAnomalyCount; ++i) {
+    const auto anomaly = static_cast<contract::Anomaly>(i);
+    if (impl.shared.raised.contains(anomaly)) impl.shared.sink.on_anomaly(anomaly);
+  }
 }
 
-std::size_t Parser::memory_used() const { return sizeof(Impl) + impl_->context.memory.in_use(); }
+std::size_t Parser::memory_used() const { return sizeof(Impl) + impl_->shared.memory.in_use(); }
 
 }  // namespace sluice::mime

@@ -19,8 +19,8 @@ struct Limits {
   std::uint32_t header_octets = 256 * 1024;  // of one header block
   std::uint32_t header_fields = 1000;
   std::uint32_t field_octets =
-      16 * 1024;  // kept of one unfolded field; the rest goes on_header_raw only
-  std::uint32_t parts = 1000;
+      16 * 1024;               // kept of one unfolded field; the rest goes on_header_raw only
+  std::uint32_t parts = 1000;  // at most kAlternativeParts
   std::uint32_t depth = 16;
   std::uint32_t urls = 200;
   std::uint64_t decoded_octets = std::uint64_t{256} << 20;
@@ -30,8 +30,10 @@ struct Limits {
   bool text_wanted = true;  // decode text to UTF-8 and HTML to its visible text
 };
 
-// Numbers a part within its message: 0 is the message itself, then in order of appearance.
+// Numbers a part within its message: 0 is the message itself, then in order of appearance. The
+// parts of the n-th alternative reading have numbers from n * kAlternativeParts on.
 using PartNumber = std::uint32_t;
+inline constexpr PartNumber kAlternativeParts = 1u << 16;
 
 struct Part {
   PartNumber number = 0;
@@ -48,8 +50,8 @@ struct Part {
   bool multipart = false;
   bool nested_message = false;
   bool attachment = false;  // a name, disposition attachment, or a leaf that is not text
-  // Of another reading of octets that a part of the first reading holds too (a second boundary, a
-  // header that some readers end elsewhere), or a member of an archive.
+  // Of another reading of octets that a part of the first reading holds too (a second boundary or
+  // transfer encoding, a header that some readers end elsewhere), or a member of an archive.
   bool alternative = false;
 };
 
@@ -66,15 +68,16 @@ struct PartEnd {
 enum class DataKind : std::uint8_t {
   decoded,      // transfer decoding undone
   text,         // UTF-8: charset undone; for HTML the text a reader sees
-  alternative,  // another reading (second transfer encoding, preamble, epilogue, raw beyond a
-                // limit)
+  alternative,  // what a reader does not show or cannot decode: preamble, epilogue, the rest beyond
+                // a limit
 };
 
 // Order of calls for a part: on_header and on_header_raw (interleaved), on_header_end,
 // on_part_begin, on_part_data, on_part_end. Parts that contain others end after them. Parts of one
-// reading never run at the same time, but alternatives do: octets of different (part, kind)
-// interleave, at places that depend on the cuts, so that each pair is a stream of its own to
-// whoever scans it.
+// reading never run at the same time (a container has no data while its parts run), but the parts
+// of alternative readings run beside them: how their calls interleave depends on the cuts, so that
+// each (part, kind) is a stream of its own to whoever scans it, and lists made of them are to be
+// joined by number.
 class ParserSink {
  public:
   // A field of the header of `part`, unfolded; `raw_value` as sent without the line ends of folds,
@@ -90,6 +93,7 @@ class ParserSink {
   // Once for each different URL of a part, in order: as written, and its host in lower case with
   // entities and escapes undone.
   virtual void on_url(PartNumber part, std::string_view url, std::string_view host) = 0;
+  // Each kind once, during Parser::finish().
   virtual void on_anomaly(contract::Anomaly anomaly) = 0;
 
  protected:

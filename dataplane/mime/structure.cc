@@ -1,6 +1,7 @@
 // The parts of a layer: how they begin, what they are, how they end, and the other readings.
 #include <algorithm>
 
+#include "dataplane/mime/charset.h"
 #include "dataplane/mime/layer.h"
 #include "dataplane/mime/text.h"
 
@@ -67,6 +68,7 @@ Layer::~Layer() {
   for (Branch& b : branches_) {
     destroy(context_, b.layer);
     destroy(context_, b.decoder);
+    destroy(context_, b.context);
   }
   for (Entity& e : stack_) {
     destroy(context_, e.leaf);
@@ -78,7 +80,7 @@ void Layer::begin_message() { begin_entity(parent_, depth_, false); }
 
 Layer::Entity& Layer::push_entity(PartNumber parent, std::uint32_t depth) {
   Entity e{.boundary = std::pmr::string(&context_.memory)};
-  e.number = context_.parts++;
+  e.number = context_.begin_part();
   e.parent = parent;
   e.depth = depth;
   stack_.push_back(std::move(e));
@@ -87,8 +89,7 @@ Layer::Entity& Layer::push_entity(PartNumber parent, std::uint32_t depth) {
 
 // A part begins with its header. Past the bound of parts what follows is not divided any more.
 bool Layer::begin_entity(PartNumber parent, std::uint32_t depth, bool in_digest) {
-  if (context_.parts >= context_.limits.parts) {
-    context_.raise(contract::Anomaly::part_limit);
+  if (!context_.may_begin_part()) {
     remainder_ = true;
     return false;
   }
@@ -148,7 +149,7 @@ void Layer::begin_body(const Reading& reading) {
     begin_container(e, type, reading, message);
   } else {
     begin_leaf(e, type, reading, part);
-    if (info.types.size() > 1) branch_readings(type, reading, false);
+    branch_readings(type, reading, true);
     header_.reset();
   }
 }
@@ -167,10 +168,9 @@ void Layer::begin_leaf(Entity& e, const ContentType& type, const Reading& readin
   plan.plain = type.type == "text" && subtype == "plain";
   plan.hashed = part.attachment;
   plan.charset = type.charset;
-  if (!reading.identity) {
-    plan.encodings = info.encodings;
-    plan.encoding_count = info.encoding_count;
-  }
+  plan.opposite = reading.opposite;
+  if (!reading.identity && reading.encoding < info.encoding_count)
+    plan.encoding = info.encodings[reading.encoding];
   e.mode = Mode::leaf;
   e.leaf = make<Leaf>(context_, context_, plan);
   line_start_ = true;
@@ -199,8 +199,9 @@ void Layer::begin_container(Entity& e, const ContentType& type, const Reading& r
     line_start_ = true;
     return;
   }
-  const Encoding encoding =
-      reading.identity || info.encoding_count == 0 ? Encoding::identity : info.encodings[0];
+  const Encoding encoding = reading.identity || reading.encoding >= info.encoding_count
+                                ? Encoding::identity
+                                : info.encodings[reading.encoding];
   if (encoding == Encoding::identity) {
     e.mode = Mode::message;
     branch_readings(type, reading, true);
@@ -213,8 +214,7 @@ void Layer::begin_container(Entity& e, const ContentType& type, const Reading& r
   plan.number = e.number;
   plan.depth = e.depth;
   plan.nested = e.child;
-  plan.encodings = info.encodings;
-  plan.encoding_count = 1;
+  plan.encoding = encoding;
   e.mode = Mode::leaf;
   e.leaf = make<Leaf>(context_, context_, plan);
   e.child->begin_message();
@@ -273,101 +273,101 @@ void Layer::pop() {
   stack_.pop_back();
 }
 
-bool Layer::may_branch() {
-  if (alternative_) return false;
-  if (context_.alternatives >= kBranches || context_.alternatives_open >= kOpenBranches) {
+// A layer that reads from here on what the body of `host` holds, with `encoding` undone before;
+// null when no other reading may begin.
+Layer* Layer::begin_branch(std::size_t host, Encoding encoding) {
+  if (alternative_) return nullptr;
+  Shared& shared = context_.shared;
+  if (shared.alternatives >= kBranches || shared.alternatives_open >= kOpenBranches) {
     context_.raise(contract::Anomaly::limit);
-    return false;
+    return nullptr;
   }
-  if (context_.parts >= context_.limits.parts) {
-    context_.raise(contract::Anomaly::part_limit);
-    return false;
-  }
-  return true;
-}
-
-// The layer reads from here what the body of the entity on top holds.
-void Layer::add_branch(Layer* layer, Encoding encoding) {
-  ++context_.alternatives;
-  ++context_.alternatives_open;
-  TransferDecoder* decoder = nullptr;
-  if (encoding != Encoding::identity) decoder = make<TransferDecoder>(context_, encoding);
-  branches_.push_back({stack_.size() - 1, layer, decoder});
+  ++shared.alternatives;
+  ++shared.alternatives_open;
+  const Entity& e = stack_[host];
+  branches_.push_back({host, nullptr, nullptr, nullptr});
+  Branch& b = branches_.back();
+  b.context =
+      make<Context>(context_, context_.limits, shared, shared.alternatives * kAlternativeParts);
+  b.layer = make<Layer>(context_, *b.context, e.parent, e.depth, true);
+  if (encoding != Encoding::identity) b.decoder = make<TransferDecoder>(context_, encoding);
+  return b.layer;
 }
 
 // A body that another reading of the header (see `reading`) makes of the same octets.
 void Layer::branch_body(const Reading& reading, Encoding encoding) {
-  if (!may_branch()) return;
+  Layer* const layer = begin_branch(stack_.size() - 1, encoding);
+  if (layer == nullptr) return;
   const Entity& e = stack_.back();
-  Layer* const layer = make<Layer>(context_, context_, e.parent, e.depth, true);
   layer->push_entity(e.parent, e.depth).in_digest = e.in_digest;
   layer->header_.emplace(*header_, layer->stack_.back().number);
   layer->begin_body(reading);
-  add_branch(layer, encoding);
 }
 
-void Layer::branch_readings(const ContentType& type, const Reading& reading, bool message) {
+// The other readings of the body on top: `whole` when its transfer encoding may be any (it is no
+// multipart).
+void Layer::branch_readings(const ContentType& type, const Reading& reading, bool whole) {
   if (alternative_) return;
   const ContentInfo& info = header_->info();
-  if (reading.type == 0 && info.types.size() > 1) branch_body({1, {}, false}, Encoding::identity);
-  if (type.type != "multipart" && !message) return;
-  if (!message) {
-    const std::string_view taken = stack_.back().boundary;
-    for (const Strings* list : {&type.boundaries, &info.disposition_boundaries}) {
-      for (const std::pmr::string& b : *list) {
-        if (std::string_view(b) != taken) branch_body({reading.type, b, false}, Encoding::identity);
-      }
+  if (reading.type == 0 && info.types.size() > 1) branch_body({.type = 1}, Encoding::identity);
+  if (whole) {
+    for (std::size_t i = 1; i < info.encoding_count; ++i)
+      branch_body({.type = reading.type, .encoding = i}, Encoding::identity);
+    if (type.type == "text" && CharsetDecoder(type.charset).has_opposite())
+      branch_body({.type = reading.type, .opposite = true}, Encoding::identity);
+    return;
+  }
+  const std::string_view taken = stack_.back().boundary;
+  for (const Strings* list : {&type.boundaries, &info.disposition_boundaries}) {
+    for (const std::pmr::string& b : *list) {
+      if (std::string_view(b) != taken)
+        branch_body({.type = reading.type, .boundary = b}, Encoding::identity);
     }
   }
   // A multipart may not be encoded (RFC 2045 6.4), but some readers undo it.
-  for (std::size_t i = message ? 1 : 0; i < info.encoding_count; ++i) {
-    if (info.encodings[i] != Encoding::identity) {
-      branch_body({reading.type, {}, true}, info.encodings[i]);
-    } else if (message) {
-      branch_body({reading.type, {}, true}, Encoding::identity);
-    }
+  for (std::size_t i = 0; i < info.encoding_count; ++i) {
+    if (info.encodings[i] != Encoding::identity)
+      branch_body({.type = reading.type, .identity = true}, info.encodings[i]);
   }
 }
 
 // The line that is no field does not end the header.
 void Layer::branch_header_goes_on() {
-  if (!may_branch()) return;
+  Layer* const layer = begin_branch(stack_.size() - 1);
+  if (layer == nullptr) return;
   const Entity& e = stack_.back();
-  Layer* const layer = make<Layer>(context_, context_, e.parent, e.depth, true);
   layer->push_entity(e.parent, e.depth).in_digest = e.in_digest;
   layer->header_.emplace(*header_, layer->stack_.back().number);
   layer->skip_junk_ = true;
-  add_branch(layer);
 }
 
 // Blank lines before the header are nothing.
 void Layer::branch_blank_lines() {
-  if (!may_branch()) return;
-  Layer* const layer = make<Layer>(context_, context_, parent_, depth_, true);
+  Layer* const layer = begin_branch(0);
+  if (layer == nullptr) return;
   layer->begin_message();
   layer->skip_blank_ = true;
-  add_branch(layer);
 }
 
 // The line of blanks ended the header.
 void Layer::branch_body_begins() {
-  if (!may_branch()) return;
+  Layer* const layer = begin_branch(stack_.size() - 1);
+  if (layer == nullptr) return;
   const Entity& e = stack_.back();
-  Layer* const layer = make<Layer>(context_, context_, e.parent, e.depth, true);
   layer->push_entity(e.parent, e.depth).in_digest = e.in_digest;
   layer->header_.emplace(*header_, layer->stack_.back().number);
   layer->header_->finish();
   layer->begin_body({});
-  add_branch(layer);
 }
 
 // A line that begins with the boundary and goes on is a delimiter (RFC 2046 5.1.1 allows to read it
 // so): once for each multipart.
 void Layer::branch_begins_with(std::size_t entity) {
   Entity& e = stack_[entity];
-  if (e.branched || !may_branch()) return;
+  if (e.branched) return;
   e.branched = true;
-  Layer* const layer = make<Layer>(context_, context_, e.parent, e.depth, true);
+  Layer* const layer = begin_branch(entity);
+  if (layer == nullptr) return;
   Entity& other = layer->push_entity(e.parent, e.depth);
   other.mode = Mode::multipart;
   other.begins_with = true;
@@ -383,8 +383,6 @@ void Layer::branch_begins_with(std::size_t entity) {
   part.multipart = true;
   part.alternative = true;
   context_.sink.on_part_begin(part);
-  add_branch(layer);
-  branches_.back().host = entity;
 }
 
 void Layer::end_branches(std::size_t host) {
@@ -399,7 +397,8 @@ void Layer::end_branches(std::size_t host) {
     b.layer->finish();
     destroy(context_, b.layer);
     destroy(context_, b.decoder);
-    --context_.alternatives_open;
+    destroy(context_, b.context);
+    --context_.shared.alternatives_open;
   }
 }
 

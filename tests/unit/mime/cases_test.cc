@@ -394,7 +394,9 @@ TEST(MimeCases, B12_EncodedWords) {
       {"=?utf-8?q?a?= b", "a b"},
       {"a =?utf-8?q?b?=", "a b"},
       {"[TAG]=?utf-8?B?b2s=?=", "[TAG]ok"},
-      {"=?utf-8?Q?" "?=", ""},
+      {"=?utf-8?Q?"
+       "?=",
+       ""},
       {"=?utf-8?q?a_b=20c?=", "a b c"},
       {"=?iso-8859-1*de?q?M=FCller?=", "M\xc3\xbcller"},
       {"=?iso-2022-jp?B?GyRCRnxLXBsoQg==?=", "\xe6\x97\xa5\xe6\x9c\xac"},

@@ -48,7 +48,8 @@ class Recorder final : public ParserSink {
  public:
   std::map<PartNumber, RecordedPart> parts;
   std::vector<contract::Anomaly> anomalies;
-  std::string order;    // of begins and ends
+  // Begins and ends in their order, of each reading (they run beside each other).
+  std::map<PartNumber, std::string> order;
   bool faulty = false;  // a call out of order
 
   void on_header(PartNumber part, std::string_view name, std::string_view raw,
@@ -59,7 +60,7 @@ class Recorder final : public ParserSink {
   void on_header_raw(PartNumber part, Bytes octets) override {
     at(part).raw_header += as_text(octets);
   }
-  void on_header_end(PartNumber part) override { order += "h" + std::to_string(part) + " "; }
+  void on_header_end(PartNumber part) override { note('h', part); }
   void on_part_begin(const Part& p) override {
     RecordedPart& r = at(p.number);
     if (r.begun) faulty = true;
@@ -78,7 +79,7 @@ class Recorder final : public ParserSink {
     r.nested = p.nested_message;
     r.attachment = p.attachment;
     r.alternative = p.alternative;
-    order += "b" + std::to_string(p.number) + " ";
+    note('b', p.number);
   }
   void on_part_data(PartNumber part, DataKind kind, Bytes octets) override {
     RecordedPart& r = at(part);
@@ -96,7 +97,7 @@ class Recorder final : public ParserSink {
     r.detected = end.detected_type;
     if (end.has_md5) r.md5 = hex(end.md5.data(), end.md5.size());
     if (end.has_sha256) r.sha256 = hex(end.sha256.data(), end.sha256.size());
-    order += "e" + std::to_string(end.number) + " ";
+    note('e', end.number);
   }
   void on_url(PartNumber part, std::string_view url, std::string_view host) override {
     at(part).urls.emplace_back(url, host);
@@ -142,6 +143,9 @@ class Recorder final : public ParserSink {
   }
 
  private:
+  void note(char what, PartNumber n) {
+    order[n / kAlternativeParts] += what + std::to_string(n) + " ";
+  }
   RecordedPart& at(PartNumber n) {
     RecordedPart& r = parts[n];
     r.number = n;
