@@ -5,46 +5,56 @@
 // finds the range: a node drops the bits that all its ranges share, reads as many of the next bits
 // as make its table about as long as its ranges are many, and leads to the few ranges that begin
 // with them, or to a further node when they are many (clustered prefixes). A lookup in a million
-// prefixes touches two or three cache lines of tables and one of ranges.
+// prefixes touches two or three cache lines of tables and one of ranges. IPv4 has tables of its own
+// with 32-bit keys, a third as large; a prefix that holds the IPv4-mapped range whole stands in
+// both.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
+#include <type_traits>
 #include <vector>
 
 #include "dataplane/base/address.h"
 
 namespace sluice::policy {
 
-class PrefixMap {
+// The ranges of one key width. Key: std::uint32_t or unsigned __int128.
+template <typename Key>
+class PrefixTable {
  public:
+  static constexpr int kBits = sizeof(Key) * 8;
   static constexpr std::uint32_t kNone = UINT32_MAX;
-
-  struct Entry {
-    Address prefix;             // bits beyond `length` do not count
-    std::uint8_t length = 128;  // 0..128
-    std::uint32_t value = 0;    // not kNone
+  struct Prefix {
+    Key first;
+    Key last;
+    std::uint8_t length;  // 0..kBits
+    std::uint32_t value;
   };
 
-  PrefixMap() : PrefixMap(std::vector<Entry>{}) {}
-  // Of two entries with the same prefix the later one stays. n log n; allocates.
-  explicit PrefixMap(std::vector<Entry> entries);
-
-  // The value of the longest prefix that holds `address`, or kNone. Any thread.
-  std::uint32_t find(const Address& address) const;
-  std::size_t ranges() const { return ranges_.size(); }
+  PrefixTable() : PrefixTable(std::vector<Prefix>{}) {}
+  // Of two entries with the same prefix the later one stays.
+  explicit PrefixTable(std::vector<Prefix> prefixes);
+  std::uint32_t find(Key wanted) const;
   std::size_t memory_used() const;
 
  private:
-  using Key = unsigned __int128;
-  struct Range {
-    std::uint64_t high = 0;  // of the first address
-    std::uint64_t low = 0;
-    std::uint32_t value = kNone;
-    Key first() const { return Key{high} << 64 | low; }
+  // Two words of a 128-bit key, so that a range is not padded to 32 octets.
+  struct Wide {
+    std::uint64_t high;
+    std::uint64_t low;
+    operator Key() const {
+      return static_cast<Key>(static_cast<unsigned __int128>(high) << 64 | low);
+    }
   };
-  // Slots hold the index of the first range at or behind the slot's bits, or, with kIsNode, a node.
+  using Stored = std::conditional_t<kBits == 32, std::uint32_t, Wide>;
+  static Stored stored(Key key);
+  struct Range {
+    Stored first;
+    std::uint32_t value;
+  };
+  // A slot holds the index of the first range at or behind the slot's bits or, with kIsNode, a
+  // node.
   struct Node {
     Key first = 0;  // of its first and last range
     Key last = 0;
@@ -57,12 +67,35 @@ class PrefixMap {
   static constexpr std::uint32_t kIsNode = 1u << 31;
   static constexpr std::size_t kScanned = 8;  // so many ranges are searched without a node
 
-  static Key key(const Address& address);
+  void cut(Key first, std::uint32_t value);
   std::uint32_t build(std::uint32_t begin, std::uint32_t end);
 
   std::vector<Range> ranges_;
   std::vector<Node> nodes_;
   std::vector<std::uint32_t> slots_;
+};
+
+class PrefixMap {
+ public:
+  static constexpr std::uint32_t kNone = UINT32_MAX;
+
+  struct Entry {
+    Address prefix;             // bits beyond `length` do not count
+    std::uint8_t length = 128;  // 0..128
+    std::uint32_t value = 0;    // not kNone
+  };
+
+  PrefixMap() = default;
+  // Of two entries with the same prefix the later one stays. n log n; allocates.
+  explicit PrefixMap(std::vector<Entry> entries);
+
+  // The value of the longest prefix that holds `address`, or kNone. Any thread.
+  std::uint32_t find(const Address& address) const;
+  std::size_t memory_used() const { return v4_.memory_used() + v6_.memory_used(); }
+
+ private:
+  PrefixTable<std::uint32_t> v4_;
+  PrefixTable<unsigned __int128> v6_;
 };
 
 }  // namespace sluice::policy
