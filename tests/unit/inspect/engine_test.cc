@@ -90,16 +90,16 @@ TEST(Engine, HonestMailCrossesUnchangedAndIsReported) {
 
 // The condemned message in several segments; returns what the engine did.
 struct Stopped {
+  Stopped(RigOptions rig_options, const ConversationOptions& options)
+      : rig(std::move(rig_options)), talk(options) {}
   Rig rig;
   Conversation talk;
-  std::size_t held = 0;  // frame that completes the message
 };
 
 std::unique_ptr<Stopped> stop_message(const ConversationOptions& options, RigOptions rig_options,
                                       std::string_view after = {}) {
   rig_options.rules = kRejectRule;
-  auto s =
-      std::make_unique<Stopped>(Stopped{Rig(std::move(rig_options)), Conversation(options), 0});
+  auto s = std::make_unique<Stopped>(std::move(rig_options), options);
   begin_message(s->talk);
   s->talk.client(body(std::string(3000, 'a') + "\r\nXJS-SPAM-XJS\r\n" + std::string(2000, 'b')));
   s->rig.send(s->talk.take());
@@ -233,8 +233,9 @@ TEST(Engine, RetransmissionsOfTheHeldSegmentNeverPass) {
   s->rig.send(s->talk.take());
   for (const Left& l : s->rig.left)
     if (l.out == Side::outside && l.kind != Left::Kind::dropped &&
-        (l.packet().flags & net::tcp_flag::rst) == 0)
+        (l.packet().flags & net::tcp_flag::rst) == 0) {
       EXPECT_EQ(l.payload().find(".\r\n"), std::string::npos) << l.payload();
+    }
 }
 
 TEST(Engine, HoleThatCompletesTheMessageIsHeld) {

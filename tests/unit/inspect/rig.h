@@ -90,8 +90,9 @@ class Rig final : public inspect::Output, public contract::EventSink {
     settled_ = 0;
     engine_->process({&frame, 1}, at(now_));
     EXPECT_EQ(settled_, 1) << "a frame leaves once";
-    if (!left.empty() && left.back().kind == Left::Kind::forwarded)
+    if (!left.empty() && left.back().kind == Left::Kind::forwarded) {
       EXPECT_EQ(left.back().frame, before) << "forwarded unchanged, but changed";
+    }
   }
   void send(const SentFrame& s) { send(s.side, s.frame, s.time); }
   void send(const std::vector<SentFrame>& frames) {
