@@ -10,6 +10,7 @@ The program is found in $SLUICE_RIG_FORWARDER, or in a build folder given with `
 
 import json
 import os
+import signal
 import subprocess
 
 from rig.netns import RigError
@@ -60,11 +61,19 @@ class Forwarder:
     def stop(self):
         """Ends it; its counts: {'right': {'received': ..., 'lost': ...}, 'left': {...}}."""
         if self._process is not None:
+            self.resume()
             self._process.terminate()
             text, _ = self._process.communicate(timeout=10)
             self._process = None
             self.counts = json.loads(text)
         return self.counts
+
+    def pause(self):
+        """Nothing is forwarded until resume(); what comes meanwhile waits in the sockets."""
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def resume(self):
+        os.kill(self._process.pid, signal.SIGCONT)
 
     def __enter__(self):
         return self.start()

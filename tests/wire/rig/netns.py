@@ -131,10 +131,11 @@ class Topology:
     separate: each subscriber has a namespace of its own, on a bridge; else all are addresses of one.
     mtu: of all interfaces (with XDP on a port, its peer may have 3,506 at the most).
     impair: None, 'inside' or 'outside'.
+    silent: the end hosts have no address and never send a frame of their own (for counting frames).
     """
 
     def __init__(self, prefix=None, *, subscribers=3, far=1, separate=False, mtu=1500, gro=True,
-                 impair=None):
+                 impair=None, silent=False):
         Topology._count = getattr(Topology, '_count', 0) + 1
         self.prefix = prefix or f'rig{os.getpid()}x{Topology._count}'
         if len(self.prefix) > 20 or not re.fullmatch(r'[A-Za-z0-9_]+', self.prefix):
@@ -144,6 +145,7 @@ class Topology:
         self.mtu = mtu
         self.gro = gro
         self.impair = impair
+        self.silent = silent
         self.wire_ns = f'{self.prefix}-wire'
         self.inside_port = 'inside'
         self.outside_port = 'outside'
@@ -179,8 +181,8 @@ class Topology:
             self._add_netns(self.impair_ns, quiet=True)
         sub_ns = f'{self.prefix}-{"br" if self._separate else "sub"}'
         far_ns = f'{self.prefix}-far'
-        self._add_netns(sub_ns, quiet=self._separate)
-        self._add_netns(far_ns)
+        self._add_netns(sub_ns, quiet=self._separate or self.silent)
+        self._add_netns(far_ns, quiet=self.silent)
         uplink = 'uplink' if self._separate else 'eth0'
         self._connect(sub_ns, uplink, far=False)
         self._connect(far_ns, 'eth0', far=True)
@@ -191,7 +193,7 @@ class Topology:
             netns = sub_ns
             if self._separate:
                 netns = f'{self.prefix}-s{i}'
-                self._add_netns(netns)
+                self._add_netns(netns, quiet=self.silent)
                 self._veth(netns, 'eth0', sub_ns, f'port{i}')
                 self._ip(sub_ns, f'link set port{i} master br0')
                 self._set_end(netns, 'eth0')
@@ -238,12 +240,16 @@ class Topology:
         self._set_port(self.wire_ns, port)
 
     def _set_end(self, netns, interface):
+        if self.silent:
+            self._set_port(netns, interface)
         self.ethtool(netns, interface, tx='off', gro='on' if self.gro else 'off')
 
     def _set_port(self, netns, interface):
         self._ip(netns, f'link set {interface} arp off multicast off promisc on')
 
     def _address(self, netns, net, number):
+        if self.silent:
+            return Host(netns, 'eth0', '', '')
         host = Host(netns, 'eth0', f'10.77.{net}.{number}', f'fd77::{net}:{number:x}')
         self._ip(netns, f'addr add {host.v4}/16 dev eth0', f'addr add {host.v6}/64 dev eth0 nodad')
         return host
@@ -339,6 +345,7 @@ def main():
     up.add_argument('--separate', action='store_true', help='a namespace for each subscriber')
     up.add_argument('--mtu', type=int, default=1500)
     up.add_argument('--no-gro', action='store_true')
+    up.add_argument('--silent', action='store_true', help='hosts without addresses')
     up.add_argument('--impair', choices=('inside', 'outside'))
     up.add_argument('--bridge', action='store_true', help='a kernel bridge in the wire')
     down = commands.add_parser('down', help='remove a topology')
@@ -349,7 +356,8 @@ def main():
         if arguments.command == 'up':
             t = Topology(arguments.prefix, subscribers=arguments.subscribers, far=arguments.far,
                          separate=arguments.separate, mtu=arguments.mtu,
-                         gro=not arguments.no_gro, impair=arguments.impair).open()
+                         gro=not arguments.no_gro, impair=arguments.impair,
+                         silent=arguments.silent).open()
             if arguments.bridge:
                 t.bridge_wire()
             atexit.unregister(t.close)

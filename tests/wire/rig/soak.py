@@ -80,14 +80,10 @@ def packet_socket(end):
     s.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 64 << 20)
     s.setsockopt(SOL_PACKET, PACKET_ADD_MEMBERSHIP,
                  struct.pack('iHH8s', index, PACKET_MR_PROMISC, 0, b''))
-    s.bind((end.interface, ETH_P_ALL)) if end.netns is None else _bind(s, end)
-    return s
-
-
-def _bind(s, end):
     # Names are looked up in the namespace of the thread, not of the socket.
     with inside(end.netns):
         s.bind((end.interface, ETH_P_ALL))
+    return s
 
 
 def receive_frame(s):
@@ -194,14 +190,14 @@ def _receive(s, frames, finished, settle, ready):
 
 def _child(role, end, frames, pipe, go, finished, ready, rate, settle):
     try:
-        s = packet_socket(end)
-        if role == 'send':
-            # Sockets that only send keep nothing.
-            s.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4096)
-            go.wait()
-            pipe.send(_send(s, frames, rate, finished))
-        else:
-            pipe.send(_receive(s, frames, finished, settle, ready))
+        with packet_socket(end) as s:
+            if role == 'send':
+                # Sockets that only send keep nothing.
+                s.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4096)
+                go.wait()
+                pipe.send(_send(s, frames, rate, finished))
+            else:
+                pipe.send(_receive(s, frames, finished, settle, ready))
     except BaseException as error:  # noqa: the parent tells
         pipe.send(error if isinstance(error, (OSError, RigError)) else RigError(repr(error)))
 
