@@ -39,6 +39,7 @@ class DataReader {
   Step read(Bytes octets, TransactionId tx, SessionSink& sink);
   // CRLF.CR was read: a server that ends lines at CR has the whole message by now.
   bool at_possible_end() const { return state_ == State::dot_cr; }
+  bool after_cr() const { return state_ == State::cr; }
   // Octets of the held-back end line that lay in the span last read.
   std::size_t held_tail() const { return held_tail_; }
 

@@ -31,9 +31,17 @@ AlternateReader::Step AlternateReader::read(Bytes octets, SessionSink& sink,
   const auto ends_line = [](std::uint8_t c) { return c == '\r' || c == '\n'; };
 
   while (p != end) {
+    if (skip_lf_) {
+      skip_lf_ = false;
+      if (*p == '\n') {
+        from = ++p;
+        continue;
+      }
+    }
     switch (state_) {
       case State::line:
         if (ends_line(*p)) {
+          skip_lf_ = *p == '\r';
           if (line_size_ > 0) read_line(sink, chunk_limit, tell);
           line_size_ = 0;
           from = p + 1;

@@ -51,6 +51,7 @@ class AlternateReader {
   TransactionId outer_;
   State state_ = State::line;
   bool chunk_last_ = false;
+  bool skip_lf_ = false;  // a command line ended by CR: an LF behind it belongs to it
   bool found_envelope_ = false;
   bool only_commands_ = true;
   bool told_envelope_ = false;
@@ -88,6 +89,7 @@ struct SecondReading {
   Reason reason;
   bool closed = false;  // the expected reading came to the end of what both read differently
   bool lost = false;    // more octets than are kept
+  bool after_cr = false;  // begins behind a CR: an LF that follows belongs to the line before
   AlternateReader reader;
 };
 

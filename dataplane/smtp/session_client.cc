@@ -512,12 +512,17 @@ std::size_t Session::Impl::feed_readings(Bytes octets) {
     std::uint32_t others = 0;
     for (const SecondReading* r = readings; r; r = r->next)
       if (r != &reading) others += r->size;
-    reading.keep(octets, limits.early_octets - std::min(others, limits.early_octets), memory);
+    Bytes part = octets;
+    if (reading.after_cr && !part.empty()) {
+      reading.after_cr = false;
+      if (part.front() == '\n') part = part.subspan(1);
+    }
+    reading.keep(part, limits.early_octets - std::min(others, limits.early_octets), memory);
     const AlternateReader::Step step =
-        reading.reader.read(octets, sink, limits.bdat_chunk, tell, limits.stop_at_ambiguous_eod);
+        reading.reader.read(part, sink, limits.bdat_chunk, tell, limits.stop_at_ambiguous_eod);
     if (!step.stop) return;
     stopped = true;
-    accepted = std::min(accepted, step.accepted);
+    accepted = std::min(accepted, octets.size() - part.size() + step.accepted);
   };
   if (open) run(*open, true);
   if (ambiguous && !stopped) {
@@ -553,7 +558,10 @@ std::size_t Session::Impl::read_data(Bytes octets) {
       if (ambiguous && ambiguous->reason == Reason::ambiguous &&
           !ambiguous->reader.found_envelope())
         drop_ambiguous();
-      if (!ambiguous) ambiguous = SecondReading::create(Reason::ambiguous, tx, memory);
+      if (!ambiguous) {
+        ambiguous = SecondReading::create(Reason::ambiguous, tx, memory);
+        if (ambiguous) ambiguous->after_cr = reader.after_cr();
+      }
       break;
     case DataReader::Event::end:
       if (end_message(MessageEnd::complete) == MessageVerdict::stop)

@@ -1,0 +1,320 @@
+// Ends of data: A12, A13, A19, A23, F12 of the wire cases, and what is excluded by a stop.
+#include "tests/unit/smtp/dialogue.h"
+
+namespace sluice::smtp::test {
+namespace {
+
+Dialogue in_data(std::string_view content, std::string_view reply = "250 ok\r\n") {
+  return opened({}) + with_message("a@a.test", "b@b.test", content, reply);
+}
+
+const std::string kSmuggled =
+    "MAIL FROM:<evil@e.test>\r\nRCPT TO:<victim@v.test>\r\nDATA\r\nSubject: fake\r\n\r\n"
+    "smuggled SIGNATURE\r\n.\r\n";
+
+TEST(SmtpCases, A12_AmbiguousEnds) {
+  const std::string nul(1, '\0');
+  for (const std::string& end :
+       {"\n.\n"s, "\n.\r\n"s, "\r\n.\n"s, "\n.\r"s, "\r.\r"s, "\r\n.\r"s, "\r\r\n.\r\r\n"s,
+        "\r\n" + nul + ".\r\n", "\r\n." + nul + "\r\n", "\r.\n"s, "\n" + nul + "." + nul + "\n",
+        "\r.\r\n"s}) {
+    SCOPED_TRACE(testing::PrintToString(end));
+    const std::string content = "x" + end + kSmuggled;
+    const Recorder r = play(in_data(content) + Dialogue{C("QUIT\r\n"), S("221 bye\r\n")});
+    // Strictly one message.
+    ASSERT_EQ(r.messages.size(), 1u);
+    EXPECT_EQ(r.messages[0].wire, content.substr(0, content.size() - 3));
+    EXPECT_TRUE(r.has(Anomaly::ambiguous_eod));
+    EXPECT_TRUE(r.has(Anomaly::smuggled_commands));
+    ASSERT_EQ(r.smuggled_envelopes.size(), 1u);
+    EXPECT_EQ(r.smuggled_envelopes[0], "1 evil@e.test victim@v.test");
+    EXPECT_EQ(r.smuggled, "Subject: fake\r\n\r\nsmuggled SIGNATURE\r\n");
+    EXPECT_EQ(r.transactions.size(), 1u);
+    EXPECT_EQ(r.verbs.back(), Verb::quit);
+  }
+}
+
+TEST(SmtpCases, A12_EveryCutOfEveryVariant) {
+  for (const std::string& end : {"\n.\n"s, "\n.\r\n"s, "\r\n.\n"s, "\n.\r"s, "\r.\r"s, "\r\n.\r"s,
+                                 "\r\r\n.\r\r\n"s, "\r\n\0.\r\n"s}) {
+    const Dialogue dialogue = in_data("x" + end + kSmuggled);
+    Recorder uncut;
+    run(uncut, dialogue, whole());
+    for (std::size_t at = 1; at < 20; ++at) {
+      Dialogue cut = dialogue;
+      const Turn content = cut[9];
+      ASSERT_EQ(content.direction, Direction::to_server);
+      cut[9].octets = content.octets.substr(0, at);
+      cut.insert(cut.begin() + 10, C(content.octets.substr(at)));
+      Recorder other;
+      run(other, cut, whole());
+      EXPECT_EQ(other.faults, "");
+      EXPECT_EQ(uncut.transcript(), other.transcript()) << at;
+    }
+  }
+}
+
+TEST(SmtpCases, A12_SmuggledByBdat) {
+  const Recorder r = play(in_data("x\n.\nMAIL FROM:<e@e.test>\nRCPT TO:<v@v.test>\n"
+                                  "BDAT 9 LAST\nSIGNATUREand more\r\n.\r\n"));
+  EXPECT_EQ(r.smuggled_envelopes.size(), 1u);
+  EXPECT_EQ(r.smuggled, "SIGNATURE");
+}
+
+TEST(SmtpCases, A12_SmuggledWithoutEnvelopeIsOnlyAmbiguous) {
+  const Recorder r = play(in_data("x\n.\nsome more text\nQUIT\n\r\n.\r\n"));
+  EXPECT_TRUE(r.has(Anomaly::ambiguous_eod));
+  EXPECT_FALSE(r.has(Anomaly::smuggled_commands));
+  EXPECT_EQ(r.messages.at(0).text, "x\n.\nsome more text\nQUIT\n\r\n");
+}
+
+// A dot line that is no end under any reading.
+TEST(SmtpCases, A12_NoFalseAlarm) {
+  const Recorder r = play(
+      in_data("a\r\n..\r\nb.\r\n.c\r\n ..\r\nd \n.e\n..\r\n. \r\nx.\r.y\r\n\r\n.\r\n"));
+  EXPECT_FALSE(r.has(Anomaly::ambiguous_eod));
+  EXPECT_TRUE(r.has(Anomaly::bare_lf));
+  EXPECT_TRUE(r.has(Anomaly::bare_cr));
+  EXPECT_EQ(r.messages.at(0).wire,
+            "a\r\n..\r\nb.\r\n.c\r\n ..\r\nd \n.e\n..\r\n. \r\nx.\r.y\r\n\r\n");
+}
+
+TEST(SmtpCases, A13_StuffingAndEndsOverBorders) {
+  struct Case {
+    std::string wire, text;
+  };
+  for (const Case& c : {Case{"a\r\n..\r\nb\r\n", "a\r\n.\r\nb\r\n"}, Case{"..hello\r\n", ".hello\r\n"},
+                        Case{"..\r\n", ".\r\n"}, Case{".x\r\n", "x\r\n"}, Case{"", ""},
+                        Case{"...\r\n", "..\r\n"}, Case{"a\r\n.b\r\n..c\r\n", "a\r\nb\r\n.c\r\n"},
+                        Case{"\r\n", "\r\n"}, Case{"a\r\n\r\n", "a\r\n\r\n"},
+                        Case{std::string(700, 'q') + "\r\n..\r\n", std::string(700, 'q') + "\r\n.\r\n"}}) {
+    SCOPED_TRACE(c.wire);
+    const Dialogue dialogue = in_data(c.wire + ".\r\n");
+    const Recorder r = play(dialogue);
+    ASSERT_EQ(r.messages.size(), 1u);
+    EXPECT_EQ(r.messages[0].text, c.text);
+    EXPECT_EQ(r.messages[0].wire, c.wire);
+    EXPECT_EQ(r.messages[0].end, MessageEnd::complete);
+    EXPECT_FALSE(r.has(Anomaly::ambiguous_eod));
+  }
+  // CRLF.CRLF cut in all 16 ways.
+  for (unsigned mask = 0; mask < 16; ++mask) {
+    Dialogue d = opened({}) + with_message("a@a.test", "b@b.test", "x");
+    const Turn reply = d.back();
+    d.pop_back();
+    std::string part;
+    for (unsigned i = 0; i < 5; ++i) {
+      part += "\r\n.\r\n"[i];
+      if (i == 4 || (mask >> i & 1)) {
+        d.push_back(C(part));
+        part.clear();
+      }
+    }
+    d.push_back(reply);
+    Recorder r;
+    run(r, d, whole());
+    ASSERT_EQ(r.messages.size(), 1u);
+    EXPECT_EQ(r.messages[0].text, "x\r\n");
+    EXPECT_EQ(r.transactions.at(1).ends.at(0).first, 250);
+  }
+}
+
+TEST(SmtpSession, LargeSpansAreViews) {
+  std::string body;
+  for (int i = 0; i < 500; ++i) body += std::string(70, 'a') + "\r\n";
+  Recorder r;
+  run(r, in_data(body + ".\r\n"), whole());
+  EXPECT_EQ(r.data_calls, 1);
+  EXPECT_EQ(r.messages.at(0).text, body);
+}
+
+TEST(SmtpCases, A19_NulIsContent) {
+  const std::string body = "safe\0SIGNATURE\r\n"s + std::string(1 << 16, '\0') + "\r\n";
+  const Recorder r = play(in_data(body + ".\r\n"));
+  EXPECT_EQ(r.messages.at(0).text, body);
+  const Recorder command = play(opened({C("NOOP a\0b\r\n"s), S("250 ok\r\n")}));
+  EXPECT_TRUE(command.has(Anomaly::nul));
+}
+
+TEST(SmtpCases, A23_RsetBehindDataIsContent) {
+  const Recorder one = play(opened({C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\n"),
+                                    S("250 a\r\n250 b\r\n354 go\r\n"), C("RSET\r\n")}));
+  ASSERT_EQ(one.messages.size(), 1u);
+  EXPECT_EQ(one.messages[0].text, "RSET\r\n");
+  EXPECT_EQ(one.messages[0].end, MessageEnd::aborted);
+  EXPECT_EQ(one.transactions.at(1).ends.at(0).first, 0);
+
+  const Recorder two = play(opened({C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\nRSET\r\n"),
+                                    S("250 a\r\n250 b\r\n354 go\r\n")}));
+  ASSERT_EQ(two.messages.size(), 1u);
+  EXPECT_EQ(two.messages[0].text, "RSET\r\n");
+  EXPECT_EQ(two.messages[0].end, MessageEnd::aborted);
+
+  const Recorder three = play(opened({C("QUIT\r\nQUIT\r\n"), S("221 bye\r\n")}));
+  EXPECT_EQ(three.messages.size(), 0u);
+  const Recorder none = play(opened({C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\n"),
+                                     S("250 a\r\n250 b\r\n354 go\r\n")}));
+  EXPECT_EQ(none.messages.at(0).end, MessageEnd::aborted);
+}
+
+TEST(SmtpCases, F12_BareLfDialogue) {
+  const Recorder r = play(Dialogue{S("220 mx\n"), C("EHLO c\n"), S("250 mx\n"),
+                                   C("MAIL FROM:<a@a.test>\n"), S("250 ok\n"),
+                                   C("RCPT TO:<b@b.test>\n"), S("250 ok\n"), C("DATA\n"),
+                                   S("354 go\n"), C("alarm\nzone 3\n\r\n.\r\n"), S("250 ok\n"),
+                                   C("QUIT\n"), S("221 bye\n")});
+  EXPECT_EQ(r.anomalies, (std::set<std::string>{"bare-lf"}));
+  EXPECT_EQ(r.messages.at(0).text, "alarm\nzone 3\n\r\n");
+  EXPECT_EQ(r.transactions.at(1).ends.at(0).first, 250);
+  EXPECT_EQ(r.verbs.back(), Verb::quit);
+}
+
+TEST(SmtpCases, F12_EndsInLfDotLfAndWaits) {
+  for (const std::string& end : {"\n.\n"s, "\n.\r\n"s, "\r\n.\n"s, "\r\n.\r"s, "\r.\r"s}) {
+    SCOPED_TRACE(testing::PrintToString(end));
+    const Recorder r = play(in_data("alarm" + end, "250 accepted\r\n") +
+                            Dialogue{C("MAIL FROM:<c@c.test>\n"), S("250 ok\r\n"), C("QUIT\n"),
+                                     S("221 bye\r\n")});
+    ASSERT_EQ(r.messages.size(), 1u);
+    EXPECT_EQ(r.messages[0].end, MessageEnd::complete);
+    EXPECT_EQ(r.transactions.at(1).ends.at(0).second, "accepted");
+    EXPECT_EQ(r.transactions.at(2).mailbox, "c@c.test");
+    EXPECT_EQ(r.transactions.at(2).mail_code, 250);
+    EXPECT_FALSE(r.has(Anomaly::smuggled_commands));
+    EXPECT_FALSE(r.has(Anomaly::unsolicited_reply));
+  }
+}
+
+// The server shows that it ended the message at the false end while commands are on the way.
+TEST(SmtpCases, F12_StateFollowsTheServer) {
+  const Recorder r = play(
+      in_data("x\n.\nMAIL FROM:<c@c.test>\r\nRCPT TO:<d@d.test>\r\n",
+              "250 accepted\r\n250 m\r\n250 r\r\n") +
+      Dialogue{C("DATA\r\n"), S("354 go\r\n"), C("inner\r\n.\r\n"), S("250 inner\r\n")});
+  EXPECT_TRUE(r.has(Anomaly::smuggled_commands));
+  ASSERT_EQ(r.messages.size(), 2u);
+  EXPECT_EQ(r.messages[1].text, "inner\r\n");
+  EXPECT_EQ(r.transactions.at(1).ends.at(0).second, "accepted");
+  EXPECT_EQ(r.transactions.at(2).mailbox, "c@c.test");
+  EXPECT_EQ(r.transactions.at(2).ends.at(0).second, "inner");
+}
+
+TEST(SmtpCases, A17_ReplyInTheMiddleOfData) {
+  const Recorder r = play(opened({}) +
+                          Dialogue{C("MAIL FROM:<a@a.test>\r\n"), S("250 ok\r\n"),
+                                   C("RCPT TO:<b@b.test>\r\n"), S("250 ok\r\n"), C("DATA\r\n"),
+                                   S("354 go\r\n"), C("one\r\n"), S("552 too big\r\n"),
+                                   C("SIGNATURE\r\n.\r\n"), S("552 too big\r\n"),
+                                   C("QUIT\r\n"), S("221 bye\r\n")});
+  EXPECT_TRUE(r.has(Anomaly::unsolicited_reply));
+  EXPECT_EQ(r.messages.at(0).text, "one\r\nSIGNATURE\r\n");
+  EXPECT_EQ(r.messages.at(0).end, MessageEnd::complete);
+  EXPECT_EQ(r.transactions.at(1).ends.at(0).first, 552);
+}
+
+// --- stop ----------------------------------------------------------------------------------------
+
+struct Stopped {
+  std::size_t excluded;
+  std::uint32_t owed;
+  Recorder recorder;
+};
+Stopped stop(const Dialogue& dialogue, const Cut& cut, bool ambiguous = false,
+             bool obey = true) {
+  Stopped s{0, 0, {}};
+  (ambiguous ? s.recorder.at_ambiguous : s.recorder.at_end) = [](TransactionId) {
+    return MessageVerdict::stop;
+  };
+  std::size_t sent = 0;
+  for (const Turn& t : dialogue)
+    if (t.direction == Direction::to_server) sent += t.octets.size();
+  Options options{.finish = false};
+  options.limits.stop_at_ambiguous_eod = obey;
+  const std::size_t accepted = run(s.recorder, dialogue, cut, options,
+                                   [&](const Session& x) { s.owed = x.replies_owed(); });
+  EXPECT_EQ(s.recorder.faults, "");
+  s.excluded = sent - accepted;
+  return s;
+}
+
+TEST(SmtpStop, DataExcludesTheEndLine) {
+  Dialogue d = in_data("bad\r\n.\r\n");
+  d.pop_back();
+  EXPECT_EQ(stop(d, whole()).excluded, 3u);
+  EXPECT_EQ(stop(d, whole()).owed, 0u);
+  EXPECT_EQ(stop(d, pieces(1)).excluded, 1u);  // the LF alone
+  d.back().octets += "MAIL FROM:<c@c.test>\r\n";
+  EXPECT_EQ(stop(d, whole()).excluded, 3u + 22u);
+  EXPECT_EQ(stop(d, pieces(1)).excluded, 1u + 22u);
+  EXPECT_EQ(stop(d, whole()).recorder.transactions.size(), 1u);
+}
+
+TEST(SmtpStop, EarlyDataOwesTheRepliesBefore) {
+  Dialogue d = opened(
+      {C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\nbad\r\n.\r\n")});
+  Stopped s = stop(d, whole());
+  EXPECT_EQ(s.owed, 3u);
+  EXPECT_EQ(s.excluded, 3u);
+  d.push_back(S("250 ok\r\n250 ok\r\n354 go\r\n"));
+  s = stop(d, whole());
+  EXPECT_EQ(s.owed, 0u);
+}
+
+TEST(SmtpStop, BdatExcludesTheLastOctet) {
+  Dialogue d = opened({C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\n"),
+                       S("250 ok\r\n250 ok\r\n"), C("BDAT 3\r\nbadBDAT 4 LAST\r\n5678NOOP\r\n")});
+  for (const Cut& cut : {whole(), pieces(1), random_pieces(3)}) {
+    const Stopped s = stop(d, cut);
+    EXPECT_EQ(s.excluded, 1u + 6u);
+    EXPECT_EQ(s.owed, 1u);  // of the first chunk
+    EXPECT_EQ(s.recorder.messages.at(0).text, "bad5678");
+  }
+  d.push_back(S("250 3\r\n"));
+  EXPECT_EQ(stop(d, whole()).owed, 0u);
+}
+
+TEST(SmtpStop, BdatZeroLastExcludesTheLine) {
+  const Dialogue d = opened({C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\n"),
+                             S("250 ok\r\n250 ok\r\n"), C("BDAT 3\r\nbad"), S("250 3\r\n"),
+                             C("BDAT 0 LAST\r\n")});
+  EXPECT_EQ(stop(d, whole()).excluded, 13u);
+  EXPECT_EQ(stop(d, whole()).owed, 0u);
+  EXPECT_EQ(stop(d, pieces(1)).excluded, 1u);
+}
+
+TEST(SmtpStop, AmbiguousEnd) {
+  for (const auto& [end, excluded, at_octets] :
+       {std::tuple{"\n.\n"s, 2u, 1u}, {"\r\n.\n"s, 2u, 1u}, {"\n.\r\n"s, 3u, 2u},
+        {"\r.\r"s, 2u, 1u}, {"\r\n.\r"s, 2u, 1u}, {"\r\n\0.\0\n"s, 3u, 1u}}) {
+    SCOPED_TRACE(testing::PrintToString(end));
+    Dialogue d = in_data("bad" + end);
+    d.pop_back();
+    EXPECT_EQ(stop(d, whole(), true).excluded, excluded);
+    EXPECT_EQ(stop(d, pieces(1), true).excluded, at_octets);
+    EXPECT_EQ(stop(d, whole(), true, false).excluded, 0u);
+  }
+  // A message that only ends as it should is asked about once, in one segment.
+  Dialogue d = in_data("good\r\n.\r\n");
+  Recorder r;
+  run(r, d, whole());
+  EXPECT_EQ(r.ambiguous_asked, 0);
+}
+
+// A DATA that will be refused, with a message behind it that the server will read as such.
+TEST(SmtpStop, MessageOfTheOtherReading) {
+  const std::string inner = "MAIL FROM:<c@c.test>\r\nRCPT TO:<d@d.test>\r\nBDAT 9 LAST\r\nSIGNATURE";
+  const Dialogue d = opened({C("DATA\r\n" + inner)});
+  const Stopped s = stop(d, whole(), true);
+  EXPECT_EQ(s.excluded, 1u);
+  EXPECT_EQ(s.recorder.smuggled, "SIGNATUR");
+  EXPECT_EQ(s.recorder.smuggled_envelopes.at(0), "1 c@c.test d@d.test");
+  const Stopped tls = stop(opened({C("STARTTLS\r\n" + inner)}), whole(), true);
+  EXPECT_EQ(tls.excluded, 1u);
+  const Stopped tolerated = stop(
+      opened({C("MAIL FROM:<c@c.test>\r\nRCPT TO:<d@d.test>\r\nBDAT  9 LAST\r\nSIGNATURENOOP\r\n")}),
+      pieces(1), true);
+  EXPECT_EQ(tolerated.excluded, 7u);
+}
+
+}  // namespace
+}  // namespace sluice::smtp::test
