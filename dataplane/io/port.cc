@@ -108,7 +108,7 @@ Result<std::unique_ptr<Port>> Port::open(const PortSettings& settings, unsigned 
   return port;
 }
 
-Result<std::unique_ptr<Port>> Port::adopt(std::uint16_t device, std::string name,
+Result<std::unique_ptr<Port>> Port::adopt(std::uint16_t device, std::string name, std::uint32_t mtu,
                                           rte_mempool* pool) {
   std::unique_ptr<Port> port(new Port);
   port->settings_.driver = Driver::ring;
@@ -117,6 +117,7 @@ Result<std::unique_ptr<Port>> Port::adopt(std::uint16_t device, std::string name
   port->adopted_ = true;
   Status started = port->start(pool);
   if (!started) return Error{started.error()};
+  port->mtu_ = mtu;
   return port;
 }
 
@@ -210,7 +211,7 @@ bool Port::refresh() {
     rte_eth_link link{};
     up = rte_eth_link_get_nowait(device_, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
   }
-  return up_.exchange(up, std::memory_order_relaxed) != up;
+  return set_link(up);
 }
 
 int Port::descriptor(std::uint16_t queue) const {

@@ -46,7 +46,7 @@ class Port {
   // A device that exists already (tests of ring devices): it is configured and started, and not
   // removed at the end.
   static Result<std::unique_ptr<Port>> adopt(std::uint16_t device, std::string name,
-                                             rte_mempool* pool);
+                                             std::uint32_t mtu, rte_mempool* pool);
   // Stops the device and flushes files. AF_XDP devices are left to the end of the process: the
   // driver would try to detach the XDP program, which is to stay.
   void close();
@@ -61,6 +61,8 @@ class Port {
   std::uint32_t mtu() const { return mtu_.load(std::memory_order_relaxed); }
   // Asks the kernel or the device again; true when the link's state changed. Main thread.
   bool refresh();
+  // What refresh() does with the answer.
+  bool set_link(bool up) { return up_.exchange(up, std::memory_order_relaxed) != up; }
 
   // Whether a frame of `size` octets in `segments` buffers with `tags` VLAN tags can be sent: tags
   // do not count against the MTU (case D07).
