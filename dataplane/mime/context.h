@@ -50,14 +50,16 @@ struct Context {
   // Given to the sink at the end of the message, in the order of the list: what is found first
   // among several readings depends on the cuts.
   void raise(contract::Anomaly anomaly) { shared.raised.insert(anomaly); }
-  // Takes `size` octets from the budget of decoded octets; false when it is used up.
-  bool spend(std::size_t size) {
-    if (size > limits.decoded_octets - decoded) {
-      decoded = limits.decoded_octets;
+  // Takes octets from the budget of those that stand for more than was sent (uuencode, archives);
+  // false when it is used up. A budget of its own: a chunk of the part that they come from has been
+  // counted before, however large it is.
+  bool spend_expanded(std::size_t size) {
+    if (size > limits.decoded_octets - expanded) {
+      expanded = limits.decoded_octets;
       raise(contract::Anomaly::limit);
       return false;
     }
-    decoded += size;
+    expanded += size;
     return true;
   }
   bool may_begin_part() {
@@ -72,8 +74,9 @@ struct Context {
   ParserSink& sink;
   CountingResource& memory;
   const PartNumber first_part;
-  std::uint32_t parts = 0;  // begun
-  std::uint64_t decoded = 0;
+  std::uint32_t parts = 0;    // begun
+  std::uint64_t decoded = 0;  // octets of leaves taken
+  std::uint64_t expanded = 0;
   std::uint32_t urls = 0;  // reported
 };
 

@@ -181,7 +181,7 @@ class Leaf::Path final : private UuFilterSink {
     uu_file_.emplace(context_, part.number, DataKind::decoded, true);
   }
   void on_uu_data(Bytes octets) override {
-    if (uu_file_ && context_.spend(octets.size())) uu_file_->feed(octets);
+    if (uu_file_ && context_.spend_expanded(octets.size())) uu_file_->feed(octets);
   }
   void on_uu_end() override {
     if (!uu_file_) return;
@@ -203,6 +203,7 @@ class Leaf::Path final : private UuFilterSink {
 Leaf::Leaf(Context& context, const Plan& plan)
     : context_(context),
       number_(plan.number),
+      nested_(plan.nested != nullptr),
       urls_(context, plan.number),
       path_(std::pmr::polymorphic_allocator<>(&context.memory)
                 .new_object<Path>(context, urls_, plan)) {}
@@ -210,6 +211,7 @@ Leaf::Leaf(Context& context, const Plan& plan)
 Leaf::~Leaf() { std::pmr::polymorphic_allocator<>(&context_.memory).delete_object(path_); }
 
 void Leaf::feed(Bytes encoded) {
+  if (nested_) return path_->feed(encoded);  // counted where it ends up
   // To the limit exactly, whatever the cuts; beyond it the octets go on as they are.
   const std::uint64_t left = context_.limits.decoded_octets - context_.decoded;
   const Bytes within =

@@ -61,6 +61,7 @@ class Leaf {
   class Path;
   Context& context_;
   PartNumber number_;
+  bool nested_;
   UrlReporter urls_;
   Path* path_;
 };

@@ -48,16 +48,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   mime::test::parse(whole, message, 0, limits);
   REQUIRE(!whole.faulty);
   std::size_t octets = 0;
-  std::size_t urls = 0;
+  std::map<mime::PartNumber, std::size_t> urls;  // of each reading
   for (const auto& [number, p] : whole.parts) {
     REQUIRE(p.begun && p.ended);
     REQUIRE(number % mime::kAlternativeParts < limits.parts);
     REQUIRE(p.parent <= number);
     REQUIRE(p.depth <= limits.depth + 1);
     octets += p.decoded.size() + p.text.size() + p.other.size();
-    urls += p.urls.size();
+    urls[number / mime::kAlternativeParts] += p.urls.size();
   }
-  REQUIRE(urls <= limits.urls);
+  for (const auto& [reading, count] : urls) REQUIRE(count <= limits.urls);
   // Each octet is read by at most five readings at a time, in at most three encodings, as text and
   // as it is; uuencode makes 31 octets of one, character references and charsets three.
   REQUIRE(octets <= size * 1000 + 65536);
