@@ -307,10 +307,12 @@ void warn_of_port(const std::string& name, const PortInfo& port, std::uint32_t q
     warnings.push_back(name + " has " + std::to_string(port.rx_queues) + " receive queues but " +
                        std::to_string(queues) +
                        " are served: mail on the others takes the failure policy");
-  const std::vector<std::string> addresses = port_addresses(name);
-  for (const std::string& address : addresses)
-    warnings.push_back(name + " has the address " + address +
-                       "; a port of a wire is not reachable by it");
+  std::string addresses;
+  for (const std::string& address : port_addresses(name))
+    addresses.append(addresses.empty() ? "" : ", ").append(address);
+  if (!addresses.empty())
+    warnings.push_back(name + " has the address " + addresses +
+                       ", by which a port of a wire cannot be reached");
   if (port.driver == "veth")
     warnings.push_back(name +
                        " is a veth: its far end needs `ethtool -K ... gro on` or an XDP program "
