@@ -5,8 +5,9 @@ machine's root file system, read-only, as its own.
     other_kernel.py BUILD_FOLDER SOURCE_FOLDER
 
 Opt-in (`meson configure -Dkernel_test=true`), because it fetches the kernel's package (70 MB, kept in
-SLUICE_KERNEL_CACHE or /var/tmp/sluice-kernel) and needs qemu-system-x86 and cpio. Uses KVM where it
-works, else emulates, which takes minutes."""
+SLUICE_KERNEL_CACHE or /var/tmp/sluice-kernel) and needs qemu-system-x86 and cpio. Emulates, which
+takes minutes: under nested KVM the kernel was seen to hang before its first line, after /dev/kvm had
+opened well. SLUICE_KERNEL_ACCEL=kvm where it works."""
 import glob
 import os
 import pathlib
@@ -107,8 +108,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         image = make_initramfs(unpacked, folder, source)
         share = "local,security_model=none,readonly=on,multidevs=remap"
-        command = ["qemu-system-x86_64", "-accel", "kvm", "-accel", "tcg", "-cpu", "max", "-smp", "2",
-                   "-m", "2048", "-nographic", "-no-reboot", "-nic", "none",
+        accelerator = os.environ.get("SLUICE_KERNEL_ACCEL", "tcg,thread=multi")
+        command = ["qemu-system-x86_64", "-accel", accelerator, "-cpu",
+                   "host" if accelerator == "kvm" else "Nehalem", "-smp", "2", "-m", "2048", "-nographic", "-no-reboot", "-nic", "none",
                    "-kernel", str(next(unpacked.glob("boot/vmlinuz-*"))), "-initrd", str(image),
                    "-append", "console=ttyS0 quiet panic=-1",
                    "-virtfs", f"{share},path=/,mount_tag=root",
