@@ -52,7 +52,7 @@ enum EventFlags : std::uint16_t {
 // not yet escaped; hashes are raw octets. Values are wire format: append, never renumber.
 enum class Field : std::uint16_t {
   // smtp
-  tx_id = 1,        // u32
+  tx_id = 1,        // u32: of the flow, from 0
   helo,             // text
   mail_from,        // text, with angle brackets
   rcpt_to,          // text, repeated: accepted or unanswered recipients

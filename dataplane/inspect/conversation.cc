@@ -116,6 +116,7 @@ void Conversation::finish(std::string_view reason) {
   closing_.reset();
   if (session_ && phase_ != Phase::passing) session_->finish();
   if (hello_) emit_tls();
+  if (!transacted_ && !tls_ && (!helo_.empty() || !auth_mechanism_.empty())) emit_session();
   while (!transactions_.empty()) on_transaction_end(transactions_.back()->id, {});
   if (scan_ || other_scan_) {
     // Hits outside a transaction (commands before MAIL, smuggled text after the last one).
@@ -415,6 +416,7 @@ void Conversation::on_transaction_end(smtp::TransactionId tx, const smtp::Reply&
     if (message_) on_message_end(tx, smtp::MessageEnd::aborted);
     current_ = nullptr;
   }
+  transacted_ = true;
   emit_transaction(**it, reply);
   transactions_.erase(it);
 }
@@ -460,7 +462,7 @@ void Conversation::on_tls(bool starttls) {
 void Conversation::on_attachment(const Attachment& attachment) {
   begin_event(contract::EventType::fileinfo);
   contract::EventWriter& writer = context_.writer;
-  writer.put_number(contract::Field::tx_id, current_ ? current_->id : 0);
+  writer.put_number(contract::Field::tx_id, current_ ? current_->id - 1 : 0);
   writer.put(contract::Field::attachment, std::string_view(attachment.name));
   writer.put(contract::Field::attachment_type, std::string_view(attachment.type));
   writer.put_number(contract::Field::attachment_size, attachment.octets);

@@ -182,6 +182,8 @@ class Conversation final : public tcp::StreamSink,
   void begin_event(contract::EventType type);
   void emit_transaction(Transaction& transaction, const smtp::Reply& reply);
   void emit_alert(const scan::Hit& hit, smtp::TransactionId tx, bool blocked);
+  void emit_session();
+  void put_session(contract::EventWriter& writer) const;
   void emit_tls();
   void emit_flow(std::string_view reason);
   void emit_drops();
@@ -239,6 +241,7 @@ class Conversation final : public tcp::StreamSink,
   bool starttls_ = false;
   bool tls_ = false;
   bool lmtp_ = false;
+  bool transacted_ = false;  // a transaction was reported
   // What the policy in force says of the client, found once for each policy.
   const policy::Policy* policy_seen_ = nullptr;
   bool host_blocked_ = false;

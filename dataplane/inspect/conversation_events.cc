@@ -78,8 +78,8 @@ void Conversation::emit_transaction(Transaction& transaction, const smtp::Reply&
 
   begin_event(EventType::smtp);
   contract::EventWriter& writer = context_.writer;
-  writer.put_number(Field::tx_id, transaction.id);
-  if (!helo_.empty()) writer.put(Field::helo, std::string_view(helo_));
+  writer.put_number(Field::tx_id, transaction.id - 1);
+  put_session(writer);
   if (!transaction.mail_from.empty())
     writer.put(Field::mail_from, std::string_view(transaction.mail_from));
   if (!transaction.parameters.empty())
@@ -91,12 +91,6 @@ void Conversation::emit_transaction(Transaction& transaction, const smtp::Reply&
     writer.put(Field::rcpt_refused, std::string_view(r.path));
     writer.put_number(Field::rcpt_code, r.code);
   }
-  if (!auth_mechanism_.empty()) {
-    writer.put(Field::auth_mechanism, std::string_view(auth_mechanism_));
-    if (!auth_user_.empty()) writer.put(Field::auth_user, std::string_view(auth_user_));
-    if (auth_code_) writer.put_number(Field::auth_result, auth_code_);
-  }
-  writer.put_number(Field::starttls, static_cast<std::uint8_t>(starttls_));
   if (transaction.begun) {
     writer.put(Field::via, transaction.via == smtp::Via::bdat ? std::string_view("bdat") : "data");
     writer.put_number(Field::size, transaction.summary.size);
@@ -125,11 +119,31 @@ void Conversation::emit_transaction(Transaction& transaction, const smtp::Reply&
   context_.emit();
 }
 
+// A conversation that never came to a transaction, as EVE reports it: who said HELO, who tried
+// AUTH.
+void Conversation::emit_session() {
+  begin_event(EventType::smtp);
+  contract::EventWriter& writer = context_.writer;
+  writer.put_number(Field::tx_id, std::uint32_t{0});
+  put_session(writer);
+  context_.emit();
+}
+
+void Conversation::put_session(contract::EventWriter& writer) const {
+  if (!helo_.empty()) writer.put(Field::helo, std::string_view(helo_));
+  if (!auth_mechanism_.empty()) {
+    writer.put(Field::auth_mechanism, std::string_view(auth_mechanism_));
+    if (!auth_user_.empty()) writer.put(Field::auth_user, std::string_view(auth_user_));
+    if (auth_code_) writer.put_number(Field::auth_result, auth_code_);
+  }
+  writer.put_number(Field::starttls, static_cast<std::uint8_t>(starttls_));
+}
+
 void Conversation::emit_alert(const scan::Hit& hit, smtp::TransactionId tx, bool blocked) {
   context_.count(Counter::alerts);
   begin_event(EventType::alert);
   contract::EventWriter& writer = context_.writer;
-  if (tx) writer.put_number(Field::tx_id, tx);
+  if (tx) writer.put_number(Field::tx_id, tx - 1);
   writer.put_number(Field::alert_action, static_cast<std::uint8_t>(blocked));
   writer.put_number(Field::alert_gid, hit.rule->gid);
   writer.put_number(Field::alert_sid, hit.rule->sid);

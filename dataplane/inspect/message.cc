@@ -67,7 +67,9 @@ void MessageSummary::put(contract::EventWriter& writer) const {
   if (!date.empty()) writer.put(Field::email_date, std::string_view(date));
   if (!message_id.empty()) writer.put(Field::email_message_id, std::string_view(message_id));
   if (!x_mailer.empty()) writer.put(Field::email_x_mailer, std::string_view(x_mailer));
-  put_texts(writer, Field::email_url, urls);
+  // EVE lists the URL found last first.
+  for (auto url = urls.rbegin(); url != urls.rend(); ++url)
+    writer.put(Field::email_url, std::string_view(*url));
   for (const Attachment& a : attachments) {
     writer.put(Field::attachment, std::string_view(a.name));
     writer.put(Field::attachment_type, std::string_view(a.type));

@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+"""`sluicectl analyze` on every capture of tests/captures: messages, their octets and SHA-256, and
+what others found in them (expected.tsv; its sentences are spelled out in SENTENCES below).
+
+captures_test.py SLUICECTL CAPTURES"""
+import csv
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+SLUICECTL = CAPTURES = None
+
+
+def analyze(capture, *options):
+    """(exit status, events, stderr)"""
+    run = subprocess.run([SLUICECTL, 'analyze', str(capture), *options], capture_output=True,
+                         timeout=60)
+    events = [json.loads(line) for line in run.stdout.splitlines()]
+    return run.returncode, events, run.stderr.decode()
+
+
+def of_type(events, kind):
+    return [e for e in events if e['event_type'] == kind]
+
+
+def anomalies(events):
+    return {e['anomaly']['event'] for e in of_type(events, 'anomaly')}
+
+
+class Captures(unittest.TestCase):
+    def events(self, row):
+        options = ['--checksums', 'off'] if 'badtcpsum' in row['oddities'] else []
+        status, events, errors = analyze(CAPTURES / row['capture'], *options)
+        self.assertEqual(status, 0, errors)
+        return events
+
+    def check_row(self, row):
+        events = self.events(row)
+        for event in events:
+            for field in ('timestamp', 'event_type', 'host'):
+                self.assertIn(field, event)
+        messages = [e for e in of_type(events, 'smtp') if 'via' in e['smtp']]
+        if row['messages_how:octets:sha256_prefix']:
+            expected = [tuple(m.split(':')) for m in row['messages_how:octets:sha256_prefix'].split(';')]
+            found = [(e['smtp']['via'].upper(), str(e['smtp']['size']), e['smtp']['sha256'][:16])
+                     for e in messages]
+            self.assertEqual(found, expected)
+            accepted = sum(e['smtp']['outcome'] == 'accepted' for e in messages)
+            self.assertEqual(accepted, int(row['accepted']))
+        flows = of_type(events, 'flow')
+        mail = [f for f in flows if f.get('app_proto') == 'smtp' or f['dest_port'] == 25]
+        self.assertEqual(len(mail), int(row['smtp_flows']))
+
+    def by_name(self, prefix):
+        return self.events(next(r for r in ROWS if r['capture'].startswith(prefix)))
+
+    def test_s01_replies(self):
+        replies = ' '.join(e['smtp']['reply']['text'] for e in of_type(self.by_name('s01'), 'smtp')
+                           if 'reply' in e['smtp'])
+        self.assertIn('OK id=1Mugho-0003Dg-Un', replies)
+        self.assertTrue(any('auth' in e['smtp'] for e in of_type(self.by_name('s01'), 'smtp')))
+
+    def test_s02_reply(self):
+        self.assertIn('queued as 1E2891CA025',
+                      of_type(self.by_name('s02'), 'smtp')[0]['smtp']['reply']['text'])
+
+    def test_s04_starttls(self):
+        events = self.by_name('s04')
+        tls = of_type(events, 'tls')
+        self.assertEqual(len(tls), 1)
+        self.assertEqual(tls[0]['tls']['via'], 'starttls')
+        self.assertEqual(of_type(events, 'flow')[0]['visibility'], 'tls')
+
+    def test_s05_out_of_order(self):
+        self.assertIn('command-sequence', anomalies(self.by_name('s05')))
+
+    def test_s06_rule_and_policy_stop_the_message(self):
+        capture = CAPTURES / 's06-simple-session.pcap'
+        event = of_type(analyze(capture)[1], 'smtp')[0]
+        for name, value in (('mail_from', event['smtp']['mail_from']),
+                            ('rcpt_to', event['smtp']['rcpt_to'][0])):
+            with tempfile.TemporaryDirectory() as folder:
+                folder = pathlib.Path(folder)
+                rules = folder / 'a.rules'
+                rules.write_text('reject smtp any any -> any any (msg:"by envelope"; '
+                                 f'smtp.{name}; content:"{value.strip("<>")}"; sid:1;)\n')
+                policy = folder / 'p.json'
+                policy.write_text('{"sluice:sluice":{"wire":[{"name":"w1","mode":"enforce"}]}}')
+                out = folder / 'out.pcap'
+                status, events, errors = analyze(capture, '--rules', str(rules), '--policy',
+                                                 str(policy), '--out', str(out))
+                self.assertEqual(status, 0, errors)
+                stopped = of_type(events, 'smtp')[0]
+                self.assertEqual(stopped['smtp']['outcome'], 'blocked', name)
+                again = of_type(analyze(out)[1], 'smtp')
+                self.assertNotEqual(again[0]['smtp']['outcome'], 'accepted')
+
+    def test_s09_no_anomaly(self):
+        self.assertEqual(anomalies(self.by_name('s09')), set())
+
+    def test_s10_urls_in_order(self):
+        urls = [u for e in of_type(self.by_name('s10'), 'smtp') for u in e['email'].get('url', [])]
+        self.assertEqual(urls, ['ftp://172.42.48.124', 'https://facebook.com',
+                                'http://test-site.org/blah/123/', 'http://google.com'])
+        self.assertIn('bare-lf', anomalies(self.by_name('s10')))
+
+    def test_s11_from(self):
+        self.assertEqual(of_type(self.by_name('s11'), 'smtp')[0]['email']['from'],
+                         'toto <toto@gmail.com>')
+
+    def test_s12_long_command(self):
+        events = self.by_name('s12')
+        self.assertIn('long-command', anomalies(events))
+        self.assertEqual(len(of_type(events, 'smtp')), 1)
+
+    def test_s13_attachment(self):
+        self.assertEqual(of_type(self.by_name('s13'), 'smtp')[0]['email']['attachment'], ['J.txt'])
+
+    def test_s14_zip(self):
+        with tempfile.TemporaryDirectory() as folder:
+            policy = pathlib.Path(folder) / 'p.json'
+            policy.write_text('{"sluice:sluice":{"hashing":{"md5":true}}}')
+            status, events, errors = analyze(CAPTURES / 's14-zip.pcap', '--checksums', 'off',
+                                             '--policy', str(policy))
+        self.assertEqual(status, 0, errors)
+        attachment = of_type(events, 'smtp')[0]['sluice']['attachments'][0]
+        self.assertEqual(attachment['name'], 'a.zip')
+        self.assertEqual(attachment['md5'], '40be8f5100e9beabab293c9d7bacaff0')
+
+    def test_s15_only_the_first_octets_pass(self):
+        capture = CAPTURES / 's15-exact-overlap-vlan.pcap'
+        with tempfile.TemporaryDirectory() as folder:
+            out = pathlib.Path(folder) / 'out.pcap'
+            status, events, errors = analyze(capture, '--out', str(out))
+            self.assertEqual(status, 0, errors)
+            octets = out.read_bytes()
+        self.assertIn(b'EVIL', capture.read_bytes())
+        self.assertIn(b'GOOD', octets)
+        self.assertNotIn(b'EVIL', octets)
+        self.assertIn('overlap-diff', anomalies(events))
+
+    def test_s17_invalid_timestamps(self):
+        self.assertIn('paws', anomalies(self.by_name('s17')))
+
+    def test_s19_is_followed_through_pppoe_in_qinq(self):
+        flow = of_type(self.by_name('s19'), 'flow')[0]
+        self.assertEqual(len(flow['vlan']), 2)
+        self.assertEqual(flow['flow']['pkts_toserver'] + flow['flow']['pkts_toclient'], 86)
+
+    def test_s20_syn_in_fragments(self):
+        self.assertEqual(len(of_type(self.by_name('s20'), 'flow')), 1)
+
+    def test_cut_short_at_every_length(self):
+        octets = (CAPTURES / 's06-simple-session.pcap').read_bytes()
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / 'cut.pcap'
+            for size in list(range(0, 64)) + list(range(64, len(octets), 97)):
+                path.write_bytes(octets[:size])
+                status, _, errors = analyze(path)
+                self.assertIn(status, (2,) if size < 24 else (0, 3), errors)
+                if status:
+                    self.assertIn('cut.pcap', errors)
+
+    def test_unreadable(self):
+        for path in ('/nonexistent', '/', str(CAPTURES / 'expected.tsv')):
+            status, events, errors = analyze(path)
+            self.assertEqual(status, 2)
+            self.assertEqual(events, [])
+            self.assertIn(path, errors)
+
+
+ROWS = []
+
+
+def add_rows():
+    with open(CAPTURES / 'expected.tsv', newline='') as file:
+        ROWS.extend(csv.DictReader(file, delimiter='\t'))
+    for row in ROWS:
+        name = 'test_row_' + row['capture'].split('.')[0].replace('-', '_')
+        setattr(Captures, name, lambda self, row=row: self.check_row(row))
+
+
+if __name__ == '__main__':
+    SLUICECTL = sys.argv[1]
+    CAPTURES = pathlib.Path(sys.argv[2])
+    add_rows()
+    unittest.main(argv=[sys.argv[0], *sys.argv[3:]], verbosity=1)
