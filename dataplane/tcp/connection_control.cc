@@ -267,7 +267,9 @@ bool Connection::Impl::surely_over(Direction opener) const {
   const bool both_finished =
       a.has(Half::kFin) && a.next == a.fin && b.has(Half::kFin) && b.next == b.fin;
   if (both_finished) return true;
-  return !a.has(Half::kSyn) && !b.has(Half::kSyn) && a.untouched() && b.untouched();
+  // Leftovers of a forgotten connection (case C17).
+  return (reset_ || midstream_) && !a.has(Half::kSyn) && !b.has(Half::kSyn) && a.untouched() &&
+         b.untouched();
 }
 
 // Data of a SYN that was sent before: the first copy holds, what is new waits for the answer.
@@ -297,7 +299,7 @@ void Connection::Impl::take_syn(Segment& s) {
   const std::uint32_t first = s.packet.sequence + 1;
 
   const bool correctable = h.has(Half::kTentative) && h.untouched() && other.has(Half::kSyn);
-  if (!h.has(Half::kKnown) || correctable) {
+  if ((!h.has(Half::kKnown) || correctable) && !surely_over(s.direction)) {
     if (other.has(Half::kSyn)) s.sink.on_anomaly(Anomaly::split_handshake);
     begin_half(h, s);
     return;
@@ -326,8 +328,13 @@ void Connection::Impl::take_syn_ack(Segment& s) {
   const std::uint32_t first = s.packet.sequence + 1;
   const std::uint32_t ack = s.packet.acknowledgement;
   const bool confirms = other.has(Half::kCandidate) && ack == other.candidate;
+  const bool again = h.has(Half::kSyn) && first == h.first_sequence && !confirms;
 
-  if (h.has(Half::kSyn) && first == h.first_sequence && !confirms) {
+  if (!again && surely_over(opposite(s.direction))) {
+    s.result.new_session = true;  // its SYN was not seen
+    return;
+  }
+  if (again) {
     s.result.retransmission = h.has(Half::kSentAck);
     acknowledge(s);
     take_syn_again(s, h);
@@ -337,7 +344,7 @@ void Connection::Impl::take_syn_ack(Segment& s) {
   const bool correctable = (h.has(Half::kTentative) || !other.has(Half::kSentAck)) &&
                            !h.has(Half::kTouched) && !other.has(Half::kTouched);
   if (h.has(Half::kKnown) && !correctable) {
-    if (confirms || surely_over(opposite(s.direction))) {
+    if (confirms) {
       s.result.new_session = true;
       return;
     }

@@ -441,6 +441,19 @@ TEST_P(TcpCases, C13_ARealGapIsGivenUpAndTheStreamGoesOn) {
   EXPECT_TRUE(sink.in_order);
 }
 
+TEST_P(TcpCases, C13_OnlyWhatIsAcknowledgedIsGivenUp) {
+  talk.open();
+  talk.send(kC, 0, "VERY");
+  talk.send(kC, 12, "DATA");
+  talk.ack(kS, 0, 8);
+  talk.wait(Connection::kGapGrace);
+  talk.ack(kS, 0, 8);
+  EXPECT_EQ(sink.client(), "VERY????");
+  talk.wait(kSecond);
+  talk.send(kC, 8, "real");
+  EXPECT_EQ(sink.client(), "VERY????realDATA");
+}
+
 TEST_P(TcpCases, C13_AGapIsAlsoGivenUpAfterSegmentsAndAtTheEnd) {
   talk.open();
   talk.send(kC, 4, "DATA");
@@ -625,15 +638,24 @@ TEST_P(TcpCases, C17_SynAfterAForgottenConnection) {
   talk.send(kC, 0, "", flag::fin | flag::ack);
   talk.send(kS, 0, "", flag::fin | flag::ack);
   EXPECT_TRUE(talk.send(Say{.flags = flag::syn, .raw_sequence = 0x12345678}).new_session);
-  Talk reset(GetParam().first, GetParam().second);
-  reset.send(kC, 0, "", flag::rst);
-  reset.send(Say{.flags = flag::syn, .raw_sequence = 0x12345678});
-  // Either way the stream begins after this SYN.
-  if (!reset.last.new_session) {
-    reset.isn[0] = 0x12345678;
-    reset.send(kC, 0, "EHLO\r\n");
-    EXPECT_EQ(reset.sink.client(), "EHLO\r\n");
+  for (const Direction d : {kC, kS}) {
+    for (const std::uint8_t flags : {flag::rst, static_cast<std::uint8_t>(flag::rst | flag::ack)}) {
+      Talk reset(GetParam().first, GetParam().second);
+      reset.send(d, 0, "", flags);
+      EXPECT_EQ(reset.connection.state(), State::closed);
+      EXPECT_TRUE(reset.send(Say{.flags = flag::syn, .raw_sequence = 0x12345678}).new_session);
+    }
+    Talk reset(GetParam().first, GetParam().second);
+    reset.send(d, 0, "", flag::rst);
+    EXPECT_TRUE(reset.send(Say{.direction = kS, .flags = flag::syn | flag::ack}).new_session);
   }
+}
+
+TEST_P(TcpCases, C17_SynAfterARefusalIsANewSession) {
+  talk.send(Say{.flags = flag::syn});
+  talk.send(Say{.direction = kS, .flags = flag::rst | flag::ack, .raw_sequence = 0});
+  EXPECT_EQ(talk.connection.state(), State::closed);
+  EXPECT_TRUE(talk.send(Say{.flags = flag::syn, .raw_sequence = talk.isn[0] + 999}).new_session);
 }
 
 TEST_P(TcpCases, C17_SynInTimeWait) {
