@@ -404,7 +404,9 @@ void Session::Impl::read_again(SecondReading* reading) {
     SecondReading::destroy(reading, memory);
     return;
   }
-  if (!reading->closed) {
+  const bool last_words = reading->reason == Reason::chunk && pending.empty() &&
+                          state == ClientState::command && client_line.pending() == 0;
+  if (!reading->closed || last_words) {
     feed(reading->kept());
     SecondReading::destroy(reading, memory);
     return;
@@ -426,10 +428,10 @@ void Session::Impl::read_again(SecondReading* reading) {
   LineBuffer line;
   line.swap(client_line);
   PendingQueue rest;
+  // The end of the message that was none asked for no reply.
   if (!pending.empty() && pending.front().tx == reading->tx &&
-      (pending.front().slot == Slot::end_of_data || reading->reason == Reason::chunk)) {
-    if (pending.front().slot == Slot::end_of_data) pending.pop();
-  }
+      pending.front().slot == Slot::end_of_data)
+    pending.pop();
   rest.swap(pending);
 
   message_open = false;
