@@ -1,0 +1,319 @@
+// A new configuration, from text to running: prepared off the loop, tried on the dataplane, made
+// the running one, written down. One at a time; those that come meanwhile wait (case E07).
+#include <spdlog/spdlog.h>
+
+#include <fstream>
+#include <iterator>
+
+#include "control/daemon/controller.h"
+#include "control/identity/prefix.h"
+#include "control/store/replace_file.h"
+
+namespace sluice::control {
+
+// All that a commit needs and that takes time to get.
+struct Controller::Prepared {
+  std::string error;  // not empty: it cannot be
+  std::string text;   // as it will be written down
+  std::shared_ptr<const Configuration> configuration;
+  std::shared_ptr<const CompiledRules> rules;
+  bool compiled = false;  // the rules are new
+  struct List {
+    PrefixListConfig config;
+    PrefixList list;
+    std::string error;
+  };
+  std::vector<List> lists;
+
+  // What was running, for the case that the dataplane refuses.
+  std::string old_text;
+  std::shared_ptr<const Configuration> old_configuration;
+  std::shared_ptr<const CompiledRules> old_rules;
+  Orders old_orders;
+  std::map<std::string, ListState> old_list_states;
+};
+
+void Controller::prepare(const Commit& commit, const std::shared_ptr<const Configuration>& before,
+                         const std::shared_ptr<const CompiledRules>& rules, Prepared& out) {
+  auto configuration = parse_configuration(commit.text, commit.name);
+  if (!configuration) {
+    out.error = configuration.error();
+    return;
+  }
+  auto text = canonical_configuration(commit.text, commit.name, false);
+  if (!text) {
+    out.error = text.error();
+    return;
+  }
+  out.text = std::move(*text);
+  out.rules = rules;
+  if (rules == nullptr || commit.recompile || before == nullptr ||
+      before->rule_files != configuration->rule_files) {
+    auto compiled = compile_rules(configuration->rule_files);
+    if (!compiled) {
+      out.error = compiled.error();
+      return;
+    }
+    out.rules = std::move(*compiled);
+    out.compiled = true;
+  }
+  for (const PrefixListConfig& l : configuration->prefix_lists) {
+    Prepared::List list;
+    list.config = l;
+    auto read = read_prefix_list(l.file, {.force = l.force, .allow_empty = l.allow_empty});
+    if (read) {
+      list.list = std::move(*read);
+    } else {
+      list.error = read.error();
+    }
+    out.lists.push_back(std::move(list));
+  }
+  out.configuration = std::make_shared<const Configuration>(std::move(*configuration));
+}
+
+Status Controller::first_configuration() {
+  std::ifstream file(options_.config, std::ios::binary);
+  if (!file) {
+    return Error{options_.config.string() + ": " + std::generic_category().message(errno)};
+  }
+  Commit commit;
+  commit.text.assign(std::istreambuf_iterator<char>(file), {});
+  commit.name = options_.config.string();
+  Prepared prepared;
+  prepare(commit, nullptr, nullptr, prepared);
+  if (!prepared.error.empty()) return Error{prepared.error};
+  apply(prepared);
+  for (const RuleFault& f : rules_->faults) {
+    spdlog::warn("{}:{}: {}: {}", f.file, f.line, f.rule, f.text);
+  }
+  for (const auto& [name, state] : list_states_) {
+    if (!state.error.empty()) spdlog::error("prefix list {}: {}", name, state.error);
+  }
+  return ok();
+}
+
+void Controller::apply(const Prepared& prepared) {
+  config_text_ = prepared.text;
+  config_ = prepared.configuration;
+  rules_ = prepared.rules;
+  ladder_.configure(config_->detection, config_->inside);
+  orders_.configure(*config_);
+  orders_.keep_lists(config_->prefix_lists);
+  std::erase_if(list_states_, [this](const auto& l) {
+    return std::none_of(config_->prefix_lists.begin(), config_->prefix_lists.end(),
+                        [&](const PrefixListConfig& c) { return c.name == l.first; });
+  });
+  for (const Prepared::List& l : prepared.lists) {
+    ListState& state = list_states_[l.config.name];
+    state.error = l.error;
+    if (!l.error.empty()) continue;  // the last good one stays (case E07)
+    orders_.set_list(l.config, l.list.prefixes);
+    state.lines = l.list.lines;
+    state.prefixes = l.list.prefixes.size();
+    state.fault_count = l.list.fault_count;
+    state.faults.assign(l.list.faults.begin(),
+                        l.list.faults.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(
+                                                    l.list.faults.size(), 100)));
+    state.read = wall_now();
+  }
+  recent_.set_capacity(config_->events.recent);
+  if (log_) log_->set_rotation(config_->events.rotate_size, config_->events.rotate_keep);
+  build_eve_context();
+}
+
+void Controller::reload(const std::string& who) {
+  std::ifstream file(options_.config, std::ios::binary);
+  Commit commit;
+  commit.name = options_.config.string();
+  commit.recompile = true;
+  commit.who = who;
+  commit.from = "signal";
+  commit.what = "reload " + commit.name;
+  if (!file) {
+    spdlog::error("{}: cannot be read; the running configuration stays", commit.name);
+    return;
+  }
+  commit.text.assign(std::istreambuf_iterator<char>(file), {});
+  commit.done = [](const json& answer) {
+    if (answer.value("ok", false)) {
+      spdlog::info("configuration reloaded");
+    } else {
+      spdlog::error("{}; the running configuration stays", answer.value("error", std::string{}));
+    }
+  };
+  enqueue(std::move(commit));
+}
+
+void Controller::enqueue(Commit commit) {
+  constexpr std::size_t kMostWaiting = 64;
+  if (commits_.size() >= kMostWaiting) {
+    if (commit.done) commit.done({{"ok", false}, {"error", "too many changes wait already"}});
+    return;
+  }
+  commits_.push_back(std::make_shared<Commit>(std::move(commit)));
+  next_commit();
+}
+
+void Controller::next_commit() {
+  if (committing_ || commits_.empty()) return;
+  committing_ = true;
+  const auto commit = commits_.front();
+  commits_.pop_front();
+  auto prepared = std::make_shared<Prepared>();
+  compile_->run([commit, prepared, before = config_,
+                 rules = rules_] { prepare(*commit, before, rules, *prepared); },
+                [this, commit, prepared] { try_commit(commit, prepared); });
+}
+
+void Controller::try_commit(const std::shared_ptr<Commit>& commit,
+                            const std::shared_ptr<Prepared>& prepared) {
+  if (!prepared->error.empty()) {
+    committing_ = false;
+    if (commit->done) commit->done({{"ok", false}, {"error", prepared->error}});
+    next_commit();
+    return;
+  }
+  prepared->old_text = config_text_;
+  prepared->old_configuration = config_;
+  prepared->old_rules = rules_;
+  prepared->old_orders = orders_;
+  prepared->old_list_states = list_states_;
+  apply(*prepared);
+  allowed_changed();
+  publish_now([this, commit, prepared](const PublishOutcome& outcome) {
+    end_commit(commit, prepared, outcome);
+  });
+}
+
+void Controller::end_commit(const std::shared_ptr<Commit>& commit,
+                            const std::shared_ptr<Prepared>& prepared,
+                            const PublishOutcome& outcome) {
+  if (outcome.status == PublishOutcome::Status::refused) {
+    config_text_ = prepared->old_text;
+    config_ = prepared->old_configuration;
+    rules_ = prepared->old_rules;
+    // Orders that operators gave meanwhile are of now, not of then.
+    const std::vector<Order> now = orders_.operators();
+    orders_ = prepared->old_orders;
+    for (const Order& o : orders_.operators()) orders_.remove(o.prefix);
+    for (const Order& o : now) orders_.put(o);
+    list_states_ = prepared->old_list_states;
+    ladder_.configure(config_->detection, config_->inside);
+    build_eve_context();
+    allowed_changed();
+    publish_now();
+    committing_ = false;
+    if (commit->done) {
+      commit->done({{"ok", false}, {"error", "the dataplane refused it: " + outcome.reason}});
+    }
+    next_commit();
+    return;
+  }
+  json answer = {{"ok", true}, {"result", json::object()}};
+  json& result = answer["result"];
+  bool partial = false;
+  result["rules"] = rules_->rules.size();
+  result["rules_refused"] = rules_->refused;
+  result["compile_seconds"] = prepared->compiled ? rules_->compile_seconds : 0.0;
+  result["faults"] = json::array();
+  constexpr std::size_t kMostTold = 200;
+  if (prepared->compiled) {
+    for (const RuleFault& f : rules_->faults) {
+      if (f.fatal) partial = true;
+      if (result["faults"].size() >= kMostTold) break;
+      result["faults"].push_back({{"file", f.file},
+                                  {"line", f.line},
+                                  {"rule", f.rule},
+                                  {"text", f.text},
+                                  {"fatal", f.fatal}});
+    }
+  }
+  result["lists"] = json::array();
+  for (const auto& [name, state] : list_states_) {
+    if (!state.error.empty() || state.fault_count > 0) partial = true;
+    json list = {{"name", name},         {"prefixes", state.prefixes},
+                 {"lines", state.lines}, {"bad_lines", state.fault_count},
+                 {"error", state.error}, {"faults", json::array()}};
+    for (const PrefixListFault& f : state.faults) {
+      if (list["faults"].size() >= 20) break;
+      list["faults"].push_back({{"line", f.line}, {"text", f.text}});
+    }
+    result["lists"].push_back(std::move(list));
+  }
+  if (outcome.status == PublishOutcome::Status::adopted) {
+    result["dataplane"] = "adopted";
+    result["epoch"] = outcome.epoch;
+    result["adoption_seconds"] = static_cast<double>(outcome.nanoseconds) / 1e9;
+  } else {
+    result["dataplane"] = "absent: " + outcome.reason;
+  }
+  const EventStamp now = stamp();
+  record("audit", audit_event(commit->who, commit->from, commit->what, commit->comment, now));
+  if (partial) answer["partial"] = true;
+  const auto finish = [this, commit](const json& final_answer) {
+    committing_ = false;
+    if (commit->done) commit->done(final_answer);
+    next_commit();
+  };
+  if (!commit->persist) return finish(answer);
+  auto written = std::make_shared<std::string>();
+  disk_->run(
+      [path = options_.config, text = config_text_, written] {
+        if (const Status s = replace_file(path, text); !s) *written = s.error();
+      },
+      [finish, answer, written]() mutable {
+        if (!written->empty()) {
+          answer["partial"] = true;
+          answer["result"]["not_written"] = *written;
+        }
+        finish(answer);
+      });
+}
+
+// ---- what operators ask for ----
+
+void Controller::config_load(ClientId client, const Peer& peer, const json& arguments) {
+  Commit commit;
+  commit.text = arguments.value("text", std::string{});
+  commit.name = arguments.value("name", std::string{"configuration"});
+  commit.persist = true;
+  commit.recompile = true;
+  commit.who = peer.user;
+  commit.from = "local uid " + std::to_string(peer.uid);
+  commit.what = "config load " + commit.name;
+  commit.comment = arguments.value("comment", std::string{});
+  commit.done = [this, client](const json& answer) {
+    if (api_) api_->reply(client, answer);
+  };
+  enqueue(std::move(commit));
+}
+
+void Controller::rules_load(ClientId client, const Peer& peer, const json& arguments) {
+  json text = json::parse(config_text_, nullptr, false);
+  if (!text.is_object()) text = json::object();
+  Commit commit;
+  commit.what = "rules load";
+  if (const auto files = arguments.find("files");
+      files != arguments.end() && files->is_array() && !files->empty()) {
+    json& root = text["sluice:sluice"];
+    root["rules"]["file"] = json::array();
+    for (const json& f : *files) {
+      if (!f.is_string()) return fail(client, "a file name is not a text");
+      root["rules"]["file"].push_back(f);
+      commit.what += " " + f.get<std::string>();
+    }
+    commit.persist = true;
+  }
+  commit.text = text.dump();
+  commit.name = "running configuration";
+  commit.recompile = true;
+  commit.who = peer.user;
+  commit.from = "local uid " + std::to_string(peer.uid);
+  commit.comment = arguments.value("comment", std::string{});
+  commit.done = [this, client](const json& answer) {
+    if (api_) api_->reply(client, answer);
+  };
+  enqueue(std::move(commit));
+}
+
+}  // namespace sluice::control

@@ -1,0 +1,77 @@
+// Requests of sluicectl: which is answered by what.
+#include "control/daemon/controller.h"
+#include "control/identity/prefix.h"
+
+namespace sluice::control {
+
+void Controller::succeed(ClientId client, json result, bool partial) {
+  json answer = {{"ok", true}, {"result", std::move(result)}};
+  if (partial) answer["partial"] = true;
+  if (api_) api_->reply(client, answer);
+}
+
+void Controller::fail(ClientId client, const std::string& error) {
+  if (api_) api_->reply(client, {{"ok", false}, {"error", error}});
+}
+
+void Controller::api_client_gone(ClientId client) {
+  listeners_.erase(client);
+  if (snapshot_) {
+    std::erase_if(snapshot_->clients, [client](const auto& c) { return c.first == client; });
+  }
+}
+
+void Controller::api_request(ClientId client, const Peer& peer, const json& request) try {
+  const std::string command = request.value("command", std::string{});
+  const json arguments = request.value("arguments", json::object());
+  if (!arguments.is_object()) return fail(client, "the arguments are not an object");
+  const auto answer = [&](json result) { succeed(client, std::move(result)); };
+  const auto answer_or_fail = [&](Result<json> result) {
+    if (result) {
+      succeed(client, std::move(*result));
+    } else {
+      fail(client, result.error());
+    }
+  };
+  if (command == "show version") return answer(show_version());
+  if (command == "show hosts") return answer(show_hosts(arguments));
+  if (command == "show flows") return show_flows(client, arguments);
+  if (command == "show messages") return answer(show_messages(arguments));
+  if (command == "show events") return answer(show_events(arguments));
+  if (command == "show policies") return answer(show_policies());
+  if (command == "show rules") return answer(show_rules(arguments));
+  if (command == "show interfaces") return answer(show_interfaces());
+  if (command == "show stats") return answer(show_stats(arguments));
+  if (command == "show config") return show_config(client, arguments);
+  if (command == "show would-have") return answer(show_would_have(arguments));
+  if (command == "show wire") {
+    json result = show_wire(arguments.value("wire", std::string{}), arguments);
+    if (result.is_null()) return fail(client, "no such wire");
+    return answer(std::move(result));
+  }
+  const std::string what = arguments.value("what", std::string{});
+  if (command == "explain host") return answer_or_fail(explain_host(what));
+  if (command == "explain flow") return answer_or_fail(explain_flow(what));
+  if (command == "explain event") return answer_or_fail(explain_event(what));
+  if (command == "host order") return host_order(client, peer, arguments);
+  if (command == "host release") return host_release(client, peer, arguments);
+  if (command == "config load") return config_load(client, peer, arguments);
+  if (command == "rules load") return rules_load(client, peer, arguments);
+  if (command == "request self-test") return answer(self_test());
+  if (command == "monitor") return monitor(client, arguments);
+  fail(client, "'" + command.substr(0, 80) + "': no such command");
+} catch (const nlohmann::json::exception& e) {
+  // A member of another type than expected.
+  fail(client, std::string("malformed request: ") + e.what());
+}
+
+void Controller::show_config(ClientId client, const json& arguments) {
+  if (!arguments.value("defaults", false)) {
+    return succeed(client, json::parse(config_text_, nullptr, false));
+  }
+  const auto whole = canonical_configuration(config_text_, "running configuration", true);
+  if (!whole) return fail(client, whole.error());
+  succeed(client, json::parse(*whole, nullptr, false));
+}
+
+}  // namespace sluice::control

@@ -1,0 +1,60 @@
+#include "control/store/replace_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <string>
+#include <system_error>
+
+namespace sluice::control {
+namespace {
+
+Status failure(const std::filesystem::path& path, int error) {
+  return Error{path.string() + ": " + std::generic_category().message(error)};
+}
+
+// Writes and synchronises `contents` into a new file.
+Status write_new(const std::filesystem::path& path, std::string_view contents, mode_t mode) {
+  const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
+  if (fd < 0) return failure(path, errno);
+  int error = ::fchmod(fd, mode) == 0 ? 0 : errno;
+  while (error == 0 && !contents.empty()) {
+    const ssize_t n = ::write(fd, contents.data(), contents.size());
+    if (n >= 0) {
+      contents.remove_prefix(static_cast<std::size_t>(n));
+    } else if (errno != EINTR) {
+      error = errno;
+    }
+  }
+  if (error == 0 && ::fsync(fd) != 0) error = errno;
+  if (::close(fd) != 0 && error == 0) error = errno;
+  return error == 0 ? ok() : failure(path, error);
+}
+
+}  // namespace
+
+Status replace_file(const std::filesystem::path& path, std::string_view contents) {
+  struct stat old {};
+  const mode_t mode = ::stat(path.c_str(), &old) == 0 ? (old.st_mode & 0777) : 0640;
+  const std::filesystem::path beside = path.string() + ".new";
+  if (auto s = write_new(beside, contents, mode); !s) {
+    ::unlink(beside.c_str());
+    return s;
+  }
+  if (::rename(beside.c_str(), path.c_str()) != 0) {
+    const int error = errno;
+    ::unlink(beside.c_str());
+    return failure(path, error);
+  }
+  const std::filesystem::path folder =
+      path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return failure(folder, errno);
+  const int synchronised = ::fsync(fd) == 0 ? 0 : errno;
+  ::close(fd);
+  return synchronised == 0 ? ok() : failure(folder, synchronised);
+}
+
+}  // namespace sluice::control
