@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "dataplane/mime/find_octet.h"
 #include "dataplane/mime/text.h"
 
 namespace sluice::mime {
@@ -22,14 +23,8 @@ std::uint32_t latin_code(std::uint8_t c) {
 }
 
 const std::uint8_t* skip_ascii(const std::uint8_t* p, const std::uint8_t* end) {
-  while (end - p >= 8) {
-    std::uint64_t word;
-    std::memcpy(&word, p, 8);
-    if (word & 0x8080808080808080) break;
-    p += 8;
-  }
-  while (p < end && *p < 0x80) ++p;
-  return p;
+  return reinterpret_cast<const std::uint8_t*>(
+      find_non_ascii(reinterpret_cast<const char*>(p), reinterpret_cast<const char*>(end)));
 }
 
 // How far `p` is a valid start of a multi-octet sequence (Unicode 15, table 3-7): its length when

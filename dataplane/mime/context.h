@@ -74,10 +74,11 @@ struct Context {
   ParserSink& sink;
   CountingResource& memory;
   const PartNumber first_part;
-  std::uint32_t parts = 0;    // begun
-  std::uint64_t decoded = 0;  // octets of leaves taken
-  std::uint64_t expanded = 0;
-  std::uint32_t urls = 0;  // reported
+  std::uint32_t parts = 0;     // begun
+  std::uint64_t decoded = 0;   // octets of leaves taken
+  std::uint64_t expanded = 0;  // octets that stand for more than was sent
+  std::array<std::uint64_t, kArchiveDepth + 1> inflated{};  // of archives, by depth
+  std::uint32_t urls = 0;                                   // reported
 };
 
 }  // namespace sluice::mime

@@ -39,22 +39,35 @@ bool Digest::finish(MutableBytes out) {
   return done;
 }
 
-FileOutput::FileOutput(Context& context, PartNumber part, DataKind kind, bool hashed)
-    : context_(context), part_(part), kind_(kind) {
+FileOutput::FileOutput(Context& context, PartNumber part, std::uint32_t depth, DataKind kind,
+                       bool hashed)
+    : context_(context), part_(part), depth_(depth), kind_(kind) {
   if (hashed && context.limits.hash_md5) md5_.begin(Digest::Algorithm::md5);
   if (hashed && context.limits.hash_sha256) sha256_.begin(Digest::Algorithm::sha256);
 }
 
+FileOutput::~FileOutput() {
+  if (archive_ != nullptr)
+    std::pmr::polymorphic_allocator<>(&context_.memory).delete_object(archive_);
+}
+
 void FileOutput::feed(Bytes octets) {
   if (octets.empty()) return;
+  if (octets_ == 0 && kind_ == DataKind::decoded && context_.limits.archive_depth > 0 &&
+      Archive::may_be(octets[0])) {
+    archive_ = std::pmr::polymorphic_allocator<>(&context_.memory)
+                   .new_object<Archive>(context_, part_, depth_, 0u);
+  }
   octets_ += octets.size();
   type_.feed(octets);
   md5_.feed(octets);
   sha256_.feed(octets);
   context_.sink.on_part_data(part_, kind_, octets);
+  if (archive_ != nullptr) archive_->feed(octets);
 }
 
 void FileOutput::finish(PartEnd& end) {
+  if (archive_ != nullptr) archive_->finish();
   end.number = part_;
   end.octets = octets_;
   end.detected_type = type_.type();

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "dataplane/mime/archive.h"
 #include "dataplane/mime/context.h"
 #include "dataplane/mime/magic.h"
 
@@ -30,18 +31,23 @@ class Digest {
 class FileOutput {
  public:
   // `kind`: how the octets are given to the sink. `hashed`: when the limits ask for hashes.
-  FileOutput(Context& context, PartNumber part, DataKind kind, bool hashed);
+  FileOutput(Context& context, PartNumber part, std::uint32_t depth, DataKind kind, bool hashed);
+  ~FileOutput();
+  FileOutput(const FileOutput&) = delete;
+  FileOutput& operator=(const FileOutput&) = delete;
   void feed(Bytes octets);
   void finish(PartEnd& end);
 
  private:
   Context& context_;
   PartNumber part_;
+  std::uint32_t depth_;
   DataKind kind_;
   std::uint64_t octets_ = 0;
   TypeDetector type_;
   Digest md5_;
   Digest sha256_;
+  Archive* archive_ = nullptr;
 };
 
 }  // namespace sluice::mime

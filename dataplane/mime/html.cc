@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "dataplane/mime/charset.h"
+#include "dataplane/mime/find_octet.h"
 #include "dataplane/mime/html_entities.h"
 #include "dataplane/mime/text.h"
 
@@ -57,6 +58,16 @@ void HtmlTokenizer::flush() {
 void HtmlTokenizer::emit(char c) {
   if (out_size_ == out_.size()) flush();
   out_[out_size_++] = c;
+}
+
+void HtmlTokenizer::append(std::string_view text) {
+  while (!text.empty()) {
+    if (out_size_ == out_.size()) flush();
+    const std::size_t size = std::min(text.size(), out_.size() - out_size_);
+    std::copy_n(text.data(), size, out_.data() + out_size_);
+    out_size_ = static_cast<std::uint16_t>(out_size_ + size);
+    text.remove_prefix(size);
+  }
 }
 
 void HtmlTokenizer::put_visible(char c) {
@@ -402,11 +413,49 @@ void HtmlTokenizer::step(char c) {
   }
 }
 
-void HtmlTokenizer::feed(Bytes utf8) {
-  for (const char c : as_text(utf8)) {
-    if (in_reference_) {
-      if (reference(c)) continue;
+// Stretches in which every octet is treated alike: words of text, values and comments nobody wants.
+const char* HtmlTokenizer::stretch(const char* p, const char* end) {
+  switch (state_) {
+    case State::text: {
+      if (held_size_ != 0) return p;
+      const char* const from = p;
+      while (p<end&& * p> ' ' && *p != '<' && *p != '&' && *p != 0x7f) ++p;
+      if (p == from) return p;
+      if (pending_space_) emit(' ');
+      pending_space_ = false;
+      line_start_ = false;
+      append({from, static_cast<std::size_t>(p - from)});
+      return p;
     }
+    case State::value_double:
+      return attribute_ == Attribute::other ? find_octet<'"', '&'>(p, end) : p;
+    case State::value_single:
+      return attribute_ == Attribute::other ? find_octet<'\'', '&'>(p, end) : p;
+    case State::bogus_comment:
+      return find_octet<'>'>(p, end);
+    case State::raw_text: {
+      const char* const stop = find_octet<'<'>(p, end);
+      append({p, static_cast<std::size_t>(stop - p)});
+      return stop;
+    }
+    default:
+      return p;
+  }
+}
+
+void HtmlTokenizer::feed(Bytes utf8) {
+  const char* p = as_text(utf8).data();
+  const char* const end = p + utf8.size();
+  while (p < end) {
+    if (in_reference_) {
+      if (reference(*p)) {
+        ++p;
+        continue;
+      }
+    }
+    p = stretch(p, end);
+    if (p == end) break;
+    const char c = *p++;
     if (c == '&' && (state_ == State::text || state_ == State::value_double ||
                      state_ == State::value_single || state_ == State::value_bare)) {
       in_reference_ = true;

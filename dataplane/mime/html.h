@@ -71,6 +71,8 @@ class HtmlTokenizer {
   void put_visible(char c);
   void put_code(std::uint32_t code);
   void emit(char c);
+  void append(std::string_view text);
+  const char* stretch(const char* p, const char* end);
   void new_line();
   void flush();
   void begin_hidden();

@@ -108,7 +108,7 @@ class Leaf::Path final : private UuFilterSink {
       : context_(context),
         plan_(plan),
         decoder_(plan.encoding),
-        file_(context, plan.number, plan.kind, plan.hashed) {
+        file_(context, plan.number, plan.depth, plan.kind, plan.hashed) {
     if (plan.text) {
       TextPath::Plan text;
       text.part = plan.number;
@@ -178,7 +178,7 @@ class Leaf::Path final : private UuFilterSink {
     part.attachment = true;
     part.alternative = plan_.alternative;
     context_.sink.on_part_begin(part);
-    uu_file_.emplace(context_, part.number, DataKind::decoded, true);
+    uu_file_.emplace(context_, part.number, part.depth, DataKind::decoded, true);
   }
   void on_uu_data(Bytes octets) override {
     if (uu_file_ && context_.spend_expanded(octets.size())) uu_file_->feed(octets);

@@ -17,6 +17,7 @@ struct Parser::Impl {
 
   static Limits bounded(Limits l) {
     l.parts = std::clamp<std::uint32_t>(l.parts, 1, kAlternativeParts);
+    l.archive_depth = std::min(l.archive_depth, kArchiveDepth);
     return l;
   }
 

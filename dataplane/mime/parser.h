@@ -15,6 +15,8 @@
 
 namespace sluice::mime {
 
+inline constexpr std::uint32_t kArchiveDepth = 8;
+
 struct Limits {
   std::uint32_t header_octets = 256 * 1024;  // of one header block
   std::uint32_t header_fields = 1000;
@@ -24,6 +26,8 @@ struct Limits {
   std::uint32_t depth = 16;
   std::uint32_t urls = 200;
   std::uint64_t decoded_octets = std::uint64_t{256} << 20;
+  std::uint64_t archive_octets = std::uint64_t{16} << 20;  // inflated, at each depth
+  std::uint32_t archive_depth = 3;  // at most kArchiveDepth; 0: none is opened
   bool hash_md5 = false;
   bool hash_sha256 = false;  // of attachments
   bool urls_wanted = true;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "dataplane/mime/find_octet.h"
 #include "dataplane/mime/text.h"
 
 #if defined(__SSE4_1__)
@@ -272,22 +273,46 @@ std::uint8_t* QuotedPrintableDecoder::step(std::uint8_t c, std::uint8_t* out) {
 
 std::size_t QuotedPrintableDecoder::decode(Bytes in, std::uint8_t* out) {
   std::uint8_t* const begin = out;
-  const std::uint8_t* p = in.data();
-  const std::uint8_t* const end = p + in.size();
+  const char* p = as_text(in).data();
+  const char* const end = p + in.size();
   while (p < end) {
-    if (state_ == State::text) {
-      // The common octets, and a blank between two of them, without the state machine.
-      while (p < end) {
-        const std::uint8_t c = *p;
-        if (c > ' ' ? c == '=' : c == '\r' || is_blank(c)) {
-          if (!is_blank(c) || end - p < 2 || p[1] <= ' ' || p[1] == '=') break;
-        }
-        *out++ = c;
-        ++p;
-      }
-      if (p == end) break;
+    if (state_ != State::text) {
+      out = step(static_cast<std::uint8_t>(*p++), out);
+      continue;
     }
-    out = step(*p++, out);
+    // Literal octets up to an escape or a line end are copied whole, and the blanks at their end
+    // treated as step() would: at most kHold of them are not text yet.
+    const char* const stop = find_octet<'=', '\r', '\n'>(p, end);
+    const char* text_end = stop;
+    if (stop == end || *stop != '=') {
+      while (text_end > p && is_blank(static_cast<std::uint8_t>(text_end[-1]))) --text_end;
+      const auto blanks = static_cast<std::size_t>(stop - text_end);
+      if (blanks > 0) text_end = stop - ((blanks - 1) % kHold + 1);
+    }
+    std::memcpy(out, p, static_cast<std::size_t>(text_end - p));
+    out += text_end - p;
+    const auto held = static_cast<std::size_t>(stop - text_end);
+    p = stop;
+    if (held > 0) {
+      std::memcpy(hold_.data(), text_end, held);
+      held_ = static_cast<std::uint16_t>(held);
+      state_ = State::blanks;
+    }
+    if (p == end) break;
+    if (*p == '=' && end - p >= 3) {
+      const int high = hex_value(static_cast<std::uint8_t>(p[1]));
+      const int low = hex_value(static_cast<std::uint8_t>(p[2]));
+      if (high >= 0 && low >= 0) {
+        *out++ = static_cast<std::uint8_t>(high << 4 | low);
+        p += 3;
+        continue;
+      }
+      if (p[1] == '\r' && p[2] == '\n') {
+        p += 3;
+        continue;
+      }
+    }
+    out = step(static_cast<std::uint8_t>(*p++), out);
   }
   return static_cast<std::size_t>(out - begin);
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "dataplane/mime/charset.h"
+#include "dataplane/mime/find_octet.h"
 #include "dataplane/mime/text.h"
 
 namespace sluice::mime {
@@ -222,11 +223,12 @@ Host host_of(std::string_view url, std::pmr::memory_resource* memory) {
     }
   }
   const std::string_view rest = url.substr(authority_start(url));
-  for (const std::string_view mark : {"[.]", "[dot]", "(dot)", "(.)", "{.}", "[:]"}) {
-    const std::string_view authority = rest.substr(0, rest.find_first_of("/?#"));
-    if (contains_ignoring_case(authority, mark)) host.defanged = true;
-  }
   const std::string_view general = rest.substr(0, rest.find_first_of("/?#"));
+  if (general.find_first_of("[({") != std::string_view::npos) {
+    for (const std::string_view mark : {"[.]", "[dot]", "(dot)", "(.)", "{.}", "[:]"}) {
+      if (contains_ignoring_case(general, mark)) host.defanged = true;
+    }
+  }
   // A browser takes a backslash for a slash: the authority ends there. Others read on.
   const std::size_t backslash = general.find('\\');
   const std::string_view browser = general.substr(0, backslash);
@@ -266,9 +268,12 @@ void UrlFinder::feed(Bytes text) {
 
 // Looks for the next octet at which a URL can be known to begin; keeps the last octets of the text.
 void UrlFinder::idle(std::string_view& in) {
-  for (std::size_t i = 0; i < in.size(); ++i) {
-    const char c = in[i];
-    if (c != ':' && c != '.') continue;
+  const char* const begin = in.data();
+  const char* const end = begin + in.size();
+  for (const char* p = find_octet<':', '.'>(begin, end); p < end;
+       p = find_octet<':', '.'>(p + 1, end)) {
+    const char c = *p;
+    const auto i = static_cast<std::size_t>(p - begin);
     // What stands before, in this call's text or in the last one's.
     char before[12];
     std::size_t size = std::min<std::size_t>(i, sizeof before);

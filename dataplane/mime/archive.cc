@@ -1,0 +1,296 @@
+#include "dataplane/mime/archive.h"
+
+#include <zlib.h>
+
+#include <algorithm>
+
+namespace sluice::mime {
+namespace {
+
+constexpr std::uint32_t kLocal = 0x504b0304;    // "PK\3\4", as it is read
+constexpr std::uint32_t kCentral = 0x504b0102;  // "PK\1\2"
+constexpr std::size_t kLocalSize = 26;          // after the signature
+constexpr std::size_t kCentralSize = 42;
+constexpr std::uint16_t kEncrypted = 1;
+constexpr std::uint16_t kSizesFollow = 8;
+
+std::uint16_t le16(const std::uint8_t* p) { return static_cast<std::uint16_t>(p[0] | p[1] << 8); }
+std::uint32_t le32(const std::uint8_t* p) {
+  return std::uint32_t{le16(p)} | std::uint32_t{le16(p + 2)} << 16;
+}
+
+// zlib's memory from ours; the size stands before what it gets.
+constexpr std::size_t kPrefix = alignof(std::max_align_t);
+voidpf allocate(voidpf opaque, uInt count, uInt size) {
+  auto* const memory = static_cast<std::pmr::memory_resource*>(opaque);
+  const std::size_t octets = std::size_t{count} * size + kPrefix;
+  try {
+    auto* const p = static_cast<std::uint8_t*>(memory->allocate(octets, kPrefix));
+    std::memcpy(p, &octets, sizeof octets);
+    return p + kPrefix;
+  } catch (const std::bad_alloc&) {
+    return nullptr;  // through C: zlib says Z_MEM_ERROR
+  }
+}
+void release(voidpf opaque, voidpf address) {
+  auto* const p = static_cast<std::uint8_t*>(address) - kPrefix;
+  std::size_t octets;
+  std::memcpy(&octets, p, sizeof octets);
+  static_cast<std::pmr::memory_resource*>(opaque)->deallocate(p, octets, kPrefix);
+}
+
+}  // namespace
+
+Archive::Archive(Context& context, PartNumber part, std::uint32_t depth, std::uint32_t level)
+    : context_(context), part_(part), depth_(depth), level_(level) {}
+
+Archive::~Archive() {
+  std::pmr::polymorphic_allocator<> allocator(&context_.memory);
+  if (stream_ != nullptr) {
+    inflateEnd(stream_);
+    allocator.delete_object(stream_);
+  }
+  if (inner_ != nullptr) allocator.delete_object(inner_);
+}
+
+// A bound was reached: nothing more of this archive is read.
+void Archive::stop() {
+  context_.raise(contract::Anomaly::limit);
+  end_member();
+  state_ = State::ignore;
+}
+
+bool Archive::begin_inflate(int window_bits) {
+  std::pmr::polymorphic_allocator<> allocator(&context_.memory);
+  if (stream_ == nullptr) {
+    stream_ = allocator.new_object<z_stream_s>();
+    stream_->zalloc = allocate;
+    stream_->zfree = release;
+    stream_->opaque = static_cast<std::pmr::memory_resource*>(&context_.memory);
+    if (inflateInit2(stream_, window_bits) == Z_OK) return true;
+    allocator.delete_object(stream_);
+    stream_ = nullptr;
+    return false;
+  }
+  return inflateReset2(stream_, window_bits) == Z_OK;
+}
+
+void Archive::begin_member(std::string_view name) {
+  end_member();
+  if (!context_.may_begin_part()) return stop();
+  Part part;
+  part.number = member_ = context_.begin_part();
+  part.parent = part_;
+  part.depth = depth_ + 1;
+  part.type = "application";
+  part.subtype = "octet-stream";
+  part.name = name;
+  part.attachment = true;
+  part.alternative = true;
+  context_.sink.on_part_begin(part);
+  in_member_ = true;
+  member_octets_ = 0;
+  member_type_ = TypeDetector();
+}
+
+void Archive::member_data(Bytes octets) {
+  if (octets.empty() || !in_member_) return;
+  std::uint64_t& spent = context_.inflated[level_];
+  const std::uint64_t left = context_.limits.archive_octets - spent;
+  const bool last = octets.size() > left;
+  if (last) octets = octets.first(static_cast<std::size_t>(left));
+  spent += octets.size();
+  if (!octets.empty()) {
+    if (member_octets_ == 0 && may_be(octets[0]))
+      inner_ = std::pmr::polymorphic_allocator<>(&context_.memory)
+                   .new_object<Archive>(context_, member_, depth_ + 1, level_ + 1);
+    member_octets_ += octets.size();
+    member_type_.feed(octets);
+    context_.sink.on_part_data(member_, DataKind::alternative, octets);
+    if (inner_ != nullptr) inner_->feed(octets);
+  }
+  if (last) stop();
+}
+
+void Archive::end_member() {
+  if (!in_member_) return;
+  in_member_ = false;
+  if (inner_ != nullptr) {
+    inner_->finish();
+    std::pmr::polymorphic_allocator<>(&context_.memory).delete_object(inner_);
+    inner_ = nullptr;
+  }
+  PartEnd end;
+  end.number = member_;
+  end.octets = member_octets_;
+  end.detected_type = member_type_.type();
+  context_.sink.on_part_end(end);
+}
+
+// Gathers a header of `size` octets; the octets used.
+std::size_t Archive::collect(Bytes in, std::size_t size) {
+  const std::size_t taken = std::min(in.size(), size - collected_);
+  std::copy_n(in.data(), taken, header_.data() + collected_);
+  collected_ += taken;
+  return taken;
+}
+
+void Archive::read_local() {
+  flags_ = le16(&header_[2]);
+  method_ = le16(&header_[4]);
+  compressed_ = le32(&header_[14]);
+  remaining_ = le16(&header_[22]);
+  extra_ = le16(&header_[24]);
+  name_size_ = 0;
+  state_ = remaining_ > 0 ? State::name : State::extra;
+}
+
+// Entries that share octets list more of them than the archive holds.
+void Archive::read_central() {
+  listed_ += le32(&header_[16]);
+  if (listed_ > directory_) context_.raise(contract::Anomaly::limit);
+}
+
+void Archive::begin_entry() {
+  remaining_ = compressed_;
+  begin_member({name_.data(), name_size_});
+  if (state_ == State::ignore) return;
+  const bool readable = (flags_ & kEncrypted) == 0;
+  if (readable && method_ == 8) {
+    state_ = begin_inflate(-MAX_WBITS) ? State::deflated : State::ignore;
+  } else if (readable && method_ == 0) {
+    // Stored data of unknown size goes to the next signature as far as anyone can tell.
+    state_ = (flags_ & kSizesFollow) != 0 && compressed_ == 0 ? State::seek : State::stored;
+  } else {
+    state_ = (flags_ & kSizesFollow) != 0 && compressed_ == 0 ? State::seek : State::skipped;
+  }
+  window_ = 0;
+  if (remaining_ == 0 && (state_ == State::stored || state_ == State::skipped))
+    state_ = State::seek;
+  if (state_ == State::seek) end_member();
+}
+
+std::size_t Archive::inflate_some(Bytes in) {
+  std::uint8_t buffer[4096];
+  // An octet of deflate makes 1,032 at most; the rest of a large chunk waits for the next turn.
+  const Bytes piece = in.first(std::min<std::size_t>(in.size(), 4096));
+  stream_->next_in = const_cast<Bytef*>(piece.data());
+  stream_->avail_in = static_cast<uInt>(piece.size());
+  for (;;) {
+    stream_->next_out = buffer;
+    stream_->avail_out = sizeof buffer;
+    const int result = ::inflate(stream_, Z_NO_FLUSH);
+    member_data({buffer, sizeof buffer - stream_->avail_out});
+    const std::size_t used = piece.size() - stream_->avail_in;
+    if (state_ == State::ignore) return used;
+    if (result == Z_STREAM_END || (result != Z_OK && result != Z_BUF_ERROR)) {
+      end_member();
+      window_ = 0;
+      collected_ = 0;
+      state_ = gzip_ ? (result == Z_STREAM_END ? State::gzip_next : State::ignore) : State::seek;
+      return used;
+    }
+    if (stream_->avail_in == 0 && stream_->avail_out != 0) return used;
+    if (result == Z_BUF_ERROR) return used;
+  }
+}
+
+void Archive::feed(Bytes octets) {
+  while (!octets.empty() && state_ != State::ignore) {
+    std::size_t used = 0;
+    switch (state_) {
+      case State::begin:
+        used = collect(octets, 2);
+        if (collected_ < 2) break;
+        if (header_[0] == 'P' && header_[1] == 'K') {
+          window_ = 'P' << 8 | 'K';
+          state_ = State::seek;
+        } else if (header_[0] == 0x1f && header_[1] == 0x8b) {
+          gzip_ = true;
+          state_ = State::gzip_next;  // the two octets are there already
+        } else {
+          state_ = State::ignore;
+        }
+        if (state_ != State::begin && state_ != State::ignore &&
+            level_ >= context_.limits.archive_depth) {
+          stop();
+        }
+        break;
+      case State::gzip_next:
+        // The next member of a gzip file begins with its two octets; anything else is padding.
+        used = collect(octets, 2);
+        if (collected_ < 2) break;
+        if (header_[0] != 0x1f || header_[1] != 0x8b || !begin_inflate(16 + MAX_WBITS)) {
+          state_ = State::ignore;
+          break;
+        }
+        begin_member({});
+        if (state_ == State::ignore) break;
+        state_ = State::deflated;
+        inflate_some(Bytes(header_).first(2));
+        break;
+      case State::seek:
+        for (; used < octets.size() && state_ == State::seek; ++used) {
+          window_ = window_ << 8 | octets[used];
+          if (window_ == kLocal) state_ = State::local;
+          if (window_ == kCentral) {
+            if (directory_ == 0) directory_ = position_ + used - 3;
+            state_ = State::central;
+          }
+        }
+        collected_ = 0;
+        break;
+      case State::local:
+        used = collect(octets, kLocalSize);
+        if (collected_ == kLocalSize) read_local();
+        break;
+      case State::central:
+        used = collect(octets, kCentralSize);
+        if (collected_ == kCentralSize) {
+          read_central();
+          window_ = 0;
+          state_ = State::seek;
+        }
+        break;
+      case State::name: {
+        used = static_cast<std::size_t>(std::min<std::uint64_t>(remaining_, octets.size()));
+        const std::size_t kept = std::min(used, name_.size() - name_size_);
+        std::copy_n(octets.data(), kept, name_.data() + name_size_);
+        name_size_ = static_cast<std::uint16_t>(name_size_ + kept);
+        remaining_ -= used;
+        if (remaining_ == 0) state_ = State::extra;
+        break;
+      }
+      case State::extra:
+        used = static_cast<std::size_t>(std::min<std::uint64_t>(extra_, octets.size()));
+        extra_ -= used;
+        if (extra_ == 0) begin_entry();
+        break;
+      case State::stored:
+      case State::skipped:
+        used = static_cast<std::size_t>(std::min<std::uint64_t>(remaining_, octets.size()));
+        remaining_ -= used;
+        if (state_ == State::stored) member_data(octets.first(used));
+        if (remaining_ == 0 && state_ != State::ignore) {
+          end_member();
+          window_ = 0;
+          state_ = State::seek;
+        }
+        break;
+      case State::deflated:
+        used = inflate_some(octets);
+        break;
+      case State::ignore:
+        break;
+    }
+    position_ += used;
+    octets = octets.subspan(used);
+  }
+}
+
+void Archive::finish() {
+  end_member();
+  state_ = State::ignore;
+}
+
+}  // namespace sluice::mime

@@ -1,0 +1,90 @@
+// What is inside gzip and zip files, as a stream, for scanning (case B19). Members become parts
+// (alternative), their octets DataKind::alternative. Zip is read by its local headers, in the order
+// of the file; the central directory only shows whether entries overlap. Nested archives are
+// entered to a depth. Octets, depth and members are bounded, and with the octets the time: past a
+// bound the rest is not inflated and Anomaly::limit is raised.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "dataplane/mime/context.h"
+#include "dataplane/mime/magic.h"
+
+struct z_stream_s;
+
+namespace sluice::mime {
+
+class Archive {
+ public:
+  // An archive that is the content of `part`, `level` archives deep (0: not in another one).
+  Archive(Context& context, PartNumber part, std::uint32_t depth, std::uint32_t level);
+  ~Archive();
+  Archive(const Archive&) = delete;
+  Archive& operator=(const Archive&) = delete;
+
+  // Whether a file that begins with this octet may be one.
+  static bool may_be(std::uint8_t first) { return first == 0x1f || first == 'P'; }
+
+  // All octets of the file, in order.
+  void feed(Bytes octets);
+  // The file ends; members in progress end.
+  void finish();
+
+ private:
+  //  zip: seek -- PK34 --> local -- name, extra --> stored | deflated | skipped --> seek
+  //       seek -- PK12 --> central --> seek
+  //  gzip: deflated, and again while a member follows
+  enum class State : std::uint8_t {
+    begin,
+    seek,
+    local,
+    name,
+    extra,
+    stored,
+    deflated,
+    skipped,
+    central,
+    gzip_next,
+    ignore,
+  };
+  std::size_t collect(Bytes in, std::size_t size);
+  void read_local();
+  void read_central();
+  void begin_entry();
+  bool begin_inflate(int window_bits);
+  std::size_t inflate_some(Bytes in);
+  void begin_member(std::string_view name);
+  void member_data(Bytes octets);
+  void end_member();
+  void stop();
+
+  Context& context_;
+  PartNumber part_;
+  std::uint32_t depth_;
+  std::uint32_t level_;
+  State state_ = State::begin;
+  bool gzip_ = false;
+  bool in_member_ = false;
+  PartNumber member_ = 0;
+  std::uint64_t member_octets_ = 0;
+  TypeDetector member_type_;
+  Archive* inner_ = nullptr;
+  z_stream_s* stream_ = nullptr;
+
+  std::uint64_t position_ = 0;   // octets of the archive taken
+  std::uint64_t remaining_ = 0;  // of a name, an extra field, stored or skipped data
+  std::uint64_t extra_ = 0;
+  std::uint64_t listed_ = 0;     // compressed octets that the central directory lists
+  std::uint64_t directory_ = 0;  // where it begins
+  std::uint16_t method_ = 0;
+  std::uint16_t flags_ = 0;
+  std::uint64_t compressed_ = 0;
+  std::uint32_t window_ = 0;  // the last four octets, while seeking
+  std::size_t collected_ = 0;
+  std::array<std::uint8_t, 46> header_{};
+  std::uint16_t name_size_ = 0;
+  std::array<char, 256> name_{};
+};
+
+}  // namespace sluice::mime

@@ -1,0 +1,41 @@
+// The first of a few octets in a stretch: sixteen octets at a time where the CPU can.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+namespace sluice::mime {
+
+// The first of `wanted` in [p, end), or `end`.
+template <char... wanted>
+inline const char* find_octet(const char* p, const char* end) {
+#if defined(__SSE2__)
+  for (; end - p >= 16; p += 16) {
+    const __m128i block = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    __m128i hit = _mm_setzero_si128();
+    ((hit = _mm_or_si128(hit, _mm_cmpeq_epi8(block, _mm_set1_epi8(wanted)))), ...);
+    const int mask = _mm_movemask_epi8(hit);
+    if (mask != 0) return p + __builtin_ctz(static_cast<unsigned>(mask));
+  }
+#endif
+  while (p < end && ((*p != wanted) && ...)) ++p;
+  return p;
+}
+
+// The first octet above 0x7f in [p, end), or `end`.
+inline const char* find_non_ascii(const char* p, const char* end) {
+#if defined(__SSE2__)
+  for (; end - p >= 16; p += 16) {
+    const int mask = _mm_movemask_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    if (mask != 0) return p + __builtin_ctz(static_cast<unsigned>(mask));
+  }
+#endif
+  while (p < end && static_cast<std::uint8_t>(*p) < 0x80) ++p;
+  return p;
+}
+
+}  // namespace sluice::mime

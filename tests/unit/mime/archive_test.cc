@@ -1,0 +1,192 @@
+// Case B19: archives are looked into, and bombs stop at their bounds.
+#include <gtest/gtest.h>
+#include <zlib.h>
+
+#include <string>
+
+#include "tests/unit/mime/recorder.h"
+
+namespace sluice::mime {
+namespace {
+
+using contract::Anomaly;
+using test::Recorder;
+
+std::string deflated(std::string_view text, int window_bits) {
+  z_stream z{};
+  EXPECT_EQ(deflateInit2(&z, 9, Z_DEFLATED, window_bits, 9, Z_DEFAULT_STRATEGY), Z_OK);
+  std::string out(compressBound(text.size()) + 64, '\0');
+  z.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
+  z.avail_in = static_cast<uInt>(text.size());
+  z.next_out = reinterpret_cast<Bytef*>(out.data());
+  z.avail_out = static_cast<uInt>(out.size());
+  EXPECT_EQ(deflate(&z, Z_FINISH), Z_STREAM_END);
+  out.resize(z.total_out);
+  deflateEnd(&z);
+  return out;
+}
+std::string gzip(std::string_view text) { return deflated(text, 31); }
+
+void put(std::string& s, std::uint64_t v, int octets) {
+  for (int i = 0; i < octets; ++i) s.push_back(static_cast<char>(v >> (8 * i)));
+}
+
+struct Entry {
+  std::string name, content;
+  bool store = false;
+  bool sizes_follow = false;
+  int copies = 1;  // times the central directory lists it
+};
+
+std::string zip(const std::vector<Entry>& entries) {
+  std::string out;
+  std::string directory;
+  for (const Entry& e : entries) {
+    const std::string data = e.store ? e.content : deflated(e.content, -15);
+    const auto offset = out.size();
+    const auto crc = crc32(0, reinterpret_cast<const Bytef*>(e.content.data()),
+                           static_cast<uInt>(e.content.size()));
+    const auto fields = [&](std::string& to, bool sizes) {
+      put(to, 20, 2);
+      put(to, e.sizes_follow ? 8 : 0, 2);
+      put(to, e.store ? 0 : 8, 2);
+      put(to, 0, 4);
+      put(to, sizes ? crc : 0, 4);
+      put(to, sizes ? data.size() : 0, 4);
+      put(to, sizes ? e.content.size() : 0, 4);
+      put(to, e.name.size(), 2);
+      put(to, 0, 2);
+    };
+    out += "PK\3\4";
+    fields(out, !e.sizes_follow);
+    out += e.name + data;
+    if (e.sizes_follow) {
+      out += "PK\7\10";
+      put(out, crc, 4);
+      put(out, data.size(), 4);
+      put(out, e.content.size(), 4);
+    }
+    for (int i = 0; i < e.copies; ++i) {
+      directory += "PK\1\2";
+      put(directory, 20, 2);
+      fields(directory, true);
+      put(directory, 0, 10);
+      put(directory, offset, 4);
+      directory += e.name;
+    }
+  }
+  return out + directory + "PK\5\6" + std::string(18, '\0');
+}
+
+Recorder run(const std::string& file, Limits limits = test::all_wanted(), bool cuts = true) {
+  const std::string message = "Content-Type: application/x; name=a.bin\r\n\r\n" + file;
+  Recorder whole;
+  test::parse(whole, message, 0, limits);
+  EXPECT_FALSE(whole.faulty);
+  for (const auto& [n, p] : whole.parts) EXPECT_TRUE(p.begun && p.ended) << n;
+  for (const long size : {1L, 536L, -1L, -2L}) {
+    if (!cuts) break;
+    Recorder again;
+    test::parse(again, message, size, limits);
+    EXPECT_TRUE(again == whole) << size;
+  }
+  EXPECT_EQ(whole.parts.at(0).decoded, file);
+  return whole;
+}
+
+TEST(MimeArchives, B19_MembersOfZip) {
+  const std::string text = "a SIGNATURE in a member";
+  const Recorder r = run(zip({{"one.txt", text},
+                              {"two.exe", "MZ" + text, true},
+                              {"three.txt", text, false, true},
+                              {"dir/", "", true},
+                              {"four.txt", std::string(100'000, 'x') + text}}));
+  ASSERT_EQ(r.parts.size(), 6u);
+  EXPECT_EQ(r.parts.at(1).name, "one.txt");
+  EXPECT_EQ(r.parts.at(1).other, text);
+  EXPECT_EQ(r.parts.at(2).name, "two.exe");
+  EXPECT_EQ(r.parts.at(2).other, "MZ" + text);
+  EXPECT_EQ(r.parts.at(3).other, text);
+  EXPECT_EQ(r.parts.at(4).octets, 0u);
+  EXPECT_EQ(r.parts.at(5).octets, 100'000 + text.size());
+  EXPECT_TRUE(r.parts.at(5).alternative);
+  EXPECT_EQ(r.parts.at(5).parent, 0u);
+  EXPECT_FALSE(r.has(Anomaly::limit));
+}
+
+TEST(MimeArchives, B19_MembersOfGzip) {
+  const Recorder r = run(gzip("first ") + gzip("SIGNATURE") + std::string(10, '\0'));
+  ASSERT_EQ(r.parts.size(), 3u);
+  EXPECT_EQ(r.parts.at(1).other + r.parts.at(2).other, "first SIGNATURE");
+  EXPECT_FALSE(r.has(Anomaly::limit));
+}
+
+TEST(MimeArchives, B19_NestedZipsToADepth) {
+  std::string file = "the SIGNATURE";
+  for (int i = 0; i < 6; ++i) {
+    file = zip({{"n" + std::to_string(i), file}});
+    const Recorder r = run(file);
+    EXPECT_EQ(r.has(Anomaly::limit), i >= 3) << i;
+    EXPECT_EQ(r.sees("the SIGNATURE"),
+              i < 3 || r.parts.at(0).decoded.find("the SIGNATURE") != std::string::npos)
+        << i;
+  }
+}
+
+TEST(MimeArchives, B19_ExpansionStopsAtItsBudget) {
+  std::vector<Entry> entries;
+  const std::string zeros(10 << 20, '\0');
+  const std::string one = gzip(zeros);
+  std::string many;
+  for (int i = 0; i < 100; ++i) many += one;
+  Limits limits = test::all_wanted();
+  const Recorder r = run(many, limits, false);
+  EXPECT_TRUE(r.has(Anomaly::limit));
+  std::size_t inflated = 0;
+  for (const auto& [n, p] : r.parts) inflated += p.other.size();
+  EXPECT_EQ(inflated, limits.archive_octets);
+  limits.archive_octets = 100'001;
+  const Recorder small = run(one, limits);
+  EXPECT_EQ(small.parts.at(1).octets, 100'001u);
+  EXPECT_TRUE(small.has(Anomaly::limit));
+}
+
+TEST(MimeArchives, B19_OverlappingEntriesAreAnEvent) {
+  const Entry kernel{"k", std::string(5'000, 'a') + "SIGNATURE", false, false, 200};
+  const Recorder r = run(zip({kernel}));
+  EXPECT_TRUE(r.sees("SIGNATURE"));
+  EXPECT_EQ(r.parts.size(), 2u);  // its octets are looked at once
+  EXPECT_TRUE(r.has(Anomaly::limit));
+}
+
+TEST(MimeArchives, B19_QuineStopsAtTheDepth) {
+  // A gzip file in itself is, to a reader, an endless nesting: eight levels stand for it.
+  std::string file = gzip("core");
+  for (int i = 0; i < 8; ++i) file = gzip(file);
+  const Recorder r = run(file);
+  EXPECT_TRUE(r.has(Anomaly::limit));
+  EXPECT_LE(r.parts.size(), 5u);
+}
+
+TEST(MimeArchives, B19_BrokenArchivesAreOnlyFiles) {
+  const std::string good = zip({{"one.txt", "SIGNATURE"}});
+  for (std::size_t size = 0; size < good.size(); ++size) run(good.substr(0, size));
+  for (std::size_t at = 0; at < good.size(); ++at) {
+    std::string bad = good;
+    bad[at] = static_cast<char>(bad[at] ^ 0x55);
+    run(bad);
+  }
+  run("PK");
+  run("PKPKPKPK\3\4");
+  run("\x1f\x8b");
+  run(gzip("x").substr(0, 9));
+}
+
+TEST(MimeArchives, OffMeansOff) {
+  Limits limits = test::all_wanted();
+  limits.archive_depth = 0;
+  EXPECT_EQ(run(zip({{"one.txt", "SIGNATURE"}}), limits).parts.size(), 1u);
+}
+
+}  // namespace
+}  // namespace sluice::mime
