@@ -77,9 +77,9 @@ bool Archive::begin_inflate(int window_bits) {
 
 void Archive::begin_member(std::string_view name) {
   end_member();
-  if (!context_.may_begin_part()) return stop();
+  if (!context_.may_begin_member()) return stop();
   Part part;
-  part.number = member_ = context_.begin_part();
+  part.number = member_ = context_.begin_member();
   part.parent = part_;
   part.depth = depth_ + 1;
   part.type = "application";

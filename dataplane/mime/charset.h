@@ -29,6 +29,8 @@ class CharsetDecoder {
   void feed(Bytes in, OctetSink& out);
   void finish(OctetSink& out);
 
+  // Octets that are UTF-8 come out as they are.
+  bool is_utf8() const { return kind_ == Kind::utf8; }
   bool unknown() const { return unknown_; }
   // Some octets were not of the charset.
   bool malformed() const { return malformed_; }

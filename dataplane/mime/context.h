@@ -69,12 +69,21 @@ struct Context {
   }
   PartNumber begin_part() { return first_part + parts++; }
 
+  // Members of archives are counted apart: they run beside the parts of their reading.
+  bool may_begin_member() {
+    if (members < limits.parts) return true;
+    raise(contract::Anomaly::part_limit);
+    return false;
+  }
+  PartNumber begin_member() { return kArchiveMember | (first_part + members++); }
+
   const Limits& limits;
   Shared& shared;
   ParserSink& sink;
   CountingResource& memory;
   const PartNumber first_part;
   std::uint32_t parts = 0;     // begun
+  std::uint32_t members = 0;   // of archives, begun
   std::uint64_t decoded = 0;   // octets of leaves taken
   std::uint64_t expanded = 0;  // octets that stand for more than was sent
   std::array<std::uint64_t, kArchiveDepth + 1> inflated{};  // of archives, by depth

@@ -39,11 +39,9 @@ bool Digest::finish(MutableBytes out) {
   return done;
 }
 
-FileOutput::FileOutput(Context& context, PartNumber part, std::uint32_t depth, DataKind kind,
-                       bool hashed)
-    : context_(context), part_(part), depth_(depth), kind_(kind) {
-  if (hashed && context.limits.hash_md5) md5_.begin(Digest::Algorithm::md5);
-  if (hashed && context.limits.hash_sha256) sha256_.begin(Digest::Algorithm::sha256);
+FileOutput::FileOutput(Context& context, const Plan& plan) : context_(context), plan_(plan) {
+  if (plan.hashed && context.limits.hash_md5) md5_.begin(Digest::Algorithm::md5);
+  if (plan.hashed && context.limits.hash_sha256) sha256_.begin(Digest::Algorithm::sha256);
 }
 
 FileOutput::~FileOutput() {
@@ -53,22 +51,22 @@ FileOutput::~FileOutput() {
 
 void FileOutput::feed(Bytes octets) {
   if (octets.empty()) return;
-  if (octets_ == 0 && kind_ == DataKind::decoded && context_.limits.archive_depth > 0 &&
+  if (octets_ == 0 && plan_.opened && context_.limits.archive_depth > 0 &&
       Archive::may_be(octets[0])) {
     archive_ = std::pmr::polymorphic_allocator<>(&context_.memory)
-                   .new_object<Archive>(context_, part_, depth_, 0u);
+                   .new_object<Archive>(context_, plan_.part, plan_.depth, 0u);
   }
   octets_ += octets.size();
   type_.feed(octets);
   md5_.feed(octets);
   sha256_.feed(octets);
-  context_.sink.on_part_data(part_, kind_, octets);
+  if (plan_.kind) context_.sink.on_part_data(plan_.part, *plan_.kind, octets);
   if (archive_ != nullptr) archive_->feed(octets);
 }
 
 void FileOutput::finish(PartEnd& end) {
   if (archive_ != nullptr) archive_->finish();
-  end.number = part_;
+  end.number = plan_.part;
   end.octets = octets_;
   end.detected_type = type_.type();
   end.has_md5 = md5_.finish(end.md5);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "dataplane/mime/archive.h"
 #include "dataplane/mime/context.h"
@@ -30,8 +31,14 @@ class Digest {
 
 class FileOutput {
  public:
-  // `kind`: how the octets are given to the sink. `hashed`: when the limits ask for hashes.
-  FileOutput(Context& context, PartNumber part, std::uint32_t depth, DataKind kind, bool hashed);
+  struct Plan {
+    PartNumber part = 0;
+    std::uint32_t depth = 0;
+    std::optional<DataKind> kind;  // how the octets are given to the sink, if they are
+    bool hashed = false;           // when the limits ask for hashes
+    bool opened = false;           // when it is an archive
+  };
+  FileOutput(Context& context, const Plan& plan);
   ~FileOutput();
   FileOutput(const FileOutput&) = delete;
   FileOutput& operator=(const FileOutput&) = delete;
@@ -40,9 +47,7 @@ class FileOutput {
 
  private:
   Context& context_;
-  PartNumber part_;
-  std::uint32_t depth_;
-  DataKind kind_;
+  Plan plan_;
   std::uint64_t octets_ = 0;
   TypeDetector type_;
   Digest md5_;

@@ -89,6 +89,27 @@ contract::Anomaly anomaly_of(Encoding encoding) {
                                                 : contract::Anomaly::bad_base64;
 }
 
+// Whether the text goes to the sink. Of an alternative part one stream does: its text where that is
+// another than its octets.
+bool text_is_given(const Context& context, const Leaf::Plan& plan) {
+  if (!plan.text || !plan.report_text || !context.limits.text_wanted) return false;
+  return !plan.alternative || plan.html || !CharsetDecoder(plan.charset).is_utf8();
+}
+
+FileOutput::Plan file_plan(const Context& context, const Leaf::Plan& plan) {
+  FileOutput::Plan file;
+  file.part = plan.number;
+  file.depth = plan.depth;
+  file.kind = plan.kind;
+  if (plan.alternative) {
+    file.kind.reset();
+    if (!text_is_given(context, plan)) file.kind = DataKind::alternative;
+  }
+  file.hashed = plan.hashed;
+  file.opened = plan.kind == DataKind::decoded;
+  return file;
+}
+
 }  // namespace
 
 void UrlReporter::on_found_url(std::string_view url, std::string_view host) {
@@ -108,14 +129,15 @@ class Leaf::Path final : private UuFilterSink {
       : context_(context),
         plan_(plan),
         decoder_(plan.encoding),
-        file_(context, plan.number, plan.depth, plan.kind, plan.hashed) {
+        file_(context, file_plan(context, plan)) {
     if (plan.text) {
       TextPath::Plan text;
       text.part = plan.number;
       text.charset = plan.charset;
       text.html = plan.html;
       text.opposite = plan.opposite;
-      if (plan.report_text && context.limits.text_wanted) text.kind = DataKind::text;
+      if (text_is_given(context, plan))
+        text.kind = plan.alternative ? DataKind::alternative : DataKind::text;
       if (context.limits.text_wanted || context.limits.urls_wanted)
         text_.emplace(context, urls, text);
       if (plan.plain) filter_.emplace(static_cast<UuFilterSink&>(*this));
@@ -178,7 +200,13 @@ class Leaf::Path final : private UuFilterSink {
     part.attachment = true;
     part.alternative = plan_.alternative;
     context_.sink.on_part_begin(part);
-    uu_file_.emplace(context_, part.number, part.depth, DataKind::decoded, true);
+    FileOutput::Plan file;
+    file.part = part.number;
+    file.depth = part.depth;
+    file.kind = plan_.alternative ? DataKind::alternative : DataKind::decoded;
+    file.hashed = true;
+    file.opened = true;
+    uu_file_.emplace(context_, file);
   }
   void on_uu_data(Bytes octets) override {
     if (uu_file_ && context_.spend_expanded(octets.size())) uu_file_->feed(octets);

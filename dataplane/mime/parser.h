@@ -1,8 +1,8 @@
 // A message as a stream (RFC 5322, 2045-2047, 2231, 6532): header fields, parts, decoded octets and
 // text go to a ParserSink as they become known, each octet once. Bounded in depth, parts, headers,
 // URLs; linear time; nothing is kept but the edges that a cut may fall on. The result never depends
-// on how the octets are cut. Where tolerant and strict readings differ both are given (on_part_data
-// with the alternative flag).
+// on how the octets are cut. Where readers differ, the likeliest reading comes first and the others
+// beside it, as alternative parts (see README.md).
 #pragma once
 
 #include <array>
@@ -34,10 +34,13 @@ struct Limits {
   bool text_wanted = true;  // decode text to UTF-8 and HTML to its visible text
 };
 
-// Numbers a part within its message: 0 is the message itself, then in order of appearance. The
-// parts of the n-th alternative reading have numbers from n * kAlternativeParts on.
+// Numbers a part within its message: 0 is the message itself, then in order of appearance. Parts of
+// the n-th alternative reading have numbers from n * kAlternativeParts on, members of archives have
+// kArchiveMember set: is_alternative() tells the parts of the first reading from all others.
 using PartNumber = std::uint32_t;
 inline constexpr PartNumber kAlternativeParts = 1u << 16;
+inline constexpr PartNumber kArchiveMember = 1u << 31;
+constexpr bool is_alternative(PartNumber n) { return n >= kAlternativeParts; }
 
 struct Part {
   PartNumber number = 0;
@@ -54,8 +57,9 @@ struct Part {
   bool multipart = false;
   bool nested_message = false;
   bool attachment = false;  // a name, disposition attachment, or a leaf that is not text
-  // Of another reading of octets that a part of the first reading holds too (a second boundary or
-  // transfer encoding, a header that some readers end elsewhere), or a member of an archive.
+  // is_alternative(number): of another reading of octets that a part of the first reading holds too
+  // (a second boundary or transfer encoding, a header that some readers end elsewhere), or a member
+  // of an archive.
   bool alternative = false;
 };
 
@@ -69,19 +73,21 @@ struct PartEnd {
   std::array<std::uint8_t, 32> sha256{};
 };
 
+// `decoded` and `text` come of the first reading alone, where one part has data at a time: each is
+// one stream with its parts as items. `alternative` comes of everything else, also of parts that
+// run beside those of the first reading: how such calls interleave depends on the cuts, so that
+// each part is a stream of its own there, and an alternative part's end ends no item of the first
+// reading.
 enum class DataKind : std::uint8_t {
   decoded,      // transfer decoding undone
   text,         // UTF-8: charset undone; for HTML the text a reader sees
-  alternative,  // what a reader does not show or cannot decode: preamble, epilogue, the rest beyond
-                // a limit
+  alternative,  // a preamble or epilogue, the rest beyond a limit, a member of an archive; a part
+                // of another reading: decoded, or, where it is text and that differs, its text
 };
 
 // Order of calls for a part: on_header and on_header_raw (interleaved), on_header_end,
-// on_part_begin, on_part_data, on_part_end. Parts that contain others end after them. Parts of one
-// reading never run at the same time (a container has no data while its parts run), but the parts
-// of alternative readings run beside them: how their calls interleave depends on the cuts, so that
-// each (part, kind) is a stream of its own to whoever scans it, and lists made of them are to be
-// joined by number.
+// on_part_begin, on_part_data, on_part_end; members of archives and uuencoded files have no header.
+// Parts that contain others end after them.
 class ParserSink {
  public:
   // A field of the header of `part`, unfolded; `raw_value` as sent without the line ends of folds,
@@ -94,8 +100,9 @@ class ParserSink {
   virtual void on_part_begin(const Part& part) = 0;
   virtual void on_part_data(PartNumber part, DataKind kind, Bytes octets) = 0;
   virtual void on_part_end(const PartEnd& end) = 0;
-  // Once for each different URL of a part, in order: as written, and its host in lower case with
-  // entities and escapes undone.
+  // Once for each different URL of a part, in order: as written (in HTML with its character
+  // references undone), and its host in lower case with entities and escapes undone, as A-labels.
+  // Lists made of the parts of several readings are to be joined by number, not as they come.
   virtual void on_url(PartNumber part, std::string_view url, std::string_view host) = 0;
   // Each kind once, during Parser::finish().
   virtual void on_anomaly(contract::Anomaly anomaly) = 0;

@@ -40,7 +40,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (choice & 4) limits.urls = 3;
   if (choice & 8) limits.header_fields = 4;
   if (choice & 16) limits.field_octets = 64;
-  if (choice & 32) limits.decoded_octets = 512;
+  if (choice & 32) limits.decoded_octets = limits.archive_octets = 512;
   if (choice & 64) limits.header_octets = 200;
   limits.hash_md5 = limits.hash_sha256 = (choice & 128) != 0;
 
@@ -53,6 +53,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     REQUIRE(p.begun && p.ended);
     REQUIRE(number % mime::kAlternativeParts < limits.parts);
     REQUIRE(p.parent <= number);
+    REQUIRE(p.alternative == mime::is_alternative(number));
+    REQUIRE(!p.alternative || (p.decoded.empty() && p.text.empty()));
     REQUIRE(p.depth <= limits.depth + 1);
     octets += p.decoded.size() + p.text.size() + p.other.size();
     urls[number / mime::kAlternativeParts] += p.urls.size();

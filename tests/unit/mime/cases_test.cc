@@ -18,7 +18,11 @@ Recorder run(const std::string& message, Limits limits = test::all_wanted()) {
   Recorder whole;
   test::parse(whole, message, 0, limits);
   EXPECT_FALSE(whole.faulty);
-  for (const auto& [n, p] : whole.parts) EXPECT_TRUE(p.begun && p.ended) << n;
+  for (const auto& [n, p] : whole.parts) {
+    EXPECT_TRUE(p.begun && p.ended) << n;
+    EXPECT_EQ(p.alternative, is_alternative(n)) << n;
+    EXPECT_FALSE(p.alternative && !(p.decoded.empty() && p.text.empty())) << n;
+  }
   if (message.size() > 400'000) return whole;
   for (const long size : {1L, 2L, 3L, 536L, -1L, -2L, -3L, -4L}) {
     if (size == 1 && message.size() > 100'000) continue;
