@@ -2,6 +2,7 @@
 #include <signal.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <deque>
 #include <iostream>
 #include <map>
@@ -42,7 +43,7 @@ void bind(Bound& bound) {
       o->allow_extra_args(false)->type_size(1)->expected(1, 16);
       o->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
     } else if (!many) {
-      o->expected(1);
+      o->expected(1)->allow_extra_args(false);
     }
     if (a.required) o->required();
   }
@@ -118,12 +119,23 @@ int run(int argc, char** argv) {
   }
 
   std::vector<std::string> words(argv + 1, argv + argc);
+  // Options that stand before the command's words.
+  std::size_t first = 0;
+  while (first < words.size() && words[first].starts_with("-")) {
+    first += words[first] == "--socket" ? 2 : 1;
+  }
+  first = std::min(first, words.size());
+  const auto at = [&words](std::size_t i) {
+    return words.begin() + static_cast<std::ptrdiff_t>(i);
+  };
   std::size_t used = 0;
-  if (const Command* c = find_command(words, used); c != nullptr) {
-    const std::vector<std::string> rest =
-        words_to_options(*c, {words.begin() + static_cast<std::ptrdiff_t>(used), words.end()});
-    words.resize(used);
+  if (const Command* c = find_command({at(first), words.end()}, used); c != nullptr) {
+    const std::vector<std::string> rest = words_to_options(*c, {at(first + used), words.end()});
+    words.resize(first + used);
     words.insert(words.end(), rest.begin(), rest.end());
+  } else if (first < words.size() && !groups.contains(words[first]) && words[first] != "analyze") {
+    return usage_error("'" + for_terminal(words[first].substr(0, 60)) +
+                       "': no such command; --help names them");
   }
   std::reverse(words.begin(), words.end());  // as CLI11 wants them
   try {

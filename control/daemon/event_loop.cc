@@ -76,24 +76,26 @@ void EventLoop::run_timers() {
 }
 
 void EventLoop::run() {
+  while (!stopping_) turn(1000);
+}
+
+void EventLoop::turn(int longest) {
   epoll_event events[16];
-  while (!stopping_) {
-    int wait = 1000;
-    if (!timers_.empty()) {
-      const Nanoseconds now = monotonic_now();
-      const Nanoseconds next = timers_.begin()->first;
-      const Nanoseconds left = next > now ? next - now : 0;
-      wait =
-          static_cast<int>(std::min<Nanoseconds>((left + kMillisecond - 1) / kMillisecond, 1000));
-    }
-    const int count = ::epoll_wait(epoll_.get(), events, 16, wait);
-    for (int i = 0; i < count; ++i) {
-      const auto found = watched_.find(events[i].data.fd);
-      if (found != watched_.end()) found->second();
-    }
-    run_posted();
-    run_timers();
+  int wait = longest;
+  if (!timers_.empty()) {
+    const Nanoseconds now = monotonic_now();
+    const Nanoseconds next = timers_.begin()->first;
+    const Nanoseconds left = next > now ? next - now : 0;
+    wait = static_cast<int>(std::min<Nanoseconds>((left + kMillisecond - 1) / kMillisecond,
+                                                  static_cast<Nanoseconds>(longest)));
   }
+  const int count = ::epoll_wait(epoll_.get(), events, 16, wait);
+  for (int i = 0; i < count; ++i) {
+    const auto found = watched_.find(events[i].data.fd);
+    if (found != watched_.end()) found->second();
+  }
+  run_posted();
+  run_timers();
 }
 
 JobThread::JobThread(EventLoop& loop) : loop_(loop) {

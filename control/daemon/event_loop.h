@@ -39,6 +39,8 @@ class EventLoop {
   // Until stop(). The longest single wait is 1 s.
   void run();
   void stop() { stopping_ = true; }
+  // Waits for at most `longest` ms and does what has come: one turn of run().
+  void turn(int longest);
 
  private:
   void run_posted();
