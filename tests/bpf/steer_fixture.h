@@ -128,7 +128,8 @@ class SteerTest : public testing::Test {
     return bpf_prog_get_fd_by_id(info.prog_id);
   }
 
-  // Every test begins with a wire that is alive on queue 0, without lists or marks.
+  // Every test begins with a wire that is alive on queue 0, without lists or marks. The timeout is
+  // long, and the beat ahead of the clock, so that no slow machine makes a test see a stale one.
   void SetUp() override {
     ASSERT_NE(wire_, nullptr);
     ASSERT_GE(programs_[0], 0);
@@ -139,7 +140,7 @@ class SteerTest : public testing::Test {
     ASSERT_TRUE(wire_->set_failure_policy(FailurePolicy::open));
     ASSERT_TRUE(wire_->set_operator_bypass(false));
     ASSERT_TRUE(wire_->set_watermark(750));
-    ASSERT_TRUE(wire_->set_heartbeat_timeout(kSecond));
+    ASSERT_TRUE(wire_->set_heartbeat_timeout(10 * kSecond));
     ASSERT_TRUE(wire_->replace_lists({}));
     Result<Heartbeat> heartbeat = wire_->map_heartbeat();
     ASSERT_TRUE(heartbeat) << heartbeat.error();
@@ -152,7 +153,7 @@ class SteerTest : public testing::Test {
     ASSERT_TRUE(wire_->put_socket(Side::inside, 0, sockets_[0]->fd()));
     ASSERT_TRUE(wire_->put_socket(Side::outside, 0, sockets_[1]->fd()));
   }
-  void live() { heartbeat_.start(0, Heartbeat::now() + kSecond / 2); }
+  void live() { heartbeat_.start(0, Heartbeat::now() + 9 * kSecond); }
 
   Outcome run(Side side, const Frame& frame, std::optional<std::uint32_t> queue = std::nullopt) {
     const Result<Counters> before = wire_->counters();

@@ -3,12 +3,14 @@
 #include <linux/if_link.h>
 #include <net/if.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 
 #include <algorithm>
 #include <cstdarg>
 #include <cstdio>
 #include <memory>
 #include <optional>
+#include <sstream>
 
 #include "xdp/loader/bpffs.h"
 #include "xdp/loader/object.h"
@@ -51,7 +53,24 @@ std::string last_words() {
   return text;
 }
 
+// Before 6.3 the kernel loses frames of several buffers at a redirect (xdp_do_redirect answers
+// EOPNOTSUPP), which shows in no counter of ours.
+bool redirects_multi_buffer() {
+  utsname kernel{};
+  unsigned major = 0;
+  unsigned minor = 0;
+  if (uname(&kernel) != 0) return false;
+  std::istringstream release(kernel.release);
+  char dot = 0;
+  release >> major >> dot >> minor;
+  return major > 6 || (major == 6 && minor >= 3);
+}
+
 Status check(const WireConfig& config) {
+  if (config.multi_buffer && !redirects_multi_buffer())
+    return Error{"wire " + config.name +
+                 ": this kernel cannot redirect frames of several buffers, 6.3 and later can; use "
+                 "generic mode for frames over a page"};
   if (!is_wire_name(config.name))
     return Error{"wire name '" + config.name + "': 1 to 31 of letters, digits, '_' and '-'"};
   if (config.inside.empty() || config.outside.empty() || config.inside == config.outside)
@@ -331,7 +350,12 @@ Status check_mtu_fits(const std::string& name, const PortInfo& port, std::uint32
 }
 
 void remove_pins(const std::string& folder) {
-  for (const std::string& name : list_folder(folder)) unlink((folder + "/" + name).c_str());
+  std::string path;
+  for (const std::string& name : list_folder(folder)) {
+    path = folder;
+    path.append("/").append(name);
+    unlink(path.c_str());
+  }
   rmdir(folder.c_str());
 }
 

@@ -53,8 +53,9 @@ struct WireConfig {
   // Octets of IP that cross the wire; tags do not count against it, so the ports get a little more.
   // 0: what the ports have when they are first attached.
   std::uint32_t mtu = 0;
-  bool multi_buffer = false;  // frames longer than a page; mail in them is not inspected
-  bool mirror_link = false;   // see Wire::mirror_links()
+  // Frames longer than a page cross natively; mail in them is not inspected. Kernel 6.3 and later.
+  bool multi_buffer = false;
+  bool mirror_link = false;  // see Wire::mirror_links()
 };
 
 // A block of addresses. Host bits are zero (masked() makes them so).
