@@ -42,8 +42,8 @@ bool is_stopped(char state) { return state == 'T' || state == 't'; }
 }  // namespace
 
 struct alignas(64) Guardian::Watch {
-  pthread_mutex_t alive;            // robust, shared, held by the worker
-  std::atomic<pid_t> thread{0};     // 0: not watched
+  pthread_mutex_t alive;         // robust, shared, held by the worker
+  std::atomic<pid_t> thread{0};  // 0: not watched
 };
 
 struct Guardian::Memory {
@@ -52,8 +52,8 @@ struct Guardian::Memory {
 };
 
 Result<std::unique_ptr<Guardian>> Guardian::start(unsigned workers, std::vector<Page> pages) {
-  void* memory = mmap(nullptr, sizeof(Memory), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-                      -1, 0);
+  void* memory =
+      mmap(nullptr, sizeof(Memory), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED || workers > kMostWorkers) {
     return Error{std::string("no memory shared with the guardian: ") + std::strerror(errno)};
   }
@@ -163,8 +163,8 @@ void Guardian::watch(Memory& memory, unsigned workers, const std::vector<Page>& 
         const Nanoseconds beat = newest_beat();
         if (!silenced && xdp::Heartbeat::now() - beat < kFresh) continue;
         if (states[i] < 0) {
-          const std::string path = "/proc/" + std::to_string(parent) + "/task/" +
-                                   std::to_string(thread) + "/stat";
+          const std::string path =
+              "/proc/" + std::to_string(parent) + "/task/" + std::to_string(thread) + "/stat";
           states[i] = open(path.c_str(), O_RDONLY | O_CLOEXEC);
         }
         stopped = stopped || (states[i] >= 0 && is_stopped(thread_state(states[i])));

@@ -1,13 +1,12 @@
 // sluice-dataplane: the packet process. Exit status: 0 done, 1 it could not start or run, 2 wrong
 // usage; the reason stands on standard error.
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdio>
 #include <exception>
-
-#include <spdlog/sinks/stdout_color_sinks.h>
-#include <spdlog/spdlog.h>
 
 #include "dataplane/app/options.h"
 #include "dataplane/app/process.h"

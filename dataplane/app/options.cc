@@ -1,7 +1,6 @@
 #include "dataplane/app/options.h"
 
 #include <CLI/CLI.hpp>
-
 #include <algorithm>
 #include <charconv>
 #include <map>
@@ -104,7 +103,8 @@ Status check(const Options& options) {
     if (!names.insert(wire.name).second) return Error{"two wires are named " + wire.name};
     for (const io::PortSettings& port : wire.ports) {
       if (!devices.insert(port.device).second) {
-        return Error{"port " + port.device + " is used twice; a port belongs to one end of one wire"};
+        return Error{"port " + port.device +
+                     " is used twice; a port belongs to one end of one wire"};
       }
     }
     if (wire.driver == io::Driver::native && !options.no_bypass_ok && !options.detach) {

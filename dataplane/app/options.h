@@ -20,7 +20,7 @@ struct WireOptions {
   bool mirror_link = false;
   bool unequal_mtu = false;  // warn of unequal MTUs instead of refusing
   bool generic_xdp = false;
-  std::uint32_t mtu = 0;  // octets of IP; 0: as found
+  std::uint32_t mtu = 0;          // octets of IP; 0: as found
   std::uint32_t watermark = 750;  // permille of a ring; 0: none
 };
 

@@ -1,5 +1,6 @@
 #include "dataplane/app/policy_store.h"
 
+#include <rte_rcu_qsbr.h>
 #include <time.h>
 
 #include <algorithm>
@@ -7,8 +8,6 @@
 #include <cstdlib>
 #include <new>
 #include <thread>
-
-#include <rte_rcu_qsbr.h>
 
 namespace sluice::app {
 
@@ -110,9 +109,10 @@ bool PolicyStore::make_room_for_ruleset() {
 void PolicyStore::wait_adopted(std::uint32_t epoch) {
   const Nanoseconds end = now() + kLongestAdoption;
   for (;;) {
-    const bool all = std::all_of(uses_.get(), uses_.get() + workers_, [epoch](const PolicyUse& use) {
-      return !before(use.adopted.load(std::memory_order_acquire), epoch);
-    });
+    const bool all =
+        std::all_of(uses_.get(), uses_.get() + workers_, [epoch](const PolicyUse& use) {
+          return !before(use.adopted.load(std::memory_order_acquire), epoch);
+        });
     if (all || now() > end) return;
     std::this_thread::sleep_for(kLook);
   }

@@ -29,9 +29,9 @@ namespace sluice::app {
 
 // What a worker shows of its use of policies; written by the worker, read by the store.
 struct alignas(64) PolicyUse {
-  std::atomic<std::uint32_t> adopted{0};     // epoch given to the engine
-  std::atomic<std::uint32_t> oldest{0};      // lowest epoch that the engine still uses
-  std::atomic<std::uint32_t> give_up{0};     // store to worker: give up messages of epochs below
+  std::atomic<std::uint32_t> adopted{0};  // epoch given to the engine
+  std::atomic<std::uint32_t> oldest{0};   // lowest epoch that the engine still uses
+  std::atomic<std::uint32_t> give_up{0};  // store to worker: give up messages of epochs below
 };
 
 class PolicyStore {

@@ -1,6 +1,12 @@
 #include "dataplane/app/process.h"
 
 #include <poll.h>
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_launch.h>
+#include <rte_lcore.h>
+#include <rte_ring.h>
+#include <spdlog/spdlog.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -13,13 +19,6 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-
-#include <rte_eal.h>
-#include <rte_errno.h>
-#include <rte_launch.h>
-#include <rte_lcore.h>
-#include <rte_ring.h>
-#include <spdlog/spdlog.h>
 
 #include "dataplane/io/eal.h"
 #include "dataplane/io/mbuf_pool.h"
@@ -69,8 +68,7 @@ int worker_main(void* worker) { return static_cast<Worker*>(worker)->run(); }
 
 }  // namespace
 
-Process::Process(const Options& options)
-    : options_(options), watched_(options.wires.size()) {}
+Process::Process(const Options& options) : options_(options), watched_(options.wires.size()) {}
 
 Process::~Process() = default;
 
@@ -98,10 +96,10 @@ void Process::say_ready() {
   for (const WirePorts& wire : shared_.wires) {
     for (const auto& port : wire.ports) {
       if (port->up()) continue;
-      if (!waiting_for_link_) {
+      if (awaited_ != port.get()) {
         spdlog::warn("wire {}: forwarding; not ready until {} has a link", wire.name, port->name());
       }
-      waiting_for_link_ = true;
+      awaited_ = port.get();
       return;
     }
   }
@@ -153,6 +151,12 @@ Status Process::attach_wires() {
         if (!state) return Error{"wire " + wire.name + ": " + state.error()};
       }
     }
+    if (wire.driver == io::Driver::af_packet) {
+      spdlog::warn(
+          "wire {}: driver=af_packet is for trying things out: the kernel forwards nothing "
+          "without us, and VLAN tags other than 8100 are not kept",
+          wire.name);
+    }
     if (!is_af_xdp(wire)) continue;
     const unsigned queues = io::interface_queues(wire.ports[0].device);
     const unsigned other = io::interface_queues(wire.ports[1].device);
@@ -162,6 +166,15 @@ Status Process::attach_wires() {
                    std::to_string(other) + "; they are served in pairs, 64 at most: `ethtool -L " +
                    wire.ports[queues > other ? 0 : 1].device + " combined " +
                    std::to_string(std::min({queues, other, unsigned{STEER_MAX_QUEUES}})) + "`"};
+    }
+    for (const io::PortSettings& port : wire.ports) {
+      const unsigned receive = io::interface_receive_queues(port.device);
+      if (receive <= queues) continue;
+      return Error{
+          "wire " + wire.name + ": port " + port.device + " has " + std::to_string(receive) +
+          " receive queues, and AF_XDP can serve " + std::to_string(queues) +
+          " of them; mail on the others would pass uninspected: " + "`ethtool -L " + port.device +
+          " rx " + std::to_string(queues) + " tx " + std::to_string(queues) + "`"};
     }
     xdp::WireConfig config;
     config.name = wire.name;
@@ -223,9 +236,9 @@ Status Process::open_ports() {
   eal.memory_mib = buffers * 4096 / kMiB + buffers / 8192 + 40;
   eal.worker_cpus = worker_cpus(options_, io::allowed_cpus());
   eal.verbose = options_.verbose;
-  eal.huge_pages = options_.huge_pages == HugePages::on ||
-                   (options_.huge_pages == HugePages::automatic &&
-                    io::free_huge_page_mib() >= eal.memory_mib + 32);
+  eal.huge_pages =
+      options_.huge_pages == HugePages::on || (options_.huge_pages == HugePages::automatic &&
+                                               io::free_huge_page_mib() >= eal.memory_mib + 32);
   if (Status started = io::start_eal(eal); !started) return started;
   Result<rte_mempool*> pool = io::make_mbuf_pool(buffers);
   if (!pool) return Error{pool.error()};
@@ -236,8 +249,8 @@ Status Process::open_ports() {
     WirePorts& wire = shared_.wires[i];
     for (const Side side : {Side::inside, Side::outside}) {
       const auto s = static_cast<std::size_t>(side);
-      Result<std::unique_ptr<io::Port>> port = io::Port::open(
-          options_.wires[i].ports[s], index++, options_.workers, shared_.pool);
+      Result<std::unique_ptr<io::Port>> port =
+          io::Port::open(options_.wires[i].ports[s], index++, options_.workers, shared_.pool);
       if (!port) return Error{"wire " + wire.name + ": " + port.error()};
       wire.ports[s] = std::move(*port);
       for (std::uint16_t queue = 0; queue < wire.ports[s]->queues(); ++queue) {
@@ -295,10 +308,10 @@ Status Process::start_workers() {
     settings.engine.worker = static_cast<std::uint16_t>(i);
     settings.engine.flow_id_seed = seed + i * 0x9e3779b97f4a7c15u;
     // The engine's own bound is max_memory; its flow table and fixed parts come on top.
-    Result<std::unique_ptr<mem::WorkerMemory>> memory = mem::WorkerMemory::create(
-        settings.engine.max_memory + settings.engine.max_memory / 8 +
-            settings.engine.max_flows * kFlowEntryOctets + 64 * kMiB,
-        options_.huge_pages == HugePages::on);
+    Result<std::unique_ptr<mem::WorkerMemory>> memory =
+        mem::WorkerMemory::create(settings.engine.max_memory + settings.engine.max_memory / 8 +
+                                      settings.engine.max_flows * kFlowEntryOctets + 64 * kMiB,
+                                  options_.huge_pages == HugePages::on);
     if (!memory) return Error{memory.error()};
     workers_.push_back(std::make_unique<Worker>(settings, shared_, std::move(*memory),
                                                 statistics_->worker(i), rings_->memory(i),
@@ -334,9 +347,9 @@ void Process::start_control() {
     }
   };
   handlers.wires = [this] { return wire_states(); };
-  server_ = std::make_unique<event::ControlServer>(
-      std::move(*control_socket_), statistics_->descriptor(), rings_->descriptor(),
-      std::move(handlers));
+  server_ =
+      std::make_unique<event::ControlServer>(std::move(*control_socket_), statistics_->descriptor(),
+                                             rings_->descriptor(), std::move(handlers));
 }
 
 // ---- control channel, on the server's thread ----
@@ -465,8 +478,7 @@ void Process::check_kernel() {
                     counters->at(side, STEER_COUNT_overload_exhausted).frames +
                     counters->at(side, STEER_COUNT_closed_overload).frames;
       }
-      const std::uint64_t drops =
-          wire.ports[0]->receive_drops() + wire.ports[1]->receive_drops();
+      const std::uint64_t drops = wire.ports[0]->receive_drops() + wire.ports[1]->receive_drops();
       if (overload > watched.overload || drops > watched.ring_drops) {
         if (!watched.overloaded) {
           tell(i, "overload",

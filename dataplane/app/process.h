@@ -1,7 +1,8 @@
 // The process: starts everything in the order that keeps the wire whole, watches links and the
 // kernel's part, and stops in the order that loses no accepted frame.
 //
-// Start   control socket (is another one running?) ► loader attaches or adopts ► guardian ► EAL ► ports and
+// Start   control socket (is another one running?) ► loader attaches or adopts ► guardian ► EAL ►
+// ports and
 //         sockets ► sockets into the XSKMAPs ► workers ► the first heartbeat, by the workers ►
 //         control channel ► ready
 // Stop    heartbeats to zero, by the workers (XDP takes the failure policy) ► rings drained and
@@ -79,7 +80,7 @@ class Process {
   std::uint64_t start_time_ = 0;
   bool launched_ = false;
   bool ready_ = false;
-  bool waiting_for_link_ = false;
+  const io::Port* awaited_ = nullptr;  // its link keeps us from being ready
 };
 
 }  // namespace sluice::app

@@ -1,6 +1,9 @@
 #include "dataplane/app/worker.h"
 
 #include <poll.h>
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+#include <rte_ring.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -10,10 +13,6 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
-
-#include <rte_ethdev.h>
-#include <rte_mbuf.h>
-#include <rte_ring.h>
 
 #include "dataplane/io/af_xdp_sockets.h"
 #include "dataplane/io/mbuf_pool.h"
@@ -103,9 +102,8 @@ Status Worker::begin() {
   setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), kNice);
   if (Status bound = memory_->bind(); !bound) return bound;
   try {
-    engine_ = std::make_unique<inspect::Engine>(settings_.engine, statistics_, sink_,
-                                                static_cast<inspect::Output&>(*this),
-                                                memory_.get());
+    engine_ = std::make_unique<inspect::Engine>(
+        settings_.engine, statistics_, sink_, static_cast<inspect::Output&>(*this), memory_.get());
   } catch (const std::bad_alloc&) {
     return Error{"worker " + std::to_string(settings_.index) +
                  ": the memory does not suffice for its tables; give more --memory or less "
@@ -118,8 +116,7 @@ Status Worker::begin() {
     Result<xdp::Heartbeat> page = ports.kernel->map_heartbeat();
     if (!page) return Error{page.error()};
     pages_.back() = std::make_unique<xdp::Heartbeat>(std::move(*page));
-    const std::uint16_t queues =
-        std::max(ports.ports[0]->queues(), ports.ports[1]->queues());
+    const std::uint16_t queues = std::max(ports.ports[0]->queues(), ports.ports[1]->queues());
     for (std::uint16_t queue = 0; queue < queues; ++queue) {
       if (queue % settings_.workers == settings_.index) {
         beats_.push_back({wire, queue, pages_.back().get()});
@@ -242,9 +239,8 @@ void Worker::sort_out(rte_mbuf** frames, std::uint16_t count) {
   std::uint16_t mine = 0;
   for (std::uint16_t i = 0; i < count; ++i) {
     const Bytes octets(rte_pktmbuf_mtod(frames[i], const std::uint8_t*), frames[i]->data_len);
-    const unsigned owner =
-        io::owner_of(octets, settings_.workers, shared_.spread).value_or(
-            static_cast<std::uint8_t>(settings_.index));
+    const unsigned owner = io::owner_of(octets, settings_.workers, shared_.spread)
+                               .value_or(static_cast<std::uint8_t>(settings_.index));
     if (owner == settings_.index) {
       frames[mine++] = frames[i];
     } else {
@@ -487,8 +483,7 @@ void Worker::drain_unread() {
   for (const Receiver& receiver : receivers_) {
     // Two rings' worth at most: what comes after is fresh.
     for (int bursts = 0; bursts < 4096 / kBurst; ++bursts) {
-      const std::uint16_t count =
-          rte_eth_rx_burst(receiver.device, receiver.queue, frames, kBurst);
+      const std::uint16_t count = rte_eth_rx_burst(receiver.device, receiver.queue, frames, kBurst);
       for (std::uint16_t i = 0; i < count; ++i) {
         frames[i]->port = tag_of(receiver.wire, receiver.side);
         pass_unread(frames[i]);

@@ -13,8 +13,9 @@
 // through one buffer: they stay in order.
 //
 // A hang. When the last round or beat is too old, XDP, or a worker that would hand over, has sent
-// frames past us. The worker drains what is in its queues without a verdict, forgets its streams, tells the other
-// workers (the wire was switched as a whole) to forget theirs, and only then beats again.
+// frames past us. The worker drains what is in its queues without a verdict, forgets its streams,
+// tells the other workers (the wire was switched as a whole) to forget theirs, and only then beats
+// again.
 #pragma once
 
 #include <poll.h>
@@ -46,9 +47,9 @@ namespace sluice::app {
 struct WirePorts {
   std::string name;
   bool fail_closed = false;
-  std::unique_ptr<io::Port> ports[2];                              // by Side
-  std::vector<std::unique_ptr<io::TransmitQueue>> transmit[2];     // by Side, then queue
-  std::unique_ptr<xdp::Wire> kernel;                               // af_xdp only
+  std::unique_ptr<io::Port> ports[2];                           // by Side
+  std::vector<std::unique_ptr<io::TransmitQueue>> transmit[2];  // by Side, then queue
+  std::unique_ptr<xdp::Wire> kernel;                            // af_xdp only
 };
 
 // What workers share.
@@ -60,9 +61,9 @@ struct Shared {
   io::SpreadKey spread;
   std::vector<std::vector<rte_ring*>> handover;  // [to][from]; empty with one worker
   std::vector<class Worker*> workers;
-  std::atomic<std::uint32_t> hangs{0};   // grows when any worker found that it had hung
-  std::atomic<bool> stop{false};         // orderly: drain, then return
-  std::atomic<unsigned> running{0};      // workers whose loop runs
+  std::atomic<std::uint32_t> hangs{0};  // grows when any worker found that it had hung
+  std::atomic<bool> stop{false};        // orderly: drain, then return
+  std::atomic<unsigned> running{0};     // workers whose loop runs
 };
 
 struct WorkerSettings {
@@ -147,10 +148,10 @@ class Worker final : private inspect::Output {
 
   std::vector<Receiver> receivers_;
   std::vector<Beat> beats_;
-  std::vector<std::unique_ptr<xdp::Heartbeat>> pages_;              // by wire
-  std::vector<std::unique_ptr<io::TransmitBuffer>> transmit_;       // wire * 2 + side
-  std::vector<std::vector<rte_mbuf*>> outgoing_;                    // by owner
-  std::vector<std::unique_ptr<std::uint8_t[]>> joined_;             // frames of several buffers
+  std::vector<std::unique_ptr<xdp::Heartbeat>> pages_;         // by wire
+  std::vector<std::unique_ptr<io::TransmitBuffer>> transmit_;  // wire * 2 + side
+  std::vector<std::vector<rte_mbuf*>> outgoing_;               // by owner
+  std::vector<std::unique_ptr<std::uint8_t[]>> joined_;        // frames of several buffers
   std::size_t joined_used_ = 0;
 
   inspect::Time now_;

@@ -18,11 +18,11 @@ namespace sluice::event {
 struct Letter {
   enum class Kind : std::uint8_t { snapshot, wire };
   Kind kind = Kind::wire;
-  std::uint16_t wire = 0;           // index
-  std::uint8_t side = 0xff;         // Side, or 0xff: of the wire as a whole
-  std::uint32_t identity = 0;       // snapshot
-  std::array<char, 32> state{};     // wire: terminated
-  std::array<char, 200> reason{};   // wire: terminated
+  std::uint16_t wire = 0;          // index
+  std::uint8_t side = 0xff;        // Side, or 0xff: of the wire as a whole
+  std::uint32_t identity = 0;      // snapshot
+  std::array<char, 32> state{};    // wire: terminated
+  std::array<char, 200> reason{};  // wire: terminated
 
   static Letter snapshot(std::uint32_t identity) {
     Letter letter;

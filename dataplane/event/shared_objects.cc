@@ -87,8 +87,7 @@ Result<EventRings> EventRings::create(unsigned workers, std::uint64_t capacity) 
     return Error{"event rings of " + std::to_string(capacity) +
                  " octets: give a power of two, 65536 or more"};
   }
-  Result<SharedMemory> memory =
-      SharedMemory::create("sluice-events", stride(capacity) * workers);
+  Result<SharedMemory> memory = SharedMemory::create("sluice-events", stride(capacity) * workers);
   if (!memory) return Error{memory.error()};
   return EventRings(std::move(*memory), capacity);
 }

@@ -1,14 +1,18 @@
 #include "dataplane/io/af_xdp_sockets.h"
 
 #include <dlfcn.h>
+#include <linux/if_packet.h>
 #include <linux/if_xdp.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include <xdp/xsk.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <cstring>
 
 namespace sluice::io {
 
@@ -120,4 +124,15 @@ extern "C" ssize_t send(int descriptor, const void* octets, size_t size, int fla
     errno = ENOBUFS;
   }
   return sent;
+}
+
+// DPDK's AF_PACKET driver asks for fragments to be put together: they would be lost to the wire.
+extern "C" int setsockopt(int descriptor, int level, int name, const void* value, socklen_t size) {
+  int cleared = 0;
+  if (level == SOL_PACKET && name == PACKET_FANOUT && size == sizeof cleared) {
+    std::memcpy(&cleared, value, sizeof cleared);
+    cleared &= ~(PACKET_FANOUT_FLAG_DEFRAG << 16);
+    value = &cleared;
+  }
+  return static_cast<int>(syscall(SYS_setsockopt, descriptor, level, name, value, size));
 }

@@ -1,14 +1,13 @@
 #include "dataplane/io/eal.h"
 
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_log.h>
 #include <sched.h>
 
 #include <cstdio>
 #include <cstring>
 #include <fstream>
-
-#include <rte_eal.h>
-#include <rte_errno.h>
-#include <rte_log.h>
 
 namespace sluice::io {
 
@@ -39,16 +38,16 @@ Status start_eal(const EalSettings& settings) {
   for (std::size_t i = 0; i < settings.worker_cpus.size(); ++i) {
     lcores += "," + std::to_string(i + 1) + "@" + std::to_string(settings.worker_cpus[i]);
   }
-  std::vector<std::string> arguments{"sluice-dataplane",
-                                     "--lcores=" + lcores,
-                                     "--main-lcore=0",
-                                     "--no-telemetry",
-                                     "--no-shconf",
-                                     "--iova-mode=va",
-                                     "-m",
-                                     std::to_string(settings.memory_mib),
-                                     std::string("--log-level=") +
-                                         (settings.verbose ? "info" : "warning")};
+  std::vector<std::string> arguments{
+      "sluice-dataplane",
+      "--lcores=" + lcores,
+      "--main-lcore=0",
+      "--no-telemetry",
+      "--no-shconf",
+      "--iova-mode=va",
+      "-m",
+      std::to_string(settings.memory_mib),
+      std::string("--log-level=") + (settings.verbose ? "info" : "warning")};
   if (settings.huge_pages) {
     arguments.emplace_back("--in-memory");
   } else {
@@ -73,9 +72,9 @@ Status start_eal(const EalSettings& settings) {
   if (rte_eal_init(static_cast<int>(kept.size()), argv.data()) < 0) {
     std::string text = std::string("DPDK did not start: ") + rte_strerror(rte_errno);
     if (settings.huge_pages) {
-      text += "; " + std::to_string(settings.memory_mib) +
-              " MiB of huge pages are wanted and " + std::to_string(free_huge_page_mib()) +
-              " are free: `echo " + std::to_string((settings.memory_mib + 1) / 2 + 8) +
+      text += "; " + std::to_string(settings.memory_mib) + " MiB of huge pages are wanted and " +
+              std::to_string(free_huge_page_mib()) + " are free: `echo " +
+              std::to_string((settings.memory_mib + 1) / 2 + 8) +
               " > /proc/sys/vm/nr_hugepages`, or --hugepages off";
     }
     return Error{text};

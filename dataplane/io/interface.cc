@@ -52,14 +52,29 @@ Result<InterfaceState> interface_state(const std::string& name) {
   return state;
 }
 
-unsigned interface_queues(const std::string& name) {
+namespace {
+
+ethtool_channels interface_channels(const std::string& name) {
   const ControlSocket control;
   ethtool_channels channels{};
   channels.cmd = ETHTOOL_GCHANNELS;
   ifreq reply{};
   reply.ifr_data = reinterpret_cast<char*>(&channels);
-  if (!control.ask(SIOCETHTOOL, name, reply) || channels.max_combined == 0) return 1;
-  return channels.combined_count == 0 ? 1 : channels.combined_count;
+  if (!control.ask(SIOCETHTOOL, name, reply)) return {};
+  return channels;
+}
+
+}  // namespace
+
+unsigned interface_queues(const std::string& name) {
+  const ethtool_channels channels = interface_channels(name);
+  return channels.max_combined == 0 || channels.combined_count == 0 ? 1 : channels.combined_count;
+}
+
+unsigned interface_receive_queues(const std::string& name) {
+  const ethtool_channels channels = interface_channels(name);
+  const unsigned queues = channels.combined_count + channels.rx_count;
+  return queues == 0 ? 1 : queues;
 }
 
 bool interface_is_virtual(const std::string& name) {
@@ -67,8 +82,7 @@ bool interface_is_virtual(const std::string& name) {
 }
 
 Result<LinkWatch> LinkWatch::open() {
-  const int descriptor =
-      socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+  const int descriptor = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
   if (descriptor < 0) return Error{std::string("no rtnetlink socket: ") + std::strerror(errno)};
   sockaddr_nl address{};
   address.nl_family = AF_NETLINK;

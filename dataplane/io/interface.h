@@ -19,6 +19,9 @@ struct InterfaceState {
 Result<InterfaceState> interface_state(const std::string& name);
 // Combined channels in use (1 where the device has none).
 unsigned interface_queues(const std::string& name);
+// Receive queues in use, combined or not. More than interface_queues(): some of them cannot be
+// served by AF_XDP queue pairs, and what comes in there would pass uninspected (case D13).
+unsigned interface_receive_queues(const std::string& name);
 // True for devices without hardware behind them (veth, tap, bridge...).
 bool interface_is_virtual(const std::string& name);
 

@@ -1,11 +1,11 @@
 #include "dataplane/io/port.h"
 
-#include <algorithm>
-#include <cstring>
-
 #include <rte_bus_vdev.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
+
+#include <algorithm>
+#include <cstring>
 
 #include "dataplane/io/af_xdp_sockets.h"
 #include "dataplane/io/interface.h"
@@ -17,6 +17,7 @@ namespace {
 
 constexpr std::uint16_t kDescriptors = 2048;
 constexpr std::uint32_t kLongestFrame = 65535;
+constexpr std::uint32_t kPacketCapacity = 1960;  // of an AF_PACKET slot, behind its header
 
 // Symmetric Toeplitz key: both directions of a flow fall on one queue (Woo and Park, 2012).
 std::uint8_t symmetric_key[52];
@@ -41,13 +42,15 @@ VirtualDevice virtual_device(const PortSettings& settings, unsigned index, unsig
       // (and needed in zero copy, where the driver would otherwise wait a second in poll), not on
       // veth.
       const bool busy = settings.busy_poll || !interface_is_virtual(settings.device);
-      return {"net_af_xdp" + number, "iface=" + settings.device + ",start_queue=0,queue_count=" +
-                                         std::to_string(queues) +
+      return {"net_af_xdp" + number, "iface=" + settings.device +
+                                         ",start_queue=0,queue_count=" + std::to_string(queues) +
                                          ",busy_budget=" + (busy ? "64" : "0")};
     }
     case Driver::af_packet:
       return {"net_af_packet" + number,
-              "iface=" + settings.device + ",blocksz=65536,framesz=4096,framecnt=2048,qpairs=1"};
+              // Slots that fit our buffers, and blocks that they fill without a gap: the driver
+              // takes slot i to stand at i times its size.
+              "iface=" + settings.device + ",blocksz=65536,framesz=2048,framecnt=4096,qpairs=1"};
     case Driver::pcap: {
       std::string arguments;
       if (!settings.receive_pcap.empty()) arguments += "rx_pcap=" + settings.receive_pcap;
@@ -77,11 +80,13 @@ Result<std::unique_ptr<Port>> Port::open(const PortSettings& settings, unsigned 
     if (!state) return Error{state.error()};
     port->mtu_ = state->mtu;
     port->up_ = state->up;
-    if (settings.driver == Driver::af_xdp && state->mtu + 14 > kFrameCapacity) {
+    const std::size_t capacity =
+        settings.driver == Driver::af_xdp ? kFrameCapacity : kPacketCapacity;
+    if (state->mtu + 14 > capacity) {
+      const std::string most = std::to_string(capacity - 14);
       return Error{"port " + settings.device + ": MTU " + std::to_string(state->mtu) +
-                   " is more than AF_XDP frames hold here (" + std::to_string(kFrameCapacity - 14) +
-                   "): `ip link set " + settings.device + " mtu " +
-                   std::to_string(kFrameCapacity - 14) + "`"};
+                   " is more than its frames hold here (" + most + "): `ip link set " +
+                   settings.device + " mtu " + most + "`"};
     }
   }
   if (settings.driver == Driver::native) {
@@ -98,8 +103,9 @@ Result<std::unique_ptr<Port>> Port::open(const PortSettings& settings, unsigned 
     const VirtualDevice device = virtual_device(settings, index, port->queues_);
     if (rte_vdev_init(device.name.c_str(), device.arguments.c_str()) != 0 ||
         rte_eth_dev_get_port_by_name(device.name.c_str(), &port->device_) != 0) {
-      return Error{"port " + settings.device + ": the " + std::string(sluice::io::name(settings.driver)) +
-                   " driver refused \"" + device.arguments + "\" (its message stands above)"};
+      return Error{"port " + settings.device + ": the " +
+                   std::string(sluice::io::name(settings.driver)) + " driver refused \"" +
+                   device.arguments + "\" (its message stands above)"};
     }
   }
   Status started = port->start(pool);
@@ -147,9 +153,8 @@ Status Port::start(rte_mempool* pool) {
       fill_symmetric_key();
       configuration.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
       configuration.rx_adv_conf.rss_conf.rss_key = symmetric_key;
-      configuration.rx_adv_conf.rss_conf.rss_key_len =
-          std::min<std::uint8_t>(info.hash_key_size == 0 ? 40 : info.hash_key_size,
-                                 sizeof symmetric_key);
+      configuration.rx_adv_conf.rss_conf.rss_key_len = std::min<std::uint8_t>(
+          info.hash_key_size == 0 ? 40 : info.hash_key_size, sizeof symmetric_key);
       configuration.rx_adv_conf.rss_conf.rss_hf =
           (RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_FRAG_IPV4 | RTE_ETH_RSS_IPV6 | RTE_ETH_RSS_FRAG_IPV6) &
           info.flow_type_rss_offloads;
@@ -159,7 +164,7 @@ Status Port::start(rte_mempool* pool) {
     segments_allowed_ = settings_.driver == Driver::pcap || settings_.driver == Driver::ring ||
                         settings_.driver == Driver::null;
     if (has_interface(settings_.driver)) {
-      most_octets_ = settings_.driver == Driver::af_xdp ? kFrameCapacity : 4096 - 96;
+      most_octets_ = settings_.driver == Driver::af_xdp ? kFrameCapacity : kPacketCapacity;
     } else {
       mtu_ = kLongestFrame - 14;
       most_octets_ = kLongestFrame;
@@ -184,7 +189,8 @@ Status Port::start(rte_mempool* pool) {
   const int vlan = rte_eth_dev_get_vlan_offload(device_);
   if (vlan > 0 && (vlan & RTE_ETH_VLAN_STRIP_OFFLOAD) != 0 &&
       rte_eth_dev_set_vlan_offload(device_, vlan & ~RTE_ETH_VLAN_STRIP_OFFLOAD) != 0) {
-    return Error{"port " + settings_.device + ": the device strips VLAN tags and cannot be told not to"};
+    return Error{"port " + settings_.device +
+                 ": the device strips VLAN tags and cannot be told not to"};
   }
   // Before the start, which would otherwise clear the flag that the loader has set.
   rte_eth_promiscuous_enable(device_);

@@ -36,9 +36,9 @@ class WorkerMemory final : public std::pmr::memory_resource {
   // Gives the heap back; the same thread, after the last deallocate().
   void release();
 
-  std::size_t used() const { return used_; }        // octets asked for and not yet given back
-  std::size_t peak() const { return peak_; }        // the most that used() has been
-  std::size_t limit() const { return limit_; }      // octets
+  std::size_t used() const { return used_; }          // octets asked for and not yet given back
+  std::size_t peak() const { return peak_; }          // the most that used() has been
+  std::size_t limit() const { return limit_; }        // octets
   std::uint64_t refused() const { return refused_; }  // allocations that would have passed limit()
 
  private:

@@ -23,6 +23,13 @@ libc = ctypes.CDLL(None, use_errno=True)
 COUNTERS = None  # filled from the contract's header: names in order
 
 
+def require_root():
+    """Skips the whole test, as meson understands it, for who may not make namespaces."""
+    if os.geteuid() != 0:
+        print("needs root")
+        raise SystemExit(77)
+
+
 def run(*command, check=True):
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if check and done.returncode != 0:
@@ -85,9 +92,6 @@ class Wire:
             run("ip", "-n", host, "address", "add", f"fd99::{address}/64", "dev", "eth0", "nodad")
             run("ip", "-n", host, "link", "set", "lo", "up")
             run("ip", "-n", host, "link", "set", "eth0", "up")
-            if self.queues > 1:
-                run("ip", "netns", "exec", self.w, "ethtool", "-L", port, "combined",
-                    str(self.queues))
             run("ip", "-n", self.w, "link", "set", port, "up")
 
     def __exit__(self, *_):

@@ -184,8 +184,7 @@ class Channel : public testing::Test {
   }
   static int memfd(std::string_view octets, int seals) {
     const int descriptor = memfd_create("t", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    EXPECT_EQ(write(descriptor, octets.data(), octets.size()),
-              static_cast<ssize_t>(octets.size()));
+    EXPECT_EQ(write(descriptor, octets.data(), octets.size()), static_cast<ssize_t>(octets.size()));
     if (seals != 0) {
       EXPECT_EQ(fcntl(descriptor, F_ADD_SEALS, seals), 0);
     }
@@ -276,12 +275,12 @@ TEST_F(Channel, RefusesWhatIsNotSealedOrNotOfItsSize) {
     std::uint64_t size;
     const char* reason;
   };
-  for (const Case& c : {Case{memfd("x", 0), 1, "not sealed"},
-                        Case{memfd("x", F_SEAL_WRITE | F_SEAL_GROW), 1, "not sealed"},
-                        Case{memfd("x", kSeals), 2, "octets"}, Case{memfd("", kSeals), 0, "octets"},
-                        Case{memfd("x", kSeals), UINT64_MAX, "octets"},
-                        Case{open("/dev/null", O_RDONLY), 1, "not sealed"},
-                        Case{-1, 1, "no descriptor"}}) {
+  for (const Case& c :
+       {Case{memfd("x", 0), 1, "not sealed"},
+        Case{memfd("x", F_SEAL_WRITE | F_SEAL_GROW), 1, "not sealed"},
+        Case{memfd("x", kSeals), 2, "octets"}, Case{memfd("", kSeals), 0, "octets"},
+        Case{memfd("x", kSeals), UINT64_MAX, "octets"},
+        Case{open("/dev/null", O_RDONLY), 1, "not sealed"}, Case{-1, 1, "no descriptor"}}) {
     const auto answer = publish(controller, c.descriptor, c.size);
     EXPECT_EQ(answer.status, contract::PolicyStatus::refused);
     EXPECT_NE(std::string(answer.reason).find(c.reason), std::string::npos) << answer.reason;

@@ -120,8 +120,8 @@ TEST_F(PolicyStoreTest, RefusesWhatCannotBeUsedAndKeepsTheOld) {
   FakeWorker worker(store, 0);
   const auto first = rules(1);
   ASSERT_TRUE(store.publish(image(5, *first), 5, no_wake).adopted);
-  const auto expect_refused = [&store](const std::vector<std::uint8_t>& octets,
-                                       std::uint32_t epoch, const char* reason) {
+  const auto expect_refused = [&store](const std::vector<std::uint8_t>& octets, std::uint32_t epoch,
+                                       const char* reason) {
     const PolicyStore::Outcome outcome = store.publish(octets, epoch, no_wake);
     EXPECT_FALSE(outcome.adopted);
     EXPECT_NE(outcome.reason.find(reason), std::string::npos) << outcome.reason;

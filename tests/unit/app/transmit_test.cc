@@ -3,6 +3,10 @@
 #include "dataplane/io/transmit.h"
 
 #include <gtest/gtest.h>
+#include <rte_eth_ring.h>
+#include <rte_mbuf.h>
+#include <rte_mempool.h>
+#include <rte_ring.h>
 
 #include <atomic>
 #include <cstdlib>
@@ -10,11 +14,6 @@
 #include <string>
 #include <thread>
 #include <vector>
-
-#include <rte_eth_ring.h>
-#include <rte_mbuf.h>
-#include <rte_mempool.h>
-#include <rte_ring.h>
 
 #include "dataplane/io/eal.h"
 #include "dataplane/io/mbuf_pool.h"
@@ -82,9 +81,7 @@ class Transmit : public testing::Test {
     }
     return numbers;
   }
-  void expect_all_free() const {
-    EXPECT_EQ(rte_mempool_avail_count(Eal::pool), free_at_start_);
-  }
+  void expect_all_free() const { EXPECT_EQ(rte_mempool_avail_count(Eal::pool), free_at_start_); }
   std::uint64_t drops(DropReason reason) const { return statistics_.read(reason); }
 
   rte_ring* ring_ = nullptr;
