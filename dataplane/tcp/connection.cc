@@ -8,7 +8,6 @@
 
 namespace sluice::tcp {
 
-using contract::Anomaly;
 namespace flag = net::tcp_flag;
 
 Connection::Impl::~Impl() {

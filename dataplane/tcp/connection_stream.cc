@@ -388,7 +388,7 @@ void Connection::Impl::release(Half& h) {
     const std::size_t size = context_before(h, h.next, context);
     std::memcpy(h.context, context + (kContextSize - size), size);
     h.context_size = static_cast<std::uint8_t>(size);
-    h.context_end = h.next;
+    h.context_end = static_cast<std::uint32_t>(h.next);
     h.store.clear(memory_);
   } else if (h.acked > kContextSize) {
     h.store.free_before(h.acked - kContextSize, memory_);
@@ -410,7 +410,8 @@ std::size_t Connection::Impl::context_before(const Half& h, std::uint64_t offset
     at -= n;
     b = b->previous;
   }
-  if (size < kContextSize && h.context_size > 0 && h.context_end == at) {
+  if (size < kContextSize && h.context_size > 0 &&
+      h.context_end == static_cast<std::uint32_t>(at)) {
     const std::size_t n = std::min<std::size_t>(kContextSize - size, h.context_size);
     std::memcpy(context + (kContextSize - size - n), h.context + (h.context_size - n), n);
     size += n;

@@ -39,7 +39,7 @@ struct Half {
   static constexpr std::uint32_t kSlow =
       kKnown | kTentative | kFin | kReset | kStopped | kSynData | kUrgent | kCandidate;
 
-  static constexpr std::size_t kContext = 48;
+  static constexpr std::size_t kContext = 32;
 
   bool has(std::uint32_t flag) const { return (flags & flag) != 0; }
   void set(std::uint32_t flag) { flags |= flag; }
@@ -79,13 +79,13 @@ struct Half {
   std::uint32_t ts_latest = 0;      // last TSval
   std::uint32_t ts_seconds = 0;     // when ts_recent was set
   std::uint32_t flags = 0;
-  std::uint32_t packets = 0;  // seen from this end, saturating
-  std::uint16_t window = 0;   // as last advertised by this end, unscaled
-  std::uint8_t scale = 0;     // shift for windows that this end advertises
+  std::uint32_t context_end = 0;  // low bits of the offset after `context`
+  std::uint32_t packets = 0;      // seen from this end, saturating
+  std::uint16_t window = 0;       // as last advertised by this end, unscaled
+  std::uint8_t scale = 0;         // shift for windows that this end advertises
   std::uint8_t waiting_segments = 0;
   std::uint8_t context_size = 0;   // of `context`
   std::uint8_t context[kContext];  // the octets before context_end, when the store has them no more
-  std::uint64_t context_end = 0;
 };
 
 }  // namespace sluice::tcp
