@@ -405,13 +405,19 @@ void Connection::Impl::take_reset(Segment& s) {
       genuine = false;
     }
   } else if (h.has(Half::kKnown)) {
-    // In the window, or where the sender really stands.
+    // Where the receiver or the sender stands. Elsewhere in the window the receiver does not
+    // believe it but asks (RFC 5961 3.2), and a true one comes again with the number that it
+    // expects.
     const std::int64_t at = h.offset_of(s.packet.sequence);
-    std::uint64_t last = h.next + (h.has(Half::kFin) ? 1 : 0);
-    if (h.ahead > 0) last = std::max(last, h.store.back()->end());
-    last = h.has(Half::kEdge) ? std::max(last, h.right_edge) : last + kUnknownWindow;
-    if (at + 1 < static_cast<std::int64_t>(h.acked) || at > static_cast<std::int64_t>(last)) {
+    const std::uint64_t end = h.next + (h.has(Half::kFin) ? 1 : 0);
+    const std::uint64_t ahead = h.ahead > 0 ? h.store.back()->end() : end;
+    const std::uint64_t last = h.has(Half::kEdge) ? h.right_edge : end + kUnknownWindow;
+    if (at + 1 < static_cast<std::int64_t>(h.acked) ||
+        at > static_cast<std::int64_t>(std::max({end, ahead, last}))) {
       genuine = false;
+    } else if (at > static_cast<std::int64_t>(end) && at != static_cast<std::int64_t>(ahead) &&
+               !h.has(Half::kTentative)) {
+      return;
     }
   }
   if (!genuine) {

@@ -209,6 +209,17 @@ TEST_P(TcpCases, C06_ResetFarOffIsNotBelieved) {
   EXPECT_EQ(sink.client(), "EHLO a\r\nEVIL-SIGNATURE");
 }
 
+TEST_P(TcpCases, C06_ResetInTheWindowButNotAtTheEdgeWaitsForTheChallenge) {
+  talk.open();
+  talk.send(kC, 0, "EHLO a\r\n");
+  talk.send(Say{.at = 100, .flags = flag::rst});  // RFC 5961 3.2: the server asks
+  EXPECT_EQ(talk.connection.state(), State::established);
+  EXPECT_TRUE(quiet());
+  talk.send(Say{.at = 8, .flags = flag::rst});  // and is answered
+  EXPECT_EQ(talk.connection.state(), State::closed);
+  EXPECT_TRUE(quiet());
+}
+
 TEST_P(TcpCases, C06_PeerKeepsSendingAfterAReset) {
   talk.open();
   talk.send(kC, 0, "EHLO a\r\n");
