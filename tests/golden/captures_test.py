@@ -11,6 +11,8 @@ import sys
 import tempfile
 import unittest
 
+import tap
+
 SLUICECTL = CAPTURES = None
 
 
@@ -187,4 +189,4 @@ if __name__ == '__main__':
     SLUICECTL = sys.argv[1]
     CAPTURES = pathlib.Path(sys.argv[2])
     add_rows()
-    unittest.main(argv=[sys.argv[0], *sys.argv[3:]], verbosity=1)
+    sys.exit(tap.run(Captures))

@@ -1,5 +1,7 @@
 // Prints what the MIME parser says of a message as one JSON object: for compare_email.py, and for
 // people. Usage: mime_dump FILE... (one object a line, in the order of the files)
+#include <openssl/evp.h>
+
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -11,6 +13,13 @@ namespace {
 
 using nlohmann::json;
 using sluice::mime::test::Recorder;
+
+std::string sha256_of(std::string_view octets) {
+  std::uint8_t digest[EVP_MAX_MD_SIZE];
+  unsigned size = 0;
+  EVP_Digest(octets.data(), octets.size(), digest, &size, EVP_sha256(), nullptr);
+  return sluice::mime::test::hex(digest, size);
+}
 
 json to_json(const Recorder& r) {
   json out;
@@ -33,6 +42,7 @@ json to_json(const Recorder& r) {
               {"text", p.text},
               {"decoded_size", p.decoded.size()},
               {"other_size", p.other.size()}};
+    part["sha256_decoded"] = sha256_of(p.decoded);
     for (const auto& h : p.headers) part["headers"].push_back({h.name, h.value});
     for (const auto& u : p.urls) part["urls"].push_back({u.first, u.second});
     out["parts"].push_back(part);
