@@ -9,7 +9,6 @@
 namespace sluice::net {
 namespace {
 
-using contract::Anomaly;
 using test::Encapsulation;
 using test::Frame;
 using test::Path;
