@@ -87,8 +87,8 @@ struct SecondReading {
   std::uint32_t capacity = 0;
   TransactionId tx;
   Reason reason;
-  bool closed = false;  // the expected reading came to the end of what both read differently
-  bool lost = false;    // more octets than are kept
+  bool closed = false;    // the expected reading came to the end of what both read differently
+  bool lost = false;      // more octets than are kept
   bool after_cr = false;  // begins behind a CR: an LF that follows belongs to the line before
   AlternateReader reader;
 };

@@ -87,12 +87,20 @@ void Session::Impl::end_transaction(TransactionId tx, const Reply& reply) {
 }
 
 void Session::Impl::end_transactions_up_to(TransactionId last) {
-  while (!transactions.empty() && transactions.front().id <= last)
-    end_transaction(transactions.front().id, {});
+  for (std::size_t i = 0; i < transactions.size() && transactions[i].id <= last;) {
+    // Content that is being read belongs to a DATA sent after the command that ends the others.
+    if (message_open && message_via == Via::data && transactions[i].id == message_tx)
+      ++i;
+    else
+      end_transaction(transactions[i].id, {});
+  }
 }
 
 void Session::Impl::begin_message(TransactionId tx, Via via) {
+  if (stopped) return;
   if (message_open) abort_message();
+  // The transaction that the client meant may have been reset meanwhile.
+  if (!find(tx)) tx = open_transaction();
   message_open = true;
   message_gap = false;
   message_tx = tx;
@@ -105,6 +113,7 @@ MessageVerdict Session::Impl::end_message(MessageEnd end) {
   const MessageVerdict verdict = sink.on_message_end(message_tx, end);
   if (end == MessageEnd::complete && verdict == MessageVerdict::stop) {
     stopped = true;
+    message_open = false;  // its end was told; what the server still answers changes nothing
     return verdict;
   }
   message_open = false;
@@ -210,6 +219,7 @@ void Session::Impl::client_gap(std::uint64_t size) {
       break;
     case ClientState::data_wait:
       begin_early(SecondReading::Reason::early);
+      begin_data(pending.empty() ? current_or_new() : pending.back().tx);
       state = ClientState::data_early;
       if (SecondReading* open = open_reading()) open->lose(memory);
       [[fallthrough]];
@@ -273,7 +283,7 @@ std::uint32_t Session::Impl::replies_owed() const {
           owed += t.accepted - entry.detail - 1;
     }
   }
-  if (stopped_in_queue) --owed;
+  if (stopped_in_queue && !pending.empty()) --owed;  // the last entry
   if (!greeting_seen && !one_sided) ++owed;
   return owed;
 }

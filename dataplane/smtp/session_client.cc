@@ -73,15 +73,16 @@ void with_brackets(const Path& path, Use use) {
 std::size_t Session::Impl::feed(Bytes octets) {
   std::size_t at = 0;
   while (at < octets.size() && !stopped) {
-    const Bytes rest = octets.subspan(at);
     SecondReading* const chunk = tolerated;
+    Bytes rest = octets.subspan(at);
+    if (chunk)
+      rest = rest.first(static_cast<std::size_t>(
+          std::min<std::uint64_t>(rest.size(), chunk->reader.chunk_left())));
     const std::size_t n = read(rest);
     if (stopped) return at + n;
     if (chunk) {
-      const auto part =
-          static_cast<std::size_t>(std::min<std::uint64_t>(n, chunk->reader.chunk_left()));
-      const AlternateReader::Step step = chunk->reader.read(
-          rest.first(part), sink, limits.bdat_chunk, true, limits.stop_at_ambiguous_eod);
+      const AlternateReader::Step step = chunk->reader.read(rest.first(n), sink, limits.bdat_chunk,
+                                                            true, limits.stop_at_ambiguous_eod);
       if (step.stop) {
         stopped = true;
         return at + step.accepted;
@@ -225,7 +226,7 @@ std::size_t Session::Impl::read_midstream(Bytes octets) {
   reader.skip();
   ambiguous = SecondReading::create(Reason::midstream, message_tx, memory);
   state = ClientState::data;
-  if (before > 0) read_data(Bytes(first).first(before));
+  feed(Bytes(first).first(before));
   return 0;
 }
 
@@ -423,7 +424,7 @@ void Session::Impl::data() {
 
 // The message's content begins: 354 came, or octets did before it.
 void Session::Impl::begin_data(TransactionId tx) {
-  if (message_open && message_tx == tx && message_via == Via::data) return;
+  if (message_open && message_via == Via::data) return;
   begin_message(tx, Via::data);
   reader.start();
 }
@@ -447,7 +448,7 @@ bool Session::Impl::bdat(std::string_view line) {
     return true;
   }
   if (!goes_on) begin_message(tx, Via::bdat);
-  push(size.last ? Slot::bdat_last : Slot::bdat, tx);
+  push(size.last ? Slot::bdat_last : Slot::bdat, message_tx);
   chunk_left = size.octets;
   chunk_last = size.last;
   if (size.octets > 0) {
@@ -534,12 +535,15 @@ std::size_t Session::Impl::feed_readings(Bytes octets) {
 }
 
 std::size_t Session::Impl::read_data(Bytes octets) {
+  // Its transaction was ended under it (a bound, a reply out of order): content stays content.
+  if (!message_open) begin_message(current_or_new(), Via::data);
   const TransactionId tx = message_tx;
   const DataReader::Step step = reader.read(octets, tx, sink);
   if (reader.bare_lf()) raise(Anomaly::bare_lf);
   if (reader.bare_cr()) raise(Anomaly::bare_cr);
   const bool ended = step.event == DataReader::Event::end;
-  const Bytes content = octets.first(ended ? step.consumed - step.tail : step.consumed);
+  // All but the LF that ends it: how much of the end line was held back depends on the cuts.
+  const Bytes content = octets.first(ended ? step.consumed - 1 : step.consumed);
   const std::size_t accepted = feed_readings(content);
   if (stopped) return accepted;
   const auto server_may_end = [&] {
@@ -567,7 +571,7 @@ std::size_t Session::Impl::read_data(Bytes octets) {
       if (end_message(MessageEnd::complete) == MessageVerdict::stop)
         return step.consumed - step.tail;
       if (SecondReading* open = open_reading()) {
-        open->keep(octets.subspan(content.size(), step.tail), limits.early_octets, memory);
+        open->keep(octets.subspan(content.size(), 1), limits.early_octets, memory);
         open->closed = true;
       }
       state = ClientState::command;

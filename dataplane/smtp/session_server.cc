@@ -239,7 +239,7 @@ void Session::Impl::answer_data(const Pending& entry, const Reply& reply) {
   if (Transaction* transaction = find(entry.tx)) transaction->refused = reply.code;
   if (waiting) {
     const bool early = state == ClientState::data_early;
-    if (message_open && message_tx == entry.tx && message_via == Via::data) abort_message();
+    if (early && message_open && message_via == Via::data) abort_message();
     state = ClientState::command;
     if (find(entry.tx)) current_tx = entry.tx;
     if (early && (!reading || reading->lost)) client_line.skip_line(memory);
@@ -264,7 +264,7 @@ void Session::Impl::answer_chunk(const Pending& entry, const Reply& reply) {
     return;
   }
   sink.on_data_reply(entry.tx, reply);
-  if (message_open && message_tx == entry.tx) abort_message();
+  if (message_open && message_tx == entry.tx && message_via == Via::bdat) abort_message();
   if (Transaction* transaction = find(entry.tx)) {
     transaction->refused = reply.code;
     transaction->sent = false;
@@ -335,7 +335,7 @@ void Session::Impl::void_next_command() {
 }
 
 void Session::Impl::unmatched(const Reply& reply) {
-  if (one_sided) return;
+  if (one_sided || stopped) return;
   if (message_open && state == ClientState::data && reply_inside_message(reply)) return;
   // RFC 5321 3.8: 421 may come at any time. Without any word of the client's it is the capture
   // that has one side only.

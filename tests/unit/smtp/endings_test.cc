@@ -14,10 +14,9 @@ const std::string kSmuggled =
 
 TEST(SmtpCases, A12_AmbiguousEnds) {
   const std::string nul(1, '\0');
-  for (const std::string& end :
-       {"\n.\n"s, "\n.\r\n"s, "\r\n.\n"s, "\n.\r"s, "\r.\r"s, "\r\n.\r"s, "\r\r\n.\r\r\n"s,
-        "\r\n" + nul + ".\r\n", "\r\n." + nul + "\r\n", "\r.\n"s, "\n" + nul + "." + nul + "\n",
-        "\r.\r\n"s}) {
+  for (const std::string& end : {"\n.\n"s, "\n.\r\n"s, "\r\n.\n"s, "\n.\r"s, "\r.\r"s, "\r\n.\r"s,
+                                 "\r\r\n.\r\r\n"s, "\r\n" + nul + ".\r\n", "\r\n." + nul + "\r\n",
+                                 "\r.\n"s, "\n" + nul + "." + nul + "\n", "\r.\r\n"s}) {
     SCOPED_TRACE(testing::PrintToString(end));
     const std::string content = "x" + end + kSmuggled;
     const Recorder r = play(in_data(content) + Dialogue{C("QUIT\r\n"), S("221 bye\r\n")});
@@ -55,8 +54,9 @@ TEST(SmtpCases, A12_EveryCutOfEveryVariant) {
 }
 
 TEST(SmtpCases, A12_SmuggledByBdat) {
-  const Recorder r = play(in_data("x\n.\nMAIL FROM:<e@e.test>\nRCPT TO:<v@v.test>\n"
-                                  "BDAT 9 LAST\nSIGNATUREand more\r\n.\r\n"));
+  const Recorder r =
+      play(in_data("x\n.\nMAIL FROM:<e@e.test>\nRCPT TO:<v@v.test>\n"
+                   "BDAT 9 LAST\nSIGNATUREand more\r\n.\r\n"));
   EXPECT_EQ(r.smuggled_envelopes.size(), 1u);
   EXPECT_EQ(r.smuggled, "SIGNATURE");
 }
@@ -70,8 +70,8 @@ TEST(SmtpCases, A12_SmuggledWithoutEnvelopeIsOnlyAmbiguous) {
 
 // A dot line that is no end under any reading.
 TEST(SmtpCases, A12_NoFalseAlarm) {
-  const Recorder r = play(
-      in_data("a\r\n..\r\nb.\r\n.c\r\n ..\r\nd \n.e\n..\r\n. \r\nx.\r.y\r\n\r\n.\r\n"));
+  const Recorder r =
+      play(in_data("a\r\n..\r\nb.\r\n.c\r\n ..\r\nd \n.e\n..\r\n. \r\nx.\r.y\r\n\r\n.\r\n"));
   EXPECT_FALSE(r.has(Anomaly::ambiguous_eod));
   EXPECT_TRUE(r.has(Anomaly::bare_lf));
   EXPECT_TRUE(r.has(Anomaly::bare_cr));
@@ -83,11 +83,12 @@ TEST(SmtpCases, A13_StuffingAndEndsOverBorders) {
   struct Case {
     std::string wire, text;
   };
-  for (const Case& c : {Case{"a\r\n..\r\nb\r\n", "a\r\n.\r\nb\r\n"}, Case{"..hello\r\n", ".hello\r\n"},
-                        Case{"..\r\n", ".\r\n"}, Case{".x\r\n", "x\r\n"}, Case{"", ""},
-                        Case{"...\r\n", "..\r\n"}, Case{"a\r\n.b\r\n..c\r\n", "a\r\nb\r\n.c\r\n"},
-                        Case{"\r\n", "\r\n"}, Case{"a\r\n\r\n", "a\r\n\r\n"},
-                        Case{std::string(700, 'q') + "\r\n..\r\n", std::string(700, 'q') + "\r\n.\r\n"}}) {
+  for (const Case& c :
+       {Case{"a\r\n..\r\nb\r\n", "a\r\n.\r\nb\r\n"}, Case{"..hello\r\n", ".hello\r\n"},
+        Case{"..\r\n", ".\r\n"}, Case{".x\r\n", "x\r\n"}, Case{"", ""}, Case{"...\r\n", "..\r\n"},
+        Case{"a\r\n.b\r\n..c\r\n", "a\r\nb\r\n.c\r\n"}, Case{"\r\n", "\r\n"},
+        Case{"a\r\n\r\n", "a\r\n\r\n"},
+        Case{std::string(700, 'q') + "\r\n..\r\n", std::string(700, 'q') + "\r\n.\r\n"}}) {
     SCOPED_TRACE(c.wire);
     const Dialogue dialogue = in_data(c.wire + ".\r\n");
     const Recorder r = play(dialogue);
@@ -144,8 +145,9 @@ TEST(SmtpCases, A23_RsetBehindDataIsContent) {
   EXPECT_EQ(one.messages[0].end, MessageEnd::aborted);
   EXPECT_EQ(one.transactions.at(1).ends.at(0).first, 0);
 
-  const Recorder two = play(opened({C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\nRSET\r\n"),
-                                    S("250 a\r\n250 b\r\n354 go\r\n")}));
+  const Recorder two =
+      play(opened({C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\nRSET\r\n"),
+                   S("250 a\r\n250 b\r\n354 go\r\n")}));
   ASSERT_EQ(two.messages.size(), 1u);
   EXPECT_EQ(two.messages[0].text, "RSET\r\n");
   EXPECT_EQ(two.messages[0].end, MessageEnd::aborted);
@@ -158,11 +160,10 @@ TEST(SmtpCases, A23_RsetBehindDataIsContent) {
 }
 
 TEST(SmtpCases, F12_BareLfDialogue) {
-  const Recorder r = play(Dialogue{S("220 mx\n"), C("EHLO c\n"), S("250 mx\n"),
-                                   C("MAIL FROM:<a@a.test>\n"), S("250 ok\n"),
-                                   C("RCPT TO:<b@b.test>\n"), S("250 ok\n"), C("DATA\n"),
-                                   S("354 go\n"), C("alarm\nzone 3\n\r\n.\r\n"), S("250 ok\n"),
-                                   C("QUIT\n"), S("221 bye\n")});
+  const Recorder r = play(
+      Dialogue{S("220 mx\n"), C("EHLO c\n"), S("250 mx\n"), C("MAIL FROM:<a@a.test>\n"),
+               S("250 ok\n"), C("RCPT TO:<b@b.test>\n"), S("250 ok\n"), C("DATA\n"), S("354 go\n"),
+               C("alarm\nzone 3\n\r\n.\r\n"), S("250 ok\n"), C("QUIT\n"), S("221 bye\n")});
   EXPECT_EQ(r.anomalies, (std::set<std::string>{"bare-lf"}));
   EXPECT_EQ(r.messages.at(0).text, "alarm\nzone 3\n\r\n");
   EXPECT_EQ(r.transactions.at(1).ends.at(0).first, 250);
@@ -172,9 +173,9 @@ TEST(SmtpCases, F12_BareLfDialogue) {
 TEST(SmtpCases, F12_EndsInLfDotLfAndWaits) {
   for (const std::string& end : {"\n.\n"s, "\n.\r\n"s, "\r\n.\n"s, "\r\n.\r"s, "\r.\r"s}) {
     SCOPED_TRACE(testing::PrintToString(end));
-    const Recorder r = play(in_data("alarm" + end, "250 accepted\r\n") +
-                            Dialogue{C("MAIL FROM:<c@c.test>\n"), S("250 ok\r\n"), C("QUIT\n"),
-                                     S("221 bye\r\n")});
+    const Recorder r =
+        play(in_data("alarm" + end, "250 accepted\r\n") +
+             Dialogue{C("MAIL FROM:<c@c.test>\n"), S("250 ok\r\n"), C("QUIT\n"), S("221 bye\r\n")});
     ASSERT_EQ(r.messages.size(), 1u);
     EXPECT_EQ(r.messages[0].end, MessageEnd::complete);
     EXPECT_EQ(r.transactions.at(1).ends.at(0).second, "accepted");
@@ -187,10 +188,10 @@ TEST(SmtpCases, F12_EndsInLfDotLfAndWaits) {
 
 // The server shows that it ended the message at the false end while commands are on the way.
 TEST(SmtpCases, F12_StateFollowsTheServer) {
-  const Recorder r = play(
-      in_data("x\n.\nMAIL FROM:<c@c.test>\r\nRCPT TO:<d@d.test>\r\n",
-              "250 accepted\r\n250 m\r\n250 r\r\n") +
-      Dialogue{C("DATA\r\n"), S("354 go\r\n"), C("inner\r\n.\r\n"), S("250 inner\r\n")});
+  const Recorder r =
+      play(in_data("x\n.\nMAIL FROM:<c@c.test>\r\nRCPT TO:<d@d.test>\r\n",
+                   "250 accepted\r\n250 m\r\n250 r\r\n") +
+           Dialogue{C("DATA\r\n"), S("354 go\r\n"), C("inner\r\n.\r\n"), S("250 inner\r\n")});
   EXPECT_TRUE(r.has(Anomaly::smuggled_commands));
   ASSERT_EQ(r.messages.size(), 2u);
   EXPECT_EQ(r.messages[1].text, "inner\r\n");
@@ -200,12 +201,11 @@ TEST(SmtpCases, F12_StateFollowsTheServer) {
 }
 
 TEST(SmtpCases, A17_ReplyInTheMiddleOfData) {
-  const Recorder r = play(opened({}) +
-                          Dialogue{C("MAIL FROM:<a@a.test>\r\n"), S("250 ok\r\n"),
-                                   C("RCPT TO:<b@b.test>\r\n"), S("250 ok\r\n"), C("DATA\r\n"),
-                                   S("354 go\r\n"), C("one\r\n"), S("552 too big\r\n"),
-                                   C("SIGNATURE\r\n.\r\n"), S("552 too big\r\n"),
-                                   C("QUIT\r\n"), S("221 bye\r\n")});
+  const Recorder r = play(
+      opened({}) +
+      Dialogue{C("MAIL FROM:<a@a.test>\r\n"), S("250 ok\r\n"), C("RCPT TO:<b@b.test>\r\n"),
+               S("250 ok\r\n"), C("DATA\r\n"), S("354 go\r\n"), C("one\r\n"), S("552 too big\r\n"),
+               C("SIGNATURE\r\n.\r\n"), S("552 too big\r\n"), C("QUIT\r\n"), S("221 bye\r\n")});
   EXPECT_TRUE(r.has(Anomaly::unsolicited_reply));
   EXPECT_EQ(r.messages.at(0).text, "one\r\nSIGNATURE\r\n");
   EXPECT_EQ(r.messages.at(0).end, MessageEnd::complete);
@@ -219,8 +219,7 @@ struct Stopped {
   std::uint32_t owed;
   Recorder recorder;
 };
-Stopped stop(const Dialogue& dialogue, const Cut& cut, bool ambiguous = false,
-             bool obey = true) {
+Stopped stop(const Dialogue& dialogue, const Cut& cut, bool ambiguous = false, bool obey = true) {
   Stopped s{0, 0, {}};
   (ambiguous ? s.recorder.at_ambiguous : s.recorder.at_end) = [](TransactionId) {
     return MessageVerdict::stop;
@@ -230,8 +229,8 @@ Stopped stop(const Dialogue& dialogue, const Cut& cut, bool ambiguous = false,
     if (t.direction == Direction::to_server) sent += t.octets.size();
   Options options{.finish = false};
   options.limits.stop_at_ambiguous_eod = obey;
-  const std::size_t accepted = run(s.recorder, dialogue, cut, options,
-                                   [&](const Session& x) { s.owed = x.replies_owed(); });
+  const std::size_t accepted =
+      run(s.recorder, dialogue, cut, options, [&](const Session& x) { s.owed = x.replies_owed(); });
   EXPECT_EQ(s.recorder.faults, "");
   s.excluded = sent - accepted;
   return s;
@@ -250,8 +249,7 @@ TEST(SmtpStop, DataExcludesTheEndLine) {
 }
 
 TEST(SmtpStop, EarlyDataOwesTheRepliesBefore) {
-  Dialogue d = opened(
-      {C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\nbad\r\n.\r\n")});
+  Dialogue d = opened({C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\nbad\r\n.\r\n")});
   Stopped s = stop(d, whole());
   EXPECT_EQ(s.owed, 3u);
   EXPECT_EQ(s.excluded, 3u);
@@ -274,18 +272,21 @@ TEST(SmtpStop, BdatExcludesTheLastOctet) {
 }
 
 TEST(SmtpStop, BdatZeroLastExcludesTheLine) {
-  const Dialogue d = opened({C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\n"),
-                             S("250 ok\r\n250 ok\r\n"), C("BDAT 3\r\nbad"), S("250 3\r\n"),
-                             C("BDAT 0 LAST\r\n")});
+  const Dialogue d =
+      opened({C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\n"), S("250 ok\r\n250 ok\r\n"),
+              C("BDAT 3\r\nbad"), S("250 3\r\n"), C("BDAT 0 LAST\r\n")});
   EXPECT_EQ(stop(d, whole()).excluded, 13u);
   EXPECT_EQ(stop(d, whole()).owed, 0u);
   EXPECT_EQ(stop(d, pieces(1)).excluded, 1u);
 }
 
 TEST(SmtpStop, AmbiguousEnd) {
-  for (const auto& [end, excluded, at_octets] :
-       {std::tuple{"\n.\n"s, 2u, 1u}, {"\r\n.\n"s, 2u, 1u}, {"\n.\r\n"s, 3u, 2u},
-        {"\r.\r"s, 2u, 1u}, {"\r\n.\r"s, 2u, 1u}, {"\r\n\0.\0\n"s, 3u, 1u}}) {
+  for (const auto& [end, excluded, at_octets] : {std::tuple{"\n.\n"s, 2u, 1u},
+                                                 {"\r\n.\n"s, 2u, 1u},
+                                                 {"\n.\r\n"s, 3u, 2u},
+                                                 {"\r.\r"s, 2u, 1u},
+                                                 {"\r\n.\r"s, 2u, 1u},
+                                                 {"\r\n\0.\0\n"s, 3u, 1u}}) {
     SCOPED_TRACE(testing::PrintToString(end));
     Dialogue d = in_data("bad" + end);
     d.pop_back();
@@ -302,7 +303,8 @@ TEST(SmtpStop, AmbiguousEnd) {
 
 // A DATA that will be refused, with a message behind it that the server will read as such.
 TEST(SmtpStop, MessageOfTheOtherReading) {
-  const std::string inner = "MAIL FROM:<c@c.test>\r\nRCPT TO:<d@d.test>\r\nBDAT 9 LAST\r\nSIGNATURE";
+  const std::string inner =
+      "MAIL FROM:<c@c.test>\r\nRCPT TO:<d@d.test>\r\nBDAT 9 LAST\r\nSIGNATURE";
   const Dialogue d = opened({C("DATA\r\n" + inner)});
   const Stopped s = stop(d, whole(), true);
   EXPECT_EQ(s.excluded, 1u);
@@ -311,7 +313,8 @@ TEST(SmtpStop, MessageOfTheOtherReading) {
   const Stopped tls = stop(opened({C("STARTTLS\r\n" + inner)}), whole(), true);
   EXPECT_EQ(tls.excluded, 1u);
   const Stopped tolerated = stop(
-      opened({C("MAIL FROM:<c@c.test>\r\nRCPT TO:<d@d.test>\r\nBDAT  9 LAST\r\nSIGNATURENOOP\r\n")}),
+      opened(
+          {C("MAIL FROM:<c@c.test>\r\nRCPT TO:<d@d.test>\r\nBDAT  9 LAST\r\nSIGNATURENOOP\r\n")}),
       pieces(1), true);
   EXPECT_EQ(tolerated.excluded, 7u);
 }

@@ -1,5 +1,5 @@
-// Matching of replies, addresses, AUTH, STARTTLS, bounds, one-sided flows and labels: A14, A15, A17,
-// A18, A20, A21, A22 of the wire cases, LMTP, PROXY preambles, gaps.
+// Matching of replies, addresses, AUTH, STARTTLS, bounds, one-sided flows and labels: A14, A15,
+// A17, A18, A20, A21, A22 of the wire cases, LMTP, PROXY preambles, gaps.
 #include "tests/unit/smtp/dialogue.h"
 
 namespace sluice::smtp::test {
@@ -9,8 +9,8 @@ const std::string kHello = "\x16\x03\x01\x00\x05hello"s;
 const std::string kRecords = "\x16\x03\x03\x00\x05world"s;
 
 TEST(SmtpCases, A14_StarttlsWithTrailingPlaintext) {
-  const Recorder r = play(opened({C("STARTTLS\r\nMAIL FROM:<e@e.test>\r\n"), S("220 go\r\n"),
-                                  C(kHello), S(kRecords)}));
+  const Recorder r = play(
+      opened({C("STARTTLS\r\nMAIL FROM:<e@e.test>\r\n"), S("220 go\r\n"), C(kHello), S(kRecords)}));
   EXPECT_TRUE(r.has(Anomaly::starttls_injection));
   EXPECT_EQ(r.tls, 1);
   EXPECT_TRUE(r.transactions.empty());
@@ -20,10 +20,10 @@ TEST(SmtpCases, A14_StarttlsWithTrailingPlaintext) {
 
 TEST(SmtpCases, A14_StarttlsRefused) {
   for (const std::string_view reply : {"454 later\r\n", "502 no\r\n"}) {
-    const Recorder r = play(opened({C("STARTTLS\r\nMAIL FROM:<e@e.test>\r\n"),
-                                    S(std::string(reply) + "250 ok\r\n"),
-                                    C("RCPT TO:<b@b.test>\r\n"), S("250 ok\r\n"), C("DATA\r\n"),
-                                    S("354 go\r\n"), C("SIGNATURE\r\n.\r\n"), S("250 ok\r\n")}));
+    const Recorder r = play(
+        opened({C("STARTTLS\r\nMAIL FROM:<e@e.test>\r\n"), S(std::string(reply) + "250 ok\r\n"),
+                C("RCPT TO:<b@b.test>\r\n"), S("250 ok\r\n"), C("DATA\r\n"), S("354 go\r\n"),
+                C("SIGNATURE\r\n.\r\n"), S("250 ok\r\n")}));
     EXPECT_EQ(r.tls, -1);
     EXPECT_EQ(r.messages.at(0).text, "SIGNATURE\r\n");
     EXPECT_EQ(r.transactions.at(1).mailbox, "e@e.test");
@@ -53,8 +53,8 @@ TEST(SmtpCases, A14_AnonymousTlsAndCapability) {
   const Recorder r = play(opened({C("X-ANONYMOUSTLS\r\n"), S("220 go\r\n"), C(kHello)}));
   EXPECT_EQ(r.tls, 1);
   EXPECT_EQ(r.opaque[0], kHello);
-  for (const std::string_view reply :
-       {"250 STARTTLS\r\n", "250-mx\r\n250 STARTTLS\r\n", "250-mx\r\n250-starttls\r\n250 HELP\r\n"}) {
+  for (const std::string_view reply : {"250 STARTTLS\r\n", "250-mx\r\n250 STARTTLS\r\n",
+                                       "250-mx\r\n250-starttls\r\n250 HELP\r\n"}) {
     Recorder c;
     bool offered = false;
     run(c, {S("220 mx\r\n"), C("EHLO c\r\n"), S(reply)}, pieces(1), {},
@@ -93,8 +93,9 @@ TEST(SmtpCases, A15_Exchanges) {
                    S("235 ok\r\n")}),
             (Auths{{"CRAM-MD5", "user", 235}}));
   // user=user ^A auth=Bearer secret ^A ^A
-  EXPECT_EQ(auths({C("AUTH XOAUTH2 dXNlcj11c2VyAWF1dGg9QmVhcmVyIHNlY3JldAEB\r\n"), S("235 ok\r\n")}),
-            (Auths{{"XOAUTH2", "user", 235}}));
+  EXPECT_EQ(
+      auths({C("AUTH XOAUTH2 dXNlcj11c2VyAWF1dGg9QmVhcmVyIHNlY3JldAEB\r\n"), S("235 ok\r\n")}),
+      (Auths{{"XOAUTH2", "user", 235}}));
   // n,,n=us=2Cer,r=nonce
   EXPECT_EQ(auths({C("AUTH SCRAM-SHA-256 biwsbj11cz0yQ2VyLHI9bm9uY2U=\r\n"), S("334 eA==\r\n"),
                    C("eHg=\r\n"), S("334 eA==\r\n"), C("\r\n"), S("235 ok\r\n")}),
@@ -107,8 +108,8 @@ TEST(SmtpCases, A15_Exchanges) {
 }
 
 TEST(SmtpCases, A15_ContinuationLinesAreNoCommands) {
-  for (const std::string_view line : {"DATA", "QUIT", "RSET", "STARTTLS", "", "*", "MAIL FROM:<x>",
-                                      "not base64 !"}) {
+  for (const std::string_view line :
+       {"DATA", "QUIT", "RSET", "STARTTLS", "", "*", "MAIL FROM:<x>", "not base64 !"}) {
     SCOPED_TRACE(line);
     const Recorder r = play(opened({C("AUTH LOGIN\r\n"), S("334 VXNlcm5hbWU6\r\n"),
                                     C(std::string(line) + "\r\n"), S("535 no\r\n")}) +
@@ -137,9 +138,9 @@ TEST(SmtpCases, A15_EndsAtTheFirstOtherReply) {
                    S("535 no\r\n535 no\r\n")}),
             (Auths{{"PLAIN", "user", 535}, {"PLAIN", "user", 535}}));
   // Two without initial response: the server takes the second for the response to its 334.
-  const Recorder two = play(opened({C("AUTH PLAIN\r\nAUTH PLAIN\r\n"), S("334 \r\n501 bad\r\n"),
-                                    C("NOOP\r\n"), S("250 ok\r\n"), C("QUIT\r\n"),
-                                    S("221 bye\r\n")}));
+  const Recorder two =
+      play(opened({C("AUTH PLAIN\r\nAUTH PLAIN\r\n"), S("334 \r\n501 bad\r\n"), C("NOOP\r\n"),
+                   S("250 ok\r\n"), C("QUIT\r\n"), S("221 bye\r\n")}));
   EXPECT_EQ(two.auths, (Auths{{"PLAIN", "", 501}}));
   EXPECT_FALSE(two.has(Anomaly::unsolicited_reply));
   // Never answered.
@@ -162,7 +163,9 @@ TEST(SmtpCases, A15_SecretsAreNotKept) {
       blocks.erase(p);
       ::operator delete(p);
     }
-    bool do_is_equal(const memory_resource& other) const noexcept override { return this == &other; }
+    bool do_is_equal(const memory_resource& other) const noexcept override {
+      return this == &other;
+    }
     void look(const void* p, std::size_t size) {
       const std::string_view text(static_cast<const char*>(p), size);
       found = found || text.find("secret") != std::string_view::npos ||
@@ -198,14 +201,29 @@ TEST(SmtpCases, A15_SecretsAreNotKept) {
 }
 
 TEST(SmtpCases, A17_ReplyForms) {
-  const Recorder r = play(
-      Dialogue{S("220-a\r\n220-b\r\n220\r\n"), C("EHLO c\r\n"), S("250-a\r\n251 b\r\n"),
-               C("MAIL FROM:<a@a.test>\r\n"), S("250\t\r\n"), C("RCPT TO:<a@a.test>\r\n"),
-               S("550 #5.1.1\r\n"), C("RCPT TO:<b@b.test>\r\n"), S("4.7.0 TLS\r\n400 x\r\n"),
-               C("RCPT TO:<c@b.test>\r\n"), S("472 x\r\n"), C("RCPT TO:<d@b.test>\r\n"),
-               S("530 x\r\n"), C("RCPT TO:<e@b.test>\r\n"), S("556 x\r\n"),
-               C("RCPT TO:<f@b.test>\r\n"), S("25"), S("0-x\r\n2"), S("50 y\r\n"), C("DATA\r\n"),
-               S("354\r\n"), C("x\r\n.\r\n"), S("250 ok\r\n")});
+  const Recorder r = play(Dialogue{S("220-a\r\n220-b\r\n220\r\n"),
+                                   C("EHLO c\r\n"),
+                                   S("250-a\r\n251 b\r\n"),
+                                   C("MAIL FROM:<a@a.test>\r\n"),
+                                   S("250\t\r\n"),
+                                   C("RCPT TO:<a@a.test>\r\n"),
+                                   S("550 #5.1.1\r\n"),
+                                   C("RCPT TO:<b@b.test>\r\n"),
+                                   S("4.7.0 TLS\r\n400 x\r\n"),
+                                   C("RCPT TO:<c@b.test>\r\n"),
+                                   S("472 x\r\n"),
+                                   C("RCPT TO:<d@b.test>\r\n"),
+                                   S("530 x\r\n"),
+                                   C("RCPT TO:<e@b.test>\r\n"),
+                                   S("556 x\r\n"),
+                                   C("RCPT TO:<f@b.test>\r\n"),
+                                   S("25"),
+                                   S("0-x\r\n2"),
+                                   S("50 y\r\n"),
+                                   C("DATA\r\n"),
+                                   S("354\r\n"),
+                                   C("x\r\n.\r\n"),
+                                   S("250 ok\r\n")});
   const auto& t = r.transactions.at(1);
   EXPECT_EQ(t.mail_code, 250);
   EXPECT_EQ(t.rcpt_codes, (std::map<std::uint32_t, int>{
@@ -221,16 +239,16 @@ TEST(SmtpCases, A17_ReplyTooMany) {
   EXPECT_TRUE(r.has(Anomaly::unsolicited_reply));
   EXPECT_EQ(r.transactions.at(1).ends.at(0).second, "done");
   // Too many while commands are on their way: DATA's 354 puts it right again.
-  const Recorder shifted = play(opened(
-      {C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\n"),
-       S("250 extra\r\n250 m\r\n250 r\r\n354 go\r\n"), C("x\r\n.\r\n"), S("250 done\r\n")}));
+  const Recorder shifted = play(
+      opened({C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\n"),
+              S("250 extra\r\n250 m\r\n250 r\r\n354 go\r\n"), C("x\r\n.\r\n"), S("250 done\r\n")}));
   EXPECT_TRUE(shifted.has(Anomaly::unsolicited_reply));
   EXPECT_EQ(shifted.messages.at(0).text, "x\r\n");
   EXPECT_EQ(shifted.transactions.at(1).ends.at(0).second, "done");
   // And one too few.
-  const Recorder few = play(opened({C("NOOP\r\nMAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\n"),
-                                    S("250 m\r\n250 r\r\n354 go\r\n"), C("x\r\n.\r\n"),
-                                    S("250 done\r\n")}));
+  const Recorder few =
+      play(opened({C("NOOP\r\nMAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\n"),
+                   S("250 m\r\n250 r\r\n354 go\r\n"), C("x\r\n.\r\n"), S("250 done\r\n")}));
   EXPECT_EQ(few.transactions.at(1).ends.at(0).second, "done");
   const Recorder idle = play(opened({C("NOOP\r\n"), S("250 ok\r\n"), S("421 bye\r\n")}));
   EXPECT_TRUE(idle.anomalies.empty());
@@ -278,8 +296,9 @@ TEST(SmtpCases, A18_Addresses) {
     EXPECT_EQ(rcpt.transactions.at(1).rcpts.at(0), c.mailbox);
   }
   // Verbs that mean nothing to us keep a reply slot each.
-  const Recorder r = play(opened({C("ETRN x.test\r\nVRFY u\r\nHELP\r\nXFOO\r\nMAIL FROM:<a@a.test>\r\n"),
-                                  S("250 1\r\n252 2\r\n214-3\r\n214 3\r\n500 4\r\n250 mail\r\n")}));
+  const Recorder r =
+      play(opened({C("ETRN x.test\r\nVRFY u\r\nHELP\r\nXFOO\r\nMAIL FROM:<a@a.test>\r\n"),
+                   S("250 1\r\n252 2\r\n214-3\r\n214 3\r\n500 4\r\n250 mail\r\n")}));
   EXPECT_EQ(r.transactions.at(1).mail_code, 250);
   EXPECT_TRUE(r.anomalies.empty());
 }
@@ -310,8 +329,9 @@ TEST(SmtpCases, A20_RepliesAfterTheBoundStillMatch) {
     commands += "NOOP\r\n";
     replies += "250 noop\r\n";
   }
-  const Recorder r = play(opened({C(commands + "MAIL FROM:<a@a.test>\r\n"), S(replies + "250 mail\r\n"),
-                                  C("RCPT TO:<b@b.test>\r\n"), S("550 no\r\n")}));
+  const Recorder r =
+      play(opened({C(commands + "MAIL FROM:<a@a.test>\r\n"), S(replies + "250 mail\r\n"),
+                   C("RCPT TO:<b@b.test>\r\n"), S("550 no\r\n")}));
   EXPECT_EQ(r.transactions.at(1).mail_code, 250);
   EXPECT_EQ(r.transactions.at(1).rcpt_codes.at(0), 550);
   EXPECT_FALSE(r.has(Anomaly::unsolicited_reply));
@@ -320,8 +340,8 @@ TEST(SmtpCases, A20_RepliesAfterTheBoundStillMatch) {
 std::string three_messages() {
   std::string octets = "EHLO c\r\n";
   for (int i = 0; i < 3; ++i)
-    octets += "MAIL FROM:<a" + std::to_string(i) + "@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\nbody " +
-              std::to_string(i) + "\r\n.\r\n";
+    octets += "MAIL FROM:<a" + std::to_string(i) +
+              "@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\nbody " + std::to_string(i) + "\r\n.\r\n";
   return octets + "QUIT\r\n";
 }
 
@@ -386,21 +406,24 @@ TEST(SmtpCases, A22_Labels) {
   EXPECT_TRUE(play(opened({C("QUIT\r\n"), S("221 bye\r\n")})).anomalies.empty());
 
   Recorder http;
-  run(http, {S("220 mx\r\n"), C("GET / HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n"),
-             S("500 a\r\n500 b\r\n500 c\r\n500 d\r\n")},
-      pieces(3), {.finish = false}, [](const Session& s) { EXPECT_EQ(s.phase(), Phase::not_smtp); });
+  run(http,
+      {S("220 mx\r\n"), C("GET / HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n"),
+       S("500 a\r\n500 b\r\n500 c\r\n500 d\r\n")},
+      pieces(3), {.finish = false},
+      [](const Session& s) { EXPECT_EQ(s.phase(), Phase::not_smtp); });
   EXPECT_EQ(http.anomalies, (std::set<std::string>{"not-smtp"}));
   const Recorder ssh = play({S("SSH-2.0-OpenSSH_9.2\r\n")});
   EXPECT_TRUE(ssh.has(Anomaly::not_smtp));
 }
 
 TEST(SmtpSession, LmtpAnswersForEachAcceptedRecipient) {
-  const Recorder r = play(
-      {S("220 lmtp\r\n"), C("LHLO c\r\n"), S("250-x\r\n250 PIPELINING\r\n"),
-       C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nRCPT TO:<c@b.test>\r\nRCPT TO:<d@b.test>\r\n"
-         "DATA\r\n"),
-       S("250 m\r\n250 b\r\n550 c\r\n250 d\r\n354 go\r\n"), C("x\r\n.\r\nNOOP\r\n"),
-       S("250 for b\r\n452 for d\r\n250 noop\r\n"), C("QUIT\r\n"), S("221 bye\r\n")});
+  const Recorder r =
+      play({S("220 lmtp\r\n"), C("LHLO c\r\n"), S("250-x\r\n250 PIPELINING\r\n"),
+            C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nRCPT TO:<c@b.test>\r\nRCPT "
+              "TO:<d@b.test>\r\n"
+              "DATA\r\n"),
+            S("250 m\r\n250 b\r\n550 c\r\n250 d\r\n354 go\r\n"), C("x\r\n.\r\nNOOP\r\n"),
+            S("250 for b\r\n452 for d\r\n250 noop\r\n"), C("QUIT\r\n"), S("221 bye\r\n")});
   EXPECT_EQ(r.transactions.at(1).ends,
             (std::vector<std::pair<int, std::string>>{{250, "for b"}, {452, "for d"}}));
   EXPECT_FALSE(r.has(Anomaly::unsolicited_reply));
@@ -426,31 +449,33 @@ TEST(SmtpSession, ProxyPreambles) {
 }
 
 TEST(SmtpSession, Midstream) {
-  const Recorder command = play({C("MAIL FROM:<a@a.test>\r\n"), S("250 ok\r\n")}, {.midstream = true});
+  const Recorder command =
+      play({C("MAIL FROM:<a@a.test>\r\n"), S("250 ok\r\n")}, {.midstream = true});
   EXPECT_EQ(command.transactions.at(1).mail_code, 250);
   EXPECT_TRUE(command.anomalies.empty());
 
-  const Recorder body = play(Dialogue{C("of the body SIGNATURE\r\nmore\r\n.\r\n"), S("250 ok\r\n")} +
-                                 with_message("a@a.test", "b@b.test", "x\r\n.\r\n"),
-                             {.midstream = true});
+  const Recorder body =
+      play(Dialogue{C("of the body SIGNATURE\r\nmore\r\n.\r\n"), S("250 ok\r\n")} +
+               with_message("a@a.test", "b@b.test", "x\r\n.\r\n"),
+           {.midstream = true});
   ASSERT_EQ(body.messages.size(), 2u);
   EXPECT_EQ(body.messages[0].text, "of the body SIGNATURE\r\nmore\r\n");
   EXPECT_EQ(body.transactions.at(1).ends.at(0).first, 250);
   EXPECT_TRUE(body.anomalies.empty());
 
   // The rest of a command, shown by the server's reply.
-  const Recorder tail = play(Dialogue{C("OM:<a@a.test>\r\n"), S("250 ok\r\n"),
-                                      C("RCPT TO:<b@b.test>\r\n"), S("250 ok\r\n"), C("DATA\r\n"),
-                                      S("354 go\r\n"), C("x\r\n.\r\n"), S("250 ok\r\n")},
-                             {.midstream = true});
+  const Recorder tail = play(
+      Dialogue{C("OM:<a@a.test>\r\n"), S("250 ok\r\n"), C("RCPT TO:<b@b.test>\r\n"),
+               S("250 ok\r\n"), C("DATA\r\n"), S("354 go\r\n"), C("x\r\n.\r\n"), S("250 ok\r\n")},
+      {.midstream = true});
   EXPECT_EQ(tail.messages.back().text, "x\r\n");
   EXPECT_EQ(tail.messages.back().end, MessageEnd::complete);
 
-  const Recorder tls = play({C("\x17\x03\x03\x00\x02xx"s), S("\x17\x03\x03\x00\x02yy"s)},
-                            {.midstream = true});
+  const Recorder tls =
+      play({C("\x17\x03\x03\x00\x02xx"s), S("\x17\x03\x03\x00\x02yy"s)}, {.midstream = true});
   EXPECT_EQ(tls.tls, 1);
-  const Recorder server = play({S("50 ok\r\n"), S("250 ok\r\n"), C("NOOP\r\n"), S("250 ok\r\n")},
-                               {.midstream = true});
+  const Recorder server =
+      play({S("50 ok\r\n"), S("250 ok\r\n"), C("NOOP\r\n"), S("250 ok\r\n")}, {.midstream = true});
   EXPECT_FALSE(server.has(Anomaly::unsolicited_reply));
 }
 
@@ -532,10 +557,10 @@ TEST(SmtpSession, Gaps) {
 TEST(SmtpSession, ChunkForAServerWithoutChunking) {
   // 500: the server does not know BDAT and reads the chunk as commands.
   const std::string chunk = "MAIL FROM:<c@c.test>\r\nRCPT TO:<d@d.test>\r\nDATA\r\n";
-  const Recorder r = play({S("220 mx\r\n"), C("EHLO c\r\n"), S("250-mx\r\n250 PIPELINING\r\n"),
-                           C("BDAT " + std::to_string(chunk.size()) + "\r\n" + chunk),
-                           S("500 what\r\n250 m\r\n250 r\r\n354 go\r\n"), C("x\r\n.\r\n"),
-                           S("250 done\r\n")});
+  const Recorder r =
+      play({S("220 mx\r\n"), C("EHLO c\r\n"), S("250-mx\r\n250 PIPELINING\r\n"),
+            C("BDAT " + std::to_string(chunk.size()) + "\r\n" + chunk),
+            S("500 what\r\n250 m\r\n250 r\r\n354 go\r\n"), C("x\r\n.\r\n"), S("250 done\r\n")});
   EXPECT_EQ(r.messages.back().text, "x\r\n");
   EXPECT_EQ(r.transactions.at(r.messages.back().tx).mailbox, "c@c.test");
   EXPECT_EQ(r.transactions.at(r.messages.back().tx).ends.at(0).second, "done");
@@ -562,8 +587,12 @@ TEST(SmtpSession, IdleSessionIsSmall) {
 }
 
 TEST(SmtpSession, LooksLikeSmtp) {
-  const auto server = [](std::string_view t) { return looks_like_smtp(Direction::to_client, as_bytes(t)); };
-  const auto client = [](std::string_view t) { return looks_like_smtp(Direction::to_server, as_bytes(t)); };
+  const auto server = [](std::string_view t) {
+    return looks_like_smtp(Direction::to_client, as_bytes(t));
+  };
+  const auto client = [](std::string_view t) {
+    return looks_like_smtp(Direction::to_server, as_bytes(t));
+  };
   EXPECT_EQ(server("220 mx.test ESMTP\r\n"), Likeness::yes);
   EXPECT_EQ(server("220-mx.test hello\r\n"), Likeness::yes);
   EXPECT_EQ(server("22"), Likeness::maybe);
