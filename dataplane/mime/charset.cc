@@ -84,6 +84,11 @@ class StringSink final : public OctetSink {
 void count_and_substitute(const void* context, UConverterToUnicodeArgs* args, const char*,
                           std::int32_t, UConverterCallbackReason reason, UErrorCode* error) {
   if (reason > UCNV_IRREGULAR) return;
+  if (reason == UCNV_IRREGULAR) {
+    // An escape sequence that nothing follows (ISO 2022): text is often joined of such pieces.
+    *error = U_ZERO_ERROR;
+    return;
+  }
   *static_cast<bool*>(const_cast<void*>(context)) = true;
   *error = U_ZERO_ERROR;
   ucnv_cbToUWriteSub(args, 0, error);

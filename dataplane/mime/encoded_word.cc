@@ -39,6 +39,11 @@ Word word_at(std::string_view s) {
   return w;
 }
 
+bool has_states(std::string_view charset) {
+  return starts_with_ignoring_case(charset, "iso-2022-") ||
+         starts_with_ignoring_case(charset, "hz") || starts_with_ignoring_case(charset, "utf-7");
+}
+
 void append_text(const Word& w, std::pmr::string& bytes) {
   if (w.encoding == 'b') {
     Base64Decoder decoder;
@@ -93,7 +98,9 @@ void decode_words(std::string_view raw, std::pmr::string& out) {
       flush();
       append_raw_text(between, out);
     }
-    if (pending && !equals_ignoring_case(charset, w.charset)) flush();
+    // Characters divided between words are joined, but not the shift states of charsets that have
+    // them: each word begins and ends in ASCII (RFC 2047 2, 5).
+    if (pending && (!equals_ignoring_case(charset, w.charset) || has_states(charset))) flush();
     charset = w.charset;
     pending = true;
     append_text(w, bytes);

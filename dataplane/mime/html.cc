@@ -34,6 +34,13 @@ constexpr std::uint16_t kC1[32] = {0x20ac, 0x81,   0x201a, 0x192,  0x201e, 0x202
                                    0x90,   0x2018, 0x2019, 0x201c, 0x201d, 0x2022, 0x2013, 0x2014,
                                    0x2dc,  0x2122, 0x161,  0x203a, 0x153,  0x9d,   0x17e,  0x178};
 
+const HtmlEntity* find_entity(std::string_view name) {
+  const auto found =
+      std::lower_bound(std::begin(kHtmlEntities), std::end(kHtmlEntities), name,
+                       [](const HtmlEntity& e, std::string_view n) { return e.name < n; });
+  return found != std::end(kHtmlEntities) && found->name == name ? found : nullptr;
+}
+
 bool is_invisible(std::uint32_t code) {
   return code == 0xad || (code >= 0x200b && code <= 0x200f) || (code >= 0x2060 && code <= 0x2064) ||
          code == 0xfeff || code == 0;
@@ -139,11 +146,17 @@ void HtmlTokenizer::value_char(char c) {
   value_.push_back(c);
 }
 
+// A name that may stand without its semicolon: those of Latin-1 (HTML 13.5).
+bool HtmlTokenizer::old_reference(std::string_view name) {
+  const HtmlEntity* const found = find_entity(name);
+  if (found == nullptr || found->code > 0xff || found->code < 0xa0) return false;
+  put_code(found->code);
+  return true;
+}
+
 bool HtmlTokenizer::named_reference(std::string_view name) {
-  const auto found =
-      std::lower_bound(std::begin(kHtmlEntities), std::end(kHtmlEntities), name,
-                       [](const HtmlEntity& e, std::string_view n) { return e.name < n; });
-  if (found == std::end(kHtmlEntities) || found->name != name) return false;
+  const HtmlEntity* const found = find_entity(name);
+  if (found == nullptr) return false;
   put_code(found->code);
   return true;
 }
@@ -187,6 +200,7 @@ bool HtmlTokenizer::reference(char c) {
     if (named_reference(text)) return true;
   } else if (!in_value() || c != '=') {
     // The old names need no semicolon; in text they may run into the next word.
+    if (!in_value() && old_reference(text)) return false;
     for (const std::string_view old : {"amp", "lt", "gt", "quot", "nbsp"}) {
       if (in_value() ? text != old : !text.starts_with(old)) continue;
       named_reference(old);

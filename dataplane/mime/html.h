@@ -81,6 +81,7 @@ class HtmlTokenizer {
   bool reference(char c);
   void reference_char(char c);
   bool named_reference(std::string_view name);
+  bool old_reference(std::string_view name);
   void value_char(char c);
   void end_attribute();
   void end_tag();

@@ -404,6 +404,7 @@ TEST(MimeCases, B12_EncodedWords) {
       {"=?utf-8?q?a_b=20c?=", "a b c"},
       {"=?iso-8859-1*de?q?M=FCller?=", "M\xc3\xbcller"},
       {"=?iso-2022-jp?B?GyRCRnxLXBsoQg==?=", "\xe6\x97\xa5\xe6\x9c\xac"},
+      {"=?iso-2022-jp?B?GyRCRnwbKEI=?= =?iso-2022-jp?B?GyRCS1wbKEI=?=", "\xe6\x97\xa5\xe6\x9c\xac"},
       {"=?utf-8?q?broken", "=?utf-8?q?broken"},
       {"=?utf-8?x?a?=", "=?utf-8?x?a?="},
       {"=?foo?q?a=41?=", "aA"},
@@ -618,6 +619,9 @@ TEST(MimeCases, B17_Charsets) {
   EXPECT_EQ(run(message("koi8-r", "\xf0\xf2\xe9")).parts.at(0).text, "\xd0\x9f\xd0\xa0\xd0\x98");
   EXPECT_EQ(run(message("iso-2022-jp", "\x1b$BF|K\\\x1b(B!")).parts.at(0).text,
             "\xe6\x97\xa5\xe6\x9c\xac!");
+  const Recorder joined = run(message("iso-2022-jp", "\x1b$BF|\x1b(B\x1b$BK\\\x1b(B"));
+  EXPECT_EQ(joined.parts.at(0).text, "\xe6\x97\xa5\xe6\x9c\xac");
+  EXPECT_FALSE(joined.has(Anomaly::charset));
   EXPECT_EQ(run(message("gb2312", "\xd6\xd0\xce\xc4")).parts.at(0).text,
             "\xe4\xb8\xad\xe6\x96\x87");
   EXPECT_EQ(run(message("utf-8", "a\xc3\xbc\xff\xe4\xb8")).parts.at(0).text,
