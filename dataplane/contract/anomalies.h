@@ -35,6 +35,7 @@
   X(overlap_diff,           "overlap-diff",           stream, "the same sequence range was sent twice with different octets") \
   X(urg,                    "urg",                    stream, "urgent data: receivers read the stream in two ways") \
   X(paws,                   "paws",                   stream, "timestamp older than the connection's (RFC 7323 PAWS); not part of the stream") \
+  X(invalid_timestamp,      "invalid-timestamp",      stream, "a timestamp echoes what was never sent, or the option was not agreed upon") \
   X(syn_data_rejected,      "syn-data-rejected",      stream, "data in a SYN that the server did not accept") \
   X(out_of_window,          "out-of-window",          stream, "segment outside the receiver's window; not part of the stream") \
   X(midstream,              "midstream",              stream, "connection picked up without its handshake") \

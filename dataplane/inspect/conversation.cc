@@ -23,11 +23,13 @@ tcp::Limits tcp_limits(const Context& context) {
 
 }  // namespace
 
-Conversation::Conversation(const Identity& identity, Context& context, bool expect_mail)
+Conversation::Conversation(const Identity& identity, Context& context, bool expect_mail,
+                           const flow::Opening& opening)
     : identity_(identity),
       context_(context),
-      connection_(tcp_limits(context), context.memory),
+      connection_(tcp_limits(context), context.memory, opening),
       transactions_(context.memory),
+      other_hits_(context.memory),
       held_(context.memory),
       helo_(context.memory),
       auth_mechanism_(context.memory),
@@ -68,25 +70,19 @@ Disposition Conversation::segment(Direction direction, Frame& frame, const net::
     if (session_) session_->set_one_sided();
   }
   Disposition disposition;
-  switch (result.action) {
-    case tcp::SegmentResult::Action::forward:
-      break;
-    case tcp::SegmentResult::Action::forward_changed:
-      if (whole_frame) {
-        net::refresh_checksum(frame.octets, packet);
-        disposition.changed = true;
-      } else {
-        // A fragment cannot carry the octets seen first: nothing of it may pass.
-        disposition.drop = DropReason::overlap_diff;
-      }
-      break;
-    case tcp::SegmentResult::Action::drop:
-      disposition.drop = DropReason::overlap_diff;
-      break;
-    case tcp::SegmentResult::Action::stopped:
-      disposition = stopped(direction, frame, packet, result, whole_frame);
-      break;
+  if (result.action == tcp::SegmentResult::Action::drop) {
+    disposition.drop = result.drop_reason;
+  } else if (result.changed) {
+    // A fragment cannot carry the octets seen first: nothing of it may pass.
+    disposition = whole_frame ? Disposition{.drop = DropReason::none, .changed = true}
+                              : Disposition{.drop = DropReason::overlap_diff};
+    if (whole_frame) net::refresh_checksum(frame.octets, packet);
   }
+  if (result.action == tcp::SegmentResult::Action::stopped)
+    disposition = stopped(direction, frame, packet, result, whole_frame);
+  if (packet.mpls && direction == Direction::to_client && !server_template_)
+    server_template_ = std::make_unique<net::SegmentTemplate>(
+        net::SegmentTemplate::from_frame(frame.octets, packet, context_.settings.link));
   if (host_tarpit_ && direction == Direction::to_client && !payload.empty() &&
       disposition.drop == DropReason::none && !packet.checksum_bad && whole_frame)
     disposition = hold_reply(frame, packet);
@@ -114,15 +110,13 @@ void Conversation::finish(std::string_view reason) {
   release_replies(true);
   if (phase_ == Phase::owing) begin_closing();
   closing_.reset();
+  if (phase_ == Phase::inspecting) connection_.finish(*this);
   if (session_ && phase_ != Phase::passing) session_->finish();
   if (hello_) emit_tls();
   if (!transacted_ && !tls_ && (!helo_.empty() || !auth_mechanism_.empty())) emit_session();
   while (!transactions_.empty()) on_transaction_end(transactions_.back()->id, {});
-  if (scan_ || other_scan_) {
-    // Hits outside a transaction (commands before MAIL, smuggled text after the last one).
-    if (scan_)
-      for (const scan::Hit& hit : scan_->hits()) emit_alert(hit, 0, false);
-  }
+  // Hits outside a transaction: commands before MAIL, smuggled text after the last one.
+  for (const scan::Hit& hit : gather_hits()) emit_alert(hit, 0, false);
   emit_drops();
   emit_flow(reason);
 }
@@ -235,7 +229,7 @@ std::size_t Conversation::on_data(Direction direction, std::uint64_t, Bytes octe
     // commands.
     const Bytes rest = octets.subspan(accepted);
     stop_->held_octets = static_cast<std::uint32_t>(rest.size());
-    const auto end = current_ && current_->via == smtp::Via::bdat && rest.front() != 'B'
+    const auto end = session_->phase() == smtp::Phase::bdat
                          ? rest.begin()
                          : std::find(rest.begin(), rest.end(), std::uint8_t{'\n'});
     if (end != rest.end()) stop_->early.assign(end + 1, rest.end());
@@ -293,15 +287,25 @@ scan::MessageScan& Conversation::main_scan() {
 
 scan::MessageScan& Conversation::other_scan() {
   if (!other_scan_) {
-    main_scan();
-    other_scan_.emplace(*ruleset_, context_.scratch, context_.memory);
+    other_scan_.emplace(new_scan());
   }
   return *other_scan_;
+}
+
+scan::MessageScan Conversation::new_scan() {
+  main_scan();
+  return scan::MessageScan(*ruleset_, context_.scratch, context_.memory);
+}
+
+void Conversation::take_hits(scan::MessageScan& other) {
+  other.settle();
+  other_hits_.insert(other_hits_.end(), other.hits().begin(), other.hits().end());
 }
 
 void Conversation::release_scan() {
   scan_.reset();
   other_scan_.reset();
+  other_hits_.clear();
   ruleset_.reset();
 }
 
@@ -400,12 +404,23 @@ smtp::MessageVerdict Conversation::on_message_end(smtp::TransactionId tx, smtp::
   judge(*transaction);
   message_.reset();
   if (scan_) scan_->next_transaction();
-  if (other_scan_) other_scan_.reset();
+  other_scan_.reset();
+  other_hits_.clear();
   if (!transaction->enforced) {
     current_ = nullptr;
     return smtp::MessageVerdict::pass;
   }
   return smtp::MessageVerdict::stop;
+}
+
+// Some servers take what was just read for the end of the message: if it is condemned by what is
+// known so far, it ends here.
+smtp::MessageVerdict Conversation::on_ambiguous_end(smtp::TransactionId tx) {
+  if (!message_ || !enforcing()) return smtp::MessageVerdict::pass;
+  if (!chunk_.empty()) scan_stream(chunk_read_);
+  const auto hits = gather_hits();
+  if (!acts(verdict_of(hits))) return smtp::MessageVerdict::pass;
+  return on_message_end(tx, smtp::MessageEnd::complete);
 }
 
 void Conversation::on_transaction_end(smtp::TransactionId tx, const smtp::Reply& reply) {

@@ -23,6 +23,9 @@
 
 namespace sluice::inspect {
 
+// Whether a verdict stops the message (tag and pass do not).
+bool acts(contract::Verdict verdict);
+
 struct Disposition {
   contract::DropReason drop = contract::DropReason::none;
   bool changed = false;
@@ -46,7 +49,9 @@ class Conversation final : public tcp::StreamSink,
     std::uint8_t vlan_count = 0;
   };
 
-  Conversation(const Identity& identity, Context& context, bool expect_mail);
+  // `opening`: what is known of the handshake (of a connection that took over another's ports).
+  Conversation(const Identity& identity, Context& context, bool expect_mail,
+               const flow::Opening& opening = {});
   ~Conversation();
   Conversation(const Conversation&) = delete;
   Conversation& operator=(const Conversation&) = delete;
@@ -58,6 +63,9 @@ class Conversation final : public tcp::StreamSink,
                       MutableBytes payload, bool whole_frame);
   // A SYN that begins another connection with the same key was seen by the last segment().
   bool wants_restart() const { return restart_; }
+  flow::Opening next_opening() const {
+    return stop_ ? flow::Opening{} : connection_.next_opening();
+  }
   // Whether tick() is to be called.
   bool needs_tick() const { return closing_ || phase_ == Phase::owing || !held_.empty(); }
   void tick();
@@ -145,6 +153,7 @@ class Conversation final : public tcp::StreamSink,
   void on_message_data(smtp::TransactionId tx, Bytes octets) override;
   void on_stuffed_dot(smtp::TransactionId tx) override;
   smtp::MessageVerdict on_message_end(smtp::TransactionId tx, smtp::MessageEnd end) override;
+  smtp::MessageVerdict on_ambiguous_end(smtp::TransactionId tx) override;
   void on_transaction_end(smtp::TransactionId tx, const smtp::Reply& reply) override;
   void on_smuggled_envelope(smtp::TransactionId outer, std::string_view mail_mailbox,
                             std::string_view first_rcpt) override;
@@ -159,13 +168,17 @@ class Conversation final : public tcp::StreamSink,
   void on_attachment(const Attachment& attachment) override;
   void on_message_anomaly(contract::Anomaly anomaly) override { on_anomaly(anomaly); }
   scan::MessageScan& main_scan() override;
-  scan::MessageScan& other_scan() override;
+  scan::MessageScan new_scan() override;
+  void take_hits(scan::MessageScan& other) override;
+  scan::MessageScan& other_scan();
 
   // verdict (conversation_verdict.cc)
   void judge(Transaction& transaction);
   bool limited(const policy::HostRule& rule);
   bool enforcing() const;
-  void collect_hits(Transaction& transaction);
+  // The verdict that these hits give by themselves; a pass rule among them lets the message pass.
+  contract::Verdict verdict_of(std::span<const scan::Hit> hits) const;
+  std::pmr::vector<scan::Hit> gather_hits();
   std::pmr::string reply_text(const Transaction& transaction) const;
 
   // enforcement (conversation_enforce.cc)
@@ -203,7 +216,10 @@ class Conversation final : public tcp::StreamSink,
   std::pmr::vector<std::unique_ptr<Transaction>> transactions_;  // open, in order
   std::shared_ptr<const scan::Ruleset> ruleset_;                 // of the scans below
   std::optional<scan::MessageScan> scan_;
-  std::optional<scan::MessageScan> other_scan_;
+  std::optional<scan::MessageScan> other_scan_;  // of second readings
+  std::pmr::vector<scan::Hit> other_hits_;       // of parts that have ended
+  // A frame of the server's direction, where it cannot be made from the client's (MPLS).
+  std::unique_ptr<net::SegmentTemplate> server_template_;
   std::unique_ptr<Message> message_;
   Transaction* current_ = nullptr;  // whose message is in progress
   std::unique_ptr<Closing> closing_;

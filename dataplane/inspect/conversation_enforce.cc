@@ -51,11 +51,9 @@ Disposition Conversation::stopped(Direction direction, Frame& frame, const net::
   Disposition disposition{.drop = stop_->drop};
   if (phase_ != Phase::inspecting) return disposition;  // a copy of what is already held
 
-  // Replies to DATA and all before it have come when the message was sent after 354; with BDAT,
-  // and for clients that do not wait, the server may still owe some.
-  const bool bdat = current_ && current_->via == smtp::Via::bdat;
-  const std::uint32_t owed = session_->replies_owed();
-  stop_->replies_before = bdat && owed > 0 ? owed - 1 : owed;
+  // None when the message was sent after 354; with BDAT, and for clients that do not wait, the
+  // server may still owe some.
+  stop_->replies_before = session_->replies_owed();
   stop_->server_expects = packet.sequence;
   if (stop_->replies_before > 0 && result.octets_before_stop > 0 && whole_frame) {
     // Commands that stand before the message in this very segment must reach the server.
@@ -78,7 +76,9 @@ Disposition Conversation::stopped(Direction direction, Frame& frame, const net::
     return disposition;
   }
   stop_->to_server = net::SegmentTemplate::from_frame(frame.octets, packet, context_.settings.link);
-  stop_->to_client = net::SegmentTemplate::reversed(frame.octets, packet, context_.settings.link);
+  stop_->to_client = server_template_ ? *server_template_
+                                      : net::SegmentTemplate::reversed(frame.octets, packet,
+                                                                       context_.settings.link);
   stop_->deadline = context_.now.monotonic + kReplyPatience;
   phase_ = Phase::owing;
   return disposition;

@@ -68,7 +68,8 @@ void Conversation::emit_transaction(Transaction& transaction, const smtp::Reply&
         accepted |= r.code >= 200 && r.code < 300;
         refused |= r.code >= 400;
       }
-      if (refused && !accepted) return Outcome::refused;
+      refused |= reply.code >= 400;
+      if (refused && (!accepted || reply.code >= 400)) return Outcome::refused;
       return transaction.mail_code || accepted ? Outcome::aborted : Outcome::unknown;
     }();
   if (transaction.complete) {

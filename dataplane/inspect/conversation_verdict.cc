@@ -31,9 +31,25 @@ int strength(Verdict v) {
   return 0;
 }
 
+}  // namespace
+
 bool acts(Verdict v) { return strength(v) >= strength(Verdict::tempfail); }
 
-}  // namespace
+// Hits of the first reading and of all others, each rule once.
+std::pmr::vector<scan::Hit> Conversation::gather_hits() {
+  std::pmr::vector<scan::Hit> hits(context_.memory);
+  if (scan_) {
+    scan_->settle();
+    hits.assign(scan_->hits().begin(), scan_->hits().end());
+    if (scan_->incomplete()) context_.count(Counter::memory_refused);
+  }
+  if (other_scan_) take_hits(*other_scan_);
+  for (const scan::Hit& hit : other_hits_)
+    if (std::none_of(hits.begin(), hits.end(),
+                     [&](const scan::Hit& h) { return h.rule == hit.rule; }))
+      hits.push_back(hit);
+  return hits;
+}
 
 bool Conversation::enforcing() const {
   const auto& names = context_.settings.wires;
@@ -48,54 +64,69 @@ bool Conversation::limited(const policy::HostRule& rule) {
                                     context_.now.monotonic);
 }
 
-void Conversation::judge(Transaction& transaction) {
-  const policy::Policy& policy = *context_.policy;
-  const policy::Group& group = policy.group_of(identity_.client);
+contract::Verdict Conversation::verdict_of(std::span<const scan::Hit> hits) const {
+  const policy::Group& group = context_.policy->group_of(identity_.client);
   Verdict verdict = Verdict::pass;
-  bool exempt = false;
-  const auto raise = [&](Verdict v, std::string_view kind, std::string_view what) {
-    if (strength(v) <= strength(verdict)) return;
-    verdict = v;
-    transaction.reason = kind;
-    transaction.reason += what;
+  std::int64_t score = 0;
+  const auto raise = [&](Verdict v) {
+    if (strength(v) > strength(verdict)) verdict = v;
   };
-
-  std::pmr::vector<scan::Hit> hits(context_.memory);
-  if (scan_) hits.assign(scan_->hits().begin(), scan_->hits().end());
-  if (other_scan_) {
-    for (const scan::Hit& hit : other_scan_->hits())
-      if (std::none_of(hits.begin(), hits.end(),
-                       [&](const scan::Hit& h) { return h.rule == hit.rule; }))
-        hits.push_back(hit);
-  }
   for (const scan::Hit& hit : hits) {
-    transaction.score += hit.rule->score;
-    if (transaction.rules.size() < kMaxListed) transaction.rules.emplace_back(hit.rule->name);
+    score += hit.rule->score;
     switch (hit.rule->action) {
       case scan::RuleAction::alert:
         break;
       case scan::RuleAction::pass:
-        exempt = true;
-        break;
+        return Verdict::pass;
       case scan::RuleAction::tempfail:
-        raise(Verdict::tempfail, "rule ", hit.rule->name);
+        raise(Verdict::tempfail);
         break;
       case scan::RuleAction::reject:
-        raise(group.rule_reject, "rule ", hit.rule->name);
+        raise(group.rule_reject);
         break;
       case scan::RuleAction::drop:
-        raise(group.rule_drop, "rule ", hit.rule->name);
+        raise(group.rule_drop);
         break;
     }
   }
-  if (transaction.score >= group.tag_score) raise(Verdict::tag, "score", {});
-  if (transaction.score >= group.tempfail_score) raise(Verdict::tempfail, "score", {});
-  if (transaction.score >= group.reject_score) raise(group.rule_reject, "score", {});
-  if (exempt) {
-    verdict = Verdict::pass;
+  if (score >= group.tag_score) raise(Verdict::tag);
+  if (score >= group.tempfail_score) raise(Verdict::tempfail);
+  if (score >= group.reject_score) raise(group.rule_reject);
+  return verdict;
+}
+
+void Conversation::judge(Transaction& transaction) {
+  const policy::Policy& policy = *context_.policy;
+  const policy::Group& group = policy.group_of(identity_.client);
+  const std::pmr::vector<scan::Hit> hits = gather_hits();
+  Verdict verdict = verdict_of(hits);
+  for (const scan::Hit& hit : hits) {
+    transaction.score += hit.rule->score;
+    if (transaction.rules.size() < kMaxListed) transaction.rules.emplace_back(hit.rule->name);
+  }
+  if (verdict != Verdict::pass) {
+    // The first rule that alone gives this verdict, else the sum.
+    transaction.reason = "score";
+    for (const scan::Hit& hit : hits) {
+      if (hit.rule->score == 0 && verdict_of({&hit, 1}) == verdict) {
+        transaction.reason = "rule ";
+        transaction.reason += hit.rule->name;
+        break;
+      }
+    }
+  } else if (std::any_of(hits.begin(), hits.end(), [](const scan::Hit& h) {
+               return h.rule->action == scan::RuleAction::pass;
+             })) {
     transaction.reason = "pass rule";
   }
-
+  const auto raise = [&](Verdict v, std::string_view why) {
+    if (strength(v) <= strength(verdict)) return;
+    verdict = v;
+    transaction.reason = why;
+  };
+  if (policy.exceptions().smuggling == policy::Exception::fail_closed &&
+      anomalies_.contains(contract::Anomaly::smuggled_commands))
+    raise(group.rule_reject, "smuggling");
   // An incomplete message cannot be accepted by the server: it is reported, not acted on.
   const bool complete = transaction.complete;
   const policy::HostRule* host = policy.host(identity_.client);
@@ -108,14 +139,13 @@ void Conversation::judge(Transaction& transaction) {
         }
         break;
       case policy::HostAction::limit:
-        if (complete && !acts(verdict) && limited(*host))
-          raise(Verdict::tempfail, "host-limited", {});
+        if (complete && !acts(verdict) && limited(*host)) raise(Verdict::tempfail, "host-limited");
         break;
       case policy::HostAction::tempfail:
-        raise(Verdict::tempfail, "host-tempfail", {});
+        raise(Verdict::tempfail, "host-tempfail");
         break;
       case policy::HostAction::reject:
-        raise(Verdict::reject, "host-reject", {});
+        raise(Verdict::reject, "host-reject");
         break;
       case policy::HostAction::tarpit:
       case policy::HostAction::block:

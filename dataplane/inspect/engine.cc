@@ -56,7 +56,8 @@ struct Engine::Impl {
   Disposition segment(Frame& frame, const net::Packet& packet, const flow::KeyedPacket& keyed,
                       std::uint64_t hash, flow::Entry* entry, MutableBytes payload,
                       bool whole_frame);
-  Conversation* open(Frame& frame, const net::Packet& packet, const flow::KeyedPacket& keyed);
+  Conversation* open(Frame& frame, const net::Packet& packet, const flow::KeyedPacket& keyed,
+                     const flow::Opening& opening);
   void close(Conversation* conversation, std::string_view reason);
   void settle(Frame& frame, const Disposition& disposition);
   bool is_mail(const net::Packet& packet) const {
@@ -181,21 +182,23 @@ void Engine::Impl::handle_fragment(Frame& frame, Parsed& p) {
         fragments.add(frame.octets, p.packet, context.now.monotonic);
     for (std::size_t i = 0; i < result.anomaly_count; ++i)
       context.statistics.add(result.anomalies[i]);
-    if (!result.datagram.empty()) {
+    // A contradicting reading of the same fragments comes as though it had been sent next.
+    for (const Bytes reading : {result.datagram, result.alternative}) {
+      if (reading.empty()) continue;
       context.count(Counter::datagrams_reassembled);
-      datagram.assign(result.datagram.begin(), result.datagram.end());
+      datagram.assign(reading.begin(), reading.end());
       net::Packet whole = net::parse_datagram(
           datagram, p.packet,
           {.verify_checksums = settings.verify_checksums, .link = settings.link});
       for (std::size_t i = 0; i < result.anomaly_count; ++i) whole.note(result.anomalies[i]);
+      if (whole.kind != net::PacketKind::tcp || !(settings.all_ports || is_mail(whole))) continue;
       const flow::KeyedPacket keyed = flow::key_of(whole, frame.wire);
-      if (whole.kind == net::PacketKind::tcp && (settings.all_ports || is_mail(whole))) {
-        const std::uint64_t hash = flow::hash(keyed.key, table.secret());
-        const MutableBytes payload =
-            MutableBytes(datagram).subspan(whole.payload_offset, whole.payload_size);
-        disposition =
-            segment(frame, whole, keyed, hash, table.find(keyed.key, hash), payload, false);
-      }
+      const std::uint64_t hash = flow::hash(keyed.key, table.secret());
+      const MutableBytes payload =
+          MutableBytes(datagram).subspan(whole.payload_offset, whole.payload_size);
+      const Disposition one =
+          segment(frame, whole, keyed, hash, table.find(keyed.key, hash), payload, false);
+      if (one.drop != DropReason::none) disposition = one;
     }
   } catch (const std::bad_alloc&) {
     context.count(Counter::memory_refused);
@@ -219,6 +222,7 @@ Disposition Engine::Impl::segment(Frame& frame, const net::Packet& packet,
                                   const flow::KeyedPacket& keyed, std::uint64_t hash,
                                   flow::Entry* entry, MutableBytes payload, bool whole_frame) {
   Conversation* conversation = entry ? entry->state_as<Conversation>() : nullptr;
+  flow::Opening opening;
   for (int attempt = 0; attempt < 2; ++attempt) {
     try {
       if (!entry) {
@@ -234,7 +238,7 @@ Disposition Engine::Impl::segment(Frame& frame, const net::Packet& packet,
         }
       }
       if (!conversation) {
-        conversation = open(frame, packet, keyed);
+        conversation = open(frame, packet, keyed, opening);
         entry->set_state(conversation);
       }
       const bool low_is_client =
@@ -245,6 +249,7 @@ Disposition Engine::Impl::segment(Frame& frame, const net::Packet& packet,
       const Disposition disposition =
           conversation->segment(direction, frame, packet, payload, whole_frame);
       if (conversation->wants_restart() && attempt == 0) {
+        opening = conversation->next_opening();
         entry->set_state(nullptr);
         close(conversation, "tuple-reuse");
         conversation = nullptr;
@@ -278,7 +283,7 @@ Disposition Engine::Impl::segment(Frame& frame, const net::Packet& packet,
 // Who is the client: the sender of a SYN, the receiver of a SYN/ACK, else the one who does not use
 // a mail port.
 Conversation* Engine::Impl::open(Frame& frame, const net::Packet& packet,
-                                 const flow::KeyedPacket& keyed) {
+                                 const flow::KeyedPacket& keyed, const flow::Opening& opening) {
   namespace flag = net::tcp_flag;
   const bool syn = (packet.flags & flag::syn) != 0;
   const bool ack = (packet.flags & flag::ack) != 0;
@@ -304,7 +309,7 @@ Conversation* Engine::Impl::open(Frame& frame, const net::Packet& packet,
   identity.vlan_count = packet.vlan_count;
   context.count(Counter::flows_opened);
   std::pmr::polymorphic_allocator<> allocator(&memory);
-  return allocator.new_object<Conversation>(identity, context, is_mail(packet));
+  return allocator.new_object<Conversation>(identity, context, is_mail(packet), opening);
 }
 
 void Engine::Impl::close(Conversation* conversation, std::string_view reason) {

@@ -69,7 +69,7 @@ void MessageSummary::put(contract::EventWriter& writer) const {
   if (!x_mailer.empty()) writer.put(Field::email_x_mailer, std::string_view(x_mailer));
   // EVE lists the URL found last first.
   for (auto url = urls.rbegin(); url != urls.rend(); ++url)
-    writer.put(Field::email_url, std::string_view(*url));
+    writer.put(Field::email_url, std::string_view(url->text));
   for (const Attachment& a : attachments) {
     writer.put(Field::attachment, std::string_view(a.name));
     writer.put(Field::attachment_type, std::string_view(a.type));
@@ -87,6 +87,7 @@ Message::Message(const Options& options, ScanOwner& scans, MessageObserver& obse
       summary_(summary),
       memory_(memory),
       open_(memory),
+      others_(memory),
       parser_(
           [&] {
             mime::Limits limits;
@@ -128,6 +129,11 @@ void Message::stuffed_dot() {
 
 void Message::finish() {
   parser_.finish();
+  while (!others_.empty()) end_other(others_.front().number);
+  // Parts of several readings end in an order that depends on the cuts; their numbers do not.
+  const auto by_part = [](const auto& a, const auto& b) { return a.part < b.part; };
+  std::stable_sort(summary_.urls.begin(), summary_.urls.end(), by_part);
+  std::stable_sort(summary_.attachments.begin(), summary_.attachments.end(), by_part);
   if (wanted(scan::Buffer::raw)) scans_.main_scan().end_item(scan::Buffer::raw);
   if (digest_) {
     unsigned size = 0;
@@ -181,15 +187,19 @@ void Message::on_part_begin(const mime::Part& part) {
   for (const std::string_view name : {part.name, part.other_name})
     if (!name.empty() && wanted(scan::Buffer::name))
       scans_.main_scan().whole(scan::Buffer::name, as_bytes(name));
-  if (!part.attachment || summary_.attachments.size() + open_.size() >= kMaxListed) return;
+  // Members of archives are scanned, but the attachment is the archive.
+  if (!part.attachment || (part.number & mime::kArchiveMember) != 0 ||
+      summary_.attachments.size() + open_.size() >= kMaxListed)
+    return;
   std::pmr::string declared(part.type, memory_);
   declared += '/';
   declared += part.subtype;
-  open_.push_back({part.number, Attachment{.name = std::pmr::string(bounded(part.name), memory_),
+  open_.push_back({part.number, Attachment{.part = part.number,
+                                           .name = std::pmr::string(bounded(part.name), memory_),
                                            .type = std::move(declared)}});
 }
 
-void Message::on_part_data(mime::PartNumber, mime::DataKind kind, Bytes octets) {
+void Message::on_part_data(mime::PartNumber part, mime::DataKind kind, Bytes octets) {
   switch (kind) {
     case mime::DataKind::decoded:
       if (wanted(scan::Buffer::decoded)) scans_.main_scan().feed(scan::Buffer::decoded, octets);
@@ -198,15 +208,41 @@ void Message::on_part_data(mime::PartNumber, mime::DataKind kind, Bytes octets) 
       if (wanted(scan::Buffer::text)) scans_.main_scan().feed(scan::Buffer::text, octets);
       break;
     case mime::DataKind::alternative:
-      for (const scan::Buffer b : {scan::Buffer::decoded, scan::Buffer::text})
-        if (wanted(b)) scans_.other_scan().feed(b, octets);
+      scan_other(part, octets);
       break;
   }
 }
 
-void Message::on_part_end(const mime::PartEnd& end) {
+void Message::scan_other(mime::PartNumber part, Bytes octets) {
+  if (!wanted(scan::Buffer::decoded) && !wanted(scan::Buffer::text)) return;
+  auto other = std::find_if(others_.begin(), others_.end(),
+                            [&](const OtherPart& o) { return o.number == part; });
+  if (other == others_.end()) {
+    if (others_.size() >= kMaxOtherParts) {
+      observer_.on_message_anomaly(contract::Anomaly::part_limit);
+      return;
+    }
+    others_.push_back({part, scans_.new_scan()});
+    other = std::prev(others_.end());
+  }
   for (const scan::Buffer b : {scan::Buffer::decoded, scan::Buffer::text})
-    if (wanted(b)) scans_.main_scan().end_item(b);
+    if (wanted(b)) other->scan.feed(b, octets);
+}
+
+void Message::end_other(mime::PartNumber part) {
+  const auto other = std::find_if(others_.begin(), others_.end(),
+                                  [&](const OtherPart& o) { return o.number == part; });
+  if (other == others_.end()) return;
+  scans_.take_hits(other->scan);
+  others_.erase(other);
+}
+
+void Message::on_part_end(const mime::PartEnd& end) {
+  end_other(end.number);
+  if (!mime::is_alternative(end.number)) {
+    for (const scan::Buffer b : {scan::Buffer::decoded, scan::Buffer::text})
+      if (wanted(b)) scans_.main_scan().end_item(b);
+  }
   const auto part = std::find_if(open_.begin(), open_.end(),
                                  [&](const OpenPart& p) { return p.number == end.number; });
   if (part == open_.end()) return;
@@ -222,7 +258,7 @@ void Message::on_part_end(const mime::PartEnd& end) {
   summary_.attachments.push_back(std::move(attachment));
 }
 
-void Message::on_url(mime::PartNumber, std::string_view url, std::string_view host) {
+void Message::on_url(mime::PartNumber part, std::string_view url, std::string_view host) {
   if (wanted(scan::Buffer::url)) {
     scans_.main_scan().whole(scan::Buffer::url, as_bytes(url));
     if (!host.empty() && url.find(host) == std::string_view::npos)
@@ -230,9 +266,10 @@ void Message::on_url(mime::PartNumber, std::string_view url, std::string_view ho
   }
   const auto text = bounded(url);
   if (summary_.urls.size() >= kMaxListed ||
-      std::find(summary_.urls.begin(), summary_.urls.end(), text) != summary_.urls.end())
+      std::any_of(summary_.urls.begin(), summary_.urls.end(),
+                  [&](const auto& known) { return known.text == text; }))
     return;
-  summary_.urls.emplace_back(text);
+  summary_.urls.push_back({part, std::pmr::string(text, memory_)});
 }
 
 void Message::on_anomaly(contract::Anomaly anomaly) { observer_.on_message_anomaly(anomaly); }

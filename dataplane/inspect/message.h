@@ -4,6 +4,7 @@
 
 #include <openssl/evp.h>
 
+#include <list>
 #include <memory>
 #include <memory_resource>
 #include <string>
@@ -16,6 +17,7 @@
 namespace sluice::inspect {
 
 struct Attachment {
+  mime::PartNumber part = 0;
   std::pmr::string name;
   std::pmr::string type;  // by content, or as declared
   std::uint64_t octets = 0;
@@ -48,7 +50,11 @@ struct MessageSummary {
   std::pmr::string date;
   std::pmr::string message_id;
   std::pmr::string x_mailer;
-  std::pmr::vector<std::pmr::string> urls;  // each once, in order
+  struct Url {
+    mime::PartNumber part;
+    std::pmr::string text;
+  };
+  std::pmr::vector<Url> urls;  // each once; in the order of their parts when the message has ended
   std::pmr::vector<Attachment> attachments;
   std::uint64_t size = 0;  // octets as sent
   bool has_sha256 = false;
@@ -76,12 +82,14 @@ class Message final : public mime::ParserSink {
     bool hash_md5 = false;
     std::uint64_t scan_budget = 0;  // octets; 0: no bound
   };
-  // `scan` takes the main reading; `other_scan` is asked for when there is another one. All must
-  // outlive the message, `summary` too.
+  // The main scan takes the first reading of the message. Each part of another reading has a scan
+  // of its own, since how they interleave depends on the cuts; its hits are handed over at its end.
+  // The owner must outlive the message, `summary` too.
   class ScanOwner {
    public:
     virtual scan::MessageScan& main_scan() = 0;
-    virtual scan::MessageScan& other_scan() = 0;
+    virtual scan::MessageScan new_scan() = 0;
+    virtual void take_hits(scan::MessageScan& other) = 0;
 
    protected:
     ~ScanOwner() = default;
@@ -114,7 +122,15 @@ class Message final : public mime::ParserSink {
     void operator()(EVP_MD_CTX* c) const { EVP_MD_CTX_free(c); }
   };
 
+  struct OtherPart {
+    mime::PartNumber number;
+    scan::MessageScan scan;
+  };
+  static constexpr std::size_t kMaxOtherParts = 16;  // of other readings, at the same time
+
   bool wanted(scan::Buffer buffer);
+  void scan_other(mime::PartNumber part, Bytes octets);
+  void end_other(mime::PartNumber part);
 
   Options options_;
   ScanOwner& scans_;
@@ -122,7 +138,8 @@ class Message final : public mime::ParserSink {
   MessageSummary& summary_;
   std::pmr::memory_resource* memory_;
   std::unique_ptr<EVP_MD_CTX, DigestFree> digest_;
-  std::pmr::vector<OpenPart> open_;  // attachments not yet ended
+  std::pmr::vector<OpenPart> open_;   // attachments not yet ended
+  std::pmr::list<OtherPart> others_;  // not yet ended
   std::uint64_t scanned_ = 0;
   bool over_budget_ = false;
   mime::Parser parser_;

@@ -394,8 +394,11 @@ void Connection::Impl::take_reset(Segment& s) {
   if (s.packet.has_timestamp && s.has(flag::ack)) {
     // It echoes what was never sent, or the option was not agreed upon (case C05).
     const auto age = static_cast<std::int32_t>(other.ts_latest - s.packet.timestamp_echo);
-    if (other.packets > 0 && !other.has(Half::kTimestamp)) genuine = false;
-    if (other.has(Half::kRecent) && (age < 0 || age > kOldestEcho)) genuine = false;
+    if ((other.packets > 0 && !other.has(Half::kTimestamp)) ||
+        (other.has(Half::kRecent) && (age < 0 || age > kOldestEcho))) {
+      s.sink.on_anomaly(Anomaly::invalid_timestamp);
+      genuine = false;
+    }
   }
   if (other.has(Half::kSyn) && !h.has(Half::kKnown)) {
     // An answer to the SYN acknowledges it (RFC 9293 3.10.7.3).

@@ -145,7 +145,7 @@ class Captures(unittest.TestCase):
         self.assertIn('overlap-diff', anomalies(events))
 
     def test_s17_invalid_timestamps(self):
-        self.assertIn('paws', anomalies(self.by_name('s17')))
+        self.assertIn('invalid-timestamp', anomalies(self.by_name('s17')))
 
     def test_s19_is_followed_through_pppoe_in_qinq(self):
         flow = of_type(self.by_name('s19'), 'flow')[0]
