@@ -273,7 +273,9 @@ static __always_inline int answer(struct xdp_md* ctx, const struct packet* packe
   if (packet->tcp_flags & TCP_FLAG_SET_RST) return drop(packet, side, STEER_COUNT_rst_unanswered);
   if (write_reset(ctx, packet)) return drop(packet, side, STEER_COUNT_reset_impossible);
   count(side, reason, packet->size);
-  return XDP_TX;
+  /* By the redirect, not XDP_TX: veth puts an XDP_TX frame into the ring of a far end that has NAPI
+   * but no program, and wakes nobody, so it lies there until other traffic comes. */
+  return bpf_redirect_map(&ports, side, XDP_TX);
 }
 
 static __always_inline int carry_out(struct xdp_md* ctx, const struct packet* packet, __u32 side,

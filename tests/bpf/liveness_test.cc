@@ -201,7 +201,7 @@ TEST_F(LivenessTest, ChangedFlowIsResetOnlyWhenItWouldGoBy) {
   EXPECT_EQ(decision(Side::inside, mail()), "mail-to-socket");
   heartbeat_.stop(0);
   Outcome outcome = run(Side::inside, mail());
-  EXPECT_EQ(outcome.action, XDP_TX);
+  EXPECT_EQ(outcome.action, XDP_REDIRECT);
   EXPECT_EQ(outcome.counted, std::set<std::string>{"changed-reset"});
   EXPECT_EQ(decision(Side::outside, mail(tcp_flags::kAck, Direction::to_client)), "changed-reset");
   EXPECT_EQ(decision(Side::inside, mail(tcp_flags::kRst)), "rst-unanswered");

@@ -336,6 +336,18 @@ class WireTest(unittest.TestCase):
             self.assertTrue(self.ping(A, address))
             server.close()
 
+    def test_reset_arrives_without_other_traffic(self):
+        """XDP_TX into a veth wakes nobody at a far end that has NAPI but no program."""
+        self.attach()
+        self.tool("put", "t", "192.0.2.1", "reset")
+        client = Link(A, "a0")
+        self.addCleanup(client.close)
+        for number in range(20):
+            client.send(MAC_B + MAC_A + b"\x08\0" + ipv4(6, tcp(25, number)))
+            answer = client.receive(MAC_B, WAIT)
+            self.assertIsNotNone(answer, f"answer {number}")
+            self.assertEqual((answer[:6], len(answer), answer[47]), (MAC_A, 60, 4))
+
     # ---- frames ----
 
     def soak(self, count):
@@ -552,6 +564,7 @@ class WireTest(unittest.TestCase):
                           "a restart remembers")
             within(near, f"ip link set {end} up")
             self.await_mirror("changed")
+            self.assertEqual(self.tool("mirror", "t").stdout.strip(), "same", "no flapping")
             # The far hosts take up to a second to believe in their carrier.
             limit = time.monotonic() + WAIT
             while not self.ping(A, "10.77.0.2"):

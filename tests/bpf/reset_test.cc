@@ -28,7 +28,7 @@ class ResetTest : public SteerTest {
     if (pad) sent = padded(sent);
     const Side side = direction == Direction::to_server ? Side::inside : Side::outside;
     const Outcome outcome = run(side, sent);
-    EXPECT_EQ(outcome.action, XDP_TX);
+    EXPECT_EQ(outcome.action, XDP_REDIRECT);
     EXPECT_EQ(outcome.counted, std::set<std::string>{"listed-reset"});
     const Frame& answer = outcome.frame;
     const std::size_t ip_size = path.is_v4() ? 20 : 40;

@@ -124,7 +124,7 @@ struct steer_config {
   __u32 queues;               /* 1..STEER_MAX_QUEUES queue pairs, one heartbeat slot each */
   __u32 watermark;            /* permille of a ring; 0: no watermark */
   __u32 line_mtu;             /* octets of IP; tags do not count against it */
-  __u32 reserved;
+  __u32 raised_s; /* loader: CLOCK_MONOTONIC second at which mirroring last brought a port up */
   struct steer_port ports[STEER_SIDES];
   char wire[STEER_MAX_NAME];
 };

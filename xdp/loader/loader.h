@@ -273,8 +273,9 @@ class Wire {
   Result<Counters> counters() const;
   Result<WireState> state() const;
   // One step of mirroring: a port that lost its carrier takes the other down, and brings it up when
-  // it has carrier again. Does nothing unless WireConfig::mirror_link. Call on each link event (or
-  // every second). Returns whether a port was changed.
+  // it has carrier again; a port just brought up gets 5 s to find its own. Does nothing unless
+  // WireConfig::mirror_link. Call on each link event, or every second. Returns whether a port was
+  // changed.
   Result<bool> mirror_links();
 
   struct Impl;  // the loader's own

@@ -126,6 +126,9 @@ Result<PortInfo> read_port(const std::string& name) {
   if (ethtool(name, &driver) == 0)
     port.driver.assign(driver.driver, strnlen(driver.driver, sizeof driver.driver));
   port.rx_queues = count_rx_queues(name);
+  ethtool_value link{};
+  link.cmd = ETHTOOL_GLINK;
+  port.carrier = ethtool(name, &link) == 0 ? link.data != 0 : (port.flags & IFF_RUNNING) != 0;
   return port;
 }
 

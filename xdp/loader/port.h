@@ -18,6 +18,7 @@ struct PortInfo {
   std::uint32_t rx_queues = 1;  // in use
   std::string driver;
   bool ethernet = false;
+  bool carrier = false;  // as the driver knows it; IFF_RUNNING follows up to a second later
 };
 
 Result<PortInfo> read_port(const std::string& name);

@@ -284,7 +284,7 @@ PortState read_port_state(const std::string& folder, Side side, const steer_port
     state.name = name;
     state.ifindex = port->ifindex;
     state.up = (port->flags & IFF_UP) != 0;
-    state.carrier = (port->flags & IFF_RUNNING) != 0;
+    state.carrier = port->carrier;
     state.mtu = port->mtu;
     state.driver = port->driver;
   }
@@ -323,8 +323,16 @@ Result<WireState> Wire::state() const {
 
 namespace {
 
+// A link that comes up needs this long to agree with its far end. Until then its missing carrier
+// says nothing; else the two ports would take each other down in turns for ever.
+constexpr Nanoseconds kSettle = 5 * kSecond;
+
+std::uint32_t second_now() { return static_cast<std::uint32_t>(Heartbeat::now() / kSecond); }
+
 // One side's turn: `from` without carrier takes `to` down, and brings up what it took down.
-Result<bool> mirror(steer_port& from, steer_port& to) {
+Result<bool> mirror(steer_config& config, Side from_side) {
+  const steer_port& from = config.ports[at(from_side)];
+  steer_port& to = config.ports[at(opposite(from_side))];
   const std::string from_name = port_name(from.ifindex);
   const std::string to_name = port_name(to.ifindex);
   if (from_name.empty() || to_name.empty()) return false;
@@ -332,16 +340,17 @@ Result<bool> mirror(steer_port& from, steer_port& to) {
   const Result<PortInfo> target = read_port(to_name);
   if (!source) return Error{source.error()};
   if (!target) return Error{target.error()};
-  const bool carrier = (source->flags & IFF_RUNNING) != 0;
   if ((to.flags & STEER_PORT_MIRRORED_DOWN) != 0) {
-    if (!carrier) return false;
+    if (!source->carrier) return false;
     if (Status up = change_port_flags(to_name, IFF_UP, 0); !up) return Error{up.error()};
     to.flags &= ~static_cast<std::uint32_t>(STEER_PORT_MIRRORED_DOWN);
+    config.raised_s = second_now();
     return true;
   }
   // A port that is down because we took it down has no carrier for that reason alone.
-  if (carrier || (from.flags & STEER_PORT_MIRRORED_DOWN) != 0) return false;
+  if (source->carrier || (from.flags & STEER_PORT_MIRRORED_DOWN) != 0) return false;
   if ((source->flags & IFF_UP) == 0 || (target->flags & IFF_UP) == 0) return false;
+  if (config.raised_s != 0 && second_now() - config.raised_s <= kSettle / kSecond) return false;
   if (Status down = change_port_flags(to_name, 0, IFF_UP); !down) return Error{down.error()};
   to.flags |= STEER_PORT_MIRRORED_DOWN;
   return true;
@@ -355,9 +364,9 @@ Result<bool> Wire::mirror_links() {
   Result<steer_config> config = impl_->read_config();
   if (!config) return Error{config.error()};
   if ((config->flags & STEER_MIRROR_LINK) == 0) return false;
-  Result<bool> first = mirror(config->ports[0], config->ports[1]);
+  Result<bool> first = mirror(*config, Side::inside);
   if (!first) return first;
-  Result<bool> second = mirror(config->ports[1], config->ports[0]);
+  Result<bool> second = mirror(*config, Side::outside);
   if (!second) return second;
   if (!*first && !*second) return false;
   if (Status written = impl_->write_config(*config); !written) return Error{written.error()};
