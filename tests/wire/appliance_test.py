@@ -1,0 +1,203 @@
+#!/usr/bin/env python3
+"""The whole product on a wire: both processes, the CLI, real TCP between namespaces.
+appliance_test.py BUILD (the folder that holds the programs)"""
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+HERE = pathlib.Path(__file__).resolve().parent
+for folder in (HERE, HERE.parent / 'lab', HERE.parent / 'golden'):
+    sys.path.insert(0, str(folder))
+import tap  # noqa: E402
+from appliance import Appliance  # noqa: E402
+from rig import bulk, mailer, netns  # noqa: E402
+from rig.sink import SinkProcess  # noqa: E402
+from rig.soak import End, soak  # noqa: E402
+
+BUILD = None
+RULE = 'reject smtp any any -> any any (msg:"marker {n}"; content:"X-MARKER-{n:04d}-SPAM"; sid:{n};)\n'
+
+
+class OnAWire(unittest.TestCase):
+    """Each test has a wire of its own; what it starts is ended and removed."""
+
+    def appliance(self, mode='enforce', rules=RULE.format(n=1), **topology):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix='slx-'))
+        self.addCleanup(subprocess.run, ['rm', '-rf', str(self.folder)])
+        self.topology = netns.Topology(**topology).open()
+        self.addCleanup(self.topology.close)
+        self.rules = self.folder / 'a.rules'
+        self.rules.write_text(rules)
+        a = Appliance(BUILD, self.folder / 'sluice', 'w1', 'inside', 'outside',
+                      netns=self.topology.wire_ns, memory=256)
+        a.prepare({'sluice:sluice': {
+            'wire': [{'name': 'w1', 'inside': 'inside', 'outside': 'outside', 'mode': mode}],
+            'inside': {'prefix': [{'prefix': '10.77.1.0/24'}]},
+            'rules': {'file': [str(self.rules)]},
+            'detection': {'limit-threshold': 3, 'block-threshold': 6}}})
+        self.addCleanup(a.detach)
+        self.addCleanup(a.stop)
+        a.start_dataplane()
+        a.start_control()
+        a.wait_adopted()
+        return a
+
+    def eventually(self, condition, what, seconds=10):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            self.assertLess(time.monotonic(), deadline, what)
+            time.sleep(0.05)
+
+    def banner(self, host, port=25):
+        """Whether the far side's greeting reaches `host`."""
+        with netns.inside(host.netns):
+            with socket.socket() as s:
+                s.settimeout(1.5)
+                try:
+                    s.bind((host.v4, 0))
+                    s.connect((self.topology.far[0].v4, port))
+                    return s.recv(3) == b'220'
+                except OSError:
+                    return False
+
+    def test_frames_of_all_kinds_cross_unchanged(self):
+        self.appliance(mode='monitor', silent=True)
+        ends = (End(self.topology.subscribers[0].netns, 'eth0'),
+                End(self.topology.far[0].netns, 'eth0'))
+        report = soak(*ends, frames=12_000, rate=2_000, seed=int.from_bytes(os.urandom(4), 'little'))
+        self.assertTrue(report['clean'], report)
+
+    def test_policy_changes_under_mail_lose_nothing(self):
+        a = self.appliance(subscribers=3)
+        sink = SinkProcess(self.topology, self.topology.far[0].netns).start()
+        self.addCleanup(sink.stop)
+        self.topology.wait_reachable()
+        transfer = bulk.Bulk(self.topology.subscribers[1].netns, self.topology.far[0].netns,
+                             self.topology.far[0].v4, rate=20.0).start()
+        reports = []
+        sender = threading.Thread(target=lambda: reports.append(mailer.run_mailer(
+            self.topology.far[0].v4, 25, mailer.generate(None, seed=4),
+            netns=self.topology.subscribers[0].netns, rate=60.0, seconds=13.0, concurrency=6)))
+        sender.start()
+        epoch = a.show('policies')['epoch']
+        memory = []
+        start = time.monotonic()
+        for i in range(40):  # 200 a minute, every tenth with another scan database
+            if i % 10 == 9:
+                self.rules.write_text(''.join(RULE.format(n=n) for n in range(1, 200 + i)))
+                a.ctl('rules', 'load', self.rules)
+            else:
+                a.ctl('host', 'limit', f'10.77.1.{100 + i}', '--rate', '10/h', '--for', '1h')
+            memory.append(self.resident(a.dataplane.pid))
+            time.sleep(max(0.0, start + (i + 1) * 0.3 - time.monotonic()))
+        sender.join()
+        result = transfer.stop()
+        self.eventually(lambda: a.show('policies')['epoch'] >= epoch + 40, 'changes were not adopted')
+        self.assertEqual(a.show('policies')['refusals'], 0)
+        report = reports[0]
+        self.assertGreater(report.counts['accepted'], 300)
+        self.assertEqual(report.counts['accepted'], sum(report.counts.values()), report.summary())
+        found = mailer.compare(report, sink.read())
+        self.assertEqual({k: v for k, v in found.items() if v}, {})
+        self.assertTrue(result.intact, result.error)
+        self.assertLess(max(memory[-5:]), min(memory[:5]) + (64 << 20), 'memory grows')
+        drops = [e['drop'] for e in a.events('drop')]
+        self.assertEqual(drops, [])
+
+    @staticmethod
+    def resident(pid):
+        for line in pathlib.Path(f'/proc/{pid}/status').read_text().splitlines():
+            if line.startswith('VmRSS'):
+                return int(line.split()[1]) << 10
+        return 0
+
+    def test_cli_shows_and_acts(self):
+        a = self.appliance(subscribers=3)
+        sink = SinkProcess(self.topology, self.topology.far[0].netns).start()
+        self.addCleanup(sink.stop)
+        self.topology.wait_reachable()
+        one, two, three = self.topology.subscribers
+        with netns.inside(three.netns), socket.create_connection(
+                (self.topology.far[0].v4, 25), 3, source_address=(three.v4, 0)) as open_flow:
+            self.assertEqual(open_flow.recv(3), b'220')
+            self.eventually(lambda: any(f['src_ip'] == three.v4 for f in a.show('flows')['flows']),
+                            'the live flow is not shown')
+        mailer.run_mailer(self.topology.far[0].v4, 25, mailer.generate(5), netns=one.netns,
+                          local=one.v4)
+        self.eventually(lambda: any(h['host'] == one.v4 and h['messages'] == 5
+                                    for h in a.show('hosts')['hosts']), a.ctl('show', 'hosts'))
+        self.assertTrue(a.show('stats'))
+        for words in (('hosts',), ('flows',), ('messages',), ('events',), ('policies',), ('rules',),
+                      ('interfaces',), ('stats',), ('config',), ('version',), ('would-have',),
+                      ('wire', 'w1'), ('wire', 'w1', 'visibility')):
+            text = a.ctl('show', *words)
+            self.assertTrue(text.strip(), words)
+        a.ctl('host', 'block', two.v4, '--for', '1h', '--comment', 'test')
+        self.eventually(lambda: not self.banner(two), 'blocked, but its mail passes')
+        self.assertTrue(self.banner(one), 'another host is stopped too')
+        self.topology.run(two.netns, ['ping', '-c2', '-i0.1', '-W1', '-I', two.v4,
+                                      self.topology.far[0].v4])
+        self.assertIn('block', a.ctl('explain', 'host', two.v4))
+        a.ctl('host', 'release', two.v4)
+        self.eventually(lambda: self.banner(two), 'released, but its mail is stopped')
+        audit = a.events('audit')
+        self.assertGreaterEqual(len(audit), 2)
+        for words, status in ((('host', 'block', '1.2.3.4.5'), 2), (('show', 'nothing'), 2),
+                              (('show', 'wire', 'nowhere'), 1)):
+            done = subprocess.run([str(a.build / 'control/cli/sluicectl'), '--socket',
+                                   str(a.control_socket), *words], capture_output=True, text=True)
+            self.assertEqual(done.returncode, status, (words, done.stderr))
+            self.assertTrue(done.stderr.strip(), words)
+
+    def test_spammer_is_found_limited_and_blocked_and_others_are_not(self):
+        a = self.appliance(subscribers=2)
+        sink = SinkProcess(self.topology, self.topology.far[0].netns).start()
+        self.addCleanup(sink.stop)
+        self.topology.wait_reachable()
+        honest, spammer = self.topology.subscribers
+        spam = mailer.run_mailer(self.topology.far[0].v4, 25,
+                                 mailer.generate(6, seed=9, text='X-MARKER-0001-SPAM'),
+                                 netns=spammer.netns, local=spammer.v4, concurrency=1,
+                                 per_connection=1)
+        self.assertEqual(spam.counts['refused'], 6, spam.summary())
+        self.assertTrue(all(text.startswith('550 ') for text in spam.refusals), spam.refusals)
+        self.eventually(lambda: [h['standing'] for h in a.show('hosts')['hosts']
+                                 if h['host'] == spammer.v4] == ['block'], a.ctl('show', 'hosts'))
+        self.assertFalse(self.banner(spammer))
+        good = mailer.run_mailer(self.topology.far[0].v4, 25, mailer.generate(10, seed=3),
+                                 netns=honest.netns, local=honest.v4)
+        self.assertEqual(good.counts['accepted'], 10, good.summary())
+        self.assertEqual({m.peer for m in sink.read()}, {honest.v4})
+
+    def test_control_dies_and_comes_back(self):
+        a = self.appliance(subscribers=2)
+        sink = SinkProcess(self.topology, self.topology.far[0].netns).start()
+        self.addCleanup(sink.stop)
+        self.topology.wait_reachable()
+        one, two = self.topology.subscribers
+        a.ctl('host', 'block', two.v4, '--for', '1h')
+        self.eventually(lambda: not self.banner(two), 'blocked, but its mail passes')
+        a.control.send_signal(signal.SIGKILL)
+        a.control.wait()
+        self.assertFalse(self.banner(two), 'the block lives in the kernel')
+        report = mailer.run_mailer(self.topology.far[0].v4, 25, mailer.generate(20), netns=one.netns,
+                                   local=one.v4)
+        self.assertEqual(report.counts['accepted'], 20, report.summary())
+        a.start_control()
+        a.wait_adopted()
+        self.assertFalse(self.banner(two))
+        a.ctl('host', 'release', two.v4)
+        self.eventually(lambda: self.banner(two), 'released, but its mail is stopped')
+
+
+if __name__ == '__main__':
+    BUILD = sys.argv[1]
+    netns.exit_on_signals()
+    sys.exit(tap.run(OnAWire))
