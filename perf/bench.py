@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""./dev bench [NAME...] [--out FILE]: measures and prints one JSON object a line.
+
+  replay    the whole pipeline on 4,000 made messages of 10 KB, 0 to 10,000 rules
+  scan      the scanner and host look-ups alone
+  micro     hot functions (Google Benchmark)
+  failover  how long mail stands still when the dataplane dies or hangs (root, namespaces)
+"""
+import argparse
+import json
+import os
+import pathlib
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+NAMES = ('replay', 'scan', 'micro', 'failover')
+
+
+def machine():
+    text = pathlib.Path('/proc/cpuinfo').read_text()
+    model = re.search(r'model name\s*: (.*)', text)
+    return {'cpu': model.group(1) if model else '', 'cores': os.cpu_count(),
+            'kernel': platform.release(), 'load': os.getloadavg()[0]}
+
+
+def replay(build):
+    with tempfile.TemporaryDirectory() as folder:
+        capture = pathlib.Path(folder) / 'mail.pcap'
+        subprocess.run([sys.executable, HERE / 'replay/gen_smtp_pcap.py', capture, '--sessions', '4000',
+                        '--seed', '2'], check=True, stdout=subprocess.DEVNULL)
+        for rules in (0, 100, 1000, 10000):
+            path = pathlib.Path(folder) / f'{rules}.rules'
+            subprocess.run([sys.executable, HERE / 'replay/gen_rules.py', str(rules), path, 'suricata'],
+                           check=True)
+            for options in ([], ['--events', 'off'], ['--hash', 'all']) if rules == 1000 else ([],):
+                out = subprocess.run([build / 'perf/replay', capture, '--rules', path, *options],
+                                     check=True, capture_output=True, text=True).stdout
+                result = json.loads(out)
+                # 40 messages carry each of the three markers.
+                expected = 120 if rules else 0
+                if result['alerts'] != expected:
+                    sys.exit(f'replay: {result["alerts"]} alerts, not {expected}')
+                yield {'options': options} | result
+
+
+def lines_of(command):
+    def measure(build):
+        out = subprocess.run([str(c).format(build=build) for c in command], check=True,
+                             capture_output=True, text=True).stdout
+        for line in out.splitlines():
+            yield {'line': line}
+    return measure
+
+
+MEASURES = {
+    'replay': replay,
+    'scan': lines_of(['{build}/perf/scan_bench']),
+    'micro': lines_of(['{build}/perf/micro_flow_tcp', '--benchmark_min_time=0.2']),
+    'failover': lines_of([sys.executable, HERE / 'wire/failover.py',
+                          '{build}/dataplane/app/sluice-dataplane']),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('names', nargs='*', metavar='NAME')
+    parser.add_argument('--build', default='build')
+    parser.add_argument('--out', help='also append the lines to this file')
+    arguments = parser.parse_args()
+    unknown = set(arguments.names) - set(NAMES)
+    if unknown:
+        parser.error(f'unknown: {", ".join(sorted(unknown))}; there are {", ".join(NAMES)}')
+    out = open(arguments.out, 'a', encoding='utf-8') if arguments.out else None
+    about = machine()
+    for name in arguments.names or NAMES[:3]:
+        for result in MEASURES[name](pathlib.Path(arguments.build).resolve()):
+            line = json.dumps({'bench': name} | result | {'machine': about})
+            print(line, flush=True)
+            if out:
+                out.write(line + '\n')
+
+
+if __name__ == '__main__':
+    main()
