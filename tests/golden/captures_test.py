@@ -6,6 +6,7 @@ captures_test.py SLUICECTL CAPTURES"""
 import csv
 import json
 import pathlib
+import struct
 import subprocess
 import sys
 import tempfile
@@ -165,6 +166,68 @@ class Captures(unittest.TestCase):
                 self.assertIn(status, (2,) if size < 24 else (0, 3), errors)
                 if status:
                     self.assertIn('cut.pcap', errors)
+
+    def test_every_link_type_and_file_form_tells_the_same(self):
+        octets = (CAPTURES / 's06-simple-session.pcap').read_bytes()
+        frames, at = [], 24
+        while at < len(octets):
+            seconds, micros, size, _ = struct.unpack_from('<IIII', octets, at)
+            frames.append((seconds, micros, octets[at + 16:at + 16 + size]))
+            at += 16 + size
+        sll = struct.pack('>HHH8sH', 0, 1, 6, b'', 0x0800)
+        sll2 = struct.pack('>HHIHBB8s', 0x0800, 0, 1, 1, 0, 6, b'')
+        forms = {'ethernet': (1, b'', 0), 'raw': (101, b'', 14), 'cooked': (113, sll, 14),
+                 'cooked2': (276, sll2, 14), 'null': (0, struct.pack('<I', 2), 14)}
+        with tempfile.TemporaryDirectory() as folder:
+            told = {}
+            for order in '<>':
+                for name, (link, head, skip) in forms.items():
+                    path = pathlib.Path(folder) / f'{name}.pcap'
+                    with open(path, 'wb') as file:
+                        file.write(struct.pack(order + 'IHHiIII', 0xa1b2c3d4, 2, 4, 0, 0, 65535, link))
+                        for seconds, micros, frame in frames:
+                            frame = head + frame[skip:]
+                            file.write(struct.pack(order + 'IIII', seconds, micros, len(frame),
+                                                   len(frame)) + frame)
+                    out = pathlib.Path(folder) / 'out.pcap'
+                    status, events, errors = analyze(path, '--out', str(out))
+                    self.assertEqual(status, 0, errors)
+                    for event in events:
+                        event.get('flow', {}).pop('bytes_toserver', None)
+                        event.get('flow', {}).pop('bytes_toclient', None)
+                    told[name + order] = events
+                    self.assertEqual([e['smtp']['outcome'] for e in of_type(analyze(out)[1], 'smtp')],
+                                     ['accepted'], name)
+            path = pathlib.Path(folder) / 'a.pcapng'
+            with open(path, 'wb') as file:
+                file.write(struct.pack('<IIIHHqI', 0x0a0d0d0a, 28, 0x1a2b3c4d, 1, 0, -1, 28))
+                file.write(struct.pack('<IIHHII', 1, 20, 1, 0, 0, 20))
+                for seconds, micros, frame in frames:
+                    padded = frame + b'\0' * (-len(frame) % 4)
+                    time = seconds * 1_000_000 + micros
+                    size = 32 + len(padded)
+                    file.write(struct.pack('<IIIIIII', 6, size, 0, time >> 32, time & 0xffffffff,
+                                           len(frame), len(frame)) + padded + struct.pack('<I', size))
+            status, events, errors = analyze(path)
+            self.assertEqual(status, 0, errors)
+            for event in events:
+                event.get('flow', {}).pop('bytes_toserver', None)
+                event.get('flow', {}).pop('bytes_toclient', None)
+            told['pcapng'] = events
+        first = told.pop('ethernet<')
+        self.assertEqual(len(of_type(first, 'smtp')), 1)
+        for name, events in told.items():
+            self.assertEqual(events, first, name)
+
+    def test_direction_follows_the_inside_prefixes(self):
+        capture = CAPTURES / 's06-simple-session.pcap'
+        event = of_type(analyze(capture)[1], 'smtp')[0]
+        for prefix, direction in ((event['src_ip'], 'outbound'), (event['dest_ip'], 'inbound')):
+            status, events, errors = analyze(capture, '--inside', prefix + '/32')
+            self.assertEqual((status, of_type(events, 'smtp')[0]['direction']), (0, direction), errors)
+        status, events, _ = analyze(capture, '--inside', event['src_ip'], '--inside', event['dest_ip'])
+        self.assertEqual(of_type(events, 'smtp')[0]['direction'], 'transit')
+        self.assertEqual(analyze(capture, '--inside', '10.0.0.0/33')[0], 2)
 
     def test_unreadable(self):
         for path in ('/nonexistent', '/', str(CAPTURES / 'expected.tsv')):
