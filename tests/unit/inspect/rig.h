@@ -9,6 +9,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "control/events/eve.h"
@@ -20,6 +21,35 @@
 namespace sluice::test {
 
 using Json = nlohmann::json;
+
+// --- what tests say ---
+
+inline constexpr char kRejectRule[] =
+    "reject smtp any any -> any any (msg:\"test spam\"; content:\"XJS-SPAM-XJS\"; sid:42; "
+    "rev:3;)\n";
+inline constexpr char kEhloReply[] =
+    "250-mx.test\r\n250-PIPELINING\r\n250-SIZE\r\n250-CHUNKING\r\n250 ENHANCEDSTATUSCODES\r\n";
+
+// A message around `text`.
+inline std::string body(std::string_view text) {
+  return "From: Alice <alice@a.test>\r\nTo: bob@b.test, \"C, D\" <c@c.test>\r\nSubject: hello\r\n"
+         "Message-ID: <1@a.test>\r\n\r\n" +
+         std::string(text) + "\r\n";
+}
+
+// Up to and with the server's 354.
+inline void begin_message(Conversation& talk) {
+  talk.open();
+  talk.server("220 mx.test ESMTP\r\n");
+  talk.client("EHLO client.test\r\n");
+  talk.server(kEhloReply);
+  talk.client("MAIL FROM:<alice@a.test>\r\n");
+  talk.server("250 2.1.0 Ok\r\n");
+  talk.client("RCPT TO:<bob@b.test>\r\n");
+  talk.server("250 2.1.5 Ok\r\n");
+  talk.client("DATA\r\n");
+  talk.server("354 go\r\n");
+}
 
 // What left the wire, in order.
 struct Left {
