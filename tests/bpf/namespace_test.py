@@ -343,7 +343,7 @@ class WireTest(unittest.TestCase):
         client = Link(A, "a0")
         self.addCleanup(client.close)
         for number in range(20):
-            client.send(MAC_B + MAC_A + b"\x08\0" + ipv4(6, tcp(25, number)))
+            client.send(MAC_B + MAC_A + b"\x08\0" + ipv4(6, tcp(25, 6 + number)))
             answer = client.receive(MAC_B, WAIT)
             self.assertIsNotNone(answer, f"answer {number}")
             self.assertEqual((answer[:6], len(answer), answer[47]), (MAC_A, 60, 4))
