@@ -270,6 +270,7 @@ Result<BuiltDatabase> build_database(const std::vector<Pattern>& patterns, bool 
   }
   built.serialized.clear();
   std::vector<const Pattern*> pointers;
+  pointers.reserve(patterns.size());
   for (const Pattern& pattern : patterns) pointers.push_back(&pattern);
   Attempt attempt = compile(pointers, streaming);
   if (!attempt.database) {

@@ -88,7 +88,10 @@ TEST(PrefixMap, AgreesWithASearchThroughAll) {
 
 TEST(PrefixMap, EmptyAndWholeSpace) {
   EXPECT_EQ(PrefixMap().find(Address{}), PrefixMap::kNone);
-  const PrefixMap all({{Address{}, 0, 5}});
+  std::vector<PrefixMap::Entry> entries(1);
+  entries[0].length = 0;
+  entries[0].value = 5;
+  const PrefixMap all(entries);
   Address last;
   last.octets.fill(0xff);
   EXPECT_EQ(all.find(last), 5u);
