@@ -200,7 +200,9 @@ json Controller::show_events(const json& arguments) const {
   const std::uint64_t since = since_of(arguments);
   const std::size_t most = limit_of(arguments, 50);
   std::vector<std::pair<std::string, std::string>> filters;
-  for (const auto& [path, text] : arguments.value("filters", json::object()).items()) {
+  // Named: a range-for does not keep the object that items() looks into.
+  const json wanted = arguments.value("filters", json::object());
+  for (const auto& [path, text] : wanted.items()) {
     filters.emplace_back(path, text.get<std::string>());
   }
   json result = {{"events", json::array()}};
