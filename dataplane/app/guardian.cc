@@ -23,8 +23,10 @@ namespace sluice::app {
 namespace {
 
 constexpr unsigned kMostWorkers = 64;
-constexpr long kLook = 2 * static_cast<long>(kMillisecond);  // between looks at /proc
-constexpr Nanoseconds kFresh = 2 * kMillisecond;             // a younger beat needs no look
+// Between looks at /proc: while frames flow (workers beat all the time), and while workers sleep.
+constexpr long kLookBusy = static_cast<long>(kMillisecond);
+constexpr long kLookIdle = 4 * static_cast<long>(kMillisecond);
+constexpr Nanoseconds kFresh = kMillisecond;  // a younger beat needs no look
 
 // The state letter of a thread (proc(5)), or 0.
 char thread_state(int descriptor) {
@@ -51,7 +53,8 @@ struct Guardian::Memory {
   Watch watches[kMostWorkers];
 };
 
-Result<std::unique_ptr<Guardian>> Guardian::start(unsigned workers, std::vector<Page> pages) {
+Result<std::unique_ptr<Guardian>> Guardian::start(unsigned workers,
+                                                  const std::vector<Page>& pages) {
   void* memory =
       mmap(nullptr, sizeof(Memory), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED || workers > kMostWorkers) {
@@ -115,6 +118,7 @@ void Guardian::watch(Memory& memory, unsigned workers, const std::vector<Page>& 
   int states[kMostWorkers];
   std::memset(states, -1, sizeof states);
   bool silenced = false;
+  long look = kLookIdle;
   const auto silence = [&] {
     for (const Page& page : pages) {
       for (std::uint32_t queue = 0; queue < page.queues; ++queue) {
@@ -142,11 +146,11 @@ void Guardian::watch(Memory& memory, unsigned workers, const std::vector<Page>& 
       if (thread == 0) continue;
       int result;
       if (!watched) {
-        // Woken by the kernel when the worker's thread ends; else a look every other millisecond.
+        // Woken by the kernel when the worker's thread ends; else for a look.
         watched = true;
         timespec until{};
         clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += kLook;
+        until.tv_nsec += look;
         if (until.tv_nsec >= static_cast<long>(kSecond)) {
           until.tv_nsec -= static_cast<long>(kSecond);
           ++until.tv_sec;
@@ -160,8 +164,9 @@ void Guardian::watch(Memory& memory, unsigned workers, const std::vector<Page>& 
       } else if (result == 0) {
         pthread_mutex_unlock(&watch.alive);  // left in order between our load and our lock
       } else {
-        const Nanoseconds beat = newest_beat();
-        if (!silenced && xdp::Heartbeat::now() - beat < kFresh) continue;
+        const bool fresh = xdp::Heartbeat::now() - newest_beat() < kFresh;
+        look = fresh ? kLookBusy : kLookIdle;
+        if (fresh && !silenced) continue;
         if (states[i] < 0) {
           const std::string path =
               "/proc/" + std::to_string(parent) + "/task/" + std::to_string(thread) + "/stat";
@@ -171,8 +176,8 @@ void Guardian::watch(Memory& memory, unsigned workers, const std::vector<Page>& 
       }
     }
     if (!watched) {
-      const timespec look{0, kLook};
-      nanosleep(&look, nullptr);
+      const timespec pause{0, look};
+      nanosleep(&pause, nullptr);
     }
     if (dead || getppid() != parent) {
       silence();

@@ -36,7 +36,7 @@ class Guardian {
 
   // Forks the guardian. Before any other thread exists and before sockets are made; `pages` are the
   // heartbeat pages of all wires.
-  static Result<std::unique_ptr<Guardian>> start(unsigned workers, std::vector<Page> pages);
+  static Result<std::unique_ptr<Guardian>> start(unsigned workers, const std::vector<Page>& pages);
   ~Guardian();  // dismisses it
   Guardian(const Guardian&) = delete;
   Guardian& operator=(const Guardian&) = delete;

@@ -211,7 +211,7 @@ void Process::start_guardian() {
     if (page && state) pages.push_back({std::move(*page), state->queues});
   }
   if (pages.empty()) return;
-  Result<std::unique_ptr<Guardian>> guardian = Guardian::start(options_.workers, std::move(pages));
+  Result<std::unique_ptr<Guardian>> guardian = Guardian::start(options_.workers, pages);
   if (!guardian) {
     spdlog::warn("{}; a death is noticed by the heartbeat's timeout only", guardian.error());
     return;

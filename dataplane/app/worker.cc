@@ -66,7 +66,8 @@ Worker::Worker(const WorkerSettings& settings, Shared& shared,
       sink_(ring, ring_capacity),
       wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   outgoing_.resize(settings_.workers);
-  for (std::uint16_t wire = 0; wire < shared_.wires.size(); ++wire) {
+  const auto wires = static_cast<std::uint16_t>(shared_.wires.size());  // 64 at most
+  for (std::uint16_t wire = 0; wire < wires; ++wire) {
     WirePorts& ports = shared_.wires[wire];
     for (const Side side : {Side::inside, Side::outside}) {
       const auto s = static_cast<std::size_t>(side);
@@ -109,7 +110,8 @@ Status Worker::begin() {
                  ": the memory does not suffice for its tables; give more --memory or less "
                  "--max-flows"};
   }
-  for (std::uint16_t wire = 0; wire < shared_.wires.size(); ++wire) {
+  const auto wires = static_cast<std::uint16_t>(shared_.wires.size());  // 64 at most
+  for (std::uint16_t wire = 0; wire < wires; ++wire) {
     pages_.emplace_back();
     WirePorts& ports = shared_.wires[wire];
     if (!ports.kernel) continue;

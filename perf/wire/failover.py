@@ -187,7 +187,7 @@ def main():
                  "other port": Flow(wire, wire.a, wire.b, "10.99.0.2", 9999, options.rate),
                  "wire": Probe(wire)}
         begin = time.monotonic()
-        time.sleep(3)
+        time.sleep(10)
         events.append(("quiet", begin + 0.5, time.monotonic()))
         for number in range(options.rounds):
             at = time.monotonic()
@@ -230,7 +230,8 @@ def main():
                     if values else "dead").rjust(26)
         print(row)
     gaps = report["gaps ms"]
-    noise = max([1.5 * v for values in gaps["quiet"].values() for v in values] + [50.0])
+    # A machine that does other work beside stalls everybody, the kernel's own path too.
+    noise = max([2 * v for values in gaps["quiet"].values() for v in values] + [50.0])
     failures = ["a connection died"] if not alive else []
     for kind in ("kill", "start", "stop", "continue"):
         for name in ("smtp up", "smtp down", "wire"):
