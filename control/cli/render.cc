@@ -485,7 +485,8 @@ std::string render_explain_events(const json& r, const RenderOptions& options) {
 }
 
 std::string render_order(const json& r, const RenderOptions&) {
-  std::string out = text(r, "prefix") + ": " + text(r, "action");
+  const auto safe = [&r](const char* key) { return for_terminal(text(r, key)); };
+  std::string out = safe("prefix") + ": " + safe("action");
   if (number(r, "rate") != 0) out += " " + count(r, "rate") + "/h";
   const std::string l = left(r);
   out += l.empty() ? ", until released" : ", for " + l;
@@ -494,17 +495,10 @@ std::string render_order(const json& r, const RenderOptions&) {
   if (!flag(r, "enforced")) {
     out += "nothing is done yet: every wire is in monitor mode\n";
   } else if (!member(r, "monitor_wires").empty()) {
-    out += "not on these wires, which are in monitor mode: " + text(r, "monitor_wires") + "\n";
+    out += "not on these wires, which are in monitor mode: " + safe("monitor_wires") + "\n";
   }
-  if (r.contains("not_written")) out += "not written to disk: " + text(r, "not_written") + "\n";
-  std::string safe;
-  std::size_t begin = 0;
-  while (begin < out.size()) {
-    const std::size_t end = out.find('\n', begin);
-    safe += for_terminal(std::string_view(out).substr(begin, end - begin)) + "\n";
-    begin = end + 1;
-  }
-  return safe;
+  if (r.contains("not_written")) out += "not written to disk: " + safe("not_written") + "\n";
+  return out;
 }
 
 std::string render_release(const json& r, const RenderOptions&) {

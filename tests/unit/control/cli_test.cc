@@ -69,7 +69,8 @@ TEST(Render, WrongTypesAreNoFault) {
                             {"standing", {}}}};
   for (const json& j : nonsense) {
     for (const Command& c : commands()) {
-      if (c.render != nullptr && j.is_object()) EXPECT_NO_THROW(c.render(j, {})) << c.words;
+      if (c.render == nullptr) continue;
+      EXPECT_NO_THROW(c.render(j, {})) << c.words;
     }
   }
 }

@@ -254,6 +254,7 @@ TEST_F(ControllerTest, ASpammerIsLimitedThenBlockedAndOthersAreNot) {
   EXPECT_EQ(entity[0]["entity"]["action"], "limit");
   EXPECT_EQ(entity[1]["entity"]["action"], "block");
   EXPECT_EQ(entity[1]["entity"]["evidence"].size(), 3u);
+  dataplane.reset();  // its socket goes with it, so before the next one is made
   dataplane = std::make_unique<FakeDataplane>(folder.path() / "dp.sock");
   live = nullptr;
   rulesets.clear();
