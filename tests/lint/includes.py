@@ -33,7 +33,7 @@ CONTROL = ['control', 'dataplane/base', 'dataplane/contract', 'dataplane/inspect
 LIBRARIES = [
     (r'rte_.*\.h', ['dataplane/mem', 'dataplane/io', 'dataplane/app']),
     (r'hs(_compile)?\.h|hs/hs(_compile)?\.h', ['control/policy']),
-    (r'(hs/)?hs_runtime\.h', ['dataplane/scan']),
+    (r'(hs/)?hs_runtime\.h', ['dataplane/scan', 'control/policy']),  # to size what it compiles
     (r'bpf/.*|xdp/xsk\.h|linux/if_xdp\.h', ['xdp', 'dataplane/io']),
     (r'nlohmann/.*|libyang/.*|httplib\.h|sqlite3\.h', ['control']),
     (r'thread|mutex|condition_variable', ['dataplane/mem', 'dataplane/io', 'dataplane/event',
