@@ -68,6 +68,16 @@ std::size_t find_blank(std::string_view text) {
   return quoted ? std::min(text.find_first_of(" \t"), text.size()) : text.size();
 }
 
+// Whether a mailbox has a local part (or is none at all: the null path) and, where its domain is an
+// address literal, the literal's end.
+bool mailbox_closes(std::string_view mailbox) {
+  if (mailbox.empty()) return true;
+  if (mailbox.front() == '@') return false;
+  const std::size_t literal = mailbox.rfind("@[");
+  return literal == std::string_view::npos ||
+         mailbox.find('"', literal) != std::string_view::npos || mailbox.back() == ']';
+}
+
 // RFC 5321 4.1.2: A-d-l ":" in front of the mailbox is obsolete and ignored.
 std::string_view without_route(std::string_view address) {
   if (address.empty() || address.front() != '@') return address;
@@ -149,6 +159,7 @@ Path parse_path(std::string_view argument, std::string_view keyword) {
   }
   const std::string_view rest = text.substr(end);
   if (!rest.empty() && !is_blank(rest.front())) result.well_formed = false;
+  if (!mailbox_closes(result.mailbox)) result.well_formed = false;
   result.parameters = trim_blanks(rest);
   return result;
 }

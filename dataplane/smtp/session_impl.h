@@ -121,7 +121,7 @@ struct Session::Impl {
 
   // --- session_server.cc
   void server(Bytes octets);
-  void reply_line(std::string_view text, bool overlong);
+  void reply_line(std::string_view text);
   void capability(std::string_view text, bool first, bool last);
   void complete_reply(const Reply& reply);
   void match(const Reply& reply);

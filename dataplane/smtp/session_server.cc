@@ -37,7 +37,7 @@ void Session::Impl::server(Bytes octets) {
     const LineBuffer::Line line = server_line.take(octets, limits.reply_line, memory);
     if (line.overlong && !server_line.skipping()) raise(Anomaly::long_reply);
     if (line.complete) {
-      if (!server_line.skipping()) reply_line(line.text, line.overlong);
+      if (!server_line.skipping()) reply_line(line.text);
       server_line.release(memory);
     }
     octets = octets.subspan(line.consumed);
@@ -45,8 +45,7 @@ void Session::Impl::server(Bytes octets) {
 }
 
 // RFC 5321 4.2: three digits, then "-" when more lines follow, else a blank and text or nothing.
-void Session::Impl::reply_line(std::string_view text, bool overlong) {
-  static_cast<void>(overlong);
+void Session::Impl::reply_line(std::string_view text) {
   const bool coded = text.size() >= 3 && text[0] >= '1' && text[0] <= '5' && is_digit(text[1]) &&
                      is_digit(text[2]) &&
                      (text.size() == 3 || text[3] == '-' || text[3] == ' ' || text[3] == '\t');
@@ -61,13 +60,9 @@ void Session::Impl::reply_line(std::string_view text, bool overlong) {
   const bool first = !in_reply;
   in_reply = !last;
   const std::string_view words = text.substr(std::min<std::size_t>(text.size(), 4));
-  if (greeting_seen && !pending.empty() && pending.front().slot == Slot::ehlo && retired == 0 &&
-      code == 250)
-    capability(words, first, last);
-  if (!greeting_seen && !pending.empty()) new_capabilities = {};
-  if (pending.empty() || retired > 0) new_capabilities = {};
-  if (!pending.empty() && pending.front().slot == Slot::lhlo && code == 250 && greeting_seen)
-    capability(words, first, last);
+  const bool greeted = greeting_seen && retired == 0 && !pending.empty() &&
+                       (pending.front().slot == Slot::ehlo || pending.front().slot == Slot::lhlo);
+  if (greeted && code == 250) capability(words, first, last);
   if (last) complete_reply({.code = code, .text = words});
 }
 
@@ -106,11 +101,16 @@ bool Session::Impl::later(Slot slot) const {
   return false;
 }
 
-// Gives the reply to the oldest command that it can belong to. 354 answers DATA alone and 334 AUTH
-// alone; with them the matching finds its step again after a reply too many or too few.
+// Gives the reply to the oldest command that it can belong to. 354 answers DATA alone, 334 AUTH
+// alone and 221 QUIT; with them the matching finds its step again after a reply too many or too
+// few.
 void Session::Impl::match(const Reply& reply) {
   while (!pending.empty()) {
     const Pending front = pending.front();
+    if (reply.code == 221 && front.slot != Slot::quit && later(Slot::quit)) {
+      answer(pending.pop(), {});
+      continue;
+    }
     if (reply.code == 354 && front.slot != Slot::data) {
       if (!later(Slot::data)) break;
       answer(pending.pop(), {});
@@ -139,6 +139,14 @@ void Session::Impl::match(const Reply& reply) {
       pending.pop();
       answer_data(front, {.code = 503, .text = {}});
       continue;
+    }
+    if (front.slot == Slot::end_of_data && is_positive(reply.code) && pending.size() > 1) {
+      // Refused in its middle and not accepted at its end: that was its reply.
+      const Transaction* transaction = find(front.tx);
+      if (transaction && transaction->refused != 0) {
+        answer(pending.pop(), {});
+        continue;
+      }
     }
     if (front.slot == Slot::end_of_data || front.slot == Slot::bdat_last) {
       // RFC 2033 4.2: LMTP answers for each accepted recipient.
@@ -336,7 +344,12 @@ void Session::Impl::void_next_command() {
 
 void Session::Impl::unmatched(const Reply& reply) {
   if (one_sided || stopped) return;
-  if (message_open && state == ClientState::data && reply_inside_message(reply)) return;
+  if (message_open && state == ClientState::data) {
+    if (reply_inside_message(reply)) return;
+    // Some servers refuse what they have read so far and say nothing more at its end.
+    if (Transaction* transaction = find(message_tx); transaction && is_negative(reply.code))
+      transaction->refused = reply.code;
+  }
   // RFC 5321 3.8: 421 may come at any time. Without any word of the client's it is the capture
   // that has one side only.
   if (reply.code == 421 || surplus || !client_spoke) return;
