@@ -356,7 +356,24 @@ void UrlFinder::begin_www(std::string_view before) {
   state_ = State::url;
 }
 
+// A host, a run of blanks that moves what follows out of sight, and "@": some readers take all of
+// it for one link, whose host stands behind the "@".
+void UrlFinder::step_blanks(char c) {
+  constexpr std::uint32_t kRun = 16;  // more than anybody puts between two words
+  if (c == ' ' || c == '\t') {
+    if (blanks_ < kRun) ++blanks_;
+    return;
+  }
+  if (c != '@' || blanks_ < kRun) {
+    state_ = State::idle;
+    return;
+  }
+  url_.push_back(c);
+  state_ = State::url;
+}
+
 void UrlFinder::step(char c) {
+  if (state_ == State::blanks) return step_blanks(c);
   if (state_ == State::slashes) {
     if (is_slash(c)) {
       url_.push_back(c);
@@ -388,8 +405,13 @@ void UrlFinder::step(char c) {
     }
   }
   if (ends) {
-    state_ = State::idle;
     finish_url();
+    const std::string_view text = url_.view();
+    const bool host_alone =
+        !www_ && text.find('@') == std::string_view::npos &&
+        text.find_first_of("/?#", authority_start(text)) == std::string_view::npos;
+    state_ = c == ' ' && host_alone ? State::blanks : State::idle;
+    blanks_ = 0;
     return;
   }
   url_.push_back(c);

@@ -72,12 +72,13 @@ class UrlFinder {
   void link(std::string_view value);
 
  private:
-  enum class State : std::uint8_t { idle, slashes, url };
+  enum class State : std::uint8_t { idle, slashes, url, blanks };
 
   void idle(std::string_view& in);
   bool begin_scheme(std::string_view before);
   void begin_www(std::string_view before);
   void step(char c);
+  void step_blanks(char c);
   void finish_url();
   void report(std::string_view url, bool defanged_scheme);
   void report_inner(std::string_view url, int level);
@@ -91,6 +92,7 @@ class UrlFinder {
   char closer_ = 0;         // ends the URL as well: the partner of what stands before it
   std::uint8_t tail_size_ = 0;
   std::array<char, 12> tail_{};  // the last octets of the text before this call
+  std::uint32_t blanks_ = 0;     // behind a URL that was a host alone
   UrlText url_;
 };
 

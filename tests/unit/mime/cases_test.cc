@@ -521,6 +521,17 @@ TEST(MimeCases, B14_HostTricks) {
   EXPECT_TRUE(r.has(Anomaly::deceptive_url));
 }
 
+TEST(MimeCases, B14_HostBehindARunOfBlanks) {
+  const Recorder far = run(plain("https://ok.test" + std::string(3000, ' ') + "@evil.test/"));
+  EXPECT_EQ(far.all_hosts(), (std::vector<std::string>{"ok.test", "evil.test"}));
+  EXPECT_TRUE(far.has(Anomaly::deceptive_url));
+  // A link and a name beside it.
+  const Recorder near = run(plain("https://ok.test  @friend.name https://ok.test/p" +
+                                  std::string(3000, ' ') + "@friend.name"));
+  EXPECT_EQ(near.all_hosts(), (std::vector<std::string>{"ok.test", "ok.test"}));
+  EXPECT_FALSE(near.has(Anomaly::deceptive_url));
+}
+
 TEST(MimeCases, B14_UrlCap) {
   std::string body;
   for (int i = 0; i < 1000; ++i) body += "http://h" + std::to_string(i) + ".test/ ";
