@@ -105,8 +105,9 @@ TEST(PrefixMap, AMillionPrefixes) {
     const bool v6 = i % 4 == 0;
     static constexpr std::uint8_t kV4[] = {120, 128, 128};
     static constexpr std::uint8_t kV6[] = {48, 64, 128};
-    entries.push_back({random_address(random, v6 ? 2 + static_cast<int>(random() & 2) : 0),
-                       (v6 ? kV6 : kV4)[random() % 3], i});
+    const Address address = random_address(random, v6 ? 2 + static_cast<int>(random() & 2) : 0);
+    const std::uint8_t length = (v6 ? kV6 : kV4)[random() % 3];
+    entries.push_back({address, length, i});
   }
   const PrefixMap map(entries);
   EXPECT_LT(map.memory_used(), 100u << 20);
