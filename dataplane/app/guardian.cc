@@ -25,7 +25,7 @@ namespace {
 constexpr unsigned kMostWorkers = 64;
 // Between looks at /proc: while frames flow (workers beat all the time), and while workers sleep.
 constexpr long kLookBusy = static_cast<long>(kMillisecond);
-constexpr long kLookIdle = 4 * static_cast<long>(kMillisecond);
+constexpr long kLookIdle = 10 * static_cast<long>(kMillisecond);
 constexpr Nanoseconds kFresh = kMillisecond;  // a younger beat needs no look
 
 // The state letter of a thread (proc(5)), or 0.
