@@ -238,7 +238,11 @@ void Session::Impl::answer_data(const Pending& entry, const Reply& reply) {
   if (reply.code != 0) sink.on_data_reply(entry.tx, reply);
   if (!is_negative(reply.code)) {
     SecondReading::destroy(reading, memory);
-    if (reply.code == 354) surplus = false;
+    if (reply.code == 354) {
+      surplus = false;
+      // An earlier refusal (of a DATA before its RCPT, say) is not this message's.
+      if (Transaction* transaction = find(entry.tx)) transaction->refused = 0;
+    }
     if (!waiting) return;
     begin_data(entry.tx);
     state = ClientState::data;

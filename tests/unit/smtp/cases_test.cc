@@ -152,6 +152,16 @@ TEST(SmtpCases, A07_DataRefusedAfterPipelining) {
   EXPECT_EQ(r.transactions.at(2).mailbox, "c@c.test");
 }
 
+// Refused once for want of a recipient, then accepted: the refusal is not the message's reply.
+TEST(SmtpCases, A07_DataRefusedThenAccepted) {
+  const Recorder r = play(opened(
+      {C("MAIL FROM:<a@a.test>\r\n"), S("250 ok\r\n"), C("DATA\r\n"), S("503 no recipient\r\n"),
+       C("RCPT TO:<b@b.test>\r\n"), S("250 ok\r\n"), C("DATA\r\n"), S("354 go\r\n"),
+       C("x\r\n.\r\nNOOP\r\nQUIT\r\n"), S("250 queued\r\n250 noop\r\n221 bye\r\n")}));
+  EXPECT_EQ(r.transactions.at(1).ends, (std::vector<std::pair<int, std::string>>{{250, "queued"}}));
+  EXPECT_FALSE(r.has(Anomaly::unsolicited_reply));
+}
+
 TEST(SmtpCases, A07_EarlyOctetsAreReadAgainAsCommands) {
   // The client did not wait: what follows DATA in the same segment is commands for this server.
   const Recorder r = play(opened(

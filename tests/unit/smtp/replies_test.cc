@@ -70,6 +70,24 @@ TEST(SmtpCases, A14_AnonymousTlsAndCapability) {
       });
 }
 
+TEST(SmtpCases, A17_RefusedInTheMiddleAndSilentAtTheEnd) {
+  for (const bool quits : {true, false}) {
+    Dialogue d = opened({C("MAIL FROM:<a@a.test>\r\n"), S("250 ok\r\n"),
+                         C("RCPT TO:<b@b.test>\r\n"), S("250 ok\r\n"), C("DATA\r\n"),
+                         S("354 go\r\n"), C("one\r\n"), S("552 too big\r\n"), C("two\r\n.\r\n")});
+    if (quits)
+      d = d + Dialogue{C("QUIT\r\n"), S("221 bye\r\n")};
+    else
+      d = d + with_message("x@x.test", "y@y.test", "three\r\n.\r\n");
+    const Recorder r = play(d);
+    EXPECT_EQ(r.messages.at(0).text, "one\r\ntwo\r\n");
+    EXPECT_EQ(r.transactions.at(1).ends.at(0).first, 552);
+    if (!quits) {
+      EXPECT_EQ(r.transactions.at(2).ends.at(0).first, 250);
+    }
+  }
+}
+
 std::vector<Recorder::Auth> auths(std::initializer_list<Turn> turns) {
   const Recorder r = play(opened(turns));
   EXPECT_EQ(r.transcript().find("secret"), std::string::npos);
@@ -279,6 +297,8 @@ TEST(SmtpCases, A18_Addresses) {
            {"<a@x.test", "<a@x.test>", "a@x.test", "", true},
            {R"(<"a@x.test>)", R"(<"a@x.test>)", R"("a@x.test)", "", true},
            {"<a@x.test>junk", "<a@x.test>", "a@x.test", "junk", true},
+           {"<@r1.test>", "<@r1.test>", "@r1.test", "", true},
+           {"<a@[192.0.2.1>", "<a@[192.0.2.1>", "a@[192.0.2.1", "", true},
            {"", "<>", "", "", true},
            {"<", "<>", "", "", true},
            {R"("a b"@x.test NOTIFY=NEVER)", R"(<"a b"@x.test>)", R"("a b"@x.test)", "NOTIFY=NEVER"},
