@@ -57,6 +57,21 @@ std::string name_of(const std::string_view (&names)[N], std::uint64_t value) {
   return value < N ? std::string(names[value]) : "unknown";
 }
 
+std::string protocol_name(std::uint8_t protocol) {
+  switch (protocol) {
+    case 1:
+      return "ICMP";
+    case 6:
+      return "TCP";
+    case 17:
+      return "UDP";
+    case 58:
+      return "IPv6-ICMP";
+    default:
+      return std::to_string(protocol);
+  }
+}
+
 std::string tls_version(std::uint64_t v) {
   switch (v) {
     case 0x0300:
@@ -134,10 +149,12 @@ class Builder {
     }
     if (header_.protocol) {
       root_["src_ip"] = address_text(header_.source);
-      root_["src_port"] = header_.source_port;
+      // A datagram that belongs to no flow has no ports that could be told.
+      const bool ports = header_.flow_id || header_.source_port || header_.destination_port;
+      if (ports) root_["src_port"] = header_.source_port;
       root_["dest_ip"] = address_text(header_.destination);
-      root_["dest_port"] = header_.destination_port;
-      root_["proto"] = header_.protocol == 6 ? "TCP" : std::to_string(header_.protocol);
+      if (ports) root_["dest_port"] = header_.destination_port;
+      root_["proto"] = protocol_name(header_.protocol);
       root_["direction"] =
           name_of(contract::kTrafficDirectionNames, static_cast<std::uint64_t>(header_.direction));
       root_["visibility"] =
@@ -292,6 +309,11 @@ class Builder {
         break;
       case Field::attachment_sha256:
         attachment("sha256") = hex(item.value);
+        break;
+      case Field::attachment_other_name:
+        if (header_.type == EventType::fileinfo) break;  // EVE has one name
+        append(email["attachment"], text(item));
+        attachment("other_name") = text(item);
         break;
       default:
         take_sluice(item);

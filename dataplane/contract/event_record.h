@@ -126,10 +126,11 @@ enum class Field : std::uint16_t {
   wire_state,   // text
   wire_reason,  // text
   // more
-  community_id,          // text
-  smtp_state,            // text, for snapshots
-  starttls_offered,      // u8
-  tls_certificate_name,  // text, repeated: subject and alternative names, where visible
+  community_id,           // text
+  smtp_state,             // text, for snapshots
+  starttls_offered,       // u8
+  tls_certificate_name,   // text, repeated: subject and alternative names, where visible
+  attachment_other_name,  // text: of the attachment's group, where two names differ
 };
 
 // Version 1. The header's octets are the record's first; `size` counts header and fields.

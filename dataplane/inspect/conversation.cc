@@ -16,6 +16,8 @@ constexpr std::size_t kMaxRecipients = 1024;
 
 tcp::Limits tcp_limits(const Context& context) {
   tcp::Limits limits;
+  // A window of a long fat path: a loss must not cost the place in the stream.
+  limits.out_of_order_octets = 1u << 20;
   if (context.policy->exceptions().overlap == policy::Exception::fail_closed)
     limits.overlap = tcp::OverlapPolicy::drop;
   return limits;
@@ -31,6 +33,7 @@ Conversation::Conversation(const Identity& identity, Context& context, bool expe
       transactions_(context.memory),
       other_hits_(context.memory),
       held_(context.memory),
+      community_id_(context.memory),
       helo_(context.memory),
       auth_mechanism_(context.memory),
       auth_user_(context.memory),
@@ -388,12 +391,20 @@ void Conversation::on_stuffed_dot(smtp::TransactionId) {
   if (message_) message_->stuffed_dot();
 }
 
+void Conversation::on_data_reply(smtp::TransactionId tx, const smtp::Reply& reply) {
+  Transaction* transaction = find(tx);
+  if (transaction && transaction->via == smtp::Via::data && !transaction->complete)
+    transaction->refused = reply.code >= 400;
+}
+
 smtp::MessageVerdict Conversation::on_message_end(smtp::TransactionId tx, smtp::MessageEnd end) {
   Transaction* transaction = find(tx);
   if (!transaction || !message_) return smtp::MessageVerdict::pass;
   if (!chunk_.empty()) scan_stream(chunk_read_);
   message_->finish();
-  if (end == smtp::MessageEnd::aborted) {
+  if (end == smtp::MessageEnd::aborted && transaction->refused) {
+    transaction->begun = false;
+  } else if (end == smtp::MessageEnd::aborted) {
     transaction->summary.parsed = false;
     context_.count(Counter::messages_aborted);
     on_anomaly(Anomaly::aborted_message);

@@ -116,6 +116,7 @@ class Conversation final : public tcp::StreamSink,
     std::uint16_t mail_code = 0;
     bool begun = false;     // message octets
     bool complete = false;  // its end
+    bool refused = false;   // DATA was: what stood behind it was no message
     bool enforced = false;  // the verdict was carried out
   };
 
@@ -152,6 +153,7 @@ class Conversation final : public tcp::StreamSink,
   void on_message_begin(smtp::TransactionId tx, smtp::Via via) override;
   void on_message_data(smtp::TransactionId tx, Bytes octets) override;
   void on_stuffed_dot(smtp::TransactionId tx) override;
+  void on_data_reply(smtp::TransactionId tx, const smtp::Reply& reply) override;
   smtp::MessageVerdict on_message_end(smtp::TransactionId tx, smtp::MessageEnd end) override;
   smtp::MessageVerdict on_ambiguous_end(smtp::TransactionId tx) override;
   void on_transaction_end(smtp::TransactionId tx, const smtp::Reply& reply) override;
@@ -193,6 +195,7 @@ class Conversation final : public tcp::StreamSink,
 
   // events (conversation_events.cc)
   void begin_event(contract::EventType type);
+  static bool nobody_receives(const Transaction& transaction);
   void emit_transaction(Transaction& transaction, const smtp::Reply& reply);
   void emit_alert(const scan::Hit& hit, smtp::TransactionId tx, bool blocked);
   void emit_session();
@@ -234,6 +237,7 @@ class Conversation final : public tcp::StreamSink,
   };
   std::pmr::vector<HeldReply> held_;
 
+  std::pmr::string community_id_;  // made for the first event
   std::pmr::string helo_;
   std::pmr::string auth_mechanism_;
   std::pmr::string auth_user_;

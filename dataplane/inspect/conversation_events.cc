@@ -1,4 +1,6 @@
 // What a conversation reports.
+#include <algorithm>
+
 #include "dataplane/inspect/conversation.h"
 
 namespace sluice::inspect {
@@ -47,9 +49,17 @@ void Conversation::begin_event(EventType type) {
   header.policy_epoch = policy.epoch();
   context_.writer.begin(header);
   if (identity_.key.protocol == 0) return;
-  context_.writer.put(Field::community_id, std::string_view(net::community_id(
-                                               identity_.client, identity_.server,
-                                               identity_.client_port, identity_.server_port, 6)));
+  if (community_id_.empty())
+    community_id_ = net::community_id(identity_.client, identity_.server, identity_.client_port,
+                                      identity_.server_port, 6);
+  context_.writer.put(Field::community_id, std::string_view(community_id_));
+}
+
+// Every recipient was refused: whatever the server says of the message, it delivers it to nobody.
+bool Conversation::nobody_receives(const Transaction& transaction) {
+  return !transaction.recipients.empty() &&
+         std::all_of(transaction.recipients.begin(), transaction.recipients.end(),
+                     [](const Recipient& r) { return r.code >= 400; });
 }
 
 void Conversation::emit_transaction(Transaction& transaction, const smtp::Reply& reply) {
@@ -59,7 +69,8 @@ void Conversation::emit_transaction(Transaction& transaction, const smtp::Reply&
   else if (transaction.begun && !transaction.complete)
     outcome = Outcome::aborted;
   else if (transaction.complete && reply.code)
-    outcome = reply.code < 400 ? Outcome::accepted : Outcome::refused;
+    outcome =
+        reply.code < 400 && !nobody_receives(transaction) ? Outcome::accepted : Outcome::refused;
   else if (!transaction.begun)
     outcome = [&] {
       bool accepted = false;

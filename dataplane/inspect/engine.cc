@@ -59,6 +59,8 @@ struct Engine::Impl {
   Conversation* open(Frame& frame, const net::Packet& packet, const flow::KeyedPacket& keyed,
                      const flow::Opening& opening);
   void close(Conversation* conversation, std::string_view reason);
+  void report(const Frame& frame, const net::Packet& packet,
+              std::span<const contract::Anomaly> anomalies);
   void settle(Frame& frame, const Disposition& disposition);
   bool is_mail(const net::Packet& packet) const {
     return context.policy->mail_port(packet.source_port) ||
@@ -77,6 +79,8 @@ struct Engine::Impl {
   std::uint64_t flows_made = 0;
   std::uint64_t table_changes = 0;
   Nanoseconds last_tick = 0;
+  contract::AnomalySet reported;  // of frames without a flow, since
+  Nanoseconds reported_since = 0;
 };
 
 Engine::Engine(const Settings& settings, contract::WorkerStatistics& statistics,
@@ -154,8 +158,7 @@ void Engine::Impl::handle(Frame& frame, Parsed& p, bool stale) {
   switch (p.packet.kind) {
     case net::PacketKind::other:
       context.count(Counter::frames_not_mail);
-      for (std::size_t i = 0; i < p.packet.anomaly_count; ++i)
-        context.statistics.add(p.packet.anomalies[i]);
+      report(frame, p.packet, std::span(p.packet.anomalies).first(p.packet.anomaly_count));
       settle(frame, {});
       return;
     case net::PacketKind::fragment:
@@ -180,8 +183,8 @@ void Engine::Impl::handle_fragment(Frame& frame, Parsed& p) {
   try {
     const net::Defragmenter::Result result =
         fragments.add(frame.octets, p.packet, context.now.monotonic);
-    for (std::size_t i = 0; i < result.anomaly_count; ++i)
-      context.statistics.add(result.anomalies[i]);
+    report(frame, p.packet, std::span(p.packet.anomalies).first(p.packet.anomaly_count));
+    report(frame, p.packet, std::span(result.anomalies).first(result.anomaly_count));
     // A contradicting reading of the same fragments comes as though it had been sent next.
     for (const Bytes reading : {result.datagram, result.alternative}) {
       if (reading.empty()) continue;
@@ -204,6 +207,42 @@ void Engine::Impl::handle_fragment(Frame& frame, Parsed& p) {
     context.count(Counter::memory_refused);
   }
   settle(frame, disposition);
+}
+
+// What is odd about a frame that belongs to no flow: counted each time, an event once a second and
+// kind, since anybody can send any number of them.
+void Engine::Impl::report(const Frame& frame, const net::Packet& packet,
+                          std::span<const contract::Anomaly> anomalies) {
+  for (const contract::Anomaly anomaly : anomalies) {
+    context.statistics.add(anomaly);
+    if (context.now.monotonic >= reported_since + kSecond) {
+      reported_since = context.now.monotonic;
+      reported = {};
+    }
+    if (!context.policy || !reported.insert(anomaly)) continue;
+    contract::EventHeader header;
+    header.type = contract::EventType::anomaly;
+    header.sequence = ++context.sequence;
+    header.wall_time = context.now.wall;
+    header.frame_number = frame.number;
+    header.source = packet.source;
+    header.destination = packet.destination;
+    std::copy_n(packet.vlan, 3, header.vlan);
+    header.vlan_count = packet.vlan_count;
+    header.protocol = packet.protocol;
+    header.wire = frame.wire;
+    header.worker = settings.worker;
+    header.side = static_cast<std::uint8_t>(frame.side);
+    header.direction =
+        context.policy->inside(packet.source) == context.policy->inside(packet.destination)
+            ? contract::TrafficDirection::transit
+        : context.policy->inside(packet.source) ? contract::TrafficDirection::outbound
+                                                : contract::TrafficDirection::inbound;
+    header.policy_epoch = context.policy->epoch();
+    context.writer.begin(header);
+    context.writer.put_number(contract::Field::anomaly_kind, static_cast<std::uint8_t>(anomaly));
+    context.emit();
+  }
 }
 
 // Sends the frame on, or counts why not.

@@ -72,6 +72,8 @@ void MessageSummary::put(contract::EventWriter& writer) const {
     writer.put(Field::email_url, std::string_view(url->text));
   for (const Attachment& a : attachments) {
     writer.put(Field::attachment, std::string_view(a.name));
+    if (!a.other_name.empty())
+      writer.put(Field::attachment_other_name, std::string_view(a.other_name));
     writer.put(Field::attachment_type, std::string_view(a.type));
     writer.put_number(Field::attachment_size, a.octets);
     if (a.has_md5) writer.put(Field::attachment_md5, Bytes(a.md5));
@@ -194,9 +196,11 @@ void Message::on_part_begin(const mime::Part& part) {
   std::pmr::string declared(part.type, memory_);
   declared += '/';
   declared += part.subtype;
-  open_.push_back({part.number, Attachment{.part = part.number,
-                                           .name = std::pmr::string(bounded(part.name), memory_),
-                                           .type = std::move(declared)}});
+  open_.push_back(
+      {part.number, Attachment{.part = part.number,
+                               .name = std::pmr::string(bounded(part.name), memory_),
+                               .other_name = std::pmr::string(bounded(part.other_name), memory_),
+                               .type = std::move(declared)}});
 }
 
 void Message::on_part_data(mime::PartNumber part, mime::DataKind kind, Bytes octets) {
@@ -264,7 +268,17 @@ void Message::on_url(mime::PartNumber part, std::string_view url, std::string_vi
     if (!host.empty() && url.find(host) == std::string_view::npos)
       scans_.main_scan().whole(scan::Buffer::url, as_bytes(host));
   }
-  const auto text = bounded(url);
+  std::pmr::string shown(memory_);
+  std::string_view text = bounded(url);
+  // A long user part must not push the host out of what is shown.
+  if (const std::size_t at = url.rfind(host); url.size() > kMaxListedOctets && !host.empty() &&
+                                              at != std::string_view::npos &&
+                                              at + host.size() > text.size()) {
+    shown = url.substr(0, kMaxListedOctets / 2);
+    shown += "...";
+    shown += url.substr(at - 1, kMaxListedOctets / 2);
+    text = shown;
+  }
   if (summary_.urls.size() >= kMaxListed ||
       std::any_of(summary_.urls.begin(), summary_.urls.end(),
                   [&](const auto& known) { return known.text == text; }))

@@ -33,7 +33,8 @@ void Connection::Impl::take(Segment& s) {
   }
   if (s.packet.checksum_bad) {
     // The receiver will not take it: neither the octets nor what the header says (case C24).
-    s.sink.on_anomaly(Anomaly::bad_tcp_checksum);
+    // Where the parser found another reason, it has said so.
+    if (s.packet.anomaly_count == 0) s.sink.on_anomaly(Anomaly::bad_tcp_checksum);
     if (h.has(Half::kStopped) && !s.payload.empty()) {
       s.result.action = SegmentResult::Action::stopped;
     }

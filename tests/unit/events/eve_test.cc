@@ -98,6 +98,7 @@ TEST(Eve, SmtpWithRefusedRecipientsAndAttachments) {
                      .number(Field::rcpt_code, std::uint16_t{452})
                      .put(Field::attachment, "a.zip")
                      .number(Field::attachment_size, std::uint64_t{5})
+                     .put(Field::attachment_other_name, "b.txt")
                      .put(Field::attachment, "")
                      .number(Field::attachment_size, std::uint64_t{6})
                      .number(Field::score, std::int32_t{-150})
@@ -107,9 +108,10 @@ TEST(Eve, SmtpWithRefusedRecipientsAndAttachments) {
   EXPECT_EQ(e["smtp"]["rcpt_to"], Json({"<a@b>"}));
   EXPECT_EQ(e["smtp"]["rcpt_refused"],
             Json({{{"to", "<c@d>"}, {"code", 550}}, {{"to", "<e@f>"}, {"code", 452}}}));
-  EXPECT_EQ(e["email"]["attachment"], Json({"a.zip"}));
+  EXPECT_EQ(e["email"]["attachment"], Json({"a.zip", "b.txt"}));
   EXPECT_EQ(e["sluice"]["attachments"],
-            Json({{{"name", "a.zip"}, {"size", 5}}, {{"name", ""}, {"size", 6}}}));
+            Json({{{"name", "a.zip"}, {"size", 5}, {"other_name", "b.txt"}},
+                  {{"name", ""}, {"size", 6}}}));
   EXPECT_DOUBLE_EQ(e["sluice"]["score"], -1.5);
   // Not enforced: what it would have done.
   EXPECT_EQ(e["sluice"]["verdict"], "pass");

@@ -373,6 +373,25 @@ TEST(Engine, ConnectionReusingThePortsOfAStoppedOneIsANewConversation) {  // cas
 }
 
 // The same conversation on every road and in every cut gives the same events.
+// What is odd about frames without a flow is an event too, but no flood of them (C22, C23).
+TEST(Engine, AnomaliesWithoutAFlow) {
+  Rig rig;
+  // IPv6, next header 253, which says nothing of what follows.
+  Frame frame(14 + 40 + 20, 0);
+  frame[12] = 0x86;
+  frame[13] = 0xdd;
+  frame[14] = 0x60;
+  frame[19] = 20;
+  frame[20] = 253;
+  for (Nanoseconds time = kSecond; time <= 3 * kSecond; time += kSecond / 100)
+    rig.send(Side::inside, frame, time);
+  const auto events = rig.events_of("anomaly");
+  ASSERT_EQ(events.size(), 3u);
+  EXPECT_EQ(events[0]["anomaly"]["event"], "extension-chain");
+  EXPECT_EQ(events[0]["src_ip"], "::");
+  EXPECT_FALSE(events[0].contains("src_port"));
+}
+
 TEST(Engine, EventsDoNotDependOnSegmentationOrEncapsulation) {
   const auto transcript = [](const ConversationOptions& options) {
     Rig rig({.rules = "alert smtp any any -> any any (msg:\"m\"; content:\"needle\"; sid:7;)\n"});
