@@ -365,10 +365,11 @@ void CharsetDecoder::feed_icu(Bytes in, bool flush, OctetSink& out) {
     UChar* target = units;
     UErrorCode error = U_ZERO_ERROR;
     ucnv_toUnicode(converter_, &target, units + std::size(units), &source, source_end, nullptr,
-                   flush, &error);
+                   static_cast<UBool>(flush), &error);
     std::uint8_t buffer[std::size(units) * 3 + 8];
     std::size_t size = 0;
     for (const UChar* u = units; u < target; ++u) {
+      // NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign): ICU wrote up to `target`.
       const std::uint16_t unit = *u;
       if (high_ != 0) {
         const std::uint32_t high = high_;

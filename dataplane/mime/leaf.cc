@@ -50,6 +50,9 @@ class TextPath final : public OctetSink, private HtmlSink {
 
  private:
   void take(Bytes utf8) override {
+    // Looked for behind the charset: half of UTF-16's octets are zero.
+    if (!opposite_ && !utf8.empty() && std::memchr(utf8.data(), 0, utf8.size()) != nullptr)
+      context_.raise(contract::Anomaly::nul);
     if (html_) {
       html_->feed(utf8);
     } else {
@@ -180,10 +183,7 @@ class Leaf::Path final : private UuFilterSink {
 
   void on_uu_text(Bytes text) override {
     file_.feed(text);
-    if (!text_) return;
-    if (std::memchr(text.data(), 0, text.size()) != nullptr && plan_.plain)
-      context_.raise(contract::Anomaly::nul);
-    text_->feed(text);
+    if (text_) text_->feed(text);
   }
 
   void on_uu_begin(std::string_view name) override {

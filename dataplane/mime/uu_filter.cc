@@ -117,10 +117,7 @@ void UuFilter::feed(Bytes text) {
     }
     if (state_ == State::in_line) {
       const void* const lf = std::memchr(p, '\n', static_cast<std::size_t>(end - p));
-      if (lf == nullptr) {
-        p = end;
-        break;
-      }
+      if (lf == nullptr) break;
       p = static_cast<const char*>(lf) + 1;
       state_ = State::line_start;
       continue;

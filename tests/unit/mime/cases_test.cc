@@ -102,6 +102,15 @@ TEST(MimeCases, B02_Base64PaddingInTheMiddleLosesNothing) {
   EXPECT_TRUE(r.has(Anomaly::bad_base64));
 }
 
+TEST(MimeCases, B02_PaddingIsMalformedOnlyInTheMiddle) {
+  const std::string header = "Content-Transfer-Encoding: base64\r\n\r\n";
+  const Recorder middle = run(header + base64("a") + base64("def") + base64("b"));
+  EXPECT_EQ(middle.parts.at(0).decoded, "adefb");
+  EXPECT_TRUE(middle.has(Anomaly::bad_base64));
+  EXPECT_FALSE(run(header + base64_lines("abcd") + "\r\n").has(Anomaly::bad_base64));
+  EXPECT_FALSE(run(header + base64_lines("abc", 3)).has(Anomaly::bad_base64));
+}
+
 TEST(MimeCases, B02_DuplicateTransferEncodingIsReadBothWays) {
   for (const bool base64_first : {true, false}) {
     const std::string first = base64_first ? "base64" : "7bit";
@@ -709,6 +718,10 @@ TEST(MimeCases, A19_NulIsData) {
   const Recorder s = run("Subject: a" + nul + "b\r\n\r\n");
   EXPECT_EQ(s.subject(), "a" + nul + "b");
   EXPECT_TRUE(s.has(Anomaly::nul));
+  // Half of the octets of UTF-16 are zero, and none of its characters.
+  const Recorder wide =
+      run("Content-Type: text/plain; charset=utf-16le\r\n\r\nh" + nul + "i" + nul);
+  EXPECT_FALSE(wide.has(Anomaly::nul));
   const std::string zeros(1 << 20, '\0');
   const Recorder z =
       run("Content-Type: application/x\r\nContent-Transfer-Encoding: base64\r\n\r\n" +
