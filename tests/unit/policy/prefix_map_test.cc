@@ -106,8 +106,8 @@ TEST(PrefixMap, AMillionPrefixes) {
     static constexpr std::uint8_t kV4[] = {120, 128, 128};
     static constexpr std::uint8_t kV6[] = {48, 64, 128};
     const Address address = random_address(random, v6 ? 2 + static_cast<int>(random() & 2) : 0);
-    const std::uint8_t length = (v6 ? kV6 : kV4)[random() % 3];
-    entries.push_back({address, length, i});
+    const std::uint8_t* lengths = v6 ? kV6 : kV4;
+    entries.push_back({address, lengths[random() % 3], i});
   }
   const PrefixMap map(entries);
   EXPECT_LT(map.memory_used(), 100u << 20);
