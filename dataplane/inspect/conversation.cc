@@ -1,6 +1,7 @@
 #include "dataplane/inspect/conversation.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace sluice::inspect {
 
@@ -384,6 +385,10 @@ void Conversation::on_message_data(smtp::TransactionId, Bytes octets) {
   if (octets.data() >= chunk_read_ && octets.data() <= chunk_.data() + chunk_.size())
     chunk_read_ = octets.data() + octets.size();
   context_.count(Counter::message_bytes, octets.size());
+  // RFC 5322 4: none in a message, whatever its parts are; BDAT may carry BINARYMIME.
+  if (current_ && current_->via == smtp::Via::data && !anomalies_.contains(Anomaly::nul) &&
+      !octets.empty() && std::memchr(octets.data(), 0, octets.size()) != nullptr)
+    on_anomaly(Anomaly::nul);
   message_->data(octets);
 }
 

@@ -298,6 +298,7 @@ class Mime(Cases):
 
         def expect(key, message, flow):
             self.assertEqual(flow.urls(), ['http://u.test/p'])
+            self.assertNotIn('nul', flow.anomalies)
             if b'foo' in key[0]:
                 self.assertIn('charset', flow.anomalies)
         self.messages(table, expect)

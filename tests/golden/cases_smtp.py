@@ -417,6 +417,7 @@ class Smtp(Cases):
 
         def expect_zeros(flow):
             self.messages(flow, ('a@a.test', ['b@b.test'], zeros, 'accepted'))
+            self.assertIn('nul', flow.anomalies)
             self.assertIn(2, flow.hits)
             self.assertEqual(flow.messages[0]['sluice']['attachments'][0]['size'], 1 << 20)
         self.check_flow(GREETING + mail(zeros + b'.\r\n') + BYE, expect_zeros, modes=('whole', '536'))
