@@ -32,6 +32,15 @@ def mail(body=b'Subject: s\r\n\r\ntext\r\n.\r\n', sender=b'a@a.test', *recipient
     return envelope(sender, *recipients) + data(body)
 
 
+BODY = b'Subject: s\r\n\r\n' + SIGNATURE + b'\r\n.\r\n'
+
+
+def talk(connection, steps):
+    for who, octets in steps:
+        connection.send('CS'.index(who), octets)
+    return connection
+
+
 def sha(octets):
     return hashlib.sha256(octets).hexdigest()
 
@@ -69,3 +78,31 @@ class Cases(unittest.TestCase):
 
     def check_flow(self, script, expect, **more):
         self.check({'': script}, lambda _, flow: expect(flow), **more)
+
+
+class Segments(Cases):
+    """Cases that build their segments themselves."""
+
+    def analyze(self, build, check, *, names=(None,), wire=True, **more):
+        """build(capture, name) makes one connection for each name; check(name, flow) asserts."""
+        capture = w.Capture()
+        played = [(name, build(capture, name)) for name in names]
+        result = self.run_capture(capture, wire=wire, **more)
+        faults = []
+        for name, connection in played:
+            flow = result.flow(connection)
+            try:
+                check(name, flow)
+            except (AssertionError, LookupError) as fault:
+                faults.append(f'{name}: {fault}; {sorted(flow.anomalies)} {flow.hits} {flow.envelopes()} '
+                              f'{[(m["smtp"]["size"], m["smtp"]["outcome"]) for m in flow.messages]} flows {len(flow.flows)}')
+        if faults:
+            self.fail('\n'.join(faults))
+        return result
+
+    def whole(self, flow, anomalies=None, outcome='accepted', body=BODY):
+        """One message was read, whole, and scanned."""
+        self.assertEqual([(m['smtp']['size'], m['smtp']['outcome']) for m in flow.messages], [(len(body) - 3, outcome)])
+        self.assertEqual(flow.hits, {1, 2, 3})
+        if anomalies is not None:
+            self.assertEqual(flow.anomalies, anomalies)

@@ -3,20 +3,12 @@ is sent, and its client is told so once, in the server's voice."""
 import struct
 
 import wirecraft as w
-from cases_base import BYE, ENFORCE, GREETING, OK, REJECT, SIGNATURE, Cases, data, envelope, mail
+from cases_base import BODY, BYE, ENFORCE, GREETING, OK, REJECT, Cases, data, envelope, mail, talk
 from wirecraft import ACK, FIN, PSH, RST
-
-BODY = b'Subject: s\r\n\r\n' + SIGNATURE + b'\r\n.\r\n'
-
-
-def talk(connection, steps):
-    for who, octets in steps:
-        connection.send('CS'.index(who), octets)
-    return connection
 
 
 class Stop(Cases):
-    def stop(self, build, names, *, rules=REJECT, code=b'550', complete=(b'\n.\r\n',), replies=1, first_ok=()):
+    def stop(self, build, names, *, rules=REJECT, code=b'550', complete=(b'\n.\r\n',), replies=1):
         capture = w.Capture()
         played = [(name, build(capture, name)) for name in names]
         result = self.run_capture(capture, wire=False, rules=rules, policy=ENFORCE)

@@ -9,6 +9,7 @@ import unittest
 import cases_base
 import tap
 import wirecraft
+from cases_ip import Ip
 from cases_mime import Mime
 from cases_smtp import Smtp
 from cases_stop import Stop
@@ -20,4 +21,4 @@ if __name__ == '__main__':
         loader = unittest.TestLoader()
         loader.testNamePatterns = [f'*{part}*' for part in sys.argv[2:]]
         unittest.defaultTestLoader = loader
-    sys.exit(tap.run(Smtp, Mime, Tcp, Stop))
+    sys.exit(tap.run(Smtp, Mime, Tcp, Ip, Stop))
