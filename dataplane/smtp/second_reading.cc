@@ -25,9 +25,7 @@ AlternateReader::Step AlternateReader::read(Bytes octets, SessionSink& sink,
     if (tell && to > from) sink.on_smuggled_data(outer_, {from, to});
     from = to;
   };
-  const auto stops = [&] {
-    return tell && ask && sink.on_ambiguous_end(outer_) == MessageVerdict::stop;
-  };
+  const auto stops = [&] { return ask && sink.on_ambiguous_end(outer_) == MessageVerdict::stop; };
   const auto ends_line = [](std::uint8_t c) { return c == '\r' || c == '\n'; };
 
   while (p != end) {

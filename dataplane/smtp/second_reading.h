@@ -31,8 +31,8 @@ class AlternateReader {
 
   // The octets begin inside a chunk of this many.
   void begin_chunk(std::uint64_t size, bool last);
-  // Reads on. Calls the sink only when `tell`; asks it at the end of a message (and may then stop)
-  // only when `ask` too.
+  // Reads on. Tells the sink what it finds only when `tell`; asks it at the end of a message (and
+  // may then stop) when `ask`.
   Step read(Bytes octets, SessionSink& sink, std::uint64_t chunk_limit, bool tell, bool ask);
 
   // MAIL or RCPT with an address was among the lines.

@@ -525,9 +525,10 @@ std::size_t Session::Impl::feed_readings(Bytes octets) {
     stopped = true;
     accepted = std::min(accepted, octets.size() - part.size() + step.accepted);
   };
-  if (open) run(*open, true);
+  // One at a time tells, the oldest: two streams mixed would be none.
+  if (open) run(*open, !tolerated);
   if (ambiguous && !stopped) {
-    run(*ambiguous, !open);
+    run(*ambiguous, !open && !tolerated);
     if (ambiguous->reason == Reason::ambiguous && ambiguous->reader.found_envelope())
       raise(Anomaly::smuggled_commands);
   }
