@@ -127,6 +127,9 @@ void Conversation::judge(Transaction& transaction) {
   if (policy.exceptions().smuggling == policy::Exception::fail_closed &&
       anomalies_.contains(contract::Anomaly::smuggled_commands))
     raise(group.rule_reject, "smuggling");
+  if (scan_ && scan_->incomplete() && policy.exceptions().memory == policy::Exception::fail_closed)
+    raise(Verdict::tempfail, "scan-incomplete");
+
   // An incomplete message cannot be accepted by the server: it is reported, not acted on.
   const bool complete = transaction.complete;
   const policy::HostRule* host = policy.host(identity_.client);
