@@ -77,7 +77,7 @@ TransactionId Session::Impl::current_or_new() {
 
 void Session::Impl::end_transaction(TransactionId tx, const Reply& reply) {
   Transaction* transaction = find(tx);
-  if (!transaction) return;
+  if (!transaction || tx == outer_tx) return;
   if (message_open && message_tx == tx) abort_message();
   Reply last = reply;
   if (last.code == 0) last.code = transaction->refused;
@@ -89,7 +89,8 @@ void Session::Impl::end_transaction(TransactionId tx, const Reply& reply) {
 void Session::Impl::end_transactions_up_to(TransactionId last) {
   for (std::size_t i = 0; i < transactions.size() && transactions[i].id <= last;) {
     // Content that is being read belongs to a DATA sent after the command that ends the others.
-    if (message_open && message_via == Via::data && transactions[i].id == message_tx)
+    if ((message_open && message_via == Via::data && transactions[i].id == message_tx) ||
+        transactions[i].id == outer_tx)
       ++i;
     else
       end_transaction(transactions[i].id, {});
@@ -105,12 +106,13 @@ void Session::Impl::begin_message(TransactionId tx, Via via) {
   message_gap = false;
   message_tx = tx;
   message_via = via;
-  sink.on_message_begin(tx, via);
+  if (outer_tx == 0) sink.on_message_begin(tx, via);
 }
 
 // Asks the sink; the message is over unless it says stop.
 MessageVerdict Session::Impl::end_message(MessageEnd end) {
-  const MessageVerdict verdict = sink.on_message_end(message_tx, end);
+  const MessageVerdict verdict =
+      outer_tx != 0 ? MessageVerdict::pass : sink.on_message_end(message_tx, end);
   if (end == MessageEnd::complete && verdict == MessageVerdict::stop) {
     stopped = true;
     message_open = false;  // its end was told; what the server still answers changes nothing

@@ -53,6 +53,27 @@ bool is_good_proxy_line(std::string_view line) {
          std::count(rest.begin(), rest.end(), ' ') == 4;
 }
 
+// Where content goes that is not told.
+struct Untold final : SessionSink {
+  void on_helo(std::string_view) override {}
+  void on_mail(TransactionId, std::string_view, std::string_view, std::string_view) override {}
+  void on_rcpt(TransactionId, std::uint32_t, std::string_view, std::string_view) override {}
+  void on_envelope_reply(TransactionId, std::uint32_t, const Reply&) override {}
+  void on_message_begin(TransactionId, Via) override {}
+  void on_message_data(TransactionId, Bytes) override {}
+  void on_stuffed_dot(TransactionId) override {}
+  MessageVerdict on_message_end(TransactionId, MessageEnd) override { return MessageVerdict::pass; }
+  void on_transaction_end(TransactionId, const Reply&) override {}
+  void on_smuggled_envelope(TransactionId, std::string_view, std::string_view) override {}
+  void on_smuggled_data(TransactionId, Bytes) override {}
+  void on_auth(std::string_view, std::string_view, std::uint16_t) override {}
+  void on_command(Verb) override {}
+  void on_reply(const Reply&) override {}
+  void on_tls(bool) override {}
+  void on_opaque(Direction, Bytes) override {}
+  void on_anomaly(Anomaly) override {}
+};
+
 // A path in brackets, which are added where the client left them out.
 template <typename Use>
 void with_brackets(const Path& path, Use use) {
@@ -519,16 +540,16 @@ std::size_t Session::Impl::feed_readings(Bytes octets) {
       if (part.front() == '\n') part = part.subspan(1);
     }
     reading.keep(part, limits.early_octets - std::min(others, limits.early_octets), memory);
-    const AlternateReader::Step step =
-        reading.reader.read(part, sink, limits.bdat_chunk, tell, limits.stop_at_ambiguous_eod);
+    const AlternateReader::Step step = reading.reader.read(
+        part, sink, limits.bdat_chunk, tell, limits.stop_at_ambiguous_eod && outer_tx == 0);
     if (!step.stop) return;
     stopped = true;
     accepted = std::min(accepted, octets.size() - part.size() + step.accepted);
   };
   // One at a time tells, the oldest: two streams mixed would be none.
-  if (open) run(*open, !tolerated);
+  if (open) run(*open, !tolerated && outer_tx == 0);
   if (ambiguous && !stopped) {
-    run(*ambiguous, !open && !tolerated);
+    run(*ambiguous, !open && !tolerated && outer_tx == 0);
     if (ambiguous->reason == Reason::ambiguous && ambiguous->reader.found_envelope())
       raise(Anomaly::smuggled_commands);
   }
@@ -539,7 +560,9 @@ std::size_t Session::Impl::read_data(Bytes octets) {
   // Its transaction was ended under it (a bound, a reply out of order): content stays content.
   if (!message_open) begin_message(current_or_new(), Via::data);
   const TransactionId tx = message_tx;
-  const DataReader::Step step = reader.read(octets, tx, sink);
+  Untold nobody;
+  const DataReader::Step step =
+      outer_tx != 0 ? reader.read(octets, tx, nobody) : reader.read(octets, tx, sink);
   if (reader.bare_lf()) raise(Anomaly::bare_lf);
   if (reader.bare_cr()) raise(Anomaly::bare_cr);
   const bool ended = step.event == DataReader::Event::end;
@@ -548,7 +571,7 @@ std::size_t Session::Impl::read_data(Bytes octets) {
   const std::size_t accepted = feed_readings(content);
   if (stopped) return accepted;
   const auto server_may_end = [&] {
-    if (!limits.stop_at_ambiguous_eod) return false;
+    if (!limits.stop_at_ambiguous_eod || outer_tx != 0) return false;
     stopped = sink.on_ambiguous_end(tx) == MessageVerdict::stop;
     return stopped;
   };
@@ -588,7 +611,8 @@ std::size_t Session::Impl::read_chunk(Bytes octets) {
   const Bytes part = octets.first(n);
   const std::size_t accepted = feed_readings(part);
   if (stopped) return accepted;
-  if (message_open && message_via == Via::bdat) sink.on_message_data(message_tx, part);
+  if (message_open && message_via == Via::bdat && outer_tx == 0)
+    sink.on_message_data(message_tx, part);
   chunk_left -= n;
   if (chunk_left > 0) return n;
   state = ClientState::command;

@@ -155,7 +155,10 @@ struct Session::Impl {
   TransactionId last_tx = 0;
   TransactionId current_tx = 0;  // that the client's next commands belong to
   TransactionId message_tx = 0;  // of the message in progress
-  std::uint32_t retired = 0;     // commands forgotten at the bound, whose replies will still come
+  // Octets are read again while this transaction's message is open: messages among them are not
+  // told, because the sink has one at a time (they were scanned as content and as second reading).
+  TransactionId outer_tx = 0;
+  std::uint32_t retired = 0;  // commands forgotten at the bound, whose replies will still come
   std::uint16_t preamble_octets = 0;  // of a PROXY v2 preamble: read so far
   std::uint16_t preamble_size = 0;    // and in all
   DataReader reader;

@@ -452,6 +452,7 @@ void Session::Impl::read_again(SecondReading* reading) {
   rest.swap(pending);
 
   message_open = false;
+  outer_tx = saved.open ? saved.message_tx : 0;
   state = ClientState::command;
   if (find(reading->tx)) current_tx = reading->tx;
   feed(reading->kept());
@@ -459,6 +460,7 @@ void Session::Impl::read_again(SecondReading* reading) {
 
   // A message begun in there ended with them, or never.
   if (message_open) abort_message();
+  outer_tx = 0;
   client_line.release(memory);
   client_line.swap(line);
   SecondReading** last = &readings;
