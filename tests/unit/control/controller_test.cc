@@ -406,8 +406,8 @@ TEST_F(ControllerTest, E14_HostileTextIsOneValidLine) {
   dataplane = std::make_unique<FakeDataplane>(folder.path() / "dp.sock");
   start();
   ASSERT_TRUE(until([&] { return adopted > 0; }));
-  const std::string evil =
-      std::string("<\x1b]0;x\x07\"\r\n{}\xc0\xaf\xed\xa0\x80\xe4\xb8\0$(id)>", 28);
+  using namespace std::string_literals;  // it holds a NUL
+  const std::string evil = "<\x1b]0;x\x07\"\r\n{}\xc0\xaf\xed\xa0\x80\xe4\xb8\0$(id)>"s;
   message("10.0.0.1", contract::Verdict::pass, {}, evil);
   ASSERT_TRUE(until([&] { return !ask("show messages")["result"]["messages"].empty(); }));
   stop();

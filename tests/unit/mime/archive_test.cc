@@ -28,7 +28,7 @@ std::string deflated(std::string_view text, int window_bits) {
 std::string gzip(std::string_view text) { return deflated(text, 31); }
 
 void put(std::string& s, std::uint64_t v, int octets) {
-  for (int i = 0; i < octets; ++i) s.push_back(static_cast<char>(v >> (8 * i)));
+  for (int i = 0; i < octets; ++i) s.push_back(i < 8 ? static_cast<char>(v >> (8 * i)) : '\0');
 }
 
 struct Entry {
