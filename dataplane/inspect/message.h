@@ -20,7 +20,7 @@ struct Attachment {
   mime::PartNumber part = 0;
   std::pmr::string name;        // the worse, when two differ
   std::pmr::string other_name;  // the other; empty if there is none
-  std::pmr::string type;  // by content, or as declared
+  std::pmr::string type;        // by content, or as declared
   std::uint64_t octets = 0;
   bool has_md5 = false;
   bool has_sha256 = false;

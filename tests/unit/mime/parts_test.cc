@@ -52,7 +52,8 @@ TEST(MimeHtml, TextAsAReaderSeesIt) {
 
 TEST(MimeHtml, UrlStandsBeforeLinkInOrder) {
   test::Recorder r;
-  test::parse(r, "Content-Type: text/html\r\n\r\nhttp://x.test/1 and <img src=http://i.test/>", 0, {});
+  test::parse(r, "Content-Type: text/html\r\n\r\nhttp://x.test/1 and <img src=http://i.test/>", 0,
+              {});
   EXPECT_EQ(r.all_hosts(), (std::vector<std::string>{"x.test", "i.test"}));
 }
 
