@@ -200,6 +200,7 @@ class Conversation final : public tcp::StreamSink,
   void emit_alert(const scan::Hit& hit, smtp::TransactionId tx, bool blocked);
   void emit_session();
   void put_session(contract::EventWriter& writer) const;
+  void put_traffic(contract::EventWriter& writer) const;
   void emit_tls();
   void emit_flow(std::string_view reason);
   void emit_drops();

@@ -203,17 +203,21 @@ void Conversation::on_opaque(Direction direction, Bytes octets) {
   }
 }
 
-void Conversation::emit_flow(std::string_view reason) {
-  begin_event(EventType::flow);
-  contract::EventWriter& writer = context_.writer;
-  if (session_ && session_->phase() != smtp::Phase::not_smtp)
-    writer.put(Field::app_proto, tls_ && !starttls_ ? std::string_view("tls") : "smtp");
+void Conversation::put_traffic(contract::EventWriter& writer) const {
   writer.put_number(Field::packets_to_server, packets_[0]);
   writer.put_number(Field::packets_to_client, packets_[1]);
   writer.put_number(Field::bytes_to_server, bytes_[0]);
   writer.put_number(Field::bytes_to_client, bytes_[1]);
   writer.put_number(Field::flow_start, start_wall_);
   writer.put_number(Field::flow_end, last_wall_);
+}
+
+void Conversation::emit_flow(std::string_view reason) {
+  begin_event(EventType::flow);
+  contract::EventWriter& writer = context_.writer;
+  if (session_ && session_->phase() != smtp::Phase::not_smtp)
+    writer.put(Field::app_proto, tls_ && !starttls_ ? std::string_view("tls") : "smtp");
+  put_traffic(writer);
   std::string_view state = "new";
   switch (connection_.state()) {
     case tcp::State::opening:
@@ -256,12 +260,7 @@ void Conversation::emit_drops() {
 void Conversation::snapshot() {
   begin_event(EventType::flow_snapshot);
   contract::EventWriter& writer = context_.writer;
-  writer.put_number(Field::packets_to_server, packets_[0]);
-  writer.put_number(Field::packets_to_client, packets_[1]);
-  writer.put_number(Field::bytes_to_server, bytes_[0]);
-  writer.put_number(Field::bytes_to_client, bytes_[1]);
-  writer.put_number(Field::flow_start, start_wall_);
-  writer.put_number(Field::flow_end, last_wall_);
+  put_traffic(writer);
   static constexpr std::string_view kStates[] = {"opening", "established", "closing", "closed"};
   writer.put(Field::flow_state, kStates[static_cast<std::size_t>(connection_.state())]);
   if (session_) {
