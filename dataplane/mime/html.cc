@@ -23,10 +23,25 @@ constexpr std::string_view kLinks[] = {"action",     "background", "cite",      
                                        "poster",     "src",        "xlink:href"};
 constexpr std::string_view kMixed[] = {"content", "srcset", "style"};
 
+// A sorted list of names that rules most others out by their first letter and length.
 template <std::size_t N>
-bool contains(const std::string_view (&sorted)[N], std::string_view name) {
-  return std::binary_search(std::begin(sorted), std::end(sorted), name);
-}
+class NameSet {
+ public:
+  explicit constexpr NameSet(const std::string_view (&sorted)[N]) : sorted_(sorted) {
+    for (const std::string_view name : sorted) lengths_[name[0] & 31] |= 1u << name.size();
+  }
+  bool contains(std::string_view name) const {
+    if (name.empty() || (lengths_[name[0] & 31] >> name.size() & 1) == 0) return false;
+    return std::binary_search(std::begin(sorted_), std::end(sorted_), name);
+  }
+
+ private:
+  const std::string_view (&sorted_)[N];
+  std::uint32_t lengths_[32]{};  // by first letter: a bit for each length
+};
+constexpr NameSet kBlockNames(kBlocks);
+constexpr NameSet kLinkNames(kLinks);
+constexpr NameSet kMixedNames(kMixed);
 
 // The C1 range of a numeric reference means Windows-1252 (HTML 13.2.5.80).
 constexpr std::uint16_t kC1[32] = {0x20ac, 0x81,   0x201a, 0x192,  0x201e, 0x2026, 0x2020, 0x2021,
@@ -251,7 +266,7 @@ void HtmlTokenizer::end_tag() {
     sink_.on_html_boundary();
   } else if (name == "td" || name == "th") {
     put_visible(' ');
-  } else if (contains(kBlocks, name)) {
+  } else if (kBlockNames.contains(name)) {
     new_line();
   }
   if (!is_end_tag_ && (name == "script" || name == "style")) {
@@ -314,9 +329,9 @@ void HtmlTokenizer::step(char c) {
     case State::after_attribute_name:
       if (c == '=') {
         const std::string_view name(attribute_name_.data(), attribute_size_);
-        attribute_ = contains(kLinks, name)                             ? Attribute::link
-                     : contains(kMixed, name) || name.starts_with("on") ? Attribute::mixed
-                                                                        : Attribute::other;
+        attribute_ = kLinkNames.contains(name)                              ? Attribute::link
+                     : kMixedNames.contains(name) || name.starts_with("on") ? Attribute::mixed
+                                                                            : Attribute::other;
         state_ = State::before_value;
       } else if (c == '>') {
         end_tag();

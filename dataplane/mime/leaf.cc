@@ -6,7 +6,7 @@
 #include "dataplane/mime/charset.h"
 #include "dataplane/mime/file_output.h"
 #include "dataplane/mime/html.h"
-#include "dataplane/mime/text.h"
+#include "dataplane/mime/keyed_hash.h"
 #include "dataplane/mime/transfer.h"
 #include "dataplane/mime/uu_filter.h"
 
@@ -116,7 +116,7 @@ FileOutput::Plan file_plan(const Context& context, const Leaf::Plan& plan) {
 }  // namespace
 
 void UrlReporter::on_found_url(std::string_view url, std::string_view host) {
-  const std::uint64_t hash = hash_of(host, hash_of(url));
+  const std::uint64_t hash = KeyedHash().add(url).add(host).value();
   const auto at = std::lower_bound(seen_.begin(), seen_.end(), hash);
   if (at != seen_.end() && *at == hash) return;
   if (context_.urls >= context_.limits.urls) return context_.raise(contract::Anomaly::url_limit);

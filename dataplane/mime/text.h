@@ -59,13 +59,4 @@ constexpr std::string_view first_token(std::string_view s) {
   return s.substr(0, end);
 }
 
-// FNV-1a: only to tell known strings from new ones where a collision does no harm but a miss.
-constexpr std::uint64_t hash_of(std::string_view s, std::uint64_t seed = 0xcbf29ce484222325) {
-  for (const char c : s) {
-    seed ^= static_cast<std::uint8_t>(c);
-    seed *= 0x100000001b3;
-  }
-  return seed;
-}
-
 }  // namespace sluice::mime

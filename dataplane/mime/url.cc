@@ -18,6 +18,12 @@ constexpr int kInnerUrls = 8;
 
 bool is_slash(char c) { return c == '/' || c == '\\'; }
 
+// Where the authority that begins at `start` ends.
+std::size_t authority_end(std::string_view url, std::size_t start) {
+  while (start < url.size() && url[start] != '/' && url[start] != '?' && url[start] != '#') ++start;
+  return start;
+}
+
 // Octets before the colon of a scheme; 0 when there is none ("www.a.test:80" has none).
 std::size_t scheme_size(std::string_view url) {
   std::size_t at = 0;
@@ -185,8 +191,7 @@ void set_host(std::string_view hostport, std::pmr::string& name, Host& host) {
   // An escaped '@' or ':' divides as a plain one once it is undone.
   if (const std::size_t at = name.rfind('@'); at != std::pmr::string::npos) name.erase(0, at + 1);
   if (const std::size_t colon = name.find(':'); colon != std::pmr::string::npos) name.erase(colon);
-  if (const std::size_t end = name.find_first_of("/?#"); end != std::pmr::string::npos)
-    name.erase(end);
+  name.resize(authority_end(name, 0));
   to_ascii(name);
   for (char& c : name) c = lower(c);
   std::erase_if(name, [](char c) { return static_cast<std::uint8_t>(c) <= ' ' || c == 0x7f; });
@@ -204,7 +209,7 @@ bool contains_ignoring_case(std::string_view s, std::string_view needle) {
 
 void UrlText::push_back_full(char c) {
   const std::size_t start = authority_start(text_);
-  if (text_.find_first_of("/?#", start) != std::pmr::string::npos) return;
+  if (authority_end(text_, start) < text_.size()) return;
   text_.erase(kHeadKept, kCapacity - kHeadKept - kTailKept);
   text_.push_back(c);
 }
@@ -223,8 +228,9 @@ Host host_of(std::string_view url, std::pmr::memory_resource* memory) {
     }
   }
   const std::string_view rest = url.substr(authority_start(url));
-  const std::string_view general = rest.substr(0, rest.find_first_of("/?#"));
-  if (general.find_first_of("[({") != std::string_view::npos) {
+  const std::string_view general = rest.substr(0, authority_end(rest, 0));
+  if (std::any_of(general.begin(), general.end(),
+                  [](char c) { return c == '[' || c == '(' || c == '{'; })) {
     for (const std::string_view mark : {"[.]", "[dot]", "(dot)", "(.)", "{.}", "[:]"}) {
       if (contains_ignoring_case(general, mark)) host.defanged = true;
     }
