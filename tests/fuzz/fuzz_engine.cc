@@ -85,7 +85,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
   while (size >= 3) {
     const std::uint8_t kind = data[0];
-    const std::size_t length = std::min<std::size_t>(data[1] | (data[2] & 7) << 8, size - 3);
+    const std::size_t length =
+        std::min<std::size_t>(std::size_t{data[1]} | (data[2] & 7u) << 8, size - 3);
     const std::string_view octets(reinterpret_cast<const char*>(data + 3), length);
     const auto direction = kind & 1 ? Direction::to_client : Direction::to_server;
     now += Nanoseconds{1} << (data[2] >> 3 & 31);
@@ -94,7 +95,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         send(kind & 1 ? Side::outside : Side::inside, test::Frame(octets.begin(), octets.end()));
         break;
       case 1:  // ahead or behind
-        talk.inject(direction, talk.next(direction) + kind / 16 * 7 - 21, octets,
+        talk.inject(direction, talk.next(direction) + kind / 16u * 7u - 21u, octets,
                     kind & 64 ? 0x18 : 0x10);
         break;
       case 2:
