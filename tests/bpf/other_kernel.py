@@ -36,6 +36,7 @@ mount -t 9p -o trans=virtio,version=9p2000.L,ro,cache=loose,msize=262144 build /
 mount -t bpf bpf /host/sys/fs/bpf
 cat > /host/run/test.sh <<'END'
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export SLUICE_TEST_WAIT=90
 uname -r
 /mnt/tests/bpf/test_bpf --gtest_brief=1 && bpf=passed || bpf=failed
 /usr/bin/python3 -W ignore SOURCE/tests/bpf/namespace_test.py /mnt/tests/bpf/wire_tool \\
@@ -113,7 +114,7 @@ def main():
         command = ["qemu-system-x86_64", "-accel", accelerator, "-cpu",
                    "host" if accelerator == "kvm" else "Nehalem", "-smp", "2", "-m", "2048", "-nographic", "-no-reboot", "-nic", "none",
                    "-kernel", str(next(unpacked.glob("boot/vmlinuz-*"))), "-initrd", str(image),
-                   "-append", "console=ttyS0 quiet panic=-1",
+                   "-append", "console=ttyS0 quiet panic=-1 no_timer_check",
                    "-virtfs", f"{share},path=/,mount_tag=root",
                    "-virtfs", f"{share},path={build},mount_tag=build"]
         with open(pathlib.Path(folder) / "console", "wb+") as console:
