@@ -16,13 +16,15 @@ class Appliance:
     """netns: name in /run/netns, or None for the namespace we are in. `folder` is made and holds
     sockets, logs, state and pins."""
 
-    def __init__(self, build, folder, wire, inside, outside, netns=None, memory=256):
+    def __init__(self, build, folder, wire, inside, outside, netns=None, memory=256,
+                 heartbeat=None):
         self.build = pathlib.Path(build).resolve()
         self.folder = pathlib.Path(folder)
         self.wire = wire
         self.ports = (inside, outside)
         self.netns = netns
         self.memory = memory
+        self.heartbeat = heartbeat  # milliseconds; None: the program's own
         self.dataplane = None
         self.control = None
         self.dataplane_socket = self.folder / 'dataplane.sock'
@@ -55,7 +57,8 @@ class Appliance:
         self.dataplane = self._start(
             'dataplane', self.build / 'dataplane/app/sluice-dataplane', '--wire',
             self._wire_option(), '--socket', self.dataplane_socket, '--memory', self.memory,
-            '--bpffs', self.bpffs)
+            '--bpffs', self.bpffs,
+            *(['--heartbeat-timeout', self.heartbeat] if self.heartbeat else []))
 
     def start_control(self):
         self.control = self._start(

@@ -28,7 +28,7 @@ RULE = 'reject smtp any any -> any any (msg:"marker {n}"; content:"X-MARKER-{n:0
 class OnAWire(unittest.TestCase):
     """Each test has a wire of its own; what it starts is ended and removed."""
 
-    def appliance(self, mode='enforce', rules=RULE.format(n=1), **topology):
+    def appliance(self, mode='enforce', rules=RULE.format(n=1), heartbeat=None, **topology):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix='slx-'))
         self.addCleanup(subprocess.run, ['rm', '-rf', str(self.folder)])
         self.topology = netns.Topology(**topology).open()
@@ -36,7 +36,7 @@ class OnAWire(unittest.TestCase):
         self.rules = self.folder / 'a.rules'
         self.rules.write_text(rules)
         a = Appliance(BUILD, self.folder / 'sluice', 'w1', 'inside', 'outside',
-                      netns=self.topology.wire_ns, memory=256)
+                      netns=self.topology.wire_ns, memory=256, heartbeat=heartbeat)
         a.prepare({'sluice:sluice': {
             'wire': [{'name': 'w1', 'inside': 'inside', 'outside': 'outside', 'mode': mode}],
             'inside': {'prefix': [{'prefix': '10.77.1.0/24'}]},
@@ -68,7 +68,9 @@ class OnAWire(unittest.TestCase):
                     return False
 
     def test_frames_of_all_kinds_cross_unchanged(self):
-        self.appliance(mode='monitor', silent=True)
+        # A worker that a busy machine keeps from its core for longer than the time-out is passed by
+        # in the kernel, and frames in its ring are then overtaken: not what this is about.
+        self.appliance(mode='monitor', silent=True, heartbeat=2000)
         ends = (End(self.topology.subscribers[0].netns, 'eth0'),
                 End(self.topology.far[0].netns, 'eth0'))
         report = soak(*ends, frames=12_000, rate=2_000, seed=int.from_bytes(os.urandom(4), 'little'))
