@@ -6,10 +6,10 @@
 #include <cerrno>
 #include <cstdlib>
 #include <fstream>
-#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <tuple>
 
 #include "control/identity/prefix.h"
 
@@ -413,13 +413,17 @@ PolicySpec policy_spec(const Configuration& configuration, std::uint32_t epoch,
   spec.groups = configuration.groups;
   for (const InsidePrefix& p : configuration.inside) spec.inside.push_back(p.prefix);
   spec.mail_ports = configuration.mail_ports;
-  const auto key = [](const policy::HostRule& r) { return std::pair(r.prefix, r.length); };
-  std::map<std::pair<Address, std::uint8_t>, const policy::HostRule*> merged;
-  const std::vector<policy::HostRule> standing = configured_host_rules(configuration);
-  for (const policy::HostRule& r : standing) merged[key(r)] = &r;
-  for (const policy::HostRule& r : hosts) merged[key(r)] = &r;
-  spec.hosts.reserve(merged.size());
-  for (const auto& [unused, rule] : merged) spec.hosts.push_back(*rule);
+  // Of two for one prefix the later stays. Sorted in place: there may be a million.
+  spec.hosts = configured_host_rules(configuration);
+  spec.hosts.insert(spec.hosts.end(), hosts.begin(), hosts.end());
+  const auto key = [](const policy::HostRule& r) { return std::tie(r.prefix, r.length); };
+  std::stable_sort(
+      spec.hosts.begin(), spec.hosts.end(),
+      [&key](const policy::HostRule& a, const policy::HostRule& b) { return key(a) < key(b); });
+  const auto first_kept = std::unique(
+      spec.hosts.rbegin(), spec.hosts.rend(),
+      [&key](const policy::HostRule& a, const policy::HostRule& b) { return key(a) == key(b); });
+  spec.hosts.erase(spec.hosts.begin(), first_kept.base());
   spec.texts = configuration.texts;
   spec.exceptions = configuration.exceptions;
   spec.hash_messages = configuration.hash_messages;

@@ -19,11 +19,13 @@ struct Controller::Prepared {
   std::shared_ptr<const CompiledRules> rules;
   bool compiled = false;  // the rules are new
   struct List {
-    PrefixListConfig config;
-    PrefixList list;
+    std::string name;
+    PrefixList report;  // its prefixes are in `contents`
     std::string error;
   };
   std::vector<List> lists;
+  Orders::Lists contents;  // of every list, also of one that could not be read anew
+  std::shared_ptr<const StandingVoices> standing;
 
   // What was running, for the case that the dataplane refuses.
   std::string old_text;
@@ -34,7 +36,8 @@ struct Controller::Prepared {
 };
 
 void Controller::prepare(const Commit& commit, const std::shared_ptr<const Configuration>& before,
-                         const std::shared_ptr<const CompiledRules>& rules, Prepared& out) {
+                         const std::shared_ptr<const CompiledRules>& rules,
+                         const Orders::Lists& last_good, Prepared& out) {
   auto configuration = parse_configuration(commit.text, commit.name);
   if (!configuration) {
     out.error = configuration.error();
@@ -59,15 +62,22 @@ void Controller::prepare(const Commit& commit, const std::shared_ptr<const Confi
   }
   for (const PrefixListConfig& l : configuration->prefix_lists) {
     Prepared::List list;
-    list.config = l;
+    list.name = l.name;
     auto read = read_prefix_list(l.file, {.force = l.force, .allow_empty = l.allow_empty});
     if (read) {
-      list.list = std::move(*read);
+      out.contents[l.name] =
+          std::make_shared<const std::vector<Prefix>>(std::exchange(read->prefixes, {}));
+      list.report = std::move(*read);
     } else {
       list.error = read.error();
+      // The last good one stays (case E07).
+      if (const auto old = last_good.find(l.name); old != last_good.end()) {
+        out.contents[l.name] = old->second;
+      }
     }
     out.lists.push_back(std::move(list));
   }
+  out.standing = Orders::merge(*configuration, out.contents);
   out.configuration = std::make_shared<const Configuration>(std::move(*configuration));
 }
 
@@ -80,7 +90,7 @@ Status Controller::first_configuration() {
   commit.text.assign(std::istreambuf_iterator<char>(file), {});
   commit.name = options_.config.string();
   Prepared prepared;
-  prepare(commit, nullptr, nullptr, prepared);
+  prepare(commit, nullptr, nullptr, {}, prepared);
   if (!prepared.error.empty()) return Error{prepared.error};
   apply(prepared);
   for (const RuleFault& f : rules_->faults) {
@@ -97,23 +107,22 @@ void Controller::apply(const Prepared& prepared) {
   config_ = prepared.configuration;
   rules_ = prepared.rules;
   ladder_.configure(config_->detection, config_->inside);
-  orders_.configure(*config_);
-  orders_.keep_lists(config_->prefix_lists);
+  orders_.set_standing(prepared.standing, prepared.contents);
   std::erase_if(list_states_, [this](const auto& l) {
     return std::none_of(config_->prefix_lists.begin(), config_->prefix_lists.end(),
                         [&](const PrefixListConfig& c) { return c.name == l.first; });
   });
   for (const Prepared::List& l : prepared.lists) {
-    ListState& state = list_states_[l.config.name];
+    ListState& state = list_states_[l.name];
     state.error = l.error;
-    if (!l.error.empty()) continue;  // the last good one stays (case E07)
-    orders_.set_list(l.config, l.list.prefixes);
-    state.lines = l.list.lines;
-    state.prefixes = l.list.prefixes.size();
-    state.fault_count = l.list.fault_count;
-    state.faults.assign(l.list.faults.begin(),
-                        l.list.faults.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(
-                                                    l.list.faults.size(), 100)));
+    if (!l.error.empty()) continue;
+    state.lines = l.report.lines;
+    state.prefixes = orders_.list_size(l.name);
+    state.fault_count = l.report.fault_count;
+    constexpr std::size_t kMostKept = 100;
+    state.faults.assign(l.report.faults.begin(),
+                        l.report.faults.begin() + static_cast<std::ptrdiff_t>(
+                                                      std::min(l.report.faults.size(), kMostKept)));
     state.read = wall_now();
   }
   recent_.set_capacity(config_->events.recent);
@@ -160,8 +169,8 @@ void Controller::next_commit() {
   const auto commit = commits_.front();
   commits_.pop_front();
   auto prepared = std::make_shared<Prepared>();
-  compile_->run([commit, prepared, before = config_,
-                 rules = rules_] { prepare(*commit, before, rules, *prepared); },
+  compile_->run([commit, prepared, before = config_, rules = rules_,
+                 lists = orders_.lists()] { prepare(*commit, before, rules, lists, *prepared); },
                 [this, commit, prepared] { try_commit(commit, prepared); });
 }
 

@@ -93,7 +93,7 @@ Status Controller::start() {
   loop_.at(monotonic_now() + kIdlePoll, [this] { poll_events(); });
   emit_stats();
 
-  take(ladder_.set_allowed(orders_.allowed()));
+  allowed_changed();
   publish_now();
   channel_->tick(monotonic_now());
   spdlog::info("{} wires, {} rules, {} orders, {} hosts acted on; socket ready",
@@ -451,7 +451,9 @@ void Controller::remember(const Prefix& host) {
       {});
 }
 
-void Controller::allowed_changed() { take(ladder_.set_allowed(orders_.allowed())); }
+void Controller::allowed_changed() {
+  take(ladder_.set_allowed([this](const Prefix& host) { return orders_.allowed(host); }));
+}
 
 void Controller::expire() {
   const Nanoseconds now = monotonic_now();
@@ -486,8 +488,10 @@ void Controller::publish_now(Publisher::Done done) {
     // By name: which ports it has is the loader's to know.
     wanted.push_back({w.name, w.mode == policy::Mode::enforce, w.failure});
   }
-  kernel_->want(std::move(wanted), config_->mail_ports, orders_.kernel_entries(ladder_));
-  publisher_->publish({config_, rules_, orders_.host_rules(ladder_)}, std::move(done));
+  const MergedOrders merged = orders_.merged(ladder_);
+  kernel_->want(std::move(wanted), config_->mail_ports,
+                [merged] { return merged.kernel_entries(); });
+  publisher_->publish({config_, rules_, [merged] { return merged.host_rules(); }}, std::move(done));
 }
 
 }  // namespace sluice::control

@@ -81,7 +81,8 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
   void enqueue(Commit commit);
   void next_commit();
   static void prepare(const Commit& commit, const std::shared_ptr<const Configuration>& before,
-                      const std::shared_ptr<const CompiledRules>& rules, Prepared& out);
+                      const std::shared_ptr<const CompiledRules>& rules,
+                      const Orders::Lists& last_good, Prepared& out);
   void try_commit(const std::shared_ptr<Commit>& commit, const std::shared_ptr<Prepared>& prepared);
   void end_commit(const std::shared_ptr<Commit>& commit, const std::shared_ptr<Prepared>& prepared,
                   const PublishOutcome& outcome);

@@ -39,7 +39,7 @@ Role Ladder::role_of(const Prefix& host) const {
 }
 
 bool Ladder::never_acted_on(const Prefix& host) const {
-  return allowed_.longest(host) != nullptr || role_of(host) == Role::infrastructure;
+  return (allowed_ && allowed_(host)) || role_of(host) == Role::infrastructure;
 }
 
 std::size_t Ladder::cap() const {
@@ -279,15 +279,14 @@ std::vector<Change> Ladder::release(const Prefix& prefix) {
   return changes;
 }
 
-std::vector<Change> Ladder::set_allowed(const std::vector<Prefix>& allowed) {
-  allowed_.clear();
-  allowed_.reserve(allowed.size());
-  for (const Prefix& p : allowed) allowed_.insert(p, true);
+std::vector<Change> Ladder::set_allowed(Allowed allowed) {
+  allowed_ = std::move(allowed);
   std::vector<Change> changes;
   std::vector<Prefix> lifted;
   for (const auto& [until, host] : deadlines_) {
     if (never_acted_on(host)) lifted.push_back(host);
   }
+  changes.reserve(lifted.size());
   for (const Prefix& host : lifted) changes.push_back(release_entry(table_.find(host)->second));
   return changes;
 }
@@ -307,6 +306,7 @@ const Standing* Ladder::find(const Address& client) const {
 
 std::vector<const Standing*> Ladder::acted_on() const {
   std::vector<const Standing*> result;
+  result.reserve(deadlines_.size());
   for (const auto& [until, host] : deadlines_) {
     result.push_back(&table_.find(host)->second.standing);
   }

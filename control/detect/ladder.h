@@ -22,6 +22,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <list>
 #include <map>
 #include <optional>
@@ -103,8 +104,10 @@ class Ladder {
 
   // Takes effect at once; standings are kept.
   void configure(const DetectionConfig& config, const std::vector<InsidePrefix>& inside);
-  // Prefixes that are never acted on (allow orders). Hosts in them that were acted on are released.
-  std::vector<Change> set_allowed(const std::vector<Prefix>& allowed);
+  // Says of a host whether it is allowed: never acted on, whatever it does. Hosts that were acted
+  // on and are allowed now are released. Called for each condemned message: a lookup, no search.
+  using Allowed = std::function<bool(const Prefix& host)>;
+  std::vector<Change> set_allowed(Allowed allowed);
 
   std::vector<Change> message(const MessageSeen& message, Nanoseconds now);
   // Steps that end. Call at next_deadline() or later.
@@ -157,7 +160,7 @@ class Ladder {
   DetectionConfig config_;
   PrefixMap<Role> roles_;
   PrefixMap<bool> single_hosts_;  // IPv6 prefixes in which each address is a host
-  PrefixMap<bool> allowed_;
+  Allowed allowed_;
   std::unordered_map<Prefix, Entry, PrefixHash, PrefixEqual> table_;
   std::list<Prefix> recency_;  // front: idle longest
   Deadlines deadlines_;

@@ -1,7 +1,6 @@
 #include "control/detect/orders.h"
 
 #include <algorithm>
-#include <set>
 
 namespace sluice::control {
 namespace {
@@ -13,52 +12,41 @@ policy::HostAction action_of(Level level) {
 
 }  // namespace
 
-void Orders::configure(const Configuration& configuration) {
-  configured_ = configuration.hosts;
-  block_action_ = configuration.detection.block_action;
-  merge_standing();
-}
+Orders::Orders() : standing_(std::make_shared<const StandingVoices>()) {}
 
-void Orders::set_list(const PrefixListConfig& list, std::vector<Prefix> prefixes) {
-  lists_[list.name] = {list, std::move(prefixes)};
-  merge_standing();
-}
-
-void Orders::keep_lists(const std::vector<PrefixListConfig>& lists) {
-  std::set<std::string> names;
-  for (const PrefixListConfig& l : lists) {
-    names.insert(l.name);
-    // What the list does may have changed though its contents have not been read again.
-    if (const auto found = lists_.find(l.name); found != lists_.end()) found->second.config = l;
+std::shared_ptr<const StandingVoices> Orders::merge(const Configuration& configuration,
+                                                    const Lists& lists) {
+  auto merged = std::make_shared<StandingVoices>();
+  merged->block_action = configuration.detection.block_action;
+  std::size_t count = configuration.hosts.size();
+  for (const auto& [name, prefixes] : lists) count += prefixes->size();
+  merged->voices.reserve(count);
+  for (const HostOverride& h : configuration.hosts) {
+    merged->voices.insert(h.prefix, {h.action, h.rate_per_hour, h.burst, 0});
   }
-  std::erase_if(lists_, [&](const auto& l) { return !names.contains(l.first); });
-  merge_standing();
+  for (const PrefixListConfig& list : configuration.prefix_lists) {
+    const auto contents = lists.find(list.name);
+    if (contents == lists.end()) continue;
+    merged->sources.push_back(list.name);
+    const StandingVoices::Voice voice{list.action, list.rate_per_hour, list.burst,
+                                      static_cast<std::uint16_t>(merged->sources.size())};
+    for (const Prefix& p : *contents->second) {
+      const StandingVoices::Voice* before = merged->voices.exact(p);
+      if (before != nullptr && before->action == policy::HostAction::allow) continue;
+      merged->voices.insert(p, voice);
+    }
+  }
+  return merged;
+}
+
+void Orders::set_standing(std::shared_ptr<const StandingVoices> standing, Lists lists) {
+  standing_ = std::move(standing);
+  lists_ = std::move(lists);
 }
 
 std::size_t Orders::list_size(const std::string& name) const {
   const auto found = lists_.find(name);
-  return found == lists_.end() ? 0 : found->second.prefixes.size();
-}
-
-void Orders::merge_standing() {
-  standing_.clear();
-  sources_.clear();
-  std::size_t count = configured_.size();
-  for (const auto& [name, list] : lists_) count += list.prefixes.size();
-  standing_.reserve(count);
-  for (const HostOverride& h : configured_) {
-    standing_.insert(h.prefix, {h.action, h.rate_per_hour, h.burst, 0});
-  }
-  for (const auto& [name, list] : lists_) {
-    sources_.push_back(name);
-    const Voice voice{list.config.action, list.config.rate_per_hour, list.config.burst,
-                      static_cast<std::uint16_t>(sources_.size())};
-    for (const Prefix& p : list.prefixes) {
-      const Voice* before = standing_.exact(p);
-      if (before != nullptr && before->action == policy::HostAction::allow) continue;
-      standing_.insert(p, voice);
-    }
-  }
+  return found == lists_.end() ? 0 : found->second->size();
 }
 
 void Orders::put(const Order& order) { operators_.insert(order.prefix, order); }
@@ -92,44 +80,53 @@ Nanoseconds Orders::next_deadline() const {
   return next;
 }
 
+bool Orders::allowed(const Prefix& host) const {
+  const auto* order = operators_.longest(host);
+  const auto* voice = standing_->voices.longest(host);
+  if (order != nullptr && (voice == nullptr || order->first.length >= voice->first.length)) {
+    return order->second.action == policy::HostAction::allow;
+  }
+  return voice != nullptr && voice->second.action == policy::HostAction::allow;
+}
+
+MergedOrders Orders::merged(const Ladder& ladder) const {
+  MergedOrders m;
+  m.standing_ = standing_;
+  const std::vector<const Standing*> acted_on = ladder.acted_on();
+  m.strong_.reserve(operators_.size() + acted_on.size());
+  for (const auto& [prefix, order] : operators_) {
+    m.strong_.push_back({prefix, order.action, order.rate_per_hour, order.burst, order.until});
+  }
+  for (const Standing* s : acted_on) {
+    if (s->enforced == Level::clean || operators_.exact(s->host) != nullptr) continue;
+    // A limit that steps up or down renews its time; only a block's end is known beforehand.
+    m.strong_.push_back({s->host, action_of(s->enforced), ladder.config().limit_rate,
+                         ladder.config().limit_burst,
+                         s->enforced == Level::block ? s->until : Nanoseconds{0}});
+  }
+  return m;
+}
+
 // Calls use(prefix, action, rate, burst, until) once for each prefix about which something is said.
 template <typename Use>
-void Orders::each(const Ladder& ladder, Use&& use) const {
-  PrefixMap<bool> said;  // by the strong voices
-  for (const auto& [prefix, order] : operators_) {
-    said.insert(prefix, true);
-    use(prefix, order.action, order.rate_per_hour, order.burst, order.until);
+void MergedOrders::each(Use&& use) const {
+  PrefixMap<bool> said;
+  for (const Strong& s : strong_) {
+    said.insert(s.prefix, true);
+    use(s.prefix, s.action, s.rate_per_hour, s.burst, s.until);
   }
-  for (const Standing* s : ladder.acted_on()) {
-    if (s->enforced == Level::clean || said.exact(s->host) != nullptr) continue;
-    said.insert(s->host, true);
-    // A limit that steps up or down renews its time; only a block's end is known beforehand.
-    use(s->host, action_of(s->enforced), ladder.config().limit_rate, ladder.config().limit_burst,
-        s->enforced == Level::block ? s->until : Nanoseconds{0});
-  }
-  for (const auto& [prefix, voice] : standing_) {
+  if (!standing_) return;
+  for (const auto& [prefix, voice] : standing_->voices) {
     if (said.exact(prefix) != nullptr) continue;
     use(prefix, voice.action, voice.rate_per_hour, voice.burst, Nanoseconds{0});
   }
 }
 
-std::vector<Prefix> Orders::allowed() const {
-  std::vector<Prefix> all;
-  for (const auto& [prefix, voice] : standing_) {
-    const Order* order = operators_.exact(prefix);
-    if (order == nullptr && voice.action == policy::HostAction::allow) all.push_back(prefix);
-  }
-  for (const auto& [prefix, order] : operators_) {
-    if (order.action == policy::HostAction::allow) all.push_back(prefix);
-  }
-  return all;
-}
-
-std::vector<policy::HostRule> Orders::host_rules(const Ladder& ladder) const {
+std::vector<policy::HostRule> MergedOrders::host_rules() const {
   std::vector<policy::HostRule> rules;
-  rules.reserve(operators_.size() + standing_.size() + ladder.acted_on_count());
-  each(ladder, [&](const Prefix& prefix, policy::HostAction action, std::uint32_t rate,
-                   std::uint32_t burst, Nanoseconds) {
+  rules.reserve(strong_.size() + (standing_ ? standing_->voices.size() : 0));
+  each([&](const Prefix& prefix, policy::HostAction action, std::uint32_t rate, std::uint32_t burst,
+           Nanoseconds) {
     policy::HostRule r;
     r.prefix = prefix.address;
     r.length = prefix.length;
@@ -143,19 +140,17 @@ std::vector<policy::HostRule> Orders::host_rules(const Ladder& ladder) const {
   return rules;
 }
 
-std::vector<KernelEntry> Orders::kernel_entries(const Ladder& ladder) const {
+std::vector<KernelEntry> MergedOrders::kernel_entries() const {
   std::vector<KernelEntry> entries;
+  const BlockAction block = standing_ ? standing_->block_action : BlockAction::reset;
   bool any_block = false;
-  each(ladder, [&](const Prefix& prefix, policy::HostAction action, std::uint32_t, std::uint32_t,
-                   Nanoseconds until) {
-    if (action == policy::HostAction::block) {
-      any_block = true;
-      entries.push_back({prefix, false, block_action_, until});
-    } else {
-      // Any milder order of a longer prefix takes it out of a block around it: the kernel lets its
-      // mail through to the dataplane, which knows the order.
-      entries.push_back({prefix, true, block_action_, until});
-    }
+  each([&](const Prefix& prefix, policy::HostAction action, std::uint32_t, std::uint32_t,
+           Nanoseconds until) {
+    // Any milder order of a longer prefix takes it out of a block around it: the kernel lets its
+    // mail through to the dataplane, which knows the order.
+    const bool allow = action != policy::HostAction::block;
+    any_block = any_block || !allow;
+    entries.push_back({prefix, allow, block, until});
   });
   if (!any_block) entries.clear();
   std::sort(entries.begin(), entries.end(), [](const KernelEntry& a, const KernelEntry& b) {
@@ -171,15 +166,16 @@ Treatment Orders::treatment(const Address& host, const Ladder& ladder) const {
     if (!best.any || t.prefix.length >= best.prefix.length) best = t;
   };
   // Weakest voice first: of equal lengths the later one stays.
-  if (const auto* s = standing_.longest(host); s != nullptr) {
+  if (const auto* s = standing_->voices.longest(host); s != nullptr) {
     Treatment t;
     t.any = true;
     t.prefix = s->first;
     t.action = s->second.action;
     t.rate_per_hour = s->second.rate_per_hour;
     t.burst = s->second.burst;
-    t.source = s->second.source == 0 ? "configuration"
-                                     : "list " + sources_[s->second.source - std::size_t{1}];
+    t.source = s->second.source == 0
+                   ? "configuration"
+                   : "list " + standing_->sources[s->second.source - std::size_t{1}];
     consider(t);
   }
   if (const Standing* s = ladder.find(host); s != nullptr && s->enforced != Level::clean) {

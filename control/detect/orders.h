@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -55,14 +56,54 @@ struct Treatment {
   std::string comment;
 };
 
+// The standing voices, configuration and lists, merged: immutable once made, shared by all who
+// read.
+struct StandingVoices {
+  struct Voice {
+    policy::HostAction action = policy::HostAction::allow;
+    std::uint32_t rate_per_hour = 0;
+    std::uint32_t burst = 1;
+    std::uint16_t source = 0;  // 0: configuration; n: list n - 1 of sources
+  };
+  PrefixMap<Voice> voices;
+  std::vector<std::string> sources;  // names of the lists
+  BlockAction block_action = BlockAction::reset;
+};
+
+// All voices at one moment. Small to make and to copy however long the lists are; what is made of
+// it takes time with a million prefixes and so is made off the loop. Any thread.
+class MergedOrders {
+ public:
+  std::vector<policy::HostRule> host_rules() const;
+  std::vector<KernelEntry> kernel_entries() const;
+
+ private:
+  friend class Orders;
+  struct Strong {
+    Prefix prefix;
+    policy::HostAction action{};
+    std::uint32_t rate_per_hour = 0;
+    std::uint32_t burst = 1;
+    Nanoseconds until = 0;
+  };
+  template <typename Use>
+  void each(Use&& use) const;
+
+  std::shared_ptr<const StandingVoices> standing_;
+  std::vector<Strong> strong_;  // operators and the ladder, each prefix once
+};
+
 class Orders {
  public:
-  // The standing part: the configuration's own orders.
-  void configure(const Configuration& configuration);
-  // The last good contents of a list; it keeps the place of its name.
-  void set_list(const PrefixListConfig& list, std::vector<Prefix> prefixes);
-  // Forgets lists that are not named in `names`.
-  void keep_lists(const std::vector<PrefixListConfig>& lists);
+  // The last good contents of each list, by name.
+  using Lists = std::map<std::string, std::shared_ptr<const std::vector<Prefix>>>;
+
+  Orders();
+  // Merges the standing voices. Takes about a second for a million prefixes; any thread.
+  static std::shared_ptr<const StandingVoices> merge(const Configuration& configuration,
+                                                     const Lists& lists);
+  void set_standing(std::shared_ptr<const StandingVoices> standing, Lists lists);
+  const Lists& lists() const { return lists_; }
   // How many prefixes the list has; 0 when there is no such list.
   std::size_t list_size(const std::string& name) const;
 
@@ -75,34 +116,16 @@ class Orders {
   std::vector<Order> expire(Nanoseconds now);
   Nanoseconds next_deadline() const;  // UINT64_MAX: none
 
-  // Every prefix with an allow order, of whatever source.
-  std::vector<Prefix> allowed() const;
-  std::vector<policy::HostRule> host_rules(const Ladder& ladder) const;
-  std::vector<KernelEntry> kernel_entries(const Ladder& ladder) const;
+  // Whether operators, lists and configuration allow the host: of what they say the longest prefix
+  // decides.
+  bool allowed(const Prefix& host) const;
+  MergedOrders merged(const Ladder& ladder) const;
   Treatment treatment(const Address& host, const Ladder& ladder) const;
 
  private:
-  struct List {
-    PrefixListConfig config;
-    std::vector<Prefix> prefixes;
-  };
-  // Standing voices (configuration and lists), merged anew when one of them changes.
-  struct Voice {
-    policy::HostAction action = policy::HostAction::allow;
-    std::uint32_t rate_per_hour = 0;
-    std::uint32_t burst = 1;
-    std::uint16_t source = 0;  // 0: configuration; n: list n - 1 of sources_
-  };
-  void merge_standing();
-  template <typename Use>
-  void each(const Ladder& ladder, Use&& use) const;
-
-  std::vector<HostOverride> configured_;
-  std::map<std::string, List> lists_;
-  std::vector<std::string> sources_;
-  PrefixMap<Voice> standing_;
+  std::shared_ptr<const StandingVoices> standing_;
+  Lists lists_;
   PrefixMap<Order> operators_;
-  BlockAction block_action_ = BlockAction::reset;
 };
 
 }  // namespace sluice::control

@@ -47,6 +47,7 @@ struct KernelLists::Shared {
   };
   OpenKernelWire open;
   std::map<std::string, Live> live;
+  std::vector<KernelEntry> wanted;  // ordered
 
   void step(const Wanted& wanted, const std::vector<std::uint16_t>& ports,
             const std::vector<KernelEntry>& entries) {
@@ -106,18 +107,15 @@ struct KernelLists::Shared {
 };
 
 KernelLists::KernelLists(Executor& executor, OpenKernelWire open)
-    : executor_(executor),
-      shared_(std::make_shared<Shared>()),
-      entries_(std::make_shared<const std::vector<KernelEntry>>()) {
+    : executor_(executor), shared_(std::make_shared<Shared>()) {
   shared_->open = std::move(open);
 }
 
 void KernelLists::want(std::vector<Wanted> wires, std::vector<std::uint16_t> mail_ports,
-                       std::vector<KernelEntry> entries) {
+                       Entries entries) {
   wires_ = std::move(wires);
   mail_ports_ = std::move(mail_ports);
-  std::sort(entries.begin(), entries.end(), before);
-  entries_ = std::make_shared<const std::vector<KernelEntry>>(std::move(entries));
+  new_entries_ = std::move(entries);
   dirty_ = true;
   start();
 }
@@ -139,15 +137,16 @@ void KernelLists::start() {
   running_ = true;
   auto states = std::make_shared<std::map<std::string, KernelState>>();
   executor_.run(
-      [shared = shared_, states, wires = wires_, ports = mail_ports_, entries = entries_,
-       reopen = std::exchange(reopen_, false)] {
+      [shared = shared_, states, wires = wires_, ports = mail_ports_,
+       entries = std::exchange(new_entries_, {}), reopen = std::exchange(reopen_, false)] {
+        if (entries) shared->wanted = entries();
         if (reopen) shared->live.clear();
         std::erase_if(shared->live, [&](const auto& l) {
           return std::none_of(wires.begin(), wires.end(),
                               [&](const Wanted& w) { return w.wire == l.first; });
         });
         for (const Wanted& w : wires) {
-          shared->step(w, ports, *entries);
+          shared->step(w, ports, shared->wanted);
           const Shared::Live& l = shared->live[w.wire];
           KernelState& state = (*states)[w.wire];
           state.open = l.wire != nullptr;

@@ -74,9 +74,10 @@ class KernelLists {
     bool enforce = false;  // false: the lists of this wire are kept empty
     policy::Exception failure = policy::Exception::fail_open;
   };
-  // Applies; calls faster than the kernel takes them are merged.
-  void want(std::vector<Wanted> wires, std::vector<std::uint16_t> mail_ports,
-            std::vector<KernelEntry> entries);
+  // Applies; calls faster than the kernel takes them are merged. `entries` is called in the
+  // executor and gives them ordered by prefix.
+  using Entries = std::function<std::vector<KernelEntry>()>;
+  void want(std::vector<Wanted> wires, std::vector<std::uint16_t> mail_ports, Entries entries);
   // Opens all wires anew at the next step: their maps may be others now.
   void reopen();
   // Reads counters and states, tries again what failed. Call every second or so.
@@ -96,7 +97,7 @@ class KernelLists {
   std::shared_ptr<Shared> shared_;
   std::vector<Wanted> wires_;
   std::vector<std::uint16_t> mail_ports_;
-  std::shared_ptr<const std::vector<KernelEntry>> entries_;
+  Entries new_entries_;  // not yet taken up
   std::map<std::string, KernelState> states_;
   bool dirty_ = false;
   bool running_ = false;

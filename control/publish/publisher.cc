@@ -48,7 +48,7 @@ void Publisher::start() {
       [input, epoch, with_ruleset, result] {
         result->epoch = epoch;
         result->digest = input->rules->digest;
-        const PolicySpec spec = policy_spec(*input->configuration, epoch, input->hosts);
+        const PolicySpec spec = policy_spec(*input->configuration, epoch, input->hosts());
         const auto image = build_image(spec, *input->rules, with_ruleset);
         if (!image) {
           result->error = image.error();

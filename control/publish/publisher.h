@@ -27,7 +27,7 @@ namespace sluice::control {
 struct PolicyInput {
   std::shared_ptr<const Configuration> configuration;
   std::shared_ptr<const CompiledRules> rules;
-  std::vector<policy::HostRule> hosts;
+  std::function<std::vector<policy::HostRule>()> hosts;  // called off the loop
 };
 
 struct PublishOutcome {
