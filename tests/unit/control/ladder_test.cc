@@ -113,6 +113,27 @@ TEST_F(LadderTest, AStepDownForgetsTheEvidence) {
   EXPECT_EQ(changes[0].to, Level::block) << "five fresh ones";
 }
 
+// The window outlasts the block: without forgetting, the first new hit would block again.
+TEST_F(LadderTest, AStepDownForgetsEvidenceThatIsStillInTheWindow) {
+  auto c = config();
+  c.window = 5000;
+  ladder.configure(c, {});
+  hits(5, "192.0.2.1");
+  now += 1000 * kSecond;
+  ladder.tick(now);
+  EXPECT_TRUE(hits(4, "192.0.2.1").empty());
+  EXPECT_EQ(ladder.find(address("192.0.2.1"))->enforced, Level::limit);
+}
+
+TEST_F(LadderTest, TheWindowIsOpenAtItsEnd) {
+  hits(2, "192.0.2.1");
+  now += 60 * kSecond;
+  EXPECT_TRUE(hit("192.0.2.1").empty()) << "exactly a window later";
+  hits(2, "192.0.2.2");
+  now += 60 * kSecond - 1;
+  EXPECT_FALSE(hit("192.0.2.2").empty()) << "a nanosecond before";
+}
+
 TEST_F(LadderTest, NoStepDownWhenConfigured) {
   auto c = config();
   c.step_down = false;
