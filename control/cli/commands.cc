@@ -334,7 +334,7 @@ std::vector<std::string> words_to_options(const Command& command, std::vector<st
       for (const Argument& a : command.arguments) {
         if (!a.option || word != a.name) continue;
         if (a.kind != Kind::flag && i + 1 >= words.size()) continue;
-        word = "--" + word;
+        word.insert(0, "--");
         if (a.kind != Kind::flag) ++i;
         is_option = true;
         break;

@@ -321,7 +321,9 @@ std::string render_stats(const json& r, const RenderOptions& options) {
   for (const auto& [name, value] : member(r, "stats").items()) {
     if (value.is_object()) {
       for (const auto& [label, v] : value.items()) {
-        t.add({name + " " + label,
+        std::string title = name;
+        title.append(" ").append(label);
+        t.add({std::move(title),
                v.is_number_unsigned() ? count_text(v.get<std::uint64_t>()) : plain(v)});
       }
     } else {
