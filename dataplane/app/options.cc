@@ -218,6 +218,8 @@ ParsedCommand parse_command_line(int argc, const char* const* argv) {
   app.add_option("--hugepages", huge_pages, "for packet buffers: on, off or auto (if free)")
       ->check(CLI::IsMember({"on", "off", "auto"}))
       ->capture_default_str();
+  app.add_flag("--prefault", options.prefault,
+               "touch all of --memory at start, so that no packet waits for a page");
   app.add_option("--heartbeat-timeout", timeout,
                  "ms after which the kernel takes the dataplane for dead")
       ->check(CLI::Range(10u, 10000u))

@@ -34,6 +34,7 @@ struct Options {
   std::vector<std::uint16_t> mail_ports{25, 465, 587, 2525};
   std::size_t memory_mib = 1024;  // for flows, streams and messages, of all workers
   HugePages huge_pages = HugePages::automatic;
+  bool prefault = false;  // touch all of it at start
   Nanoseconds heartbeat_timeout = 60 * kMillisecond;
   bool no_bypass_ok = false;
   bool busy_poll = false;

@@ -311,7 +311,7 @@ Status Process::start_workers() {
     Result<std::unique_ptr<mem::WorkerMemory>> memory =
         mem::WorkerMemory::create(settings.engine.max_memory + settings.engine.max_memory / 8 +
                                       settings.engine.max_flows * kFlowEntryOctets + 64 * kMiB,
-                                  options_.huge_pages == HugePages::on);
+                                  options_.huge_pages == HugePages::on, options_.prefault);
     if (!memory) return Error{memory.error()};
     workers_.push_back(std::make_unique<Worker>(settings, shared_, std::move(*memory),
                                                 statistics_->worker(i), rings_->memory(i),

@@ -1,8 +1,11 @@
 #include "dataplane/mem/worker_memory.h"
 
 #include <mimalloc.h>
+#include <sys/mman.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <new>
 #include <string>
 
@@ -15,15 +18,44 @@ constexpr std::size_t kSegment = std::size_t{32} << 20;
 constexpr std::size_t kSlackSegments = 4;
 constexpr std::size_t kLeast = std::size_t{1} << 20;
 
+// As mi_reserve_os_memory_ex() with every page touched. Never given back: an arena lives as long as
+// the process.
+Result<mi_arena_id_t> touched_arena(std::size_t size) {
+  // mimalloc looks its segments up by address: the arena begins at a multiple of their alignment.
+  constexpr std::size_t kAlignment = std::size_t{64} << 20;
+  void* mapped = ::mmap(nullptr, size + kAlignment, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (mapped == MAP_FAILED) return Error{std::strerror(errno)};
+  const auto at = reinterpret_cast<std::uintptr_t>(mapped);
+  const std::uintptr_t start = (at + kAlignment - 1) & ~(kAlignment - 1);
+  void* memory = static_cast<std::uint8_t*>(mapped) + (start - at);
+  mi_arena_id_t arena = 0;
+  if (::madvise(memory, size, MADV_POPULATE_WRITE) != 0 ||
+      !mi_manage_os_memory_ex(memory, size, true, false, true, -1, true, &arena)) {
+    const Error error{errno != 0 ? std::strerror(errno) : "mimalloc does not take it"};
+    ::munmap(mapped, size + kAlignment);
+    return error;
+  }
+  return arena;
+}
+
 }  // namespace
 
-Result<std::unique_ptr<WorkerMemory>> WorkerMemory::create(std::size_t limit, bool large_pages) {
+Result<std::unique_ptr<WorkerMemory>> WorkerMemory::create(std::size_t limit, bool large_pages,
+                                                           bool prefault) {
   if (limit < kLeast) {
     return Error{"worker memory of " + std::to_string(limit) + " octets is too little: give 1 MiB"};
   }
   const std::size_t with_overhead = limit + limit / 4;
   const std::size_t arena_size =
       ((with_overhead + kSegment - 1) / kSegment + kSlackSegments) * kSegment;
+  if (prefault && !large_pages) {
+    const auto touched = touched_arena(arena_size);
+    if (!touched)
+      return Error{"cannot touch " + std::to_string(arena_size >> 20) +
+                   " MiB for a worker (--prefault): " + touched.error()};
+    return std::unique_ptr<WorkerMemory>(new WorkerMemory(limit, *touched));
+  }
   mi_arena_id_t arena = 0;
   const int failed = mi_reserve_os_memory_ex(arena_size, false, large_pages, true, &arena);
   if (failed != 0) {

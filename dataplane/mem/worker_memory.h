@@ -4,7 +4,8 @@
 // Theory. mimalloc is the allocator of the whole process; a mi_heap belongs to the thread that made
 // it. Reserving an exclusive arena for each worker keeps its flows, streams and messages together
 // (and on huge pages where there are any), lets nobody else's allocation take that memory, and
-// makes the limit real: the arena cannot grow. The arena is address space until it is used.
+// makes the limit real: the arena cannot grow. Without prefault the arena is address space until it
+// is used.
 //
 // The limit is the last line: the engine has bounds of its own below it, and declared policies for
 // reaching them. An allocation past the limit throws std::bad_alloc, as std::pmr expects.
@@ -24,8 +25,11 @@ namespace sluice::mem {
 class WorkerMemory final : public std::pmr::memory_resource {
  public:
   // Reserves an arena for `limit` octets (1 MiB or more) of live allocations, plus what mimalloc
-  // needs beside them. Any thread. An error when the address space cannot be reserved.
-  static Result<std::unique_ptr<WorkerMemory>> create(std::size_t limit, bool large_pages);
+  // needs beside them. `prefault`: every page is there from the start, so that the packet path
+  // never takes a fault. Any thread. An error when the address space, or with prefault the memory,
+  // cannot be had.
+  static Result<std::unique_ptr<WorkerMemory>> create(std::size_t limit, bool large_pages,
+                                                      bool prefault = false);
   ~WorkerMemory() override;
   WorkerMemory(const WorkerMemory&) = delete;
   WorkerMemory& operator=(const WorkerMemory&) = delete;

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <cstring>
+#include <fstream>
 #include <new>
 #include <thread>
 #include <vector>
@@ -56,6 +58,32 @@ TEST(WorkerMemory, SeveralWorkersSideBySide) {
     });
   }
   for (std::thread& thread : threads) thread.join();
+}
+
+std::size_t resident_octets() {
+  std::ifstream file("/proc/self/statm");
+  std::size_t size = 0;
+  std::size_t resident = 0;
+  file >> size >> resident;
+  return resident * 4096;
+}
+
+TEST(WorkerMemory, PrefaultedMemoryIsThereAndServes) {
+  const std::size_t before = resident_octets();
+  auto made = WorkerMemory::create(64 * kMiB, false, true);
+  ASSERT_TRUE(made) << made.error();
+  EXPECT_GE(resident_octets(), before + 64 * kMiB);
+  ASSERT_TRUE((*made)->bind());
+  const std::size_t filled = resident_octets();
+  std::vector<void*> blocks;
+  for (int i = 0; i < 500; ++i) {
+    blocks.push_back((*made)->allocate(100'000, 8));
+    std::memset(blocks.back(), 0x5a, 100'000);
+  }
+  // 50 MB were written to, and next to no new page was needed.
+  EXPECT_LT(resident_octets(), filled + 8 * kMiB);
+  for (void* block : blocks) (*made)->deallocate(block, 100'000, 8);
+  (*made)->release();
 }
 
 TEST(WorkerMemory, TooLittleIsRefused) { EXPECT_FALSE(WorkerMemory::create(1000, false)); }
