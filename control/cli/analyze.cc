@@ -8,7 +8,6 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
-#include <map>
 
 #include "control/api/config.h"
 #include "control/cli/capture_file.h"
@@ -38,28 +37,21 @@ int fail(const std::string& text) {
   return 2;
 }
 
-// Writes events as EVE JSON lines and counts them by type.
+// Writes events as EVE JSON lines.
 class EventFile final : public contract::EventSink {
  public:
   EventFile(std::FILE* file, EveContext context) : file_(file), context_(std::move(context)) {}
   bool write(Bytes record) override {
-    const auto reader = contract::EventReader::open(record);
-    if (!reader) return false;
-    ++counts_[reader->header().type];
+    if (!contract::EventReader::open(record)) return false;
     const std::string line = eve_json(record, context_);
     if (line.empty()) return true;
     return std::fwrite(line.data(), 1, line.size(), file_) == line.size() &&
            std::fputc('\n', file_) != EOF;
   }
-  std::uint64_t count(contract::EventType type) const {
-    const auto it = counts_.find(type);
-    return it == counts_.end() ? 0 : it->second;
-  }
 
  private:
   std::FILE* file_;
   EveContext context_;
-  std::map<contract::EventType, std::uint64_t> counts_;
 };
 
 // Puts the frames that leave the wire into a capture, ours in their place.

@@ -115,6 +115,13 @@ void Closing::say_farewell(std::string_view line) {
   send_from(at);
 }
 
+void Closing::say_closing() {
+  std::pmr::string line(enhanced_ ? "421 4.3.2 " : "421 ", line_.get_allocator());
+  line += farewell_;
+  line += "\r\n";
+  say_farewell(line);
+}
+
 // Further client octets in order: the first whole line is answered, the rest is only acknowledged.
 void Closing::hear(Bytes octets) {
   if (octets.empty() || state_ != State::replied) return;
@@ -125,10 +132,7 @@ void Closing::hear(Bytes octets) {
     say_farewell(enhanced_ ? "221 2.0.0 Bye\r\n" : "221 Bye\r\n");
     return;
   }
-  std::pmr::string answer(enhanced_ ? "421 4.3.2 " : "421 ", line_.get_allocator());
-  answer += farewell_;
-  answer += "\r\n";
-  say_farewell(answer);
+  say_closing();
 }
 
 void Closing::client_segment(const net::Packet& packet, Bytes payload, Nanoseconds now) {
@@ -186,12 +190,7 @@ bool Closing::tick(Nanoseconds now) {
     reset_client();
     return true;
   }
-  if (state_ == State::replied && now - heard_ >= kSilence) {
-    std::pmr::string line(enhanced_ ? "421 4.3.2 " : "421 ", line_.get_allocator());
-    line += farewell_;
-    line += "\r\n";
-    say_farewell(line);
-  }
+  if (state_ == State::replied && now - heard_ >= kSilence) say_closing();
   const bool owed = !octets_.empty() || (fin_ && !fin_acknowledged_);
   if (owed && now >= resend_at_) {
     send_from(first_);

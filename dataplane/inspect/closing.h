@@ -65,6 +65,7 @@ class Closing {
 
   void hear(Bytes octets);
   void say_farewell(std::string_view line);
+  void say_closing();  // 421, in the operator's words
   void send_from(std::uint32_t sequence);
   void send_segment(std::uint8_t flags, std::uint32_t sequence, Bytes payload);
   void reset_server(std::uint32_t sequence);

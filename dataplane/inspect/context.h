@@ -18,7 +18,6 @@ struct Context {
   std::pmr::memory_resource* memory;
 
   const policy::Policy* policy = nullptr;
-  std::uint32_t ruleset_generation = 0;  // grows when the policy brings another ruleset
   scan::Scratch scratch{};
   HostLimits host_limits;
   Time now{};

@@ -90,11 +90,13 @@ Disposition Conversation::segment(Direction direction, Frame& frame, const net::
   if (host_tarpit_ && direction == Direction::to_client && !payload.empty() &&
       disposition.drop == DropReason::none && !packet.checksum_bad && whole_frame)
     disposition = hold_reply(frame, packet);
-  if (phase_ == Phase::owing && stop_->replies_seen >= stop_->replies_before) {
-    release_replies(true);
-    begin_closing();
-  }
   return disposition;
+}
+
+void Conversation::frame_left() {
+  if (phase_ != Phase::owing || stop_->replies_seen < stop_->replies_before) return;
+  release_replies(true);
+  begin_closing();
 }
 
 void Conversation::note(const net::Packet& packet) {
@@ -108,6 +110,7 @@ void Conversation::tick() {
     phase_ = Phase::ended;
   }
   if (phase_ == Phase::owing && context_.now.monotonic >= stop_->deadline) begin_closing();
+  frame_left();
 }
 
 void Conversation::finish(std::string_view reason) {
@@ -118,7 +121,7 @@ void Conversation::finish(std::string_view reason) {
   if (session_ && phase_ != Phase::passing) session_->finish();
   if (hello_) emit_tls();
   if (!transacted_ && !tls_ && (!helo_.empty() || !auth_mechanism_.empty())) emit_session();
-  while (!transactions_.empty()) on_transaction_end(transactions_.back()->id, {});
+  while (!transactions_.empty()) on_transaction_end(transactions_.front()->id, {});
   // Hits outside a transaction: commands before MAIL, smuggled text after the last one.
   for (const scan::Hit& hit : gather_hits()) emit_alert(hit, 0, false);
   emit_drops();
@@ -126,11 +129,16 @@ void Conversation::finish(std::string_view reason) {
 }
 
 void Conversation::forget_stream() {
-  if (phase_ != Phase::inspecting) return;
+  // Where we spoke for the server the wire had to reset the flow; nothing inside TLS is stale.
+  if (tls_ || phase_ == Phase::passing || phase_ == Phase::closing || phase_ == Phase::ended)
+    return;
+  // A segment that was held may have passed by when it was sent again.
+  phase_ = Phase::inspecting;
+  stop_.reset();
+  while (!transactions_.empty()) on_transaction_end(transactions_.front()->id, {});
   message_.reset();
   current_ = nullptr;
   release_scan();
-  transactions_.clear();
   session_.reset();
   connection_ = tcp::Connection(tcp_limits(context_), context_.memory);
   if (expect_mail_) {
@@ -141,8 +149,12 @@ void Conversation::forget_stream() {
 
 void Conversation::give_up() {
   if (phase_ == Phase::passing) return;
-  phase_ = Phase::passing;
-  context_.count(Counter::flows_bypassed);
+  if (stop_) {
+    phase_ = Phase::ended;  // a condemned message does not pass because we cannot say so
+  } else {
+    phase_ = Phase::passing;
+    context_.count(Counter::flows_bypassed);
+  }
   message_.reset();
   current_ = nullptr;
   closing_.reset();
@@ -156,11 +168,6 @@ void Conversation::inspect_message(Bytes octets) {
   on_message_data(kOnly, octets);
   on_message_end(kOnly, smtp::MessageEnd::complete);
   on_transaction_end(kOnly, {});
-}
-
-std::size_t Conversation::memory_used() const {
-  return sizeof *this + connection_.memory_used() + (session_ ? session_->memory_used() : 0) +
-         (message_ ? message_->memory_used() : 0);
 }
 
 // --- streams -------------------------------------------------------------------------------------

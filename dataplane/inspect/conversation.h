@@ -61,6 +61,8 @@ class Conversation final : public tcp::StreamSink,
   // dropped).
   Disposition segment(Direction direction, Frame& frame, const net::Packet& packet,
                       MutableBytes payload, bool whole_frame);
+  // The frame given to segment() was forwarded or dropped: what we say ourselves may follow it.
+  void frame_left();
   // A SYN that begins another connection with the same key was seen by the last segment().
   bool wants_restart() const { return restart_; }
   flow::Opening next_opening() const {
@@ -71,7 +73,8 @@ class Conversation final : public tcp::StreamSink,
   void tick();
   // The flow ends: open transactions and the flow itself become events.
   void finish(std::string_view reason);
-  // The stream's state is stale (the worker hung): nothing from before it counts.
+  // The stream's state is stale (the worker hung): what was open is told as it stands, and nothing
+  // from before counts any more. A session in TLS has nothing to forget.
   void forget_stream();
   void snapshot();
   // Nothing of the flow is inspected any more (memory was refused in the middle of it).
@@ -84,8 +87,6 @@ class Conversation final : public tcp::StreamSink,
   const Identity& identity() const { return identity_; }
   tcp::State tcp_state() const { return connection_.state(); }
   bool ended() const { return phase_ == Phase::ended; }
-  bool idle_small() const { return !message_ && !scan_; }
-  std::size_t memory_used() const;
 
  private:
   enum class Phase : std::uint8_t { inspecting, owing, closing, silenced, passing, ended };

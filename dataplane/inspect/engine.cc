@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "dataplane/base/limited_resource.h"
 #include "dataplane/inspect/context.h"
@@ -62,6 +63,7 @@ struct Engine::Impl {
   void report(const Frame& frame, const net::Packet& packet,
               std::span<const contract::Anomaly> anomalies);
   void settle(Frame& frame, const Disposition& disposition);
+  void leave(Frame& frame, const Disposition& disposition);
   bool is_mail(const net::Packet& packet) const {
     return context.policy->mail_port(packet.source_port) ||
            context.policy->mail_port(packet.destination_port);
@@ -75,6 +77,7 @@ struct Engine::Impl {
   std::pmr::vector<std::uint8_t> datagram;
   Context context;
   std::pmr::vector<Conversation*> ticking;  // with timers of their own
+  Conversation* in_hand = nullptr;          // whose frame has not left yet
   std::array<Parsed, kBurst> parsed{};
   std::uint64_t flows_made = 0;
   std::uint64_t table_changes = 0;
@@ -245,8 +248,21 @@ void Engine::Impl::report(const Frame& frame, const net::Packet& packet,
   }
 }
 
-// Sends the frame on, or counts why not.
+// The frame leaves, and then what its conversation has to say.
 void Engine::Impl::settle(Frame& frame, const Disposition& disposition) {
+  leave(frame, disposition);
+  if (!in_hand) return;
+  Conversation& conversation = *std::exchange(in_hand, nullptr);
+  try {
+    conversation.frame_left();
+  } catch (const std::bad_alloc&) {
+    context.count(Counter::memory_refused);
+    conversation.give_up();
+  }
+}
+
+// Sends the frame on, or counts why not.
+void Engine::Impl::leave(Frame& frame, const Disposition& disposition) {
   if (disposition.drop != DropReason::none) {
     context.statistics.add(disposition.drop);
     context.output.drop(frame, disposition.drop);
@@ -285,6 +301,7 @@ Disposition Engine::Impl::segment(Frame& frame, const net::Packet& packet,
           conversation->identity().key.low == conversation->identity().client;
       const Direction direction =
           keyed.low_is_source == low_is_client ? Direction::to_server : Direction::to_client;
+      in_hand = conversation;
       const Disposition disposition =
           conversation->segment(direction, frame, packet, payload, whole_frame);
       if (conversation->wants_restart() && attempt == 0) {
@@ -353,6 +370,7 @@ Conversation* Engine::Impl::open(Frame& frame, const net::Packet& packet,
 
 void Engine::Impl::close(Conversation* conversation, std::string_view reason) {
   if (!conversation) return;
+  if (in_hand == conversation) in_hand = nullptr;
   std::erase(ticking, conversation);
   try {
     conversation->finish(reason);
@@ -425,9 +443,18 @@ std::size_t Engine::snapshot(std::size_t cursor, std::size_t count, const Time& 
 }
 
 void Engine::forget_streams() {
+  impl_->context.frame_number = 0;
   std::size_t cursor = 0;
-  while (flow::Entry* entry = impl_->table.next(cursor, SIZE_MAX))
-    if (auto* conversation = entry->state_as<Conversation>()) conversation->forget_stream();
+  while (flow::Entry* entry = impl_->table.next(cursor, SIZE_MAX)) {
+    auto* conversation = entry->state_as<Conversation>();
+    if (!conversation) continue;
+    try {
+      conversation->forget_stream();
+    } catch (const std::bad_alloc&) {
+      impl_->context.count(Counter::memory_refused);
+      conversation->give_up();
+    }
+  }
 }
 
 void Engine::inspect_message(Bytes octets, const Time& now) {

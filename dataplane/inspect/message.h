@@ -102,7 +102,6 @@ class Message final : public mime::ParserSink {
   void data(Bytes octets);  // dot-stuffing undone
   void stuffed_dot();
   void finish();  // the message is whole: hashes and the event's fields are final
-  std::size_t memory_used() const { return parser_.memory_used(); }
 
  private:
   void on_header(mime::PartNumber part, std::string_view name, std::string_view raw_value,

@@ -283,6 +283,10 @@ TEST(Enforce, HungWorkerForgetsItsStreamsAndGoesOn) {
   talk.client(body("XJS-SPAM-XJS"));
   rig.send(talk.take());
   rig.engine().forget_streams();
+  auto events = rig.events_of("smtp");
+  ASSERT_EQ(events.size(), 1u) << "the message in progress is told";
+  EXPECT_EQ(events[0]["smtp"]["outcome"], "aborted");
+  EXPECT_EQ(events[0]["smtp"]["mail_from"], "<alice@a.test>");
   talk.client(".\r\n");
   talk.server("250 ok\r\n");
   talk.client("MAIL FROM:<a@a.test>\r\n");
@@ -296,6 +300,44 @@ TEST(Enforce, HungWorkerForgetsItsStreamsAndGoesOn) {
   talk.client(body("XJS-SPAM-XJS") + ".\r\n");
   rig.send(talk.take());
   EXPECT_GT(rig.dropped(), 0u) << "the next message is judged again";
+}
+
+TEST(Enforce, HungWorkerLeavesTlsSessionsAlone) {
+  Rig rig;
+  Conversation talk;
+  talk.open();
+  talk.server("220 mx.test ESMTP\r\n");
+  talk.client("EHLO client.test\r\n");
+  talk.server("250-mx.test\r\n250 STARTTLS\r\n");
+  talk.client("STARTTLS\r\n");
+  talk.server("220 go\r\n");
+  talk.client(std::string("\x16\x03\x01\x00\x04\x01\x00\x00\x00", 9));
+  rig.send(talk.take());
+  rig.engine().forget_streams();
+  talk.server(std::string("\x17\x03\x03\x00\x10", 5) + std::string(16, 'z'));
+  talk.client(std::string("\x17\x03\x03\x00\x10", 5) + "MAIL FROM:<a@a.>");
+  rig.send(talk.take());
+  rig.finish();
+  EXPECT_EQ(rig.events_of("flow")[0]["visibility"], "tls");
+  EXPECT_TRUE(rig.events_of("smtp").empty() ||
+              !rig.events_of("smtp")[0]["smtp"].contains("mail_from"));
+  EXPECT_EQ(rig.anomalies(), std::vector<std::string>{"bad-client-hello"});
+}
+
+TEST(Enforce, HungWorkerForgetsAVerdictThatTheWireDidNotKeep) {
+  // While the worker hung the wire was a cable: the held segment was sent again and has passed.
+  Rig rig({.rules = rule("drop")});
+  Conversation talk;
+  say_spam(talk);
+  rig.send(talk.take());
+  const std::size_t dropped = rig.dropped();
+  EXPECT_GT(dropped, 0u);
+  rig.engine().forget_streams();
+  talk.server("250 ok\r\n");
+  talk.client("QUIT\r\n");
+  talk.server("221 bye\r\n");
+  rig.send(talk.take());
+  EXPECT_EQ(rig.dropped(), dropped);
 }
 
 }  // namespace

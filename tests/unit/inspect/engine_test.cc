@@ -282,6 +282,42 @@ TEST(Engine, ReplyOwedToAnEarlierCommandGoesFirst) {
   ASSERT_FALSE(replies.empty());
   EXPECT_TRUE(replies[0].payload().starts_with("550 5.7.1 ")) << replies[0].payload();
   EXPECT_EQ(replies[0].packet().sequence, talk.next(Direction::to_client));
+  // On the wire: the server's replies, then ours, which stands behind them in the stream.
+  std::string heard;
+  for (const Left& l : rig.left)
+    if (l.out == Side::inside && l.kind != Left::Kind::dropped) heard += l.payload();
+  const auto owed = heard.find("250 2.1.5 Ok\r\n");
+  ASSERT_NE(owed, std::string::npos);
+  EXPECT_EQ(heard.find("550 5.7.1 "), owed + 14) << heard;
+}
+
+TEST(Engine, WhatIsInjectedLeavesAfterTheFrameInHand) {
+  // The front of the segment goes on, the rest is cut off; the server's reset must not overtake it.
+  Rig rig({.rules = kRejectRule});
+  Conversation talk;
+  talk.open();
+  talk.server("220 mx.test ESMTP\r\n");
+  talk.client("EHLO client.test\r\n");
+  talk.server(kEhloReply);
+  talk.client("MAIL FROM:<a@a.test>\r\n");
+  talk.server("250 2.1.0 Ok\r\n");
+  talk.client("RCPT TO:<b@b.test>\r\n");
+  rig.send(talk.take());
+  const std::string message = body("XJS-SPAM-XJS");
+  talk.client("BDAT " + std::to_string(message.size()) + " LAST\r\n" + message);
+  talk.server("250 2.1.5 Ok\r\n");
+  const std::size_t before = rig.left.size();
+  for (const SentFrame& s : talk.take()) rig.send(s);
+  std::size_t settled = 0;
+  for (std::size_t i = before; i < rig.left.size(); ++i) {
+    const Left& l = rig.left[i];
+    if (l.kind != Left::Kind::injected) {
+      settled = l.source;
+      continue;
+    }
+    EXPECT_EQ(settled, l.source) << "frame " << l.source << " was still in hand at " << i;
+  }
+  EXPECT_FALSE(rig.injected(Side::outside).empty());
 }
 
 TEST(Engine, OtherHostsAndOtherTrafficGoOn) {
