@@ -180,12 +180,12 @@ void read_versions(Bytes data, ClientHello& hello) {
 
 }  // namespace
 
-bool HandshakeReader::feed(Bytes octets) {
+void HandshakeReader::feed(Bytes octets) {
   if (read_ > 0) {
     octets_.erase(octets_.begin(), octets_.begin() + static_cast<std::ptrdiff_t>(read_));
     read_ = 0;
   }
-  while (!octets.empty() && !ended_) {
+  while (!octets.empty() && !ended_ && !failed_) {
     if (record_left_ == 0) {
       const std::size_t n = std::min<std::size_t>(sizeof header_ - header_size_, octets.size());
       std::copy_n(octets.begin(), n, header_ + header_size_);
@@ -193,33 +193,35 @@ bool HandshakeReader::feed(Bytes octets) {
       octets = octets.subspan(n);
       if (header_size_ < sizeof header_) break;
       header_size_ = 0;
-      if (header_[0] < 20 || header_[0] > 24 || header_[1] != 3) return false;
+      if (header_[0] < 20 || header_[0] > 24 || header_[1] != 3) {
+        failed_ = true;
+        break;
+      }
       if (header_[0] != kHandshakeRecord) {
         ended_ = true;
         break;
       }
       record_version_ = load_be16(header_ + 1);
       record_left_ = load_be16(header_ + 3);
-      if (record_left_ > kMaxRecord) return false;
+      failed_ = record_left_ > kMaxRecord;
       continue;
     }
-    const std::size_t n = std::min<std::size_t>(record_left_, octets.size());
+    const std::size_t n = std::min({std::size_t{record_left_}, octets.size(), bound_ - total_});
+    failed_ = n == 0;
     total_ += n;
-    if (total_ > bound_) return false;
     octets_.insert(octets_.end(), octets.begin(), octets.begin() + static_cast<std::ptrdiff_t>(n));
     record_left_ = static_cast<std::uint16_t>(record_left_ - n);
     octets = octets.subspan(n);
   }
-  return true;
 }
 
-HandshakeReader::HandshakeMessage HandshakeReader::next() {
+std::optional<HandshakeReader::HandshakeMessage> HandshakeReader::next() {
   const Bytes rest = Bytes(octets_).subspan(read_);
-  if (rest.size() < 4) return {};
+  if (rest.size() < 4) return std::nullopt;
   const std::size_t size = static_cast<std::size_t>(rest[1] << 16 | rest[2] << 8 | rest[3]);
-  if (rest.size() - 4 < size) return {};
+  if (rest.size() - 4 < size) return std::nullopt;
   read_ += 4 + size;
-  return {rest[0], rest.subspan(4, size)};
+  return HandshakeMessage{rest[0], rest.subspan(4, size)};
 }
 
 bool parse_client_hello(Bytes body, ClientHello& hello) {
@@ -302,11 +304,13 @@ std::pmr::vector<std::pmr::string> certificate_names(Bytes der, std::pmr::memory
 
 Progress ClientHelloParser::client(Bytes octets) {
   if (client_progress_ != Progress::need_more) return client_progress_;
-  if (!client_.feed(octets)) return client_progress_ = Progress::failed;
+  client_.feed(octets);
   const auto message = client_.next();
-  if (message.type == 0xff)
-    return client_progress_ = client_.ended() ? Progress::failed : Progress::need_more;
-  const bool good = message.type == kClientHelloType && parse_client_hello(message.body, hello_);
+  if (!message) {
+    const bool over = client_.ended() || client_.failed();
+    return client_progress_ = over ? Progress::failed : Progress::need_more;
+  }
+  const bool good = message->type == kClientHelloType && parse_client_hello(message->body, hello_);
   return client_progress_ = good ? Progress::done : Progress::failed;
 }
 
@@ -330,20 +334,19 @@ bool ClientHelloParser::server_hello(Bytes body) {
 
 Progress ClientHelloParser::server(Bytes octets) {
   if (server_progress_ != Progress::need_more) return server_progress_;
-  if (!server_.feed(octets)) return server_progress_ = Progress::failed;
-  for (;;) {
-    const auto message = server_.next();
-    if (message.type == 0xff) break;
-    if (message.type == kServerHelloType) {
-      if (!server_hello(message.body)) return server_progress_ = Progress::failed;
-    } else if (message.type == kCertificateType && names_.empty()) {
-      Cursor c(message.body);
+  server_.feed(octets);
+  while (const auto message = server_.next()) {
+    if (message->type == kServerHelloType) {
+      if (!server_hello(message->body)) return server_progress_ = Progress::failed;
+    } else if (message->type == kCertificateType && names_.empty()) {
+      Cursor c(message->body);
       Cursor list(c.take(c.u24()));
       names_ = certificate_names(list.take(list.u24()), memory_);
-    } else if (message.type == kServerHelloDone) {
+    } else if (message->type == kServerHelloDone) {
       return server_progress_ = Progress::done;
     }
   }
+  if (server_.failed()) return server_progress_ = Progress::failed;
   if (server_.ended()) server_progress_ = negotiated_ ? Progress::done : Progress::failed;
   return server_progress_;
 }

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdint>
 #include <memory_resource>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,15 +27,16 @@ class HandshakeReader {
  public:
   HandshakeReader(std::size_t bound, std::pmr::memory_resource* memory)
       : octets_(memory), bound_(bound) {}
-  // Takes octets of one direction; false when they are no TLS records, or past the bound.
-  bool feed(Bytes octets);
-  // The next whole message (type, body), or an empty type 0xff. The view lasts until feed().
+  // Takes octets of one direction. What stands before a fault can still be read.
+  void feed(Bytes octets);
+  // The next whole message; none until more octets come. The view lasts until feed().
   struct HandshakeMessage {
-    std::uint8_t type = 0xff;
+    std::uint8_t type = 0;
     Bytes body;
   };
-  HandshakeMessage next();
-  bool ended() const { return ended_; }  // a record of another kind came
+  std::optional<HandshakeMessage> next();
+  bool ended() const { return ended_; }    // a record of another kind came
+  bool failed() const { return failed_; }  // octets that are no TLS records, or past the bound
   std::uint16_t record_version() const { return record_version_; }
   std::size_t buffered() const { return octets_.size() - read_; }
 
@@ -48,6 +50,7 @@ class HandshakeReader {
   std::uint8_t header_[5]{};
   std::uint8_t header_size_ = 0;
   bool ended_ = false;
+  bool failed_ = false;
 };
 
 struct ClientHello {

@@ -135,6 +135,27 @@ TEST(ClientHello, WhatIsNoTlsFails) {
   }
 }
 
+TEST(ClientHello, WhatStandsBehindTheHelloIsNoFaultOfIt) {
+  // In the same segment: junk, a record too long, a message that would pass the bound.
+  const Octets hello = records(handshake(1, hello_body({0x1301}, sample_extensions())));
+  const Octets tails[] = {{'M', 'A', 'I', 'L', ' '},
+                          {22, 3, 1, 0xff, 0xff, 0},
+                          records(handshake(1, Octets(60000, 0)))};
+  for (const Octets& tail : tails) {
+    Octets wire = hello;
+    append(wire, tail);
+    for (const std::size_t piece : {std::size_t{1}, std::size_t{100000}})
+      EXPECT_EQ(parse_in_pieces(wire, piece).client_progress(), Progress::done) << piece;
+  }
+}
+
+TEST(ClientHello, UnknownMessageBeforeTheHelloFailsInEveryCut) {
+  Octets wire = records(handshake(0xff, {}));
+  append(wire, records(handshake(1, hello_body({0x1301}, sample_extensions()))));
+  for (const std::size_t piece : {std::size_t{1}, std::size_t{100000}})
+    EXPECT_EQ(parse_in_pieces(wire, piece).client_progress(), Progress::failed) << piece;
+}
+
 TEST(ClientHello, EndlessHandshakeIsBounded) {
   ClientHelloParser parser(std::pmr::new_delete_resource());
   const Octets message = handshake(1, Octets(60000, 0));
