@@ -1,17 +1,9 @@
 #include "control/cli/commands.h"
 
-#include <unistd.h>
-
 #include <filesystem>
-#include <fstream>
-#include <iostream>
-#include <iterator>
 
-#include "control/api/config.h"
-#include "control/api/server.h"
 #include "control/cli/text.h"
 #include "control/identity/prefix.h"
-#include "control/policy/rules.h"
 
 namespace sluice::control {
 namespace {
@@ -30,50 +22,95 @@ Argument option(std::string_view name, std::string_view key, Kind kind, std::str
   return {name, key, kind, true, false, help};
 }
 
-Command host_command(const char* words, const char* action, const char* help, bool rate) {
-  Command c;
-  c.words = words;
-  c.help = help;
-  c.request = "host order";
-  c.fixed = {{"action", action}};
-  c.render = render_order;
-  c.arguments = {positional("ADDR", "prefix", Kind::prefix, "address or prefix"),
-                 option("for", "seconds", Kind::duration, "how long (30s, 10m, 1h, 2d)"),
-                 option("comment", Kind::text, "why, for the audit log"),
-                 option("force", Kind::flag, "accept a prefix that holds every address")};
-  if (rate) {
-    c.arguments.push_back(option("rate", Kind::rate, "messages an hour (20/h)"));
-    c.arguments.push_back(option("burst", Kind::count, "messages at once"));
+const Argument kLimit = option("limit", Kind::count, "most rows");
+const Argument kLast = option("last", Kind::duration, "only the last 30s, 10m, 1h, 2d");
+const Argument kComment = option("comment", Kind::text, "why, for the audit log");
+const Argument kTicket = option("ticket", Kind::text, "number of the ticket, for the audit log");
+const Argument kFilter =
+    option("filter", "filters", Kind::filter, "KEY=VALUE; KEY may be dotted, VALUE have * and ?");
+
+// One action on a host, in two forms: "host block ADDR" and "request host ADDR block".
+struct HostAction {
+  const char* name;
+  const char* help;
+};
+constexpr HostAction kHostActions[] = {
+    {"block", "stop a host's mail"},
+    {"limit", "limit a host's messages"},
+    {"tarpit", "slow a host down"},
+    {"tempfail", "refuse a host's messages with 4xx"},
+    {"reject", "refuse a host's messages with 5xx"},
+    {"allow", "never act on a host"},
+};
+// Words of both forms; they live as long as the table.
+constexpr std::string_view kHostWords[][2] = {
+    {"host block", "request host ADDR block"},   {"host limit", "request host ADDR limit"},
+    {"host tarpit", "request host ADDR tarpit"}, {"host tempfail", "request host ADDR tempfail"},
+    {"host reject", "request host ADDR reject"}, {"host allow", "request host ADDR allow"},
+};
+
+void add_host_commands(std::vector<Command>& all) {
+  for (std::size_t i = 0; i < std::size(kHostActions); ++i) {
+    for (const std::string_view words : kHostWords[i]) {
+      Command c;
+      c.words = words;
+      c.help = kHostActions[i].help;
+      c.request = "host order";
+      c.fixed = {{"action", kHostActions[i].name}};
+      c.render = render_order;
+      c.access = Access::operate;
+      c.arguments = {positional("ADDR", "prefix", Kind::prefix, "address or prefix"),
+                     option("for", "seconds", Kind::duration, "how long (30s, 10m, 1h, 2d)"),
+                     kTicket, kComment,
+                     option("force", Kind::flag, "accept a prefix that holds every address")};
+      if (std::string_view(kHostActions[i].name) == "limit") {
+        c.arguments.insert(c.arguments.begin() + 1,
+                           {option("messages", "rate", Kind::rate, "messages an hour (20/h)"),
+                            option("rate", Kind::rate, "the same"),
+                            option("burst", Kind::count, "messages at once")});
+      }
+      all.push_back(std::move(c));
+    }
   }
-  return c;
+  for (const std::string_view words : {"host release", "request host ADDR release"}) {
+    Command c;
+    c.words = words;
+    c.help = "take back orders and decisions for a host or prefix";
+    c.request = "host release";
+    c.arguments = {positional("ADDR", "prefix", Kind::prefix, "address or prefix"), kTicket,
+                   kComment};
+    c.render = render_release;
+    c.access = Access::operate;
+    all.push_back(std::move(c));
+  }
 }
 
-std::vector<Command> make_commands() {
-  const Argument limit = option("limit", Kind::count, "most rows");
-  const Argument last = option("last", Kind::duration, "only the last 30s, 10m, 1h, 2d");
-  const Argument comment = option("comment", Kind::text, "why, for the audit log");
-  const Argument filter =
-      option("filter", "filters", Kind::filter, "KEY=VALUE; KEY may be dotted, VALUE have * and ?");
-  std::vector<Command> all = {
-      {"show hosts", "hosts, their standing, and orders", "show hosts", {limit}, render_hosts},
-      {"show flows", "live mail flows", "show flows", {limit}, render_flows},
+// What is shown and explained.
+void add_views(std::vector<Command>& all) {
+  const Argument wire = positional("WIRE", "wire", Kind::wire, "name of the wire");
+  const Command views[] = {
+      {"show hosts", "hosts, their standing, and orders", "show hosts", {kLimit}, render_hosts},
+      {"show flows", "live mail flows", "show flows", {kLimit}, render_flows},
       {"show messages",
-       "messages, latest first",
+       "where is my customer's mail: messages, latest first",
        "show messages",
-       {option("from", Kind::text, "pattern of the sender (*@cust.example)"),
-        option("to", Kind::text, "pattern of a recipient"), last, limit},
+       {option("from", Kind::pattern, "pattern of the sender (*@cust.example)"),
+        option("to", Kind::pattern, "pattern of a recipient (*@gmail.com)"),
+        option("host", Kind::prefix, "only of this address or prefix"),
+        option("outcome", Kind::pattern, "accepted, refused, aborted, blocked, unknown"), kLast,
+        kLimit},
        render_messages},
       {"show events",
        "events, latest first",
        "show events",
-       {option("type", Kind::text, "event_type"), filter, last, limit},
+       {option("type", Kind::text, "event_type"), kFilter, kLast, kLimit},
        render_events},
       {"show policies",
        "groups, thresholds, what is in force",
        "show policies",
        {},
        render_policies},
-      {"show rules", "rules by hits, and those refused", "show rules", {limit}, render_rules},
+      {"show rules", "rules by hits, and those refused", "show rules", {kLimit}, render_rules},
       {"show interfaces", "ports of the wires", "show interfaces", {}, render_interfaces},
       {"show stats",
        "counters of all parts",
@@ -89,14 +126,18 @@ std::vector<Command> make_commands() {
       {"show would-have",
        "what monitor mode and guards held back",
        "show would-have",
-       {last, limit},
+       {kLast, kLimit},
        render_would_have},
-      {"show wire",
-       "one wire; with 'visibility' only the share of clear, TLS and one-sided",
+      {"show wire WIRE",
+       "one wire: ports, kernel, what passed",
        "show wire",
-       {positional("WIRE", "wire", Kind::text, "name of the wire"),
-        positional("visibility", "view", Kind::text, "only the visibility", false), last},
+       {wire, kLast},
        render_wire},
+      {"show wire WIRE visibility",
+       "share of clear, TLS, before STARTTLS and one-sided mail, by interval",
+       "show wire",
+       {wire, kLast, option("interval", Kind::duration, "length of one row; whole minutes")},
+       render_visibility},
       {"explain host",
        "why a host is treated as it is",
        "explain host",
@@ -112,17 +153,23 @@ std::vector<Command> make_commands() {
        "explain event",
        {positional("EVENT", "what", Kind::text, "its number in 'show events'")},
        render_explain_events},
-      host_command("host block", "block", "stop a host's mail", false),
-      host_command("host limit", "limit", "limit a host's messages", true),
-      host_command("host tarpit", "tarpit", "slow a host down", false),
-      host_command("host tempfail", "tempfail", "refuse a host's messages with 4xx", false),
-      host_command("host reject", "reject", "refuse a host's messages with 5xx", false),
-      host_command("host allow", "allow", "never act on a host", false),
-      {"host release",
-       "take back orders and decisions for a host or prefix",
-       "host release",
-       {positional("ADDR", "prefix", Kind::prefix, "address or prefix"), comment},
-       render_release},
+      {"monitor events",
+       "events as they come",
+       "monitor",
+       {kFilter, option("count", Kind::count, "end after so many events")}},
+      {"monitor",
+       "events as they come",
+       "monitor",
+       {kFilter, option("count", Kind::count, "end after so many events")}},
+  };
+  all.insert(all.end(), std::begin(views), std::end(views));
+}
+
+std::vector<Command> make_commands() {
+  std::vector<Command> all;
+  add_views(all);
+  add_host_commands(all);
+  const Command rest[] = {
       {"rules check",
        "compile rule files here and report faults",
        "",
@@ -130,8 +177,11 @@ std::vector<Command> make_commands() {
       {"rules load",
        "use these rule files from now on; without: read those in use again",
        "rules load",
-       {positional("FILE", "files", Kind::files, "rule files or folders", false), comment},
-       render_commit},
+       {positional("FILE", "files", Kind::files, "rule files or folders", false), kComment},
+       render_commit,
+       json::object(),
+       600,
+       Access::admin},
       {"config validate",
        "check a configuration file here",
        "",
@@ -139,8 +189,11 @@ std::vector<Command> make_commands() {
       {"config load",
        "replace the running configuration",
        "config load",
-       {positional("FILE", "file", Kind::file, "configuration (RFC 7951 JSON)"), comment},
-       render_commit},
+       {positional("FILE", "file", Kind::file, "configuration (RFC 7951 JSON)"), kComment},
+       render_commit,
+       json::object(),
+       600,
+       Access::admin},
       {"config show",
        "the running configuration",
        "show config",
@@ -151,105 +204,18 @@ std::vector<Command> make_commands() {
        "request self-test",
        {},
        render_self_test},
-      {"monitor",
-       "events as they come",
-       "monitor",
-       {filter, option("count", Kind::count, "end after so many events")}},
+      {"request wire WIRE self-test",
+       "check one wire: attached, links, heartbeat, lists, counters, a probe",
+       "request self-test",
+       {positional("WIRE", "wire", Kind::wire, "name of the wire"),
+        option("probes", Kind::count, "how many probes (default 3)")},
+       render_self_test,
+       json::object(),
+       60,
+       Access::operate},
   };
-  // Compiling rules and reading lists can take a while.
-  for (Command& c : all) {
-    if (c.words == "config load" || c.words == "rules load") c.timeout_seconds = 600;
-  }
+  all.insert(all.end(), std::begin(rest), std::end(rest));
   return all;
-}
-
-void print_error(const std::string& error) {
-  std::size_t begin = 0;
-  while (begin < error.size()) {
-    const std::size_t end = std::min(error.find('\n', begin), error.size());
-    std::cerr << "sluicectl: " << for_terminal(std::string_view(error).substr(begin, end - begin))
-              << "\n";
-    begin = end + 1;
-  }
-}
-
-Result<std::string> read_file(const std::string& path, std::size_t most) {
-  std::ifstream file(path, std::ios::binary);
-  std::error_code code;
-  if (!file || std::filesystem::is_directory(path, code)) {
-    return Error{path + ": " + std::generic_category().message(file ? EISDIR : errno)};
-  }
-  std::string text(std::istreambuf_iterator<char>(file), {});
-  if (text.size() > most) return Error{path + ": too long"};
-  return text;
-}
-
-int rules_check(const json& arguments, bool as_json) {
-  std::vector<std::filesystem::path> paths;
-  for (const json& f : arguments["files"]) paths.emplace_back(f.get<std::string>());
-  const auto compiled = compile_rules(paths);
-  if (!compiled) {
-    print_error(compiled.error());
-    return kFailed;
-  }
-  const CompiledRules& rules = **compiled;
-  json result = {{"rules", rules.rules.size()},
-                 {"refused", rules.refused},
-                 {"compile_seconds", rules.compile_seconds},
-                 {"faults", json::array()}};
-  for (const RuleFault& f : rules.faults) {
-    result["faults"].push_back({{"file", f.file},
-                                {"line", f.line},
-                                {"rule", f.rule},
-                                {"text", f.text},
-                                {"fatal", f.fatal}});
-    if (!as_json) {
-      std::cerr << for_terminal(f.file + ":" + std::to_string(f.line) + ": " +
-                                (f.rule.empty() ? "" : f.rule + ": ") + f.text)
-                << (f.fatal ? " (refused)\n" : " (runs)\n");
-    }
-  }
-  if (as_json) {
-    std::cout << result.dump(2, ' ', false, json::error_handler_t::replace) << "\n";
-  } else {
-    std::printf("%zu rules, %zu refused, compiled in %.2f s\n", rules.rules.size(), rules.refused,
-                rules.compile_seconds);
-  }
-  if (rules.refused == 0) return kDone;
-  return rules.rules.empty() ? kFailed : kPartial;
-}
-
-int config_validate(const json& arguments, bool as_json) {
-  const auto configuration = load_configuration(arguments["file"].get<std::string>());
-  if (as_json) {
-    json result = {{"valid", static_cast<bool>(configuration)}};
-    if (!configuration) result["error"] = configuration.error();
-    std::cout << result.dump(2, ' ', false, json::error_handler_t::replace) << "\n";
-  } else if (configuration) {
-    std::cout << "valid\n";
-  }
-  if (configuration) return kDone;
-  print_error(configuration.error());
-  return kFailed;
-}
-
-int monitor(ApiClient& client, const json& arguments, bool as_json) {
-  const std::uint64_t most = arguments.value("count", UINT64_MAX);
-  for (std::uint64_t seen = 0; seen < most;) {
-    const auto line = client.receive();
-    if (!line) {
-      print_error(line.error());
-      return kFailed;
-    }
-    if (!line->contains("event")) continue;
-    ++seen;
-    const json& event = (*line)["event"];
-    std::cout << (as_json ? event.dump(-1, ' ', false, json::error_handler_t::replace)
-                          : event_line(event))
-              << std::endl;        // NOLINT(performance-avoid-endl): each event is seen as it comes
-    if (!std::cout) return kDone;  // the reader has gone
-  }
-  return kDone;
 }
 
 }  // namespace
@@ -264,6 +230,8 @@ Result<json> argument_value(const Argument& argument, const std::vector<std::str
   const auto quoted = [&first] { return "'" + for_terminal(first.substr(0, 60)) + "'"; };
   switch (argument.kind) {
     case Kind::text:
+    case Kind::pattern:
+    case Kind::wire:
       return json(first);
     case Kind::address: {
       const auto parsed = parse_address(first);
@@ -314,91 +282,6 @@ Result<json> argument_value(const Argument& argument, const std::vector<std::str
     }
   }
   return Error{"unknown kind of argument"};
-}
-
-std::vector<std::string> words_to_options(const Command& command, std::vector<std::string> words) {
-  std::size_t needed = 0;
-  for (const Argument& a : command.arguments) needed += !a.option && a.required ? 1u : 0u;
-  std::size_t seen = 0;
-  for (std::size_t i = 0; i < words.size(); ++i) {
-    std::string& word = words[i];
-    if (word.starts_with("-")) {
-      // What follows an option that takes a value is that value.
-      for (const Argument& a : command.arguments) {
-        if (a.option && a.kind != Kind::flag && word == "--" + std::string(a.name)) ++i;
-      }
-      continue;
-    }
-    if (seen >= needed) {
-      bool is_option = false;
-      for (const Argument& a : command.arguments) {
-        if (!a.option || word != a.name) continue;
-        if (a.kind != Kind::flag && i + 1 >= words.size()) continue;
-        word.insert(0, "--");
-        if (a.kind != Kind::flag) ++i;
-        is_option = true;
-        break;
-      }
-      if (is_option) continue;
-    }
-    ++seen;
-  }
-  return words;
-}
-
-int run_command(const Command& command, const json& given, const std::string& socket,
-                bool as_json) {
-  json arguments = given;
-  arguments.update(command.fixed);
-  if (command.words == "rules check") return rules_check(arguments, as_json);
-  if (command.words == "config validate") return config_validate(arguments, as_json);
-  if (command.words == "config load") {
-    const std::string path = arguments["file"].get<std::string>();
-    auto text = read_file(path, ApiServer::kMaxRequest / 2);
-    if (!text) {
-      print_error(text.error());
-      return kFailed;
-    }
-    arguments.erase("file");
-    arguments["name"] = path;
-    arguments["text"] = std::move(*text);
-  }
-  Render render = command.render;
-  if (const std::string view = arguments.value("view", std::string{}); !view.empty()) {
-    if (view != "visibility") {
-      print_error("'" + view + "': only 'visibility' may stand here");
-      return kUsage;
-    }
-    render = render_visibility;
-  }
-  const bool listens = command.words == "monitor";
-  auto client = ApiClient::connect(socket, listens ? 0 : command.timeout_seconds);
-  if (!client) {
-    print_error(client.error());
-    return kFailed;
-  }
-  if (auto s = client->send({{"command", command.request}, {"arguments", arguments}}); !s) {
-    print_error(s.error());
-    return kFailed;
-  }
-  const auto answer = client->receive();
-  if (!answer) {
-    print_error(answer.error());
-    return kFailed;
-  }
-  if (!answer->value("ok", false)) {
-    print_error(answer->value("error", std::string("sluiced gave no reason")));
-    return kFailed;
-  }
-  if (listens) return monitor(*client, arguments, as_json);
-  const json result = answer->value("result", json::object());
-  if (as_json) {
-    std::cout << result.dump(2, ' ', false, json::error_handler_t::replace) << "\n";
-  } else if (render != nullptr) {
-    std::cout << render(result, {.width = terminal_width()});
-  }
-  if (command.words == "request self-test" && !result.value("good", false)) return kFailed;
-  return answer->value("partial", false) ? kPartial : kDone;
 }
 
 }  // namespace sluice::control

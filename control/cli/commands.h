@@ -1,12 +1,14 @@
-// The commands of sluicectl in one table, from which the one-shot command line is made here, and
-// from which completion, help and the interactive shell can be.
+// The commands of sluicectl in one table, from which the one-shot command line, completion, help
+// and the interactive shell are made (command_parser.h), and what runs them.
 #pragma once
 
+#include <iosfwd>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "control/api/access.h"
 #include "control/cli/render.h"
 #include "dataplane/base/result.h"
 
@@ -14,6 +16,8 @@ namespace sluice::control {
 
 enum class ArgumentKind {
   text,
+  pattern,   // text with * and ?
+  wire,      // name of a wire
   address,   // an IP address
   prefix,    // an address or prefix
   duration,  // to seconds
@@ -35,13 +39,15 @@ struct Argument {
 };
 
 struct Command {
-  std::string_view words;  // "show hosts"
+  // "show hosts"; a word in capitals is the positional argument of that name ("show wire WIRE").
+  std::string_view words;
   std::string_view help;
   std::string_view request;  // what sluiced is asked; empty: answered here
   std::vector<Argument> arguments;
   Render render = nullptr;
   nlohmann::json fixed = nlohmann::json::object();  // arguments that the words imply
   unsigned timeout_seconds = 30;
+  Access access = Access::viewer;  // the least that sluiced asks for; `none`: done here
 };
 
 const std::vector<Command>& commands();
@@ -50,18 +56,21 @@ const std::vector<Command>& commands();
 Result<nlohmann::json> argument_value(const Argument& argument,
                                       const std::vector<std::string>& words);
 
-// "from *@a.test last 2h" to "--from *@a.test --last 2h": words for the options of `command`, where
-// they stand behind its positional arguments.
-std::vector<std::string> words_to_options(const Command& command, std::vector<std::string> words);
-
 // Exit statuses (interfaces.md).
 inline constexpr int kDone = 0;
 inline constexpr int kFailed = 1;
 inline constexpr int kUsage = 2;
 inline constexpr int kPartial = 3;
 
-// Runs one command; output to standard output, errors to standard error.
-int run_command(const Command& command, const nlohmann::json& arguments, const std::string& socket,
-                bool as_json);
+struct RunOptions {
+  std::string socket;
+  bool as_json = false;
+  std::size_t width = 80;
+};
+
+// Runs one command: what it says to `out`, errors to `errors`. Live screens (monitor) take the
+// terminal itself. Returns the exit status.
+int run_command(const Command& command, const nlohmann::json& arguments, const RunOptions& options,
+                std::ostream& out, std::ostream& errors);
 
 }  // namespace sluice::control

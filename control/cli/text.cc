@@ -64,12 +64,6 @@ std::size_t width_of(std::uint32_t p) {
   return wide ? 2 : 1;
 }
 
-std::string padded(const std::string& text, std::size_t width, bool right) {
-  const std::size_t has = display_width(text);
-  const std::string space(width > has ? width - has : 0, ' ');
-  return right ? space + text : text + space;
-}
-
 }  // namespace
 
 std::string for_terminal(std::string_view text) {
@@ -102,6 +96,12 @@ std::size_t display_width(std::string_view text) {
   return width;
 }
 
+std::string padded(std::string_view text, std::size_t width, bool right) {
+  const std::size_t has = display_width(text);
+  const std::string space(width > has ? width - has : 0, ' ');
+  return right ? space + std::string(text) : std::string(text) + space;
+}
+
 std::string cut_to(std::string_view text, std::size_t columns) {
   if (display_width(text) <= columns) return std::string(text);
   std::string out;
@@ -118,6 +118,42 @@ std::string cut_to(std::string_view text, std::size_t columns) {
   return columns == 0 ? std::string{} : out + "~";
 }
 
+std::vector<std::string> wrapped(std::string_view text, std::size_t columns,
+                                 std::size_t most_lines) {
+  std::vector<std::string> lines;
+  columns = std::max<std::size_t>(columns, 2);
+  while (display_width(text) > columns && lines.size() + 1 < most_lines) {
+    // The longest beginning that fits, and the best place in it to break: behind a space, or else
+    // behind a sign at which addresses and names can be read on.
+    std::size_t fits = 0;
+    std::size_t space = 0;
+    std::size_t sign = 0;
+    for (std::size_t width = 0; fits < text.size();) {
+      const Decoded d = decode(text.substr(fits));
+      const std::size_t w = d.size == 0 ? 1 : width_of(d.point);
+      if (width + w > columns) break;
+      width += w;
+      const char c = text[fits];
+      fits += std::max<std::size_t>(d.size, 1);
+      if (c == ' ') {
+        space = fits;
+      } else if (std::string_view("@,;/:-_.=>").find(c) != std::string_view::npos) {
+        sign = fits;
+      }
+    }
+    if (fits < text.size() && text[fits] == ' ') space = fits;
+    const std::size_t half = fits / 2;
+    const std::size_t cut = space > 0 ? space : sign > half ? sign : std::max<std::size_t>(fits, 1);
+    std::string line(text.substr(0, cut));
+    line.erase(line.find_last_not_of(' ') + 1);
+    lines.push_back(std::move(line));
+    text.remove_prefix(cut);
+    while (text.starts_with(' ')) text.remove_prefix(1);
+  }
+  lines.push_back(cut_to(text, columns));
+  return lines;
+}
+
 void Table::add(std::vector<std::string> cells) {
   cells.resize(columns_.size());
   for (std::string& c : cells) c = for_terminal(c);
@@ -126,7 +162,8 @@ void Table::add(std::vector<std::string> cells) {
 
 std::string Table::text(std::size_t width) const {
   constexpr std::size_t kGap = 2;
-  constexpr std::size_t kLeast = 6;  // of a flexible column
+  constexpr std::size_t kLeast = 6;      // of a flexible column
+  constexpr std::size_t kMostLines = 8;  // of one cell
   std::vector<std::size_t> widths;
   for (std::size_t i = 0; i < columns_.size(); ++i) {
     std::size_t w = display_width(columns_[i].title);
@@ -147,17 +184,29 @@ std::string Table::text(std::size_t width) const {
     --total;
   }
   std::string out;
-  const auto line = [&](auto&& cell) {
-    std::string text;
+  const auto row_text = [&](const std::vector<std::string>& cells) {
+    std::vector<std::vector<std::string>> parts;
+    std::size_t lines = 1;
     for (std::size_t i = 0; i < columns_.size(); ++i) {
-      if (i > 0) text += "  ";
-      text += padded(cut_to(cell(i), widths[i]), widths[i], columns_[i].right);
+      parts.push_back(columns_[i].flexible ? wrapped(cells[i], widths[i], kMostLines)
+                                           : std::vector{cut_to(cells[i], widths[i])});
+      lines = std::max(lines, parts.back().size());
     }
-    text.erase(text.find_last_not_of(' ') + 1);
-    out += text + "\n";
+    for (std::size_t n = 0; n < lines; ++n) {
+      std::string text;
+      for (std::size_t i = 0; i < columns_.size(); ++i) {
+        if (i > 0) text += "  ";
+        text +=
+            padded(n < parts[i].size() ? parts[i][n] : std::string{}, widths[i], columns_[i].right);
+      }
+      text.erase(text.find_last_not_of(' ') + 1);
+      out += text + "\n";
+    }
   };
-  line([&](std::size_t i) { return columns_[i].title; });
-  for (const auto& row : rows_) line([&](std::size_t i) { return row[i]; });
+  std::vector<std::string> titles;
+  for (const Column& c : columns_) titles.push_back(c.title);
+  row_text(titles);
+  for (const auto& row : rows_) row_text(row);
   return out;
 }
 

@@ -20,14 +20,21 @@ std::size_t display_width(std::string_view text);
 // At most `columns` wide; what is cut ends in "~".
 std::string cut_to(std::string_view text, std::size_t columns);
 
+// Filled up with spaces to `width` columns.
+std::string padded(std::string_view text, std::size_t width, bool right);
+// Lines of at most `columns`, broken at spaces where there are, else behind signs such as @ and
+// dots; what does not fit in `most_lines` ends in "~". Never empty.
+std::vector<std::string> wrapped(std::string_view text, std::size_t columns,
+                                 std::size_t most_lines);
+
 // A table whose columns are as wide as what is in them, at most `width` in all: the flexible
-// columns share what is left and their text is cut. Cells are escaped here.
+// columns share what is left and their text wraps. Cells are escaped here.
 class Table {
  public:
   struct Column {
     std::string title;
     bool right = false;     // numbers
-    bool flexible = false;  // may be cut
+    bool flexible = false;  // may wrap
   };
   explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
   void add(std::vector<std::string> cells);

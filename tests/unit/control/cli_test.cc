@@ -1,5 +1,10 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cctype>
+#include <utility>
+
+#include "control/cli/command_parser.h"
 #include "control/cli/commands.h"
 #include "control/cli/render.h"
 #include "control/cli/text.h"
@@ -86,7 +91,20 @@ TEST(TableText, FitsItsWidth) {
     EXPECT_LE(display_width(out.substr(begin, end - begin)), 80u);
     begin = end + 1;
   }
-  EXPECT_NE(out.find("~"), std::string::npos);
+  EXPECT_EQ(std::count(out.begin(), out.end(), 'a'), 100)
+      << "nothing is lost while it fits eight lines";
+  EXPECT_EQ(std::count(out.begin(), out.end(), 'b'), 200);
+}
+
+TEST(TableText, WrapsWhereTextCanBeReadOn) {
+  EXPECT_EQ(wrapped("550 5.7.1 refused by policy", 12, 8),
+            (std::vector<std::string>{"550 5.7.1", "refused by", "policy"}));
+  EXPECT_EQ(wrapped("<someone@customer.example>", 16, 8),
+            (std::vector<std::string>{"<someone@", "customer.", "example>"}));
+  EXPECT_EQ(wrapped(std::string(40, 'x'), 10, 2),
+            (std::vector<std::string>{"xxxxxxxxxx", "xxxxxxxxx~"}));
+  EXPECT_EQ(wrapped("", 10, 2), std::vector<std::string>{""});
+  EXPECT_EQ(wrapped("\xe6\x97\xa5\xe6\x9c\xac\xe6\x97\xa5", 4, 8).size(), 2u);
 }
 
 TEST(Text, Durations) {
@@ -112,23 +130,137 @@ TEST(Text, Rates) {
   }
 }
 
-const Command& command(std::string_view words) {
-  for (const Command& c : commands()) {
-    if (c.words == words) return c;
+using Words = std::vector<std::string>;
+
+Words split(std::string_view line) {
+  Words words;
+  std::string word;
+  for (const char c : std::string(line) + " ") {
+    if (c != ' ') {
+      word += c;
+    } else if (!word.empty()) {
+      words.push_back(std::exchange(word, {}));
+    }
   }
-  std::abort();
+  return words;
 }
 
-TEST(Commands, WordsStandForOptions) {
-  using Words = std::vector<std::string>;
-  EXPECT_EQ(words_to_options(command("show messages"),
-                             {"from", "*@cust.example", "to", "*@gmail.com", "last", "2h"}),
-            (Words{"--from", "*@cust.example", "--to", "*@gmail.com", "--last", "2h"}));
-  EXPECT_EQ(words_to_options(command("host limit"),
-                             {"192.0.2.1", "for", "2h", "comment", "for", "--rate", "rate"}),
-            (Words{"192.0.2.1", "--for", "2h", "--comment", "for", "--rate", "rate"}));
-  EXPECT_EQ(words_to_options(command("show wire"), {"last", "visibility", "last", "15m"}),
-            (Words{"last", "visibility", "--last", "15m"}));
+// What is asked, and its arguments.
+json parsed(std::string_view line, bool abbreviations = false) {
+  const ParsedLine p = parse_line(split(line), {.abbreviations = abbreviations});
+  if (p.command == nullptr) return {{"error", p.error}, {"word", p.error_word}};
+  json out = p.arguments;
+  out.update(p.command->fixed);
+  out["request"] = p.command->request;
+  return out;
+}
+
+TEST(Commands, TheSessionThatANetworkEngineerExpects) {
+  EXPECT_EQ(parsed("request wire w1 self-test"),
+            json({{"request", "request self-test"}, {"wire", "w1"}}));
+  EXPECT_EQ(parsed("show wire w1 visibility last 15m"),
+            json({{"request", "show wire"}, {"wire", "w1"}, {"last", 900}}));
+  EXPECT_EQ(parsed("explain host 203.0.113.77"),
+            json({{"request", "explain host"}, {"what", "203.0.113.77"}}));
+  EXPECT_EQ(parsed("request host 203.0.113.77 limit messages 20/h for 2h ticket AB-99"),
+            json({{"request", "host order"},
+                  {"action", "limit"},
+                  {"prefix", "203.0.113.77"},
+                  {"rate", 20},
+                  {"seconds", 7200},
+                  {"ticket", "AB-99"}}));
+  const json messages = {{"request", "show messages"},
+                         {"from", "*@cust.example"},
+                         {"to", "*@gmail.com"},
+                         {"last", 7200}};
+  EXPECT_EQ(parsed("show messages from *@cust.example to *@gmail.com last 2h"), messages);
+  EXPECT_EQ(parsed("show messages --from=*@cust.example --to *@gmail.com last 2h"), messages);
+}
+
+TEST(Commands, WordsStandForOptionsOnlyBehindWhatIsRequired) {
+  EXPECT_EQ(parsed("host limit 192.0.2.1 for 2h comment for --rate 7"),
+            json({{"request", "host order"},
+                  {"action", "limit"},
+                  {"prefix", "192.0.2.1"},
+                  {"seconds", 7200},
+                  {"comment", "for"},
+                  {"rate", 7}}));
+  EXPECT_EQ(parsed("show wire last last 15m"),
+            json({{"request", "show wire"}, {"wire", "last"}, {"last", 900}}));
+  EXPECT_EQ(parsed("show wire visibility visibility")["wire"], "visibility");
+  EXPECT_EQ(parsed("monitor filter a=b filter c=d")["filters"], json({{"a", "b"}, {"c", "d"}}));
+}
+
+TEST(Commands, AnErrorNamesTheWordAndWhatWasExpected) {
+  const std::pair<const char*, std::size_t> bad[] = {
+      {"shew hosts", 0},
+      {"show nothing", 1},
+      {"show", 1},
+      {"request host 1.2.3.4.5 block", 2},
+      {"request host 192.0.2.1", 3},
+      {"request host 192.0.2.1 explode", 3},
+      {"request host 192.0.2.1 limit messages", 5},
+      {"request host 192.0.2.1 limit messages lots", 5},
+      {"show hosts limit 5 limit 6", 4},
+      {"show hosts sideways", 2},
+      {"show hosts --sideways", 2},
+      {"explain host", 2},
+      {"config load", 2},
+      {"show stats --metrics=yes", 2},
+      {"", 0},
+  };
+  for (const auto& [line, word] : bad) {
+    const json p = parsed(line);
+    ASSERT_TRUE(p.contains("error")) << line << ": " << p;
+    EXPECT_EQ(p["word"], word) << line << ": " << p;
+    EXPECT_FALSE(p["error"].get<std::string>().empty()) << line;
+  }
+  EXPECT_NE(parsed("show")["error"].get<std::string>().find("hosts"), std::string::npos);
+  EXPECT_EQ(parsed("show \x1b[2J")["error"].get<std::string>().find('\x1b'), std::string::npos);
+}
+
+TEST(Commands, AbbreviationsWhereUnambiguous) {
+  EXPECT_EQ(parsed("sh mess last 2h", true)["request"], "show messages");
+  EXPECT_EQ(parsed("req h 192.0.2.1 bl", true)["action"], "block");
+  EXPECT_NE(parsed("sh ver", true)["request"], json());
+  const json ambiguous = parsed("show w", true);  // wire, would-have
+  EXPECT_NE(ambiguous["error"].get<std::string>().find("wire"), std::string::npos) << ambiguous;
+  EXPECT_TRUE(parsed("sh mess").contains("error")) << "scripts write words out";
+}
+
+TEST(Commands, WhatMayComeNext) {
+  const auto next = [](std::string_view line) {
+    std::vector<std::string> out;
+    for (const NextWord& w : next_words(split(line)).words) out.push_back(w.text);
+    return out;
+  };
+  const auto has = [](const std::vector<std::string>& all, std::string_view word) {
+    return std::find(all.begin(), all.end(), word) != all.end();
+  };
+  EXPECT_TRUE(has(next(""), "show"));
+  EXPECT_TRUE(has(next("show"), "messages"));
+  EXPECT_EQ(next("show wire"), Words{"WIRE"});
+  EXPECT_TRUE(has(next("show wire w1"), "visibility"));
+  EXPECT_TRUE(has(next("show wire w1"), "last"));
+  EXPECT_EQ(next("show wire w1 last"), Words{"DURATION"});
+  EXPECT_FALSE(has(next("show wire w1 last 2h"), "last"));
+  EXPECT_TRUE(has(next("request host 192.0.2.1"), "limit"));
+  EXPECT_FALSE(next_words(split("request host 192.0.2.1")).complete);
+  EXPECT_TRUE(next_words(split("request host 192.0.2.1 limit")).complete);
+  EXPECT_FALSE(next_words(split("show nothing")).error.empty());
+  for (const NextWord& w : next_words({}).words) EXPECT_FALSE(w.help.empty()) << w.text;
+}
+
+TEST(Commands, EveryWordHasHelpAndEveryPlaceholderItsArgument) {
+  for (const Command& c : commands()) {
+    EXPECT_FALSE(c.help.empty()) << c.words;
+    for (const std::string& word : split(c.words)) {
+      if (!std::isupper(static_cast<unsigned char>(word[0]))) continue;
+      EXPECT_TRUE(std::any_of(c.arguments.begin(), c.arguments.end(), [&](const Argument& a) {
+        return !a.option && a.required && a.name == word;
+      })) << c.words;
+    }
+  }
 }
 
 TEST(Commands, ArgumentsAreChecked) {

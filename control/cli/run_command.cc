@@ -1,0 +1,160 @@
+// Runs a command: asks sluiced, or does by itself what needs no sluiced.
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <ostream>
+
+#include "control/api/config.h"
+#include "control/api/server.h"
+#include "control/cli/commands.h"
+#include "control/cli/text.h"
+#include "control/policy/rules.h"
+
+namespace sluice::control {
+namespace {
+
+using nlohmann::json;
+
+void print_error(std::ostream& errors, const std::string& error) {
+  std::size_t begin = 0;
+  while (begin < error.size()) {
+    const std::size_t end = std::min(error.find('\n', begin), error.size());
+    errors << "sluicectl: " << for_terminal(std::string_view(error).substr(begin, end - begin))
+           << "\n";
+    begin = end + 1;
+  }
+}
+
+Result<std::string> read_file(const std::string& path, std::size_t most) {
+  std::ifstream file(path, std::ios::binary);
+  std::error_code code;
+  if (!file || std::filesystem::is_directory(path, code)) {
+    return Error{path + ": " + std::generic_category().message(file ? EISDIR : errno)};
+  }
+  std::string text(std::istreambuf_iterator<char>(file), {});
+  if (text.size() > most) return Error{path + ": too long"};
+  return text;
+}
+
+int rules_check(const json& arguments, bool as_json, std::ostream& out, std::ostream& errors) {
+  std::vector<std::filesystem::path> paths;
+  for (const json& f : arguments["files"]) paths.emplace_back(f.get<std::string>());
+  const auto compiled = compile_rules(paths);
+  if (!compiled) {
+    print_error(errors, compiled.error());
+    return kFailed;
+  }
+  const CompiledRules& rules = **compiled;
+  json result = {{"rules", rules.rules.size()},
+                 {"refused", rules.refused},
+                 {"compile_seconds", rules.compile_seconds},
+                 {"faults", json::array()}};
+  for (const RuleFault& f : rules.faults) {
+    result["faults"].push_back({{"file", f.file},
+                                {"line", f.line},
+                                {"rule", f.rule},
+                                {"text", f.text},
+                                {"fatal", f.fatal}});
+    if (!as_json) {
+      errors << for_terminal(f.file + ":" + std::to_string(f.line) + ": " +
+                             (f.rule.empty() ? "" : f.rule + ": ") + f.text)
+             << (f.fatal ? " (refused)\n" : " (runs)\n");
+    }
+  }
+  if (as_json) {
+    out << result.dump(2, ' ', false, json::error_handler_t::replace) << "\n";
+  } else {
+    char text[96];
+    std::snprintf(text, sizeof text, "%zu rules, %zu refused, compiled in %.2f s\n",
+                  rules.rules.size(), rules.refused, rules.compile_seconds);
+    out << text;
+  }
+  if (rules.refused == 0) return kDone;
+  return rules.rules.empty() ? kFailed : kPartial;
+}
+
+int config_validate(const json& arguments, bool as_json, std::ostream& out, std::ostream& errors) {
+  const auto configuration = load_configuration(arguments["file"].get<std::string>());
+  if (as_json) {
+    json result = {{"valid", static_cast<bool>(configuration)}};
+    if (!configuration) result["error"] = configuration.error();
+    out << result.dump(2, ' ', false, json::error_handler_t::replace) << "\n";
+  } else if (configuration) {
+    out << "valid\n";
+  }
+  if (configuration) return kDone;
+  print_error(errors, configuration.error());
+  return kFailed;
+}
+
+int monitor(ApiClient& client, const json& arguments, bool as_json, std::ostream& out,
+            std::ostream& errors) {
+  const std::uint64_t most = arguments.value("count", UINT64_MAX);
+  for (std::uint64_t seen = 0; seen < most;) {
+    const auto line = client.receive();
+    if (!line) {
+      print_error(errors, line.error());
+      return kFailed;
+    }
+    if (!line->contains("event")) continue;
+    ++seen;
+    const json& event = (*line)["event"];
+    out << (as_json ? event.dump(-1, ' ', false, json::error_handler_t::replace)
+                    : event_line(event))
+        << std::endl;        // NOLINT(performance-avoid-endl): each event is seen as it comes
+    if (!out) return kDone;  // the reader has gone
+  }
+  return kDone;
+}
+
+}  // namespace
+
+int run_command(const Command& command, const json& given, const RunOptions& options,
+                std::ostream& out, std::ostream& errors) {
+  const bool as_json = options.as_json;
+  json arguments = given;
+  arguments.update(command.fixed);
+  if (command.words == "rules check") return rules_check(arguments, as_json, out, errors);
+  if (command.words == "config validate") return config_validate(arguments, as_json, out, errors);
+  if (command.words == "config load") {
+    const std::string path = arguments["file"].get<std::string>();
+    auto text = read_file(path, ApiServer::kMaxRequest / 2);
+    if (!text) {
+      print_error(errors, text.error());
+      return kFailed;
+    }
+    arguments.erase("file");
+    arguments["name"] = path;
+    arguments["text"] = std::move(*text);
+  }
+  const bool listens = command.request == "monitor";
+  auto client = ApiClient::connect(options.socket, listens ? 0 : command.timeout_seconds);
+  if (!client) {
+    print_error(errors, client.error());
+    return kFailed;
+  }
+  if (auto s = client->send({{"command", command.request}, {"arguments", arguments}}); !s) {
+    print_error(errors, s.error());
+    return kFailed;
+  }
+  const auto answer = client->receive();
+  if (!answer) {
+    print_error(errors, answer.error());
+    return kFailed;
+  }
+  if (!answer->value("ok", false)) {
+    print_error(errors, answer->value("error", std::string("sluiced gave no reason")));
+    return kFailed;
+  }
+  if (listens) return monitor(*client, arguments, as_json, out, errors);
+  const json result = answer->value("result", json::object());
+  if (as_json) {
+    out << result.dump(2, ' ', false, json::error_handler_t::replace) << "\n";
+  } else if (command.render != nullptr) {
+    out << command.render(result, {.width = options.width});
+  }
+  if (command.request == "request self-test" && !result.value("good", false)) return kFailed;
+  return answer->value("partial", false) ? kPartial : kDone;
+}
+
+}  // namespace sluice::control
