@@ -357,7 +357,7 @@ void Worker::forward(inspect::Frame& frame, bool changed) {
       }
     }
   }
-  send(frame.wire, opposite(frame.side), buffer);
+  send(frame.wire, opposite(frame.side), buffer, changed ? io::Sent::changed : io::Sent::forwarded);
 }
 
 void Worker::drop(inspect::Frame& frame, DropReason) {
@@ -373,7 +373,7 @@ void Worker::inject(std::uint16_t wire, Side side, Bytes octets) {
   }
   std::memcpy(rte_pktmbuf_append(frame, static_cast<std::uint16_t>(octets.size())), octets.data(),
               octets.size());
-  send(wire, side, frame);
+  send(wire, side, frame, io::Sent::injected);
 }
 
 void Worker::mark_flow(const flow::FlowKey& key, inspect::FlowMark mark) {
@@ -406,13 +406,11 @@ void Worker::pass_unread(rte_mbuf* frame) {
     rte_pktmbuf_free(frame);
     return;
   }
-  statistics_.add(Counter::frames_forwarded);
-  statistics_.add(Counter::bytes_forwarded, frame->pkt_len);
-  send(wire, opposite(side_of(frame)), frame);
+  send(wire, opposite(side_of(frame)), frame, io::Sent::forwarded);
 }
 
-void Worker::send(std::uint16_t wire, Side side, rte_mbuf* frame) {
-  transmit_[tag_of(wire, side)]->push(frame);
+void Worker::send(std::uint16_t wire, Side side, rte_mbuf* frame, io::Sent as) {
+  transmit_[tag_of(wire, side)]->push(frame, as);
 }
 
 void Worker::flush() {

@@ -123,7 +123,7 @@ class Worker final : private inspect::Output {
   void flush_handovers();
   void inspect_frames(std::span<rte_mbuf* const> frames);
   void pass_unread(rte_mbuf* frame);
-  void send(std::uint16_t wire, Side side, rte_mbuf* frame);
+  void send(std::uint16_t wire, Side side, rte_mbuf* frame, io::Sent as);
   void flush();
   bool beat();
   void start_beats();

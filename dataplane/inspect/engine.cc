@@ -268,8 +268,6 @@ void Engine::Impl::leave(Frame& frame, const Disposition& disposition) {
     context.output.drop(frame, disposition.drop);
     return;
   }
-  context.count(disposition.changed ? Counter::frames_changed : Counter::frames_forwarded);
-  if (!disposition.changed) context.count(Counter::bytes_forwarded, frame.octets.size());
   context.output.forward(frame, disposition.changed);
 }
 

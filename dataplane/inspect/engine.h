@@ -38,7 +38,8 @@ enum class FlowMark : std::uint8_t {
 
 class Output {
  public:
-  // Send `frame` out of the other port. `changed`: its octets or length were changed by us.
+  // Send `frame` out of the other port. `changed`: its octets or length were changed by us. What
+  // the wire then takes or refuses only the callee knows: it counts both, and injected frames too.
   virtual void forward(Frame& frame, bool changed) = 0;
   virtual void drop(Frame& frame, contract::DropReason reason) = 0;
   // Send a frame of ours out of the port on `side` of `wire`. The octets are copied by the callee.

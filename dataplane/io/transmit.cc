@@ -7,6 +7,7 @@
 
 namespace sluice::io {
 
+using contract::Counter;
 using contract::DropReason;
 
 namespace {
@@ -49,7 +50,7 @@ TransmitBuffer::~TransmitBuffer() {
   for (std::uint16_t i = 0; i < count_; ++i) rte_pktmbuf_free(frames_[i]);
 }
 
-bool TransmitBuffer::push(rte_mbuf* frame) {
+bool TransmitBuffer::push(rte_mbuf* frame, Sent as) {
   const Port& port = queue_.port();
   const bool long_frame = frame->nb_segs > 1 || frame->pkt_len > port.mtu() + 14;
   DropReason reason = DropReason::none;
@@ -63,9 +64,27 @@ bool TransmitBuffer::push(rte_mbuf* frame) {
     rte_pktmbuf_free(frame);
     return false;
   }
+  lengths_[count_] = frame->pkt_len;
+  as_[count_] = as;
   frames_[count_++] = frame;
   if (count_ == kCapacity) flush();
   return true;
+}
+
+void TransmitBuffer::count(std::uint16_t taken) {
+  std::uint64_t frames[3]{};
+  std::uint64_t octets = 0;
+  for (std::uint16_t i = 0; i < taken; ++i) {
+    ++frames[static_cast<std::size_t>(as_[i])];
+    if (as_[i] == Sent::forwarded) octets += lengths_[i];
+  }
+  const auto add = [&](Counter counter, std::uint64_t n) {
+    if (n > 0) statistics_.add(counter, n);
+  };
+  add(Counter::frames_forwarded, frames[static_cast<std::size_t>(Sent::forwarded)]);
+  add(Counter::bytes_forwarded, octets);
+  add(Counter::frames_changed, frames[static_cast<std::size_t>(Sent::changed)]);
+  add(Counter::frames_injected, frames[static_cast<std::size_t>(Sent::injected)]);
 }
 
 void TransmitBuffer::flush() {
@@ -83,6 +102,7 @@ void TransmitBuffer::flush() {
     stalled_ = done < count_;
   }
   sent_ += done;
+  count(done);
   if (done < count_) {
     statistics_.add(DropReason::transmit_full, static_cast<std::uint64_t>(count_ - done));
     rte_pktmbuf_free_bulk(frames_ + done, static_cast<unsigned>(count_ - done));

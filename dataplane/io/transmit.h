@@ -4,7 +4,8 @@
 // all gets a bounded wait, then the rest is dropped and counted (transmit_full); after a wait that
 // was in vain the next flushes do not wait at all, until a frame is taken again. So a port that
 // stands still costs the worker one bounded wait, and receiving goes on (case D09). Every frame
-// given to push() is owned by the buffer and is either sent or freed, once.
+// given to push() is owned by the buffer and is either sent or freed, once; accordingly it is
+// counted once, as forwarded, changed or injected when the device has taken it, else as dropped.
 #pragma once
 
 #include <cstdint>
@@ -36,6 +37,9 @@ class TransmitQueue {
   std::unique_ptr<Lock> lock_;  // nothing when one worker uses the queue
 };
 
+// What a frame that is sent counts as.
+enum class Sent : std::uint8_t { forwarded, changed, injected };
+
 class TransmitBuffer {
  public:
   static constexpr std::uint16_t kCapacity = 64;
@@ -47,16 +51,21 @@ class TransmitBuffer {
   TransmitBuffer& operator=(const TransmitBuffer&) = delete;
 
   // Takes `frame`; false when it was dropped at once (port down, too long), counted and freed.
-  bool push(rte_mbuf* frame);
+  bool push(rte_mbuf* frame, Sent as);
   // Sends what has been gathered. Lasts at most kLongestWait beyond the sending itself.
   void flush();
   bool empty() const { return count_ == 0; }
   std::uint64_t sent() const { return sent_; }
 
  private:
+  void count(std::uint16_t taken);
+
   TransmitQueue& queue_;
   contract::WorkerStatistics& statistics_;
   rte_mbuf* frames_[kCapacity];
+  // Read before the device has them: then they are its own.
+  std::uint32_t lengths_[kCapacity];
+  Sent as_[kCapacity];
   std::uint16_t count_ = 0;
   bool stalled_ = false;
   std::uint64_t sent_ = 0;

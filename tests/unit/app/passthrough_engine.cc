@@ -28,8 +28,6 @@ void Engine::process(std::span<Frame> burst, const Time&) {
   for (Frame& frame : burst) {
     impl_->statistics.add(contract::Counter::frames_received);
     impl_->statistics.add(contract::Counter::bytes_received, frame.octets.size());
-    impl_->statistics.add(contract::Counter::frames_forwarded);
-    impl_->statistics.add(contract::Counter::bytes_forwarded, frame.octets.size());
     impl_->output.forward(frame, false);
   }
 }

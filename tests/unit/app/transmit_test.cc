@@ -21,6 +21,7 @@
 namespace sluice::io {
 namespace {
 
+using contract::Counter;
 using contract::DropReason;
 
 constexpr unsigned kBuffers = 8192;
@@ -98,7 +99,7 @@ TEST_F(Transmit, D09_BatchesOf64WithALastOf51) {
   std::uint32_t expected = 0;
   for (int round = 0; round < 10000; ++round) {
     const int batch = round == 9999 ? 51 : 64;
-    for (int i = 0; i < batch; ++i) EXPECT_TRUE(buffer.push(frame(64, next++)));
+    for (int i = 0; i < batch; ++i) EXPECT_TRUE(buffer.push(frame(64, next++), Sent::forwarded));
     buffer.flush();
     for (const std::uint32_t number : complete()) ASSERT_EQ(number, expected++);
   }
@@ -113,15 +114,18 @@ TEST_F(Transmit, D09_CompletionsStop) {
   TransmitBuffer buffer(queue, statistics_);
   // Nothing is completed for far longer than any wait: the ring fills, then all else is dropped.
   constexpr std::uint32_t kFrames = 64 * 2000;
-  for (std::uint32_t i = 0; i < kFrames; ++i) buffer.push(frame(64, i));
+  for (std::uint32_t i = 0; i < kFrames; ++i) buffer.push(frame(64, i), Sent::forwarded);
   buffer.flush();
   EXPECT_EQ(buffer.sent(), kRing);
   EXPECT_EQ(drops(DropReason::transmit_full), kFrames - kRing);
+  // What was dropped is not counted as forwarded too.
+  EXPECT_EQ(statistics_.read(Counter::frames_forwarded), kRing);
+  EXPECT_EQ(statistics_.read(Counter::bytes_forwarded), kRing * 64);
   // It goes on: the first frames are there, in order, and new ones follow.
   std::uint32_t expected = 0;
   for (const std::uint32_t number : complete()) EXPECT_EQ(number, expected++);
   EXPECT_EQ(expected, kRing);
-  for (std::uint32_t i = 0; i < 32; ++i) buffer.push(frame(64, i));
+  for (std::uint32_t i = 0; i < 32; ++i) buffer.push(frame(64, i), Sent::forwarded);
   buffer.flush();
   EXPECT_EQ(complete().size(), 32u);
   EXPECT_EQ(drops(DropReason::transmit_full), kFrames - kRing);
@@ -135,7 +139,7 @@ TEST_F(Transmit, D09_ABurstIsTakenInPart) {
   std::uint64_t completed = 0;
   // The device takes between 0 and all of each burst of 32.
   for (unsigned round = 0; round < 3000; ++round) {
-    for (int i = 0; i < 32; ++i) buffer.push(frame());
+    for (int i = 0; i < 32; ++i) buffer.push(frame(), Sent::forwarded);
     given += 32;
     buffer.flush();
     EXPECT_TRUE(buffer.empty());
@@ -152,12 +156,13 @@ TEST_F(Transmit, D14_APortThatIsDownDropsAndCounts) {
   TransmitQueue queue(*port_, 0, false);
   TransmitBuffer buffer(queue, statistics_);
   EXPECT_TRUE(port_->set_link(false));
-  for (int i = 0; i < 100; ++i) EXPECT_FALSE(buffer.push(frame()));
+  for (int i = 0; i < 100; ++i) EXPECT_FALSE(buffer.push(frame(), Sent::forwarded));
   buffer.flush();
   EXPECT_TRUE(complete().empty());
   EXPECT_EQ(drops(DropReason::peer_down), 100u);
+  EXPECT_EQ(statistics_.read(Counter::frames_forwarded), 0u);
   EXPECT_TRUE(port_->set_link(true));
-  EXPECT_TRUE(buffer.push(frame()));
+  EXPECT_TRUE(buffer.push(frame(), Sent::forwarded));
   buffer.flush();
   EXPECT_EQ(complete().size(), 1u);
   expect_all_free();
@@ -176,16 +181,33 @@ TEST_F(Transmit, D07_TagsDoNotCountAgainstTheMtu) {
     octets[12 + 4 * tags] = 0x08;
     return made;
   };
-  EXPECT_TRUE(buffer.push(tagged(1514, 0)));
-  EXPECT_FALSE(buffer.push(tagged(1515, 0)));
-  EXPECT_TRUE(buffer.push(tagged(1518, 1)));
-  EXPECT_FALSE(buffer.push(tagged(1519, 1)));
-  EXPECT_TRUE(buffer.push(tagged(1522, 2)));
-  EXPECT_TRUE(buffer.push(tagged(1526, 3)));
-  EXPECT_FALSE(buffer.push(tagged(1527, 3)));
+  EXPECT_TRUE(buffer.push(tagged(1514, 0), Sent::forwarded));
+  EXPECT_FALSE(buffer.push(tagged(1515, 0), Sent::forwarded));
+  EXPECT_TRUE(buffer.push(tagged(1518, 1), Sent::forwarded));
+  EXPECT_FALSE(buffer.push(tagged(1519, 1), Sent::forwarded));
+  EXPECT_TRUE(buffer.push(tagged(1522, 2), Sent::forwarded));
+  EXPECT_TRUE(buffer.push(tagged(1526, 3), Sent::forwarded));
+  EXPECT_FALSE(buffer.push(tagged(1527, 3), Sent::forwarded));
   buffer.flush();
   EXPECT_EQ(complete().size(), 4u);
   EXPECT_EQ(drops(DropReason::oversize), 3u);
+  expect_all_free();
+}
+
+TEST_F(Transmit, EachFrameCountsAsWhatItIs) {
+  TransmitQueue queue(*port_, 0, false);
+  TransmitBuffer buffer(queue, statistics_);
+  buffer.push(frame(100), Sent::forwarded);
+  buffer.push(frame(200), Sent::changed);
+  buffer.push(frame(300), Sent::injected);
+  buffer.push(frame(400), Sent::forwarded);
+  EXPECT_EQ(statistics_.read(Counter::frames_forwarded), 0u) << "not before the device has it";
+  buffer.flush();
+  EXPECT_EQ(statistics_.read(Counter::frames_forwarded), 2u);
+  EXPECT_EQ(statistics_.read(Counter::bytes_forwarded), 500u);
+  EXPECT_EQ(statistics_.read(Counter::frames_changed), 1u);
+  EXPECT_EQ(statistics_.read(Counter::frames_injected), 1u);
+  EXPECT_EQ(complete().size(), 4u);
   expect_all_free();
 }
 
@@ -193,7 +215,7 @@ TEST_F(Transmit, WhatWasNotFlushedIsFreed) {
   TransmitQueue queue(*port_, 0, false);
   {
     TransmitBuffer buffer(queue, statistics_);
-    for (int i = 0; i < 10; ++i) buffer.push(frame());
+    for (int i = 0; i < 10; ++i) buffer.push(frame(), Sent::forwarded);
   }
   EXPECT_TRUE(complete().empty());
   expect_all_free();
@@ -210,7 +232,7 @@ TEST_F(Transmit, WorkersShareAQueueWithoutLoss) {
     workers.emplace_back([&, w] {
       {
         TransmitBuffer buffer(queue, statistics[w]);
-        for (std::uint32_t i = 0; i < kEach; ++i) buffer.push(frame());
+        for (std::uint32_t i = 0; i < kEach; ++i) buffer.push(frame(), Sent::forwarded);
         buffer.flush();
         sent += buffer.sent();
       }
