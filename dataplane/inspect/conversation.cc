@@ -71,7 +71,9 @@ Disposition Conversation::segment(Direction direction, Frame& frame, const net::
   if (result.out_of_order) context_.count(Counter::segments_out_of_order);
   if (connection_.one_sided()) {
     on_anomaly(Anomaly::one_sided);
-    if (session_) session_->set_one_sided();
+    if (session_) session_->set_one_sided(true);
+  } else if (session_) {
+    session_->set_one_sided(false);
   }
   Disposition disposition;
   if (result.action == tcp::SegmentResult::Action::drop) {
@@ -218,7 +220,7 @@ void Conversation::begin_mail() {
   smtp::Limits limits;
   session_.emplace(limits, *this, context_.memory);
   if (connection_.midstream()) session_->set_midstream();
-  if (connection_.one_sided()) session_->set_one_sided();
+  if (connection_.one_sided()) session_->set_one_sided(true);
 }
 
 std::size_t Conversation::on_data(Direction direction, std::uint64_t, Bytes octets) {

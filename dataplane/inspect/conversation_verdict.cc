@@ -1,6 +1,7 @@
 // The verdict on a message: rule hits and score against the thresholds of the client's group, then
 // what was ordered for the host. One rule hit stops one message; a host is acted on by control.
 #include <algorithm>
+#include <functional>
 
 #include "dataplane/inspect/conversation.h"
 
@@ -48,6 +49,9 @@ std::pmr::vector<scan::Hit> Conversation::gather_hits() {
     if (std::none_of(hits.begin(), hits.end(),
                      [&](const scan::Hit& h) { return h.rule == hit.rule; }))
       hits.push_back(hit);
+  // When each became known depends on the cuts; its place among the rules does not.
+  std::sort(hits.begin(), hits.end(),
+            [](const scan::Hit& a, const scan::Hit& b) { return std::less<>()(a.rule, b.rule); });
   return hits;
 }
 

@@ -80,7 +80,6 @@ struct MessageScan::Impl {
   struct Context {
     Impl& scan;
     Item& item;
-    Buffer buffer;
     const Database& database;
   };
   static int on_match(unsigned int pattern, unsigned long long, unsigned long long, unsigned int,
@@ -92,7 +91,7 @@ struct MessageScan::Impl {
       if (reference.confirm != 0) {
         context.scan.add_candidate(context.item, reference);
       } else {
-        context.scan.set(context.item, context.buffer, reference.group, reference.condition);
+        context.scan.set(context.item, reference.group, reference.condition);
       }
     }
     return 0;
@@ -106,27 +105,27 @@ struct MessageScan::Impl {
     item.candidates.push_back(candidate);
   }
 
-  void set(Item& item, Buffer buffer, std::uint32_t index, std::uint32_t condition) {
+  void set(Item& item, std::uint32_t index, std::uint32_t condition) {
     const ConditionGroup& group = ruleset.group(index);
     if (group.positive == condition && group.negative == 0) {
-      group_holds(group, buffer);
+      group_holds(group);
       return;
     }
     std::uint32_t& mask = item.conditions[index];
     mask |= condition;
     if (group.negative == 0 && (mask & group.positive) == group.positive) {
-      group_holds(group, buffer);
+      group_holds(group);
     }
   }
 
-  void group_holds(const ConditionGroup& group, Buffer buffer) {
+  void group_holds(const ConditionGroup& group) {
     std::uint32_t& mask = rule_masks[group.rule];
     if ((mask & kHasHit) != 0) return;
     mask |= group.bit;
     if (mask != ruleset.group_mask(group.rule)) return;
     mask |= kHasHit;
     const RuleInfo& rule = ruleset.rules()[group.rule];
-    hits.push_back({&rule, buffer});
+    hits.push_back({&rule, ruleset.where(group.rule)});
     score += rule.score;
   }
 
@@ -148,7 +147,7 @@ struct MessageScan::Impl {
       gather(buffer, current, database, piece);
       if (current.copy.size() == kConfirmWindow) {
         flush(buffer, current, database);
-        confirm(current, buffer, current.copy, current.copy_base, false);
+        confirm(current, current.copy, current.copy_base, false);
         current.copy.erase(current.copy.begin(),
                            current.copy.begin() + static_cast<std::ptrdiff_t>(kConfirmStride));
         current.copy_base += kConfirmStride;
@@ -201,7 +200,7 @@ struct MessageScan::Impl {
       failed = true;
       return;
     }
-    Context context{*this, current, buffer, database};
+    Context context{*this, current, database};
     scanned += octets.size();
     while (!octets.empty()) {  // Hyperscan takes 32-bit lengths
       const std::size_t size = std::min<std::size_t>(octets.size(), std::size_t{1} << 30);
@@ -221,7 +220,7 @@ struct MessageScan::Impl {
     flush(buffer, *current, database);
     if (open_stream(buffer, *current, database)) {
       // Patterns that need the end of the data report now.
-      Context context{*this, *current, buffer, database};
+      Context context{*this, *current, database};
       if (hs_reset_stream(current->stream, 0, scratch.hyperscan, &Impl::on_match, &context) !=
           HS_SUCCESS) {
         failed = true;
@@ -230,9 +229,9 @@ struct MessageScan::Impl {
       failed = true;
     }
     if (database.confirms) {
-      confirm(*current, buffer, current->copy, current->copy_base, true);
+      confirm(*current, current->copy, current->copy_base, true);
     }
-    finish(*current, buffer, database);
+    finish(*current, database);
   }
 
   void whole(Buffer buffer, Bytes octets) {
@@ -242,7 +241,7 @@ struct MessageScan::Impl {
       failed = true;
       return;
     }
-    Context context{*this, block, buffer, database};
+    Context context{*this, block, database};
     const char* data = octets.empty() ? "" : reinterpret_cast<const char*>(octets.data());
     const std::size_t size =
         std::min<std::size_t>(octets.size(), std::numeric_limits<std::int32_t>::max());
@@ -252,35 +251,35 @@ struct MessageScan::Impl {
       failed = true;
     }
     if (database.confirms) {
-      confirm(block, buffer, octets.first(std::min(octets.size(), kConfirmBlock)), 0,
+      confirm(block, octets.first(std::min(octets.size(), kConfirmBlock)), 0,
               octets.size() <= kConfirmBlock);
     }
-    finish(block, buffer, database);
+    finish(block, database);
   }
 
-  void confirm(Item& current, Buffer buffer, Bytes window, std::uint64_t base, bool final) {
+  void confirm(Item& current, Bytes window, std::uint64_t base, bool final) {
     std::erase_if(current.candidates, [&](const Candidate& candidate) {
       scanned += window.size();
       if (!ruleset.confirmation(candidate.confirmation)
                .holds(window, base, final, scratch.confirm)) {
         return false;
       }
-      set(current, buffer, candidate.group, candidate.condition);
+      set(current, candidate.group, candidate.condition);
       return true;
     });
   }
 
   // What only the end of an item can tell: absent contents.
-  void finish(Item& current, Buffer buffer, const Database& database) {
+  void finish(Item& current, const Database& database) {
     current.conditions.for_each([&](std::uint32_t index, std::uint32_t mask) {
       const ConditionGroup& group = ruleset.group(index);
       if (group.negative != 0 && (mask & group.positive) == group.positive &&
           (mask & group.negative) == 0) {
-        group_holds(group, buffer);
+        group_holds(group);
       }
     });
     for (const std::uint32_t index : database.negative_only) {
-      if (!current.conditions.contains(index)) group_holds(ruleset.group(index), buffer);
+      if (!current.conditions.contains(index)) group_holds(ruleset.group(index));
     }
     forget(current);
   }

@@ -110,6 +110,7 @@ class RulesetLoader {
                                  .message = rule->message()->str(),
                                  .category = rule->category()->str()});
       ruleset_.group_masks_.push_back(rule->groups());
+      ruleset_.wheres_.push_back(Buffer::stream);
     }
     return ok();
   }
@@ -131,6 +132,8 @@ class RulesetLoader {
       if ((seen[group.rule()] & bit) != 0) return Error{place("group", i, "bit used twice")};
       if (group.buffer() >= kBufferCount) return Error{place("group", i, "unknown buffer")};
       seen[group.rule()] |= bit;
+      Buffer& where = ruleset_.wheres_[group.rule()];
+      where = std::max(where, static_cast<Buffer>(group.buffer()));
       ruleset_.groups_.push_back({group.rule(), group.positive(), group.negative(), bit});
       if (group.positive() == 0) {
         ruleset_.databases_[group.buffer()].negative_only.push_back(i);

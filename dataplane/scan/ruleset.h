@@ -69,6 +69,8 @@ class Ruleset : public std::enable_shared_from_this<Ruleset> {
   std::span<const RuleInfo> rules() const { return rules_; }
   // Mask of the groups that make the rule true.
   std::uint32_t group_mask(std::uint32_t rule) const { return group_masks_[rule]; }
+  // What the rule looks at; of several buffers the most particular (the last in the list).
+  Buffer where(std::uint32_t rule) const { return wheres_[rule]; }
   const ConditionGroup& group(std::uint32_t index) const { return groups_[index]; }
   const Database& database(Buffer buffer) const {
     return databases_[static_cast<std::size_t>(buffer)];
@@ -84,6 +86,7 @@ class Ruleset : public std::enable_shared_from_this<Ruleset> {
 
   std::vector<RuleInfo> rules_;
   std::vector<std::uint32_t> group_masks_;
+  std::vector<Buffer> wheres_;
   std::vector<ConditionGroup> groups_;
   std::array<Database, kBufferCount> databases_;
   std::vector<std::unique_ptr<const Confirmation>> confirmations_;

@@ -202,6 +202,16 @@ void Session::Impl::set_one_sided() {
   SecondReading::destroy(undecided, memory);
 }
 
+void Session::Impl::set_two_sided() {
+  if (!one_sided) return;
+  one_sided = false;
+  // Replies may come to commands from before; the greeting has long gone by.
+  surplus = true;
+  replies_lost = true;
+  greeting_seen = true;
+  if (state == ClientState::tls_probe) state = ClientState::command;
+}
+
 void Session::Impl::client_gap(std::uint64_t size) {
   if (size == 0) return;
   surplus = true;
@@ -326,7 +336,12 @@ void Session::server_gap(std::uint64_t size) {
   if (size > 0 && impl_->state != ClientState::tls) impl_->server_gap();
 }
 void Session::finish() { impl_->finish(); }
-void Session::set_one_sided() { impl_->set_one_sided(); }
+void Session::set_one_sided(bool one_sided) {
+  if (one_sided)
+    impl_->set_one_sided();
+  else
+    impl_->set_two_sided();
+}
 void Session::set_midstream() {
   impl_->midstream = true;
   impl_->greeting_seen = true;

@@ -175,8 +175,9 @@ class Session {
   void server_gap(std::uint64_t size);
   // The connection ended or is forgotten: open transactions end as aborted or unknown.
   void finish();
-  // Tells that only one direction is seen: replies are not waited for.
-  void set_one_sided();
+  // Tells whether only one direction is seen: replies are then not waited for. When the other one
+  // appears after all, its replies are matched to commands from then on.
+  void set_one_sided(bool one_sided);
   // The stream was picked up in the middle: the first octets may be anything.
   void set_midstream();
 

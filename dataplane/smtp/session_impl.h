@@ -87,6 +87,7 @@ struct Session::Impl {
   void finish_auth(std::uint16_t code);
   void finish();
   void set_one_sided();
+  void set_two_sided();
   void client_gap(std::uint64_t size);
   void server_gap();
   std::uint32_t replies_owed() const;

@@ -18,7 +18,6 @@ namespace {
 constexpr std::uint64_t kLargestWindow = 1u << 30;
 constexpr std::int64_t kOldDuplicate = 1 << 24;
 constexpr std::int64_t kMidstreamBehind = 1 << 20;
-constexpr std::uint32_t kOneSidedGrace = 3000;  // ms: beyond most retransmission time-outs
 constexpr std::uint32_t kReservedBlocks = 8;
 constexpr std::uint32_t kContextSize = Half::kContext;
 }  // namespace
@@ -497,7 +496,7 @@ void Connection::Impl::settle(Direction d, Nanoseconds now, StreamSink& sink, bo
     if (h.ack_ahead > h.next) {
       if (!at_once && waited < kGapGrace / kMillisecond && h.waiting_segments < kGapSegments) break;
       to = std::min(ready, h.ack_ahead);
-    } else if (at_once || waited < kOneSidedGrace || !one_sided()) {
+    } else if (at_once || waited < kOneSidedGrace / kMillisecond || !one_sided()) {
       break;
     }
     skip_hole(d, to, sink);

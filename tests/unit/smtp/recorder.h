@@ -233,7 +233,7 @@ inline std::size_t run(Recorder& recorder, const Dialogue& dialogue, const Cut& 
   {
     Session session(options.limits, recorder, &memory);
     if (options.midstream) session.set_midstream();
-    if (options.one_sided) session.set_one_sided();
+    if (options.one_sided) session.set_one_sided(true);
     if (options.prepare) options.prepare(recorder);
     for (const Turn& turn : dialogue) {
       for (std::size_t at = 0; at < turn.octets.size();) {

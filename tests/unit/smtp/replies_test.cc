@@ -391,7 +391,7 @@ TEST(SmtpCases, A21_FoundOutLate) {
     Session session(Limits{}, r, &memory);
     const auto say = [&](std::string_view text) { session.client(as_bytes(text)); };
     say("EHLO c\r\nMAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\nhalf of ");
-    session.set_one_sided();
+    session.set_one_sided(true);
     say("it\r\n.\r\nMAIL FROM:<c@c.test>\r\nRCPT TO:<d@d.test>\r\nDATA\r\ntwo\r\n.\r\n");
     say("STARTTLS\r\nNOOP\r\nSTARTTLS\r\n\x16\x03\x01");
     session.finish();
@@ -400,6 +400,31 @@ TEST(SmtpCases, A21_FoundOutLate) {
   EXPECT_EQ(r.messages[0].text, "half of it\r\n");
   EXPECT_EQ(r.messages[1].text, "two\r\n");
   EXPECT_EQ(r.tls, 1);
+  EXPECT_EQ(r.faults, "");
+}
+
+TEST(SmtpCases, A21_TheOtherSideAppearsAfterAll) {
+  LimitedResource memory(std::pmr::new_delete_resource(), 1 << 20);
+  Recorder r;
+  {
+    Session session(Limits{}, r, &memory);
+    const auto say = [&](std::string_view text) { session.client(as_bytes(text)); };
+    const auto hear = [&](std::string_view text) { session.server(as_bytes(text)); };
+    session.set_one_sided(true);
+    say("EHLO c\r\nMAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\nhalf of ");
+    session.set_one_sided(false);
+    hear("250 2.1.5 a late one\r\n354 go\r\n");
+    say("it\r\n.\r\n");
+    hear("250 queued\r\n");
+    say("MAIL FROM:<c@c.test>\r\nRCPT TO:<d@d.test>\r\n");
+    hear("250 ok\r\n550 no\r\n");
+    session.finish();
+  }
+  ASSERT_EQ(r.messages.size(), 1u);
+  EXPECT_EQ(r.messages[0].text, "half of it\r\n");
+  EXPECT_EQ(r.transactions.at(1).ends.at(0).first, 250);
+  EXPECT_EQ(r.transactions.at(2).rcpt_codes.at(0), 550);
+  EXPECT_TRUE(r.anomalies.empty());
   EXPECT_EQ(r.faults, "");
 }
 
