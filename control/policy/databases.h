@@ -23,6 +23,9 @@ struct BadPattern {
 
 struct BuiltDatabase {
   std::vector<std::uint8_t> serialized;
+  std::size_t octets = 0;         // of the database in memory
+  std::size_t stream_octets = 0;  // of one stream's state, when streaming
+  double seconds = 0;
   bool from_cache = false;
   std::vector<BadPattern> bad;  // not empty: nothing was built, try without these
 };

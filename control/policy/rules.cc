@@ -45,6 +45,7 @@ struct PatternTable {
   std::vector<std::vector<std::size_t>> users;  // by pattern: index of rule
   std::vector<std::vector<image::Reference>> references;
   std::vector<std::uint8_t> serialized;
+  DatabaseReport report;
 
   std::uint32_t number(const Pattern& pattern) {
     const auto [at, added] =
@@ -64,6 +65,7 @@ class Compiler {
 
   void read_file(const std::filesystem::path& path, const std::string& octets) {
     const std::string name = path.string();
+    result_->files.push_back({.file = name});
     if (path.extension() == ".cf") {
       fault(name, 0, "",
             "SpamAssassin rules (.cf) are not supported yet: write them as .rules in Suricata's "
@@ -89,6 +91,7 @@ class Compiler {
       if (*complete) break;
     }
     write();
+    count_by_file();
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     result_->compile_seconds = seconds.count();
     std::stable_sort(result_->faults.begin(), result_->faults.end(),
@@ -99,6 +102,17 @@ class Compiler {
   }
 
  private:
+  void count_by_file() {
+    std::unordered_map<std::string_view, RuleFileReport*> reports;
+    for (RuleFileReport& report : result_->files) reports[report.file] = &report;
+    for (const ReadRule& rule : rules_) {
+      if (!rule.refused) ++reports[rule.file]->compiled;
+    }
+    for (const RuleFault& one : result_->faults) {
+      if (one.fatal) ++reports[one.file]->refused;
+    }
+  }
+
   void fault(const std::string& file, std::uint32_t line, const std::string& rule,
              const std::string& text, bool fatal = true) {
     result_->faults.push_back({file, line, rule, text, fatal});
@@ -206,6 +220,12 @@ class Compiler {
         }
       }
       tables_[b].serialized = std::move(built->serialized);
+      tables_[b].report = {.buffer = static_cast<scan::Buffer>(b),
+                           .patterns = tables_[b].patterns.size(),
+                           .octets = built->octets,
+                           .stream_octets = built->stream_octets,
+                           .seconds = built->seconds,
+                           .from_cache = built->from_cache};
     }
     if (!failure.empty()) return Error{failure};
     return complete;
@@ -249,7 +269,9 @@ class Compiler {
     }
     std::vector<flatbuffers::Offset<image::Database>> databases;
     for (std::size_t b = 0; b < tables_.size(); ++b) {
-      if (!tables_[b].patterns.empty()) databases.push_back(database(out, b, tables_[b]));
+      if (tables_[b].patterns.empty()) continue;
+      databases.push_back(database(out, b, tables_[b]));
+      result_->databases.push_back(tables_[b].report);
     }
     out.Finish(image::CreateRuleset(out, out.CreateVector(rules), out.CreateVectorOfStructs(groups),
                                     out.CreateVector(databases), out.CreateVector(confirmations)),

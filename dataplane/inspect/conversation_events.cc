@@ -91,6 +91,13 @@ void Conversation::emit_transaction(Transaction& transaction, const smtp::Reply&
   begin_event(EventType::smtp);
   contract::EventWriter& writer = context_.writer;
   writer.put_number(Field::tx_id, transaction.id - 1);
+  // What was decided comes first: a record is bounded, and senders choose how much follows.
+  writer.put_number(Field::score, transaction.score);
+  writer.put_number(Field::verdict, static_cast<std::uint8_t>(transaction.verdict));
+  if (!transaction.reason.empty()) writer.put(Field::reason, std::string_view(transaction.reason));
+  writer.put(Field::policy_group,
+             std::string_view(context_.policy->group_of(identity_.client).name));
+  for (const auto& rule : transaction.rules) writer.put(Field::rule, std::string_view(rule));
   put_session(writer);
   if (!transaction.mail_from.empty())
     writer.put(Field::mail_from, std::string_view(transaction.mail_from));
@@ -121,12 +128,6 @@ void Conversation::emit_transaction(Transaction& transaction, const smtp::Reply&
   }
   writer.put_number(Field::outcome, static_cast<std::uint8_t>(outcome));
   if (transaction.begun) transaction.summary.put(writer);
-  writer.put_number(Field::score, transaction.score);
-  for (const auto& rule : transaction.rules) writer.put(Field::rule, std::string_view(rule));
-  writer.put_number(Field::verdict, static_cast<std::uint8_t>(transaction.verdict));
-  if (!transaction.reason.empty()) writer.put(Field::reason, std::string_view(transaction.reason));
-  writer.put(Field::policy_group,
-             std::string_view(context_.policy->group_of(identity_.client).name));
   if (transaction.enforced) writer.set_flags(contract::kEventEnforced);
   context_.emit();
 }
