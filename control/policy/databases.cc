@@ -168,7 +168,7 @@ class Hash {
 
 constexpr std::array<char, 8> kCacheMagic{'S', 'L', 'H', 'S', 'D', 'B', '0', '1'};
 
-Digest cache_key(const std::vector<Pattern>& patterns, bool streaming) {
+Digest cache_key(std::span<const Pattern> patterns, bool streaming) {
   Hash hash;
   hash.add(kCacheMagic.data(), kCacheMagic.size());
   const std::string_view version = hs_version();
@@ -260,7 +260,7 @@ contract::Platform this_platform() {
          static_cast<unsigned>(platform.cpu_features & 0xff);
 }
 
-Result<BuiltDatabase> build_database(const std::vector<Pattern>& patterns, bool streaming,
+Result<BuiltDatabase> build_database(std::span<const Pattern> patterns, bool streaming,
                                      const std::filesystem::path& cache) {
   const auto begin = std::chrono::steady_clock::now();
   BuiltDatabase built;

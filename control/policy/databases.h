@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -32,7 +33,7 @@ struct BuiltDatabase {
 
 // The number of a pattern is its index. `cache` may be empty: no cache. An unreadable, truncated or
 // foreign cache file is as if it were not there. Slow; any thread.
-Result<BuiltDatabase> build_database(const std::vector<Pattern>& patterns, bool streaming,
+Result<BuiltDatabase> build_database(std::span<const Pattern> patterns, bool streaming,
                                      const std::filesystem::path& cache);
 
 // Why `pattern` alone is too expensive to run in the path (with its cost), or empty. Slow for

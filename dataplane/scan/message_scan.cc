@@ -27,20 +27,26 @@ struct Candidate {
 // The state of the current item of one buffer.
 struct Item {
   explicit Item(std::pmr::memory_resource* memory)
-      : conditions(memory), candidates(memory), gathered(memory), copy(memory), packed(memory) {}
+      : conditions(memory),
+        candidates(memory),
+        gathered(memory),
+        tail(memory),
+        copy(memory),
+        packed(memory) {}
 
   hs_stream_t* stream = nullptr;
   bool open = false;     // the item has octets
   SparseMap conditions;  // group to mask of conditions that hit
   std::pmr::vector<Candidate> candidates;
   std::pmr::vector<std::uint8_t> gathered;  // not scanned yet
+  std::pmr::vector<std::uint8_t> tail;      // scanned last: a literal may go on from there
   std::pmr::vector<std::uint8_t> copy;      // the window of confirmations
   std::uint64_t copy_base = 0;              // number of its first octet
   std::pmr::vector<char> packed;            // the stream of an idle flow, compressed
 
   std::size_t memory_used() const {
     return sizeof *this + conditions.memory_used() + candidates.capacity() * sizeof(Candidate) +
-           gathered.capacity() + copy.capacity() + packed.capacity();
+           gathered.capacity() + tail.capacity() + copy.capacity() + packed.capacity();
   }
 };
 
@@ -76,7 +82,7 @@ struct MessageScan::Impl {
     item.stream = nullptr;
   }
 
-  // What Hyperscan's callback needs to know.
+  // What the callback of a pattern needs to know.
   struct Context {
     Impl& scan;
     Item& item;
@@ -84,6 +90,10 @@ struct MessageScan::Impl {
   };
   static int on_match(unsigned int pattern, unsigned long long, unsigned long long, unsigned int,
                       void* pointer) {
+    on_pattern(pointer, pattern);
+    return 0;
+  }
+  static void on_pattern(void* pointer, std::uint32_t pattern) {
     auto& context = *static_cast<Context*>(pointer);
     const std::uint32_t* first = &context.database.first[pattern];
     for (std::uint32_t i = first[0]; i != first[1]; ++i) {
@@ -94,7 +104,6 @@ struct MessageScan::Impl {
         context.scan.set(context.item, reference.group, reference.condition);
       }
     }
-    return 0;
   }
 
   void add_candidate(Item& item, const Reference& reference) const {
@@ -131,7 +140,7 @@ struct MessageScan::Impl {
 
   void feed(Buffer buffer, Bytes octets) {
     const Database& database = ruleset.database(buffer);
-    if (!database.compiled || octets.empty()) return;
+    if (!database.used() || octets.empty()) return;
     Item& current = item(buffer);
     current.open = true;
     if (!database.confirms) {
@@ -195,13 +204,38 @@ struct MessageScan::Impl {
     return error == HS_SUCCESS;
   }
 
+  // Literals that lie in `octets`, or across their beginning.
+  void scan_literals(Item& current, const LiteralSet& literals, Bytes octets, Context& context) {
+    literals.scan(octets, 0, &Impl::on_pattern, &context);
+    const std::size_t kept = literals.longest() - 1;  // an occurrence needs one octet more
+    if (!current.tail.empty()) {
+      std::array<std::uint8_t, 2 * LiteralSet::kLongest> seam;
+      const Bytes head = octets.first(std::min(octets.size(), kept));
+      std::copy(current.tail.begin(), current.tail.end(), seam.begin());
+      std::copy(head.begin(), head.end(), seam.data() + current.tail.size());
+      literals.scan(Bytes(seam).first(current.tail.size() + head.size()), current.tail.size(),
+                    &Impl::on_pattern, &context);
+    }
+    if (octets.size() >= kept) {
+      current.tail.assign(octets.end() - static_cast<std::ptrdiff_t>(kept), octets.end());
+      return;
+    }
+    if (const std::size_t whole = current.tail.size() + octets.size(); whole > kept) {
+      current.tail.erase(current.tail.begin(),
+                         current.tail.begin() + static_cast<std::ptrdiff_t>(whole - kept));
+    }
+    current.tail.insert(current.tail.end(), octets.begin(), octets.end());
+  }
+
   void scan_stream(Buffer buffer, Item& current, const Database& database, Bytes octets) {
+    Context context{*this, current, database};
+    scanned += octets.size();
+    if (database.literals) scan_literals(current, *database.literals, octets, context);
+    if (!database.compiled) return;
     if (!open_stream(buffer, current, database)) {
       failed = true;
       return;
     }
-    Context context{*this, current, database};
-    scanned += octets.size();
     while (!octets.empty()) {  // Hyperscan takes 32-bit lengths
       const std::size_t size = std::min<std::size_t>(octets.size(), std::size_t{1} << 30);
       if (hs_scan_stream(current.stream, reinterpret_cast<const char*>(octets.data()),
@@ -218,7 +252,9 @@ struct MessageScan::Impl {
     if (current == nullptr || !current->open) return;
     const Database& database = ruleset.database(buffer);
     flush(buffer, *current, database);
-    if (open_stream(buffer, *current, database)) {
+    if (!database.compiled) {
+      // Literals have nothing to say at an end.
+    } else if (open_stream(buffer, *current, database)) {
       // Patterns that need the end of the data report now.
       Context context{*this, *current, database};
       if (hs_reset_stream(current->stream, 0, scratch.hyperscan, &Impl::on_match, &context) !=
@@ -289,6 +325,7 @@ struct MessageScan::Impl {
     current.conditions.clear();
     current.candidates.clear();
     current.gathered.clear();
+    current.tail.clear();
     current.copy.clear();
     current.copy_base = 0;
     current.packed.clear();
