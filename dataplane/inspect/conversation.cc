@@ -234,7 +234,7 @@ std::size_t Conversation::on_data(Direction direction, std::uint64_t, Bytes octe
   chunk_ = octets;
   chunk_scanned_ = octets.data();
   chunk_read_ = octets.data();
-  const std::size_t accepted = session_->client(octets);
+  const std::size_t accepted = session_->client(octets, left_out_);
   if (accepted == octets.size()) {
     scan_stream(octets.data() + octets.size());
   } else if (stop_) {
@@ -248,6 +248,14 @@ std::size_t Conversation::on_data(Direction direction, std::uint64_t, Bytes octe
     if (end != rest.end()) stop_->early.assign(end + 1, rest.end());
   }
   chunk_ = {};
+  return accepted;
+}
+
+std::size_t Conversation::on_urgent_data(Direction direction, std::uint64_t offset, Bytes octets,
+                                         std::uint8_t left_out) {
+  left_out_ = left_out;
+  const std::size_t accepted = on_data(direction, offset, octets);
+  left_out_ = 0;
   return accepted;
 }
 
@@ -337,6 +345,7 @@ Conversation::Transaction& Conversation::open_transaction(smtp::TransactionId tx
     on_transaction_end(transactions_.front()->id, {});
   }
   transactions_.push_back(std::make_unique<Transaction>(tx, context_.memory));
+  last_tx_ = std::max(last_tx_, tx);
   // Another ruleset begins with a transaction: never half a message under each.
   if (!message_ && ruleset_ && ruleset_ != context_.policy->shared_ruleset()) release_scan();
   return *transactions_.back();
@@ -441,11 +450,35 @@ smtp::MessageVerdict Conversation::on_message_end(smtp::TransactionId tx, smtp::
 // Some servers take what was just read for the end of the message: if it is condemned by what is
 // known so far, it ends here.
 smtp::MessageVerdict Conversation::on_ambiguous_end(smtp::TransactionId tx) {
-  if (!message_ || !enforcing()) return smtp::MessageVerdict::pass;
+  if (!enforcing()) return smtp::MessageVerdict::pass;
   if (!chunk_.empty()) scan_stream(chunk_read_);
   const auto hits = gather_hits();
-  if (!acts(verdict_of(hits))) return smtp::MessageVerdict::pass;
+  const bool smuggling =
+      smuggling_forbidden() && acts(context_.policy->group_of(identity_.client).rule_reject);
+  if (!acts(verdict_of(hits)) && !smuggling) return smtp::MessageVerdict::pass;
+  if (!message_) return stop_smuggled(tx);
   return on_message_end(tx, smtp::MessageEnd::complete);
+}
+
+// A message that only another reading has ends here, and it is condemned. It is told with the
+// envelope of that reading.
+smtp::MessageVerdict Conversation::stop_smuggled(smtp::TransactionId tx) {
+  Transaction& transaction = open_transaction(tx ? tx : last_tx_ + 1);
+  if (smuggled_ && transaction.mail_from.empty() && transaction.recipients.empty()) {
+    const auto path = [&](const std::pmr::string& mailbox) {
+      std::pmr::string text("<", context_.memory);
+      text += mailbox;
+      text += '>';
+      return text;
+    };
+    transaction.mail_from = path(smuggled_->mail_from);
+    transaction.recipients.push_back({path(smuggled_->rcpt_to), 0});
+  }
+  transaction.complete = true;
+  judge(transaction);
+  if (!transaction.enforced) return smtp::MessageVerdict::pass;
+  current_ = &transaction;
+  return smtp::MessageVerdict::stop;
 }
 
 void Conversation::on_transaction_end(smtp::TransactionId tx, const smtp::Reply& reply) {
@@ -463,6 +496,9 @@ void Conversation::on_transaction_end(smtp::TransactionId tx, const smtp::Reply&
 
 void Conversation::on_smuggled_envelope(smtp::TransactionId, std::string_view mail_mailbox,
                                         std::string_view first_rcpt) {
+  if (!smuggled_) smuggled_ = std::make_unique<Smuggled>(context_.memory);
+  smuggled_->mail_from = mail_mailbox;
+  smuggled_->rcpt_to = first_rcpt;
   const scan::Ruleset& rules = main_scan().ruleset();
   if (scan::MessageScan::wanted(rules, scan::Buffer::mail_from))
     other_scan().whole(scan::Buffer::mail_from, as_bytes(mail_mailbox));
@@ -471,6 +507,8 @@ void Conversation::on_smuggled_envelope(smtp::TransactionId, std::string_view ma
 }
 
 void Conversation::on_smuggled_data(smtp::TransactionId, Bytes octets) {
+  if (octets.data() >= chunk_read_ && octets.data() <= chunk_.data() + chunk_.size())
+    chunk_read_ = octets.data() + octets.size();
   for (const scan::Buffer b :
        {scan::Buffer::raw, scan::Buffer::decoded, scan::Buffer::text, scan::Buffer::header})
     if (scan::MessageScan::wanted(main_scan().ruleset(), b)) other_scan().feed(b, octets);

@@ -139,6 +139,8 @@ class Conversation final : public tcp::StreamSink,
 
   // tcp::StreamSink
   std::size_t on_data(Direction direction, std::uint64_t offset, Bytes octets) override;
+  std::size_t on_urgent_data(Direction direction, std::uint64_t offset, Bytes octets,
+                             std::uint8_t left_out) override;
   void on_gap(Direction direction, std::uint64_t offset, std::uint64_t size) override;
   void on_alternative(Direction direction, std::uint64_t offset, Bytes octets) override;
   void on_anomaly(contract::Anomaly anomaly) override;  // of smtp::SessionSink too
@@ -184,6 +186,9 @@ class Conversation final : public tcp::StreamSink,
   std::pmr::vector<scan::Hit> gather_hits();
   std::pmr::string reply_text(const Transaction& transaction) const;
 
+  bool smuggling_forbidden() const;
+  smtp::MessageVerdict stop_smuggled(smtp::TransactionId tx);
+
   // enforcement (conversation_enforce.cc)
   Disposition stopped(Direction direction, Frame& frame, const net::Packet& packet,
                       const tcp::SegmentResult& result, bool whole_frame);
@@ -227,6 +232,13 @@ class Conversation final : public tcp::StreamSink,
   std::unique_ptr<net::SegmentTemplate> server_template_;
   std::unique_ptr<Message> message_;
   Transaction* current_ = nullptr;  // whose message is in progress
+  // The envelope last found in a second reading of the octets.
+  struct Smuggled {
+    explicit Smuggled(std::pmr::memory_resource* memory) : mail_from(memory), rcpt_to(memory) {}
+    std::pmr::string mail_from;
+    std::pmr::string rcpt_to;
+  };
+  std::unique_ptr<Smuggled> smuggled_;
   std::unique_ptr<Closing> closing_;
   std::unique_ptr<tls::ClientHelloParser> hello_;
   std::unique_ptr<Stop> stop_;
@@ -256,8 +268,10 @@ class Conversation final : public tcp::StreamSink,
   std::uint64_t start_wall_;
   std::uint64_t last_wall_;
   std::uint32_t dropped_[contract::kDropReasonCount]{};
+  smtp::TransactionId last_tx_ = 0;
   std::uint16_t client_mss_ = 0;
   Phase phase_ = Phase::inspecting;
+  std::uint8_t left_out_ = 0;  // of the client octets in hand, see smtp::Session::client
   bool expect_mail_;
   bool restart_ = false;
   bool starttls_ = false;

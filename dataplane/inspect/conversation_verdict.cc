@@ -62,6 +62,12 @@ bool Conversation::enforcing() const {
   return wire && wire->mode == policy::Mode::enforce;
 }
 
+// Commands behind an end-of-data that only some servers see, where the operator wants none of it.
+bool Conversation::smuggling_forbidden() const {
+  return context_.policy->exceptions().smuggling == policy::Exception::fail_closed &&
+         anomalies_.contains(contract::Anomaly::smuggled_commands);
+}
+
 bool Conversation::limited(const policy::HostRule& rule) {
   // The bucket is the prefix's: an operator limits a prefix as one.
   return !context_.host_limits.take(rule.prefix, rule.rate_per_hour, rule.burst,
@@ -128,9 +134,7 @@ void Conversation::judge(Transaction& transaction) {
     verdict = v;
     transaction.reason = why;
   };
-  if (policy.exceptions().smuggling == policy::Exception::fail_closed &&
-      anomalies_.contains(contract::Anomaly::smuggled_commands))
-    raise(group.rule_reject, "smuggling");
+  if (smuggling_forbidden()) raise(group.rule_reject, "smuggling");
   if (scan_ && scan_->incomplete() && policy.exceptions().memory == policy::Exception::fail_closed)
     raise(Verdict::tempfail, "scan-incomplete");
 

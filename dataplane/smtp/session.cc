@@ -329,7 +329,13 @@ Session::~Session() {
   memory_->deallocate(impl_, sizeof(Impl), alignof(Impl));
 }
 
-std::size_t Session::client(Bytes octets) { return impl_->stopped ? 0 : impl_->feed(octets); }
+std::size_t Session::client(Bytes octets, std::uint8_t left_out) {
+  if (impl_->stopped) return 0;
+  impl_->left_out = left_out;
+  const std::size_t accepted = impl_->feed(octets);
+  impl_->left_out = 0;
+  return accepted;
+}
 void Session::server(Bytes octets) { impl_->server(octets); }
 void Session::client_gap(std::uint64_t size) { impl_->client_gap(size); }
 void Session::server_gap(std::uint64_t size) {

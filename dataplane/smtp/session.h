@@ -168,7 +168,12 @@ class Session {
   //                 octet (CR or LF). A BDAT chunk of another reading: its last octet.
   // Only when octets are read again after a reply (README.md, "Two readings") can a stop come from
   // within server(): those octets had been offered to on_ambiguous_end before.
-  std::size_t client(Bytes octets);
+  //
+  // `left_out`: bit i is set when reading i (of at most kReadings) of the stream does not have
+  // these octets: urgent data, which receivers keep in line or not. An end of DATA that not all
+  // readings have is an ambiguous one.
+  std::size_t client(Bytes octets, std::uint8_t left_out = 0);
+  static constexpr std::size_t kReadings = 3;
   void server(Bytes octets);
   // Octets that will never be seen.
   void client_gap(std::uint64_t size);

@@ -63,7 +63,7 @@ struct Capabilities {
   bool enhanced_status_codes = false;
 };
 
-struct Session::Impl {
+struct Session::Impl final : AlternateReader::EndJudge {
   Impl(const Limits& l, SessionSink& s, std::pmr::memory_resource* m);
   ~Impl();
   Impl(const Impl&) = delete;
@@ -101,6 +101,8 @@ struct Session::Impl {
   std::size_t read_midstream(Bytes octets);
   std::size_t read_line(Bytes octets);
   std::size_t read_data(Bytes octets);
+  DataReader::Event in_all_readings(std::uint8_t octet, DataReader::State before,
+                                    DataReader::Event event);
   std::size_t read_chunk(Bytes octets);
   std::size_t read_tls_wait(Bytes octets);
   // False when the command itself completed a message that was stopped.
@@ -117,6 +119,9 @@ struct Session::Impl {
   void begin_early(SecondReading::Reason reason);
   void begin_data(TransactionId tx);
   SecondReading* open_reading() const;
+  // Whether what was read so far is to be stopped, at an end that only some servers see.
+  bool stops_at_ambiguous_end(TransactionId tx) override;
+  EndJudge* judge() { return limits.stop_at_ambiguous_eod && outer_tx == 0 ? this : nullptr; }
   void begin_tls(bool starttls);
   std::size_t feed_readings(Bytes octets);
 
@@ -163,6 +168,10 @@ struct Session::Impl {
   std::uint16_t preamble_octets = 0;  // of a PROXY v2 preamble: read so far
   std::uint16_t preamble_size = 0;    // and in all
   DataReader reader;
+  // Where the readings of urgent data stand that differ from `reader` (bits of `doubtful`).
+  DataReader::State doubt[kReadings]{};
+  std::uint8_t doubtful = 0;
+  std::uint8_t left_out = 0;  // of the octets in hand, see client()
   ClientState state = ClientState::start;
   Via message_via = Via::data;
   Capabilities capabilities;

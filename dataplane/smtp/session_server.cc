@@ -112,6 +112,16 @@ void Session::Impl::match(const Reply& reply) {
       continue;
     }
     if (reply.code == 354 && front.slot != Slot::data) {
+      if (front.slot == Slot::other && pending.size() == 1 && state == ClientState::command &&
+          client_line.pending() == 0) {
+        // What we could not read was DATA to the server, and content comes now.
+        pending.pop();
+        begin_data(current_or_new());
+        state = ClientState::data;
+        sink.on_data_reply(message_tx, reply);
+        surplus = false;
+        return;
+      }
       if (!later(Slot::data)) break;
       answer(pending.pop(), {});
       continue;

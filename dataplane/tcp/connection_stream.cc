@@ -298,9 +298,21 @@ std::size_t Connection::Impl::give(Direction d, std::uint64_t offset, Bytes octe
                                    StreamSink& sink) {
   Half& h = half(d);
   h.set(Half::kTouched);
-  const std::size_t accepted = std::min(sink.on_data(d, offset, octets), octets.size());
-  if (h.urgent != nullptr) [[unlikely]] {
-    h.urgent->read(d, offset, octets.first(accepted), sink, memory_);
+  if (h.urgent == nullptr) [[likely]]
+    return std::min(sink.on_data(d, offset, octets), octets.size());
+  std::size_t accepted = 0;
+  while (accepted < octets.size()) {
+    const std::uint64_t at = offset + accepted;
+    std::uint64_t end = offset + octets.size();
+    const std::uint8_t left_out = h.urgent->left_out(at, end);
+    const Bytes piece = octets.subspan(accepted, end - at);
+    // The other readings first: what is found in them counts when the main one ends a message.
+    h.urgent->read(d, at, piece, sink, memory_);
+    const std::size_t taken = std::min(
+        left_out == 0 ? sink.on_data(d, at, piece) : sink.on_urgent_data(d, at, piece, left_out),
+        piece.size());
+    accepted += taken;
+    if (taken < piece.size()) break;
   }
   return accepted;
 }

@@ -130,7 +130,6 @@ std::shared_ptr<const policy::Policy> policy_for(policy::Mode mode) {
   const auto rules = control::compile_rules({path});
   std::filesystem::remove(path);
   REQUIRE(rules);
-  for (const auto& fault : (*rules)->faults) std::fprintf(stderr, "%s\n", fault.text.c_str());
   control::PolicySpec spec;
   spec.epoch = 1;
   spec.hash_messages = true;
