@@ -19,8 +19,9 @@ constexpr std::size_t kShortStride = 4;
 constexpr std::size_t kShortWidth = 5;
 // Letters of both cases become one; that other octets fall together costs a comparison at most.
 constexpr std::uint64_t kFold = 0x2020202020202020;
-constexpr unsigned kBitsForEach = 128;  // of the bitmap, for each window: a hit is mispredicted
-constexpr unsigned kMinBitmap = 12;    // log2 of its bits
+constexpr unsigned kBitsForEach = 128;    // of the bitmap, for each window: a hit is mispredicted
+constexpr std::uint32_t kSharedCost = 2;  // of each literal with a window, in letters of it
+constexpr unsigned kMinBitmap = 12;       // log2 of its bits
 constexpr unsigned kMaxBitmap = 24;
 
 // The window of `width` octets at p, of which `size` may be read: folded, first octet lowest.
@@ -126,13 +127,22 @@ void LiteralSet::build(Sampling& s, const std::vector<std::uint32_t>& members) {
     const Stored& literal = literals_[m];
     for (std::size_t at = 0; at + width <= literal.size; ++at) ++shared[window(literal, at)];
   }
+  // What a window costs: the literals that must be compared where it stands, and that it stands
+  // there; words are common, what is between them is not.
+  const auto cost = [&](const Stored& literal, std::size_t at) {
+    const std::uint8_t* const p = octets_.data() + literal.first + at;
+    const auto letters = std::count_if(p, p + width, [](std::uint8_t c) {
+      return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+    });
+    return kSharedCost * shared[window(literal, at)] + static_cast<std::uint32_t>(letters);
+  };
   std::map<std::uint64_t, std::vector<Place>> entered;
   for (const std::uint32_t m : members) {
     const Stored& literal = literals_[m];
     for (std::size_t way = 0; way < stride; ++way) {
       std::size_t best = way;
       for (std::size_t at = way; at + width <= literal.size; at += stride) {
-        if (shared[window(literal, at)] < shared[window(literal, best)]) best = at;
+        if (cost(literal, at) < cost(literal, best)) best = at;
       }
       entered[window(literal, best)].push_back({m, static_cast<std::uint32_t>(best)});
     }
