@@ -122,7 +122,8 @@ void Conversation::finish(std::string_view reason) {
   if (phase_ == Phase::inspecting) connection_.finish(*this);
   if (session_ && phase_ != Phase::passing) session_->finish();
   if (hello_) emit_tls();
-  if (!transacted_ && !tls_ && (!helo_.empty() || !auth_mechanism_.empty())) emit_session();
+  if (!transacted_ && !tls_ && (!helo_.empty() || !auth_mechanism_.empty() || claimed_))
+    emit_session();
   while (!transactions_.empty()) on_transaction_end(transactions_.front()->id, {});
   // Hits outside a transaction: commands before MAIL, smuggled text after the last one.
   for (const scan::Hit& hit : gather_hits()) emit_alert(hit, 0, false);
@@ -481,6 +482,21 @@ smtp::MessageVerdict Conversation::stop_smuggled(smtp::TransactionId tx) {
   return smtp::MessageVerdict::stop;
 }
 
+void Conversation::on_recipient_reply(smtp::TransactionId tx, std::uint32_t nth,
+                                      const smtp::Reply& reply) {
+  Transaction* transaction = find(tx);
+  if (!transaction) return;
+  if (transaction->delivery_code == 0 || (transaction->delivery_code >= 400 && reply.code < 400)) {
+    transaction->delivery_code = reply.code;
+    transaction->delivery_text = reply.text;
+  }
+  for (Recipient& r : transaction->recipients) {
+    if (r.code < 200 || r.code >= 300 || nth-- != 0) continue;
+    r.delivery = reply.code;
+    return;
+  }
+}
+
 void Conversation::on_transaction_end(smtp::TransactionId tx, const smtp::Reply& reply) {
   const auto it = std::find_if(transactions_.begin(), transactions_.end(),
                                [tx](const auto& t) { return t->id == tx; });
@@ -490,7 +506,10 @@ void Conversation::on_transaction_end(smtp::TransactionId tx, const smtp::Reply&
     current_ = nullptr;
   }
   transacted_ = true;
-  emit_transaction(**it, reply);
+  const Transaction& transaction = **it;
+  emit_transaction(**it, transaction.delivery_code == 0
+                             ? reply
+                             : smtp::Reply{transaction.delivery_code, transaction.delivery_text});
   transactions_.erase(it);
 }
 
@@ -518,6 +537,25 @@ void Conversation::on_auth(std::string_view mechanism, std::string_view user, st
   auth_mechanism_ = mechanism.substr(0, 64);
   auth_user_ = user.substr(0, kMaxListedOctets);
   auth_code_ = code;
+}
+
+void Conversation::on_claimed_client(const smtp::ClaimedClient& claim, bool accepted) {
+  if (!accepted) {
+    if (claimed_ && claimed_->via == claim.via) claimed_.reset();
+    return;
+  }
+  // XFORWARD comes in several commands; what each says adds to the others.
+  if (!claimed_ || claimed_->via != claim.via)
+    claimed_ = std::make_unique<Claimed>(context_.memory);
+  claimed_->via = claim.via;
+  if (claim.address) claimed_->address = claim.address;
+  if (claim.port) claimed_->port = claim.port;
+  const auto set = [](std::pmr::string& to, std::string_view from) {
+    if (!from.empty()) to = from.substr(0, kMaxListedOctets);
+  };
+  set(claimed_->name, claim.name);
+  set(claimed_->helo, claim.helo);
+  set(claimed_->login, claim.login);
 }
 
 void Conversation::on_command(smtp::Verb verb) {

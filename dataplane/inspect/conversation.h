@@ -93,7 +93,11 @@ class Conversation final : public tcp::StreamSink,
 
   struct Recipient {
     std::pmr::string path;
-    std::uint16_t code = 0;  // of the reply; 0: not answered
+    std::uint16_t code = 0;      // of the reply to RCPT; 0: not answered
+    std::uint16_t delivery = 0;  // LMTP: of the reply to the message for this recipient
+
+    // The code with which it was refused, or less than 400.
+    std::uint16_t refusal() const { return delivery >= 400 ? delivery : code; }
   };
   struct Transaction {
     Transaction(smtp::TransactionId identity, std::pmr::memory_resource* memory)
@@ -103,7 +107,8 @@ class Conversation final : public tcp::StreamSink,
           recipients(memory),
           summary(memory),
           rules(memory),
-          reason(memory) {}
+          reason(memory),
+          delivery_text(memory) {}
     smtp::TransactionId id;
     std::pmr::string mail_from;
     std::pmr::string parameters;
@@ -111,6 +116,9 @@ class Conversation final : public tcp::StreamSink,
     MessageSummary summary;
     std::pmr::vector<std::pmr::string> rules;
     std::pmr::string reason;
+    // LMTP: the first reply that accepted the message for a recipient, else the first.
+    std::pmr::string delivery_text;
+    std::uint16_t delivery_code = 0;
     std::int32_t score = 0;
     smtp::Via via = smtp::Via::data;
     contract::Verdict verdict = contract::Verdict::pass;
@@ -159,11 +167,14 @@ class Conversation final : public tcp::StreamSink,
   void on_data_reply(smtp::TransactionId tx, const smtp::Reply& reply) override;
   smtp::MessageVerdict on_message_end(smtp::TransactionId tx, smtp::MessageEnd end) override;
   smtp::MessageVerdict on_ambiguous_end(smtp::TransactionId tx) override;
+  void on_recipient_reply(smtp::TransactionId tx, std::uint32_t nth,
+                          const smtp::Reply& reply) override;
   void on_transaction_end(smtp::TransactionId tx, const smtp::Reply& reply) override;
   void on_smuggled_envelope(smtp::TransactionId outer, std::string_view mail_mailbox,
                             std::string_view first_rcpt) override;
   void on_smuggled_data(smtp::TransactionId outer, Bytes octets) override;
   void on_auth(std::string_view mechanism, std::string_view user, std::uint16_t code) override;
+  void on_claimed_client(const smtp::ClaimedClient& claim, bool accepted) override;
   void on_command(smtp::Verb verb) override;
   void on_reply(const smtp::Reply& reply) override;
   void on_tls(bool starttls) override;
@@ -239,6 +250,18 @@ class Conversation final : public tcp::StreamSink,
     std::pmr::string rcpt_to;
   };
   std::unique_ptr<Smuggled> smuggled_;
+  // For whom the client says that it speaks.
+  struct Claimed {
+    explicit Claimed(std::pmr::memory_resource* memory)
+        : name(memory), helo(memory), login(memory) {}
+    smtp::ClaimedClient::Via via{};
+    std::uint16_t port = 0;
+    std::optional<Address> address;
+    std::pmr::string name;
+    std::pmr::string helo;
+    std::pmr::string login;
+  };
+  std::unique_ptr<Claimed> claimed_;
   std::unique_ptr<Closing> closing_;
   std::unique_ptr<tls::ClientHelloParser> hello_;
   std::unique_ptr<Stop> stop_;

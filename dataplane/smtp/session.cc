@@ -31,6 +31,7 @@ Session::Impl::~Impl() {
   drop_ambiguous();
   drop_readings();
   SecondReading::destroy(tolerated, memory);
+  ProxyPreamble::destroy(preamble, memory);
   while (auths) {
     AuthExchange* next = auths->next;
     wipe(auths, sizeof *auths);
@@ -308,6 +309,7 @@ std::size_t Session::Impl::memory_used() const {
   for (const SecondReading* r = readings; r; r = r->next) used += size(*r);
   if (ambiguous) used += size(*ambiguous);
   if (tolerated) used += size(*tolerated);
+  if (preamble) used += sizeof *preamble;
   return used;
 }
 

@@ -16,6 +16,7 @@
 #include "dataplane/base/bytes.h"
 #include "dataplane/base/direction.h"
 #include "dataplane/contract/anomalies.h"
+#include "dataplane/smtp/claimed_client.h"
 
 namespace sluice::smtp {
 
@@ -92,10 +93,16 @@ class SessionSink {
     static_cast<void>(tx);
     static_cast<void>(reply);
   }
-  // The server's reply to the whole message (LMTP: once per accepted recipient, in their order), or
-  // RSET, a new HELO, the connection's end: then code 0, or without text the code with which MAIL
-  // or DATA was refused. After it nothing more comes of this transaction. Called also for a
-  // transaction that never had a message.
+  // LMTP: the reply to the whole message for one of its accepted recipients, the `nth` of them
+  // (RFC 2033 4.2). The last one's comes to on_transaction_end too.
+  virtual void on_recipient_reply(TransactionId tx, std::uint32_t nth, const Reply& reply) {
+    static_cast<void>(tx);
+    static_cast<void>(nth);
+    static_cast<void>(reply);
+  }
+  // The server's reply to the whole message. Or RSET, a new HELO, the connection's end: then code
+  // 0, or without text the code with which MAIL or DATA was refused. After it nothing more comes of
+  // this transaction. Called also for a transaction that never had a message.
   virtual void on_transaction_end(TransactionId tx, const Reply& reply) = 0;
 
   // Octets after an ambiguous end-of-data, read as a server with that reading would: an envelope
@@ -107,6 +114,12 @@ class SessionSink {
   // AUTH ended: mechanism in upper case, user (decoded identity, empty if the mechanism hides it),
   // reply code (0: never answered).
   virtual void on_auth(std::string_view mechanism, std::string_view user, std::uint16_t code) = 0;
+  // A relay says whom it speaks for. `accepted` false: the server refused what was said before by
+  // the same means.
+  virtual void on_claimed_client(const ClaimedClient& claim, bool accepted) {
+    static_cast<void>(claim);
+    static_cast<void>(accepted);
+  }
   // A verb was read (every one, for counters and probes) and a reply was completed.
   virtual void on_command(Verb verb) = 0;
   virtual void on_reply(const Reply& reply) = 0;

@@ -45,14 +45,6 @@ bool is_other_verb(std::string_view line) {
   return starts_ignoring_case(verb, "X");
 }
 
-bool is_good_proxy_line(std::string_view line) {
-  if (line.size() > 105) return false;  // 107 with CRLF
-  const std::string_view rest = line.substr(6);
-  if (rest.starts_with("UNKNOWN")) return true;
-  return (rest.starts_with("TCP4 ") || rest.starts_with("TCP6 ")) &&
-         std::count(rest.begin(), rest.end(), ' ') == 4;
-}
-
 // Where content goes that is not told.
 struct Untold final : SessionSink {
   void on_helo(std::string_view) override {}
@@ -198,11 +190,17 @@ std::size_t Session::Impl::read_preamble(Bytes octets) {
       }
     } else if (at == 12) {
       if (octet != 0x20 && octet != 0x21) raise(Anomaly::bad_proxy_preamble);
+      // 0x20 is the balancer's own connection (LOCAL): whatever stands there is no client.
+      if (octet == 0x21) preamble = ProxyPreamble::create(memory);
+    } else if (at == 13) {
+      if (preamble) preamble->family = octet;
     } else if (at == 14) {
       preamble_size = static_cast<std::uint16_t>(octet << 8);
     } else if (at == 15) {
       preamble_size = static_cast<std::uint16_t>(preamble_size | octet);
     }
+    if (at >= kProxyHeader && preamble && preamble->size < sizeof preamble->octets)
+      preamble->octets[preamble->size++] = octet;
     ++n;
     if (at < kProxyHeader) ++preamble_octets;
     if (preamble_octets == kProxyHeader) {
@@ -210,6 +208,13 @@ std::size_t Session::Impl::read_preamble(Bytes octets) {
       if (preamble_size == 0) {
         preamble_seen = true;
         state = ClientState::start;
+        if (preamble) {
+          const ClaimedClient claimed =
+              parse_proxy_block(preamble->family, Bytes(preamble->octets).first(preamble->size));
+          ProxyPreamble::destroy(preamble, memory);
+          preamble = nullptr;
+          if (!claimed.empty()) sink.on_claimed_client(claimed, true);
+        }
         return n;
       }
     }
@@ -311,7 +316,11 @@ bool Session::Impl::command(std::string_view line) {
   if (state == ClientState::start) {
     if (!preamble_seen && line.starts_with("PROXY ")) {
       preamble_seen = true;
-      if (!is_good_proxy_line(line)) raise(Anomaly::bad_proxy_preamble);
+      const auto claimed = parse_proxy_line(line);
+      if (!claimed)
+        raise(Anomaly::bad_proxy_preamble);
+      else if (!claimed->empty())
+        sink.on_claimed_client(*claimed, true);
       return true;
     }
     state = ClientState::command;
@@ -374,9 +383,15 @@ bool Session::Impl::command(std::string_view line) {
     case Verb::help:
     case Verb::noop:
     case Verb::etrn:
+      push(Slot::other, current_tx, last_tx);
+      break;
     case Verb::xclient:
+      claim(ClaimedClient::Via::xclient, c.argument);
+      push(Slot::xclient, current_tx, last_tx);
+      break;
     case Verb::xforward:
-      push(c.verb == Verb::xclient ? Slot::rset : Slot::other, current_tx, last_tx);
+      claim(ClaimedClient::Via::xforward, c.argument);
+      push(Slot::xforward, current_tx, last_tx);
       break;
   }
   return true;
@@ -387,6 +402,12 @@ void Session::Impl::auth(std::string_view argument) {
   if (exchange && !exchange->begin(argument)) raise(Anomaly::bad_auth);
   push(Slot::auth);
   if (!pending.empty()) pending.back().kept = exchange != nullptr;
+}
+
+void Session::Impl::claim(ClaimedClient::Via via, std::string_view argument) {
+  ClaimText text;
+  const ClaimedClient claimed = parse_claim(via, argument, text);
+  if (!claimed.empty()) sink.on_claimed_client(claimed, true);
 }
 
 void Session::Impl::unknown_command(std::string_view line) {

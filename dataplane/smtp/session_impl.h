@@ -20,6 +20,7 @@
 #pragma once
 
 #include <memory_resource>
+#include <new>
 #include <vector>
 
 #include "dataplane/smtp/auth.h"
@@ -54,6 +55,21 @@ struct Transaction {
   std::uint16_t refused = 0;     // code with which MAIL or DATA was refused
   bool has_mail = false;
   bool sent = false;  // its message was read to the end
+};
+
+// The addresses of a PROXY v2 preamble, while it is read.
+struct ProxyPreamble {
+  std::uint8_t family = 0;
+  std::uint8_t size = 0;
+  std::uint8_t octets[kProxyAddresses]{};
+
+  static ProxyPreamble* create(std::pmr::memory_resource* memory) {
+    void* place = try_allocate(memory, sizeof(ProxyPreamble), alignof(ProxyPreamble));
+    return place ? new (place) ProxyPreamble() : nullptr;
+  }
+  static void destroy(ProxyPreamble* preamble, std::pmr::memory_resource* memory) {
+    if (preamble) memory->deallocate(preamble, sizeof *preamble, alignof(ProxyPreamble));
+  }
 };
 
 struct Capabilities {
@@ -109,6 +125,7 @@ struct Session::Impl final : AlternateReader::EndJudge {
   bool command(std::string_view line);
   void unknown_command(std::string_view line);
   void auth(std::string_view argument);
+  void claim(ClaimedClient::Via via, std::string_view argument);
   void mail(std::string_view argument);
   void rcpt(std::string_view argument);
   void data();
@@ -156,6 +173,7 @@ struct Session::Impl final : AlternateReader::EndJudge {
   SecondReading* readings = nullptr;           // that a reply will decide, oldest first
   SecondReading* ambiguous = nullptr;          // of the message in progress
   SecondReading* tolerated = nullptr;
+  ProxyPreamble* preamble = nullptr;
   std::uint64_t chunk_left = 0;
   contract::AnomalySet raised;
   TransactionId last_tx = 0;

@@ -162,10 +162,11 @@ void Session::Impl::match(const Reply& reply) {
       // RFC 2033 4.2: LMTP answers for each accepted recipient.
       const Transaction* transaction = find(front.tx);
       if (lmtp && transaction && front.detail + 1 < transaction->accepted) {
-        ++pending.front().detail;
-        sink.on_transaction_end(front.tx, reply);
+        sink.on_recipient_reply(front.tx, pending.front().detail++, reply);
         return;
       }
+      if (lmtp && transaction && transaction->accepted > 0)
+        sink.on_recipient_reply(front.tx, front.detail, reply);
     }
     pending.pop();
     if (pending.empty() && pending.memory_used() > 0) pending.release(memory);
@@ -190,6 +191,14 @@ void Session::Impl::answer(const Pending& entry, const Reply& reply) {
       capabilities_known = true;
       lmtp = entry.slot == Slot::lhlo;
       break;
+    case Slot::xclient:
+    case Slot::xforward:
+      if (!good)
+        sink.on_claimed_client({.via = entry.slot == Slot::xclient ? ClaimedClient::Via::xclient
+                                                                   : ClaimedClient::Via::xforward},
+                               false);
+      if (entry.slot == Slot::xforward) break;
+      [[fallthrough]];
     case Slot::rset:
     case Slot::quit:
       if (good) end_transactions_up_to(entry.detail);

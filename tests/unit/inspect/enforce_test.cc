@@ -218,6 +218,100 @@ TEST(Enforce, MessageIsStoppedAtAnEndThatOnlySomeServersSee) {  // case A12
   EXPECT_TRUE(rig.injected(Side::inside)[0].payload().starts_with("550 "));
 }
 
+TEST(Enforce, LmtpIsReportedForEachRecipient) {  // RFC 2033 4.2
+  struct Case {
+    std::string_view replies;
+    std::string_view outcome;
+    Json accepted, refused;
+    int code;
+  };
+  const auto refusal = [](std::string_view to, int code) {
+    return Json{{"to", to}, {"code", code}};
+  };
+  const Json c = refusal("<c@b.test>", 550);
+  for (const Case& t :
+       {Case{"250 b\r\n250 d\r\n", "accepted", {"<b@b.test>", "<d@b.test>"}, {c}, 250},
+        Case{"250 b\r\n552 full\r\n",
+             "accepted",
+             {"<b@b.test>"},
+             {c, refusal("<d@b.test>", 552)},
+             250},
+        Case{"452 full\r\n250 d\r\n",
+             "accepted",
+             {"<d@b.test>"},
+             {refusal("<b@b.test>", 452), c},
+             250},
+        Case{"452 full\r\n550 no\r\n",
+             "refused",
+             nullptr,
+             {refusal("<b@b.test>", 452), c, refusal("<d@b.test>", 550)},
+             452}}) {
+    for (const bool chunks : {false, true}) {
+      Rig rig;
+      Conversation talk;
+      talk.open();
+      talk.server("220 store LMTP\r\n");
+      talk.client("LHLO mx\r\n");
+      talk.server("250-store\r\n250-CHUNKING\r\n250 PIPELINING\r\n");
+      talk.client(
+          "MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nRCPT TO:<c@b.test>\r\nRCPT "
+          "TO:<d@b.test>\r\n");
+      talk.server("250 ok\r\n250 ok\r\n550 no\r\n250 ok\r\n");
+      if (chunks) {
+        talk.client("BDAT 4 LAST\r\nxyz\n");
+      } else {
+        talk.client("DATA\r\n");
+        talk.server("354 go\r\n");
+        talk.client("xyz\r\n.\r\n");
+      }
+      talk.server(t.replies);
+      talk.client("MAIL FROM:<x@a.test>\r\n");
+      talk.server("250 ok\r\n");
+      rig.send(talk.take());
+      rig.finish();
+      const auto events = rig.events_of("smtp");
+      ASSERT_EQ(events.size(), 2u);
+      const Json& smtp = events[0]["smtp"];
+      EXPECT_EQ(smtp["outcome"], t.outcome) << t.replies;
+      EXPECT_EQ(smtp.contains("rcpt_to") ? smtp["rcpt_to"] : Json(nullptr), t.accepted)
+          << t.replies;
+      EXPECT_EQ(smtp["rcpt_refused"], t.refused) << t.replies;
+      EXPECT_EQ(smtp["reply"]["code"], t.code);
+      EXPECT_TRUE(rig.anomalies().empty() ||
+                  rig.anomalies() == std::vector<std::string>{"bad-header"});
+    }
+  }
+}
+
+TEST(Enforce, ClaimedClientIsToldAndDecidesNothing) {
+  RigOptions options;
+  options.spec.hosts = {order(policy::HostAction::block)};  // 192.0.2.10, who does not speak here
+  Rig rig(options);
+  Path path;
+  path.client.address = v4(192, 0, 2, 11);
+  Conversation talk({.path = path});
+  talk.open();
+  talk.client("PROXY TCP4 192.0.2.10 198.51.100.1 4000 25\r\n");
+  talk.server("220 mx.test ESMTP\r\n");
+  talk.client("EHLO client.test\r\n");
+  talk.server("250 hi\r\n");
+  talk.client("XCLIENT NAME=evil.test ADDR=192.0.2.10 HELO=h LOGIN=u@a.test\r\n");
+  talk.server("220 mx.test ESMTP\r\n");
+  talk.client("MAIL FROM:<a@a.test>\r\n");
+  talk.server("250 ok\r\n");
+  rig.send(talk.take());
+  rig.finish();
+  EXPECT_EQ(rig.dropped(), 0u);
+  const auto events = rig.events_of("smtp");
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0]["src_ip"], "192.0.2.11");
+  EXPECT_EQ(events[0]["sluice"]["client"], Json({{"via", "xclient"},
+                                                 {"addr", "192.0.2.10"},
+                                                 {"name", "evil.test"},
+                                                 {"helo", "h"},
+                                                 {"login", "u@a.test"}}));
+}
+
 // Nothing that completes the message with `sign` has left to the server, and the client was told.
 void expect_stopped(const Rig& rig, std::string_view sign, std::string_view what) {
   std::string left;
