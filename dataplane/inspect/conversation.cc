@@ -288,15 +288,17 @@ void Conversation::on_anomaly(Anomaly anomaly) {
 }
 
 // Gives the stream scan the client's octets up to `until`, so that hits belong to the message in
-// whose octets they stand.
-void Conversation::scan_stream(const std::uint8_t* until) {
+// whose octets they stand. What stands between the chunks of a message is scanned apart, so that
+// the message is whole in the stream however it was divided.
+void Conversation::scan_stream(const std::uint8_t* until, bool of_message) {
   if (tls_ || until <= chunk_scanned_) return;
   const Bytes octets(chunk_scanned_, static_cast<std::size_t>(until - chunk_scanned_));
   chunk_scanned_ = until;
   const auto& rules = scan_ ? scan_->ruleset() : context_.policy->ruleset();
   if (!scan::MessageScan::wanted(rules, scan::Buffer::stream)) return;
   context_.count(Counter::scan_bytes, octets.size());
-  main_scan().feed(scan::Buffer::stream, octets);
+  scan::MessageScan& main = main_scan();
+  (between_chunks_ && !of_message ? other_scan() : main).feed(scan::Buffer::stream, octets);
 }
 
 scan::MessageScan& Conversation::main_scan() {
@@ -401,8 +403,15 @@ void Conversation::on_message_begin(smtp::TransactionId tx, smtp::Via via) {
 
 void Conversation::on_message_data(smtp::TransactionId, Bytes octets) {
   if (!message_) return;
-  if (octets.data() >= chunk_read_ && octets.data() <= chunk_.data() + chunk_.size())
+  if (octets.data() >= chunk_read_ && octets.data() <= chunk_.data() + chunk_.size()) {
     chunk_read_ = octets.data() + octets.size();
+    if (current_ && current_->via == smtp::Via::bdat) {
+      scan_stream(octets.data());
+      if (between_chunks_ && other_scan_) other_scan_->end_item(scan::Buffer::stream);
+      scan_stream(chunk_read_, true);
+      between_chunks_ = true;
+    }
+  }
   context_.count(Counter::message_bytes, octets.size());
   // RFC 5322 4: none in a message, whatever its parts are; BDAT may carry BINARYMIME.
   if (current_ && current_->via == smtp::Via::data && !anomalies_.contains(Anomaly::nul) &&
@@ -438,6 +447,7 @@ smtp::MessageVerdict Conversation::on_message_end(smtp::TransactionId tx, smtp::
   }
   judge(*transaction);
   message_.reset();
+  between_chunks_ = false;
   if (scan_) scan_->next_transaction();
   other_scan_.reset();
   other_hits_.clear();

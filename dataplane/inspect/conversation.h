@@ -225,7 +225,7 @@ class Conversation final : public tcp::StreamSink,
 
   bool recognise(Direction direction, Bytes octets);
   void begin_mail();
-  void scan_stream(const std::uint8_t* until);
+  void scan_stream(const std::uint8_t* until, bool of_message = false);
   Transaction* find(smtp::TransactionId tx);
   Transaction& open_transaction(smtp::TransactionId tx);
   void release_scan();
@@ -296,6 +296,7 @@ class Conversation final : public tcp::StreamSink,
   Phase phase_ = Phase::inspecting;
   std::uint8_t left_out_ = 0;  // of the client octets in hand, see smtp::Session::client
   bool expect_mail_;
+  bool between_chunks_ = false;  // of a BDAT message that has octets
   bool restart_ = false;
   bool starttls_ = false;
   bool tls_ = false;
