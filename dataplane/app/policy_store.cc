@@ -43,9 +43,12 @@ PolicyStore::PolicyStore(unsigned workers, std::shared_ptr<const Policy> initial
     uses_[i].oldest = initial->epoch();
     uses_[i].give_up = initial->epoch();
   }
-  current_.store(initial.get(), std::memory_order_release);
-  rulesets_.push_back({initial->ruleset_digest(), initial->shared_ruleset()});
-  live_.push_back(std::move(initial));
+  Result<LiveRuleset> loaded = load(*initial, workers);
+  if (!loaded) throw std::bad_alloc();
+  rulesets_.push_back(std::move(*loaded));
+  live_.push_back(
+      std::make_unique<const Edition>(Edition{std::move(initial), rulesets_.back().scratches}));
+  current_.store(live_.back().get(), std::memory_order_release);
 }
 
 PolicyStore::~PolicyStore() { std::free(quiescence_); }
@@ -57,9 +60,9 @@ void PolicyStore::quiescent(unsigned worker) { rte_rcu_qsbr_quiescent(quiescence
 PolicyStore::Outcome PolicyStore::prepare(Bytes image, std::uint32_t epoch) {
   Outcome outcome;
   reclaim();
-  if (!before(live_.back()->epoch(), epoch)) {
+  if (!before(latest_epoch(), epoch)) {
     outcome.reason = "epoch " + std::to_string(epoch) + " is not after the one in force, " +
-                     std::to_string(live_.back()->epoch());
+                     std::to_string(latest_epoch());
     return outcome;
   }
   Policy::KnownRulesets known;
@@ -77,28 +80,55 @@ PolicyStore::Outcome PolicyStore::prepare(Bytes image, std::uint32_t epoch) {
   }
   known.clear();
   const Policy::Digest& digest = (*opened)->ruleset_digest();
-  if (std::none_of(rulesets_.begin(), rulesets_.end(),
-                   [&digest](const LiveRuleset& live) { return live.digest == digest; })) {
+  const auto same = [&digest](const LiveRuleset& live) { return live.digest == digest; };
+  auto ruleset = std::find_if(rulesets_.begin(), rulesets_.end(), same);
+  if (ruleset == rulesets_.end()) {
     if (!make_room_for_ruleset()) {
-      outcome.reason = "four rule sets are still in use by messages in progress; try again later";
+      outcome.reason = "four rule sets are in use and a worker does not let go of one";
       return outcome;
     }
-    rulesets_.push_back({digest, (*opened)->shared_ruleset()});
+    Result<LiveRuleset> loaded = load(**opened, workers_);
+    if (!loaded) {
+      outcome.reason = loaded.error();
+      return outcome;
+    }
+    rulesets_.push_back(std::move(*loaded));
+    ruleset = rulesets_.end() - 1;
   }
-  live_.push_back(std::move(*opened));
+  ruleset->last_epoch = epoch;
+  live_.push_back(std::make_unique<const Edition>(Edition{std::move(*opened), ruleset->scratches}));
   live_count_.store(live_.size(), std::memory_order_relaxed);
   current_.store(live_.back().get(), std::memory_order_release);
   return outcome;
 }
 
-// True when one more set of databases may live.
+Result<PolicyStore::LiveRuleset> PolicyStore::load(const policy::Policy& policy, unsigned workers) {
+  LiveRuleset live{policy.ruleset_digest(), policy.shared_ruleset(), {}, policy.epoch()};
+  for (unsigned i = 0; i < workers; ++i) {
+    Result<std::shared_ptr<scan::Scratch>> scratch = scan::Scratch::make(*live.ruleset);
+    if (!scratch) return Error{scratch.error()};
+    live.scratches.push_back(std::move(*scratch));
+  }
+  return live;
+}
+
+// A count of one is ours alone: new references are only made from others.
+bool PolicyStore::unused(const LiveRuleset& live) {
+  return live.ruleset.use_count() == 1 &&
+         std::all_of(live.scratches.begin(), live.scratches.end(),
+                     [](const auto& scratch) { return scratch.use_count() == 1; });
+}
+
+// True when one more set of databases may live. What is in force stays; the oldest other one goes.
 bool PolicyStore::make_room_for_ruleset() {
   const Nanoseconds end = now() + kLongestRoom;
   while (rulesets_.size() >= kMostRulesets) {
     if (now() > end) return false;
-    // Only what is not in force can go: messages that began before it are to give up.
+    const auto oldest = std::min_element(
+        rulesets_.begin(), rulesets_.end(),
+        [](const auto& a, const auto& b) { return before(a.last_epoch, b.last_epoch); });
     for (unsigned i = 0; i < workers_; ++i) {
-      uses_[i].give_up.store(live_.back()->epoch(), std::memory_order_relaxed);
+      uses_[i].give_up.store(oldest->last_epoch + 1, std::memory_order_relaxed);
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
     reclaim();
@@ -119,15 +149,15 @@ void PolicyStore::wait_adopted(std::uint32_t epoch) {
 }
 
 void PolicyStore::reclaim() {
-  std::uint32_t oldest = live_.back()->epoch();
+  std::uint32_t oldest = latest_epoch();
   for (unsigned i = 0; i < workers_; ++i) {
     for (const std::uint32_t epoch : {uses_[i].adopted.load(std::memory_order_acquire),
                                       uses_[i].oldest.load(std::memory_order_acquire)}) {
       if (before(epoch, oldest)) oldest = epoch;
     }
   }
-  const auto keep = std::find_if(live_.begin(), live_.end() - 1, [oldest](const auto& policy) {
-    return !before(policy->epoch(), oldest);
+  const auto keep = std::find_if(live_.begin(), live_.end() - 1, [oldest](const auto& edition) {
+    return !before(edition->policy->epoch(), oldest);
   });
   if (keep != live_.begin()) {
     // Nobody can load these pointers any more; wait for the loops that may have done so before.
@@ -139,8 +169,7 @@ void PolicyStore::reclaim() {
     live_.erase(live_.begin(), keep);
     live_count_.store(live_.size(), std::memory_order_relaxed);
   }
-  // A count of one is ours alone: new references are only made from others.
-  std::erase_if(rulesets_, [](const LiveRuleset& live) { return live.ruleset.use_count() == 1; });
+  std::erase_if(rulesets_, unused);
 }
 
 }  // namespace sluice::app

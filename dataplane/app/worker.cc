@@ -46,14 +46,6 @@ Nanoseconds read(clockid_t clock) {
   return static_cast<Nanoseconds>(t.tv_sec) * kSecond + static_cast<Nanoseconds>(t.tv_nsec);
 }
 
-// Calls what an engine may offer for giving up messages that pin old databases.
-template <typename Engine>
-void give_up_messages(Engine& engine, std::uint32_t epoch) {
-  if constexpr (requires { engine.release_rulesets_before(epoch); }) {
-    engine.release_rulesets_before(epoch);
-  }
-}
-
 }  // namespace
 
 Worker::Worker(const WorkerSettings& settings, Shared& shared,
@@ -206,7 +198,7 @@ void Worker::loop_once() {
     engine_->tick(now_);
     flush();
     PolicyUse& use = shared_.policies->use(settings_.index);
-    give_up_messages(*engine_, use.give_up.load(std::memory_order_relaxed));
+    engine_->release_rulesets_before(use.give_up.load(std::memory_order_relaxed));
     use.oldest.store(engine_->oldest_epoch_in_use(), std::memory_order_release);
   }
   if (!mailbox_.empty()) read_letters();
@@ -505,14 +497,14 @@ void Worker::drain_unread() {
 // ---- policy, letters, events ----
 
 void Worker::adopt_policy() {
-  const policy::Policy* policy = shared_.policies->current();
-  if (policy == policy_) return;
-  engine_->set_policy(*policy);
-  policy_ = policy;
+  const Edition* edition = shared_.policies->current();
+  if (edition == edition_) return;
+  engine_->set_policy(*edition->policy, edition->scratches[settings_.index]);
+  edition_ = edition;
   PolicyUse& use = shared_.policies->use(settings_.index);
   use.oldest.store(engine_->oldest_epoch_in_use(), std::memory_order_release);
-  use.adopted.store(policy->epoch(), std::memory_order_release);
-  statistics_.set(Gauge::policy_epoch, policy->epoch());
+  use.adopted.store(edition->policy->epoch(), std::memory_order_release);
+  statistics_.set(Gauge::policy_epoch, edition->policy->epoch());
 }
 
 void Worker::read_letters() {
@@ -550,7 +542,7 @@ void Worker::wire_event(const event::Letter& letter) {
   header.wire = letter.wire;
   header.worker = static_cast<std::uint16_t>(settings_.index);
   header.side = letter.side;
-  header.policy_epoch = policy_ == nullptr ? 0 : policy_->epoch();
+  header.policy_epoch = edition_ == nullptr ? 0 : edition_->policy->epoch();
   writer_.begin(header);
   writer_.put(contract::Field::wire_state, std::string_view(letter.state.data()));
   writer_.put(contract::Field::wire_reason, std::string_view(letter.reason.data()));
@@ -563,7 +555,7 @@ void Worker::sleep() {
   sleeping_.store(true, std::memory_order_relaxed);
   std::atomic_thread_fence(std::memory_order_seq_cst);
   bool work = !mailbox_.empty() || shared_.stop.load(std::memory_order_relaxed) ||
-              shared_.policies->current() != policy_;
+              shared_.policies->current() != edition_;
   if (settings_.workers > 1) {
     for (const rte_ring* ring : shared_.handover[settings_.index]) {
       work = work || (ring != nullptr && rte_ring_empty(ring) == 0);

@@ -158,7 +158,7 @@ class Worker final : private inspect::Output {
   Nanoseconds last_tick_ = 0;
   Nanoseconds idle_since_ = 0;
   std::uint32_t hangs_seen_ = 0;
-  const policy::Policy* policy_ = nullptr;
+  const Edition* edition_ = nullptr;
   std::size_t snapshot_cursor_ = 0;
   bool snapshot_running_ = false;
   Nanoseconds snapshot_begin_ = 0;

@@ -15,6 +15,15 @@ class LimitedResource final : public std::pmr::memory_resource {
   std::size_t used() const { return used_; }
   std::size_t limit() const { return limit_; }
 
+  // Counts octets that are held for the same purpose but come from elsewhere (Hyperscan's streams).
+  // False, and nothing is counted, when they would pass the limit.
+  bool charge(std::size_t bytes) {
+    if (bytes > limit_ - used_) return false;
+    used_ += bytes;
+    return true;
+  }
+  void refund(std::size_t bytes) { used_ -= bytes; }
+
  private:
   void* do_allocate(std::size_t bytes, std::size_t alignment) override {
     if (bytes > limit_ - used_) throw std::bad_alloc();

@@ -49,6 +49,7 @@
   X(events,                "events written to the ring") \
   X(events_lost,           "events lost because the ring was full") \
   X(memory_refused,        "allocations refused at a memory bound") \
+  X(rulesets_withdrawn,    "flows whose rule set went before their message ended (more than four would have been live)") \
   X(policy_adoptions,      "policy images adopted") \
   X(loops,                 "worker loops") \
   X(sleeps,                "times the worker slept for want of traffic")

@@ -6,7 +6,7 @@
 
 #include "dataplane/inspect/engine.h"
 #include "dataplane/inspect/host_limits.h"
-#include "dataplane/scan/scan.h"
+#include "dataplane/inspect/rulesets.h"
 
 namespace sluice::inspect {
 
@@ -18,7 +18,7 @@ struct Context {
   std::pmr::memory_resource* memory;
 
   const policy::Policy* policy = nullptr;
-  scan::Scratch scratch{};
+  Rulesets rulesets;
   HostLimits host_limits;
   Time now{};
   std::uint64_t frame_number = 0;  // of the frame in hand; 0: none

@@ -32,7 +32,6 @@ Conversation::Conversation(const Identity& identity, Context& context, bool expe
       context_(context),
       connection_(tcp_limits(context), context.memory, opening),
       transactions_(context.memory),
-      other_hits_(context.memory),
       held_(context.memory),
       community_id_(context.memory),
       helo_(context.memory),
@@ -71,9 +70,7 @@ Disposition Conversation::segment(Direction direction, Frame& frame, const net::
   if (result.out_of_order) context_.count(Counter::segments_out_of_order);
   if (connection_.one_sided()) {
     on_anomaly(Anomaly::one_sided);
-    if (session_) session_->set_one_sided(true);
-  } else if (session_) {
-    session_->set_one_sided(false);
+    if (session_) session_->set_one_sided();
   }
   Disposition disposition;
   if (result.action == tcp::SegmentResult::Action::drop) {
@@ -87,7 +84,8 @@ Disposition Conversation::segment(Direction direction, Frame& frame, const net::
   if (result.action == tcp::SegmentResult::Action::stopped)
     disposition = stopped(direction, frame, packet, result, whole_frame);
   if (packet.mpls && direction == Direction::to_client && !server_template_)
-    server_template_ = std::make_unique<net::SegmentTemplate>(
+    server_template_ = make_pmr<net::SegmentTemplate>(
+        context_.memory,
         net::SegmentTemplate::from_frame(frame.octets, packet, context_.settings.link));
   if (host_tarpit_ && direction == Direction::to_client && !payload.empty() &&
       disposition.drop == DropReason::none && !packet.checksum_bad && whole_frame)
@@ -122,8 +120,7 @@ void Conversation::finish(std::string_view reason) {
   if (phase_ == Phase::inspecting) connection_.finish(*this);
   if (session_ && phase_ != Phase::passing) session_->finish();
   if (hello_) emit_tls();
-  if (!transacted_ && !tls_ && (!helo_.empty() || !auth_mechanism_.empty() || claimed_))
-    emit_session();
+  if (!transacted_ && !tls_ && (!helo_.empty() || !auth_mechanism_.empty())) emit_session();
   while (!transactions_.empty()) on_transaction_end(transactions_.front()->id, {});
   // Hits outside a transaction: commands before MAIL, smuggled text after the last one.
   for (const scan::Hit& hit : gather_hits()) emit_alert(hit, 0, false);
@@ -141,7 +138,7 @@ void Conversation::forget_stream() {
   while (!transactions_.empty()) on_transaction_end(transactions_.front()->id, {});
   message_.reset();
   current_ = nullptr;
-  release_scan();
+  scan_.reset();
   session_.reset();
   connection_ = tcp::Connection(tcp_limits(context_), context_.memory);
   if (expect_mail_) {
@@ -161,7 +158,7 @@ void Conversation::give_up() {
   message_.reset();
   current_ = nullptr;
   closing_.reset();
-  release_scan();
+  scan_.reset();
 }
 
 void Conversation::inspect_message(Bytes octets) {
@@ -221,7 +218,7 @@ void Conversation::begin_mail() {
   smtp::Limits limits;
   session_.emplace(limits, *this, context_.memory);
   if (connection_.midstream()) session_->set_midstream();
-  if (connection_.one_sided()) session_->set_one_sided(true);
+  if (connection_.one_sided()) session_->set_one_sided();
 }
 
 std::size_t Conversation::on_data(Direction direction, std::uint64_t, Bytes octets) {
@@ -235,7 +232,7 @@ std::size_t Conversation::on_data(Direction direction, std::uint64_t, Bytes octe
   chunk_ = octets;
   chunk_scanned_ = octets.data();
   chunk_read_ = octets.data();
-  const std::size_t accepted = session_->client(octets, left_out_);
+  const std::size_t accepted = session_->client(octets);
   if (accepted == octets.size()) {
     scan_stream(octets.data() + octets.size());
   } else if (stop_) {
@@ -252,14 +249,6 @@ std::size_t Conversation::on_data(Direction direction, std::uint64_t, Bytes octe
   return accepted;
 }
 
-std::size_t Conversation::on_urgent_data(Direction direction, std::uint64_t offset, Bytes octets,
-                                         std::uint8_t left_out) {
-  left_out_ = left_out;
-  const std::size_t accepted = on_data(direction, offset, octets);
-  left_out_ = 0;
-  return accepted;
-}
-
 void Conversation::on_gap(Direction direction, std::uint64_t, std::uint64_t size) {
   if (!session_) return;
   if (direction == Direction::to_server)
@@ -273,9 +262,9 @@ void Conversation::on_alternative(Direction direction, std::uint64_t, Bytes octe
   if (!session_ && !expect_mail_) return;
   for (const scan::Buffer b :
        {scan::Buffer::stream, scan::Buffer::raw, scan::Buffer::decoded, scan::Buffer::text}) {
-    if (!scan::MessageScan::wanted(main_scan().ruleset(), b)) continue;
-    other_scan().feed(b, octets);
-    other_scan().end_item(b);
+    if (!wanted(b)) continue;
+    scan().feed_other(b, octets);
+    scan().end_other(b);
   }
 }
 
@@ -288,49 +277,24 @@ void Conversation::on_anomaly(Anomaly anomaly) {
 }
 
 // Gives the stream scan the client's octets up to `until`, so that hits belong to the message in
-// whose octets they stand. What stands between the chunks of a message is scanned apart, so that
-// the message is whole in the stream however it was divided.
-void Conversation::scan_stream(const std::uint8_t* until, bool of_message) {
+// whose octets they stand.
+void Conversation::scan_stream(const std::uint8_t* until) {
   if (tls_ || until <= chunk_scanned_) return;
   const Bytes octets(chunk_scanned_, static_cast<std::size_t>(until - chunk_scanned_));
   chunk_scanned_ = until;
-  const auto& rules = scan_ ? scan_->ruleset() : context_.policy->ruleset();
-  if (!scan::MessageScan::wanted(rules, scan::Buffer::stream)) return;
+  if (!wanted(scan::Buffer::stream)) return;
   context_.count(Counter::scan_bytes, octets.size());
-  scan::MessageScan& main = main_scan();
-  (between_chunks_ && !of_message ? other_scan() : main).feed(scan::Buffer::stream, octets);
+  scan().feed(scan::Buffer::stream, octets);
 }
 
-scan::MessageScan& Conversation::main_scan() {
-  if (!scan_) {
-    if (!ruleset_) ruleset_ = context_.policy->shared_ruleset();
-    scan_.emplace(*ruleset_, context_.scratch, context_.memory);
-  }
+bool Conversation::wanted(scan::Buffer buffer) const {
+  return scan_ ? scan_->wanted(buffer)
+               : scan::MessageScan::wanted(context_.policy->ruleset(), buffer);
+}
+
+FlowScan& Conversation::scan() {
+  if (!scan_) scan_ = make_pmr<FlowScan>(context_.memory, context_);
   return *scan_;
-}
-
-scan::MessageScan& Conversation::other_scan() {
-  if (!other_scan_) {
-    other_scan_.emplace(new_scan());
-  }
-  return *other_scan_;
-}
-
-scan::MessageScan Conversation::new_scan() {
-  main_scan();
-  return scan::MessageScan(*ruleset_, context_.scratch, context_.memory);
-}
-
-void Conversation::take_hits(scan::MessageScan& other) {
-  other.settle();
-  other_hits_.insert(other_hits_.end(), other.hits().begin(), other.hits().end());
-}
-
-void Conversation::release_scan() {
-  scan_.reset();
-  other_scan_.reset();
-  other_hits_.clear();
-  ruleset_.reset();
 }
 
 // --- the SMTP session ----------------------------------------------------------------------------
@@ -347,17 +311,15 @@ Conversation::Transaction& Conversation::open_transaction(smtp::TransactionId tx
     on_anomaly(Anomaly::too_many);
     on_transaction_end(transactions_.front()->id, {});
   }
-  transactions_.push_back(std::make_unique<Transaction>(tx, context_.memory));
-  last_tx_ = std::max(last_tx_, tx);
+  transactions_.push_back(make_pmr<Transaction>(context_.memory, tx, context_.memory));
   // Another ruleset begins with a transaction: never half a message under each.
-  if (!message_ && ruleset_ && ruleset_ != context_.policy->shared_ruleset()) release_scan();
+  if (!message_ && scan_) scan_->renew();
   return *transactions_.back();
 }
 
 void Conversation::on_helo(std::string_view name) {
   helo_ = name.substr(0, kMaxListedOctets);
-  if (scan::MessageScan::wanted(context_.policy->ruleset(), scan::Buffer::helo))
-    main_scan().whole(scan::Buffer::helo, as_bytes(name));
+  if (wanted(scan::Buffer::helo)) scan().whole(scan::Buffer::helo, as_bytes(name));
 }
 
 void Conversation::on_mail(smtp::TransactionId tx, std::string_view path, std::string_view mailbox,
@@ -365,8 +327,7 @@ void Conversation::on_mail(smtp::TransactionId tx, std::string_view path, std::s
   Transaction& transaction = open_transaction(tx);
   transaction.mail_from = path;
   transaction.parameters = parameters.substr(0, kMaxListedOctets);
-  if (scan::MessageScan::wanted(context_.policy->ruleset(), scan::Buffer::mail_from))
-    main_scan().whole(scan::Buffer::mail_from, as_bytes(mailbox));
+  if (wanted(scan::Buffer::mail_from)) scan().whole(scan::Buffer::mail_from, as_bytes(mailbox));
 }
 
 void Conversation::on_rcpt(smtp::TransactionId tx, std::uint32_t index, std::string_view path,
@@ -374,8 +335,7 @@ void Conversation::on_rcpt(smtp::TransactionId tx, std::uint32_t index, std::str
   Transaction& transaction = open_transaction(tx);
   if (index == transaction.recipients.size() && index < kMaxRecipients)
     transaction.recipients.push_back({std::pmr::string(path, context_.memory), 0});
-  if (scan::MessageScan::wanted(context_.policy->ruleset(), scan::Buffer::rcpt_to))
-    main_scan().whole(scan::Buffer::rcpt_to, as_bytes(mailbox));
+  if (wanted(scan::Buffer::rcpt_to)) scan().whole(scan::Buffer::rcpt_to, as_bytes(mailbox));
 }
 
 void Conversation::on_envelope_reply(smtp::TransactionId tx, std::uint32_t rcpt_index,
@@ -398,20 +358,14 @@ void Conversation::on_message_begin(smtp::TransactionId tx, smtp::Via via) {
                                  .hash_attachments = policy.hash_attachments(),
                                  .hash_md5 = policy.hash_md5(),
                                  .scan_budget = policy.scan_budget()};
-  message_ = std::make_unique<Message>(options, *this, *this, transaction.summary, context_.memory);
+  message_ = make_pmr<Message>(context_.memory, options, scan(), *this, transaction.summary,
+                               context_.memory);
 }
 
 void Conversation::on_message_data(smtp::TransactionId, Bytes octets) {
   if (!message_) return;
-  if (octets.data() >= chunk_read_ && octets.data() <= chunk_.data() + chunk_.size()) {
+  if (octets.data() >= chunk_read_ && octets.data() <= chunk_.data() + chunk_.size())
     chunk_read_ = octets.data() + octets.size();
-    if (current_ && current_->via == smtp::Via::bdat) {
-      scan_stream(octets.data());
-      if (between_chunks_ && other_scan_) other_scan_->end_item(scan::Buffer::stream);
-      scan_stream(chunk_read_, true);
-      between_chunks_ = true;
-    }
-  }
   context_.count(Counter::message_bytes, octets.size());
   // RFC 5322 4: none in a message, whatever its parts are; BDAT may carry BINARYMIME.
   if (current_ && current_->via == smtp::Via::data && !anomalies_.contains(Anomaly::nul) &&
@@ -447,10 +401,7 @@ smtp::MessageVerdict Conversation::on_message_end(smtp::TransactionId tx, smtp::
   }
   judge(*transaction);
   message_.reset();
-  between_chunks_ = false;
   if (scan_) scan_->next_transaction();
-  other_scan_.reset();
-  other_hits_.clear();
   if (!transaction->enforced) {
     current_ = nullptr;
     return smtp::MessageVerdict::pass;
@@ -461,50 +412,11 @@ smtp::MessageVerdict Conversation::on_message_end(smtp::TransactionId tx, smtp::
 // Some servers take what was just read for the end of the message: if it is condemned by what is
 // known so far, it ends here.
 smtp::MessageVerdict Conversation::on_ambiguous_end(smtp::TransactionId tx) {
-  if (!enforcing()) return smtp::MessageVerdict::pass;
+  if (!message_ || !enforcing()) return smtp::MessageVerdict::pass;
   if (!chunk_.empty()) scan_stream(chunk_read_);
   const auto hits = gather_hits();
-  const bool smuggling =
-      smuggling_forbidden() && acts(context_.policy->group_of(identity_.client).rule_reject);
-  if (!acts(verdict_of(hits)) && !smuggling) return smtp::MessageVerdict::pass;
-  if (!message_) return stop_smuggled(tx);
+  if (!acts(verdict_of(hits))) return smtp::MessageVerdict::pass;
   return on_message_end(tx, smtp::MessageEnd::complete);
-}
-
-// A message that only another reading has ends here, and it is condemned. It is told with the
-// envelope of that reading.
-smtp::MessageVerdict Conversation::stop_smuggled(smtp::TransactionId tx) {
-  Transaction& transaction = open_transaction(tx ? tx : last_tx_ + 1);
-  if (smuggled_ && transaction.mail_from.empty() && transaction.recipients.empty()) {
-    const auto path = [&](const std::pmr::string& mailbox) {
-      std::pmr::string text("<", context_.memory);
-      text += mailbox;
-      text += '>';
-      return text;
-    };
-    transaction.mail_from = path(smuggled_->mail_from);
-    transaction.recipients.push_back({path(smuggled_->rcpt_to), 0});
-  }
-  transaction.complete = true;
-  judge(transaction);
-  if (!transaction.enforced) return smtp::MessageVerdict::pass;
-  current_ = &transaction;
-  return smtp::MessageVerdict::stop;
-}
-
-void Conversation::on_recipient_reply(smtp::TransactionId tx, std::uint32_t nth,
-                                      const smtp::Reply& reply) {
-  Transaction* transaction = find(tx);
-  if (!transaction) return;
-  if (transaction->delivery_code == 0 || (transaction->delivery_code >= 400 && reply.code < 400)) {
-    transaction->delivery_code = reply.code;
-    transaction->delivery_text = reply.text;
-  }
-  for (Recipient& r : transaction->recipients) {
-    if (r.code < 200 || r.code >= 300 || nth-- != 0) continue;
-    r.delivery = reply.code;
-    return;
-  }
 }
 
 void Conversation::on_transaction_end(smtp::TransactionId tx, const smtp::Reply& reply) {
@@ -516,56 +428,28 @@ void Conversation::on_transaction_end(smtp::TransactionId tx, const smtp::Reply&
     current_ = nullptr;
   }
   transacted_ = true;
-  const Transaction& transaction = **it;
-  emit_transaction(**it, transaction.delivery_code == 0
-                             ? reply
-                             : smtp::Reply{transaction.delivery_code, transaction.delivery_text});
+  emit_transaction(**it, reply);
   transactions_.erase(it);
 }
 
 void Conversation::on_smuggled_envelope(smtp::TransactionId, std::string_view mail_mailbox,
                                         std::string_view first_rcpt) {
-  if (!smuggled_) smuggled_ = std::make_unique<Smuggled>(context_.memory);
-  smuggled_->mail_from = mail_mailbox;
-  smuggled_->rcpt_to = first_rcpt;
-  const scan::Ruleset& rules = main_scan().ruleset();
-  if (scan::MessageScan::wanted(rules, scan::Buffer::mail_from))
-    other_scan().whole(scan::Buffer::mail_from, as_bytes(mail_mailbox));
-  if (scan::MessageScan::wanted(rules, scan::Buffer::rcpt_to))
-    other_scan().whole(scan::Buffer::rcpt_to, as_bytes(first_rcpt));
+  if (wanted(scan::Buffer::mail_from))
+    scan().whole_other(scan::Buffer::mail_from, as_bytes(mail_mailbox));
+  if (wanted(scan::Buffer::rcpt_to))
+    scan().whole_other(scan::Buffer::rcpt_to, as_bytes(first_rcpt));
 }
 
 void Conversation::on_smuggled_data(smtp::TransactionId, Bytes octets) {
-  if (octets.data() >= chunk_read_ && octets.data() <= chunk_.data() + chunk_.size())
-    chunk_read_ = octets.data() + octets.size();
   for (const scan::Buffer b :
        {scan::Buffer::raw, scan::Buffer::decoded, scan::Buffer::text, scan::Buffer::header})
-    if (scan::MessageScan::wanted(main_scan().ruleset(), b)) other_scan().feed(b, octets);
+    if (wanted(b)) scan().feed_other(b, octets);
 }
 
 void Conversation::on_auth(std::string_view mechanism, std::string_view user, std::uint16_t code) {
   auth_mechanism_ = mechanism.substr(0, 64);
   auth_user_ = user.substr(0, kMaxListedOctets);
   auth_code_ = code;
-}
-
-void Conversation::on_claimed_client(const smtp::ClaimedClient& claim, bool accepted) {
-  if (!accepted) {
-    if (claimed_ && claimed_->via == claim.via) claimed_.reset();
-    return;
-  }
-  // XFORWARD comes in several commands; what each says adds to the others.
-  if (!claimed_ || claimed_->via != claim.via)
-    claimed_ = std::make_unique<Claimed>(context_.memory);
-  claimed_->via = claim.via;
-  if (claim.address) claimed_->address = claim.address;
-  if (claim.port) claimed_->port = claim.port;
-  const auto set = [](std::pmr::string& to, std::string_view from) {
-    if (!from.empty()) to = from.substr(0, kMaxListedOctets);
-  };
-  set(claimed_->name, claim.name);
-  set(claimed_->helo, claim.helo);
-  set(claimed_->login, claim.login);
 }
 
 void Conversation::on_command(smtp::Verb verb) {
@@ -581,8 +465,8 @@ void Conversation::on_reply(const smtp::Reply&) {
 void Conversation::on_tls(bool starttls) {
   tls_ = true;
   starttls_ = starttls;
-  release_scan();
-  hello_ = std::make_unique<tls::ClientHelloParser>(context_.memory);
+  scan_.reset();
+  hello_ = make_pmr<tls::ClientHelloParser>(context_.memory, context_.memory);
 }
 
 void Conversation::on_attachment(const Attachment& attachment) {

@@ -106,8 +106,8 @@ void Conversation::begin_closing() {
       .farewell = context_.policy->texts().closing,
   };
   context_.output.mark_flow(identity_.key, FlowMark::sequence_changed);
-  closing_ = std::make_unique<Closing>(start, unacknowledged, stop_->reply, stop_->early,
-                                       context_.output, context_.memory, context_.now.monotonic);
+  closing_ = make_pmr<Closing>(context_.memory, start, unacknowledged, stop_->reply, stop_->early,
+                               context_.output, context_.memory, context_.now.monotonic);
   phase_ = Phase::closing;
 }
 

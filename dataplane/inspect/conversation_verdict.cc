@@ -1,7 +1,6 @@
 // The verdict on a message: rule hits and score against the thresholds of the client's group, then
 // what was ordered for the host. One rule hit stops one message; a host is acted on by control.
 #include <algorithm>
-#include <functional>
 
 #include "dataplane/inspect/conversation.h"
 
@@ -36,22 +35,10 @@ int strength(Verdict v) {
 
 bool acts(Verdict v) { return strength(v) >= strength(Verdict::tempfail); }
 
-// Hits of the first reading and of all others, each rule once.
 std::pmr::vector<scan::Hit> Conversation::gather_hits() {
-  std::pmr::vector<scan::Hit> hits(context_.memory);
-  if (scan_) {
-    scan_->settle();
-    hits.assign(scan_->hits().begin(), scan_->hits().end());
-    if (scan_->incomplete()) context_.count(Counter::memory_refused);
-  }
-  if (other_scan_) take_hits(*other_scan_);
-  for (const scan::Hit& hit : other_hits_)
-    if (std::none_of(hits.begin(), hits.end(),
-                     [&](const scan::Hit& h) { return h.rule == hit.rule; }))
-      hits.push_back(hit);
-  // When each became known depends on the cuts; its place among the rules does not.
-  std::sort(hits.begin(), hits.end(),
-            [](const scan::Hit& a, const scan::Hit& b) { return std::less<>()(a.rule, b.rule); });
+  if (!scan_) return std::pmr::vector<scan::Hit>(context_.memory);
+  std::pmr::vector<scan::Hit> hits = scan_->hits();
+  if (scan_->incomplete()) context_.count(Counter::memory_refused);
   return hits;
 }
 
@@ -60,12 +47,6 @@ bool Conversation::enforcing() const {
   if (identity_.wire >= names.size()) return false;
   const policy::Wire* wire = context_.policy->wire(names[identity_.wire]);
   return wire && wire->mode == policy::Mode::enforce;
-}
-
-// Commands behind an end-of-data that only some servers see, where the operator wants none of it.
-bool Conversation::smuggling_forbidden() const {
-  return context_.policy->exceptions().smuggling == policy::Exception::fail_closed &&
-         anomalies_.contains(contract::Anomaly::smuggled_commands);
 }
 
 bool Conversation::limited(const policy::HostRule& rule) {
@@ -134,9 +115,14 @@ void Conversation::judge(Transaction& transaction) {
     verdict = v;
     transaction.reason = why;
   };
-  if (smuggling_forbidden()) raise(group.rule_reject, "smuggling");
+  if (policy.exceptions().smuggling == policy::Exception::fail_closed &&
+      anomalies_.contains(contract::Anomaly::smuggled_commands))
+    raise(group.rule_reject, "smuggling");
   if (scan_ && scan_->incomplete() && policy.exceptions().memory == policy::Exception::fail_closed)
     raise(Verdict::tempfail, "scan-incomplete");
+  if (message_ && message_->over_budget() &&
+      policy.exceptions().scan_budget == policy::Exception::fail_closed)
+    raise(Verdict::tempfail, "scan-budget");
 
   // An incomplete message cannot be accepted by the server: it is reported, not acted on.
   const bool complete = transaction.complete;
@@ -171,7 +157,7 @@ void Conversation::judge(Transaction& transaction) {
 
   if (!transaction.enforced) return;
   context_.count(Counter::messages_blocked);
-  stop_ = std::make_unique<Stop>(context_.memory);
+  stop_ = make_pmr<Stop>(context_.memory, context_.memory);
   stop_->verdict = verdict;
   switch (verdict) {
     case Verdict::tempfail:

@@ -19,6 +19,7 @@ namespace {
 constexpr std::size_t kBurst = flow::FlowTable::kMaxBurst;
 constexpr Nanoseconds kTickPeriod = 10 * kMillisecond;  // while segments of ours are unanswered
 constexpr std::size_t kExpiryWork = 256;                // flows forgotten in one tick
+constexpr std::size_t kWithdrawals = 1024;              // users of a ruleset told at a time
 
 // The table's hash key: secret on the wire, so that nobody can aim at one bucket.
 flow::HashKey hash_key(std::uint64_t seed) {
@@ -41,6 +42,7 @@ struct Engine::Impl {
                 .events = events,
                 .output = output,
                 .memory = &memory,
+                .rulesets = Rulesets(&memory),
                 .host_limits = HostLimits(&memory)},
         ticking(&memory) {}
 
@@ -99,14 +101,22 @@ Engine::~Engine() {
   }
 }
 
-void Engine::set_policy(const policy::Policy& policy) {
+void Engine::set_policy(const policy::Policy& policy, std::shared_ptr<scan::Scratch> scratch) {
   impl_->context.policy = &policy;
-  // A scratch that cannot grow leaves the old one; scans of this ruleset then find nothing and say
-  // so in memory_refused.
-  if (!impl_->context.scratch.reserve(policy.ruleset()))
-    impl_->context.count(Counter::memory_refused);
+  impl_->context.rulesets.adopt(policy.shared_ruleset(), std::move(scratch), policy.epoch());
   impl_->context.count(Counter::policy_adoptions);
   impl_->context.statistics.set(contract::Gauge::policy_epoch, policy.epoch());
+}
+
+Status Engine::set_policy(const policy::Policy& policy) {
+  Result<std::shared_ptr<scan::Scratch>> scratch = scan::Scratch::make(policy.ruleset());
+  if (!scratch) return Error{scratch.error()};
+  set_policy(policy, std::move(*scratch));
+  return ok();
+}
+
+bool Engine::release_rulesets_before(std::uint32_t epoch) {
+  return impl_->context.rulesets.withdraw_before(epoch, kWithdrawals);
 }
 
 std::uint32_t Engine::oldest_epoch_in_use() const {
@@ -460,12 +470,8 @@ void Engine::inspect_message(Bytes octets, const Time& now) {
   e.context.now = now;
   Conversation::Identity identity;
   identity.key.protocol = 0;
-  try {
-    Conversation conversation(identity, e.context, true);
-    conversation.inspect_message(octets);
-  } catch (const std::bad_alloc&) {
-    e.context.count(contract::Counter::memory_refused);
-  }
+  Conversation conversation(identity, e.context, true);
+  conversation.inspect_message(octets);
 }
 
 void Engine::finish(const Time& now) {

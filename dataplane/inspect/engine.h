@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "dataplane/base/direction.h"
+#include "dataplane/base/result.h"
 #include "dataplane/contract/event_record.h"
 #include "dataplane/contract/statistics.h"
 #include "dataplane/flow/flow_table.h"
@@ -75,8 +76,14 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   // From now on new messages use `policy`, which must live until oldest_epoch_in_use() has passed
-  // its epoch. Reserves scratch; called between bursts.
-  void set_policy(const policy::Policy& policy);
+  // its epoch, and for its ruleset `scratch`, which was made for this worker off the loop. Called
+  // between bursts; allocates nothing.
+  void set_policy(const policy::Policy& policy, std::shared_ptr<scan::Scratch> scratch);
+  // The same where nothing waits (offline, tests): makes the scratch itself.
+  Status set_policy(const policy::Policy& policy);
+  // Messages that still use a ruleset which was last in force before `epoch` do without from now on
+  // and take the declared policy (exceptions.memory); so many at a time, until it returns true.
+  bool release_rulesets_before(std::uint32_t epoch);
   // The lowest epoch that a message in progress, or the engine itself, still uses.
   std::uint32_t oldest_epoch_in_use() const;
 

@@ -81,7 +81,7 @@ void MessageSummary::put(contract::EventWriter& writer) const {
   }
 }
 
-Message::Message(const Options& options, ScanOwner& scans, MessageObserver& observer,
+Message::Message(const Options& options, FlowScan& scans, MessageObserver& observer,
                  MessageSummary& summary, std::pmr::memory_resource* memory)
     : options_(options),
       scans_(scans),
@@ -89,7 +89,6 @@ Message::Message(const Options& options, ScanOwner& scans, MessageObserver& obse
       summary_(summary),
       memory_(memory),
       open_(memory),
-      others_(memory),
       parser_(
           [&] {
             mime::Limits limits;
@@ -106,10 +105,6 @@ Message::Message(const Options& options, ScanOwner& scans, MessageObserver& obse
 
 Message::~Message() = default;
 
-bool Message::wanted(scan::Buffer buffer) {
-  return !over_budget_ && scan::MessageScan::wanted(scans_.main_scan().ruleset(), buffer);
-}
-
 void Message::data(Bytes octets) {
   summary_.size += octets.size();
   if (digest_) EVP_DigestUpdate(digest_.get(), octets.data(), octets.size());
@@ -120,7 +115,7 @@ void Message::data(Bytes octets) {
       observer_.on_message_anomaly(contract::Anomaly::scan_budget);
     }
   }
-  if (wanted(scan::Buffer::raw)) scans_.main_scan().feed(scan::Buffer::raw, octets);
+  if (wanted(scan::Buffer::raw)) scans_.feed(scan::Buffer::raw, octets);
   parser_.feed(octets);
 }
 
@@ -131,12 +126,12 @@ void Message::stuffed_dot() {
 
 void Message::finish() {
   parser_.finish();
-  while (!others_.empty()) end_other(others_.front().number);
+  scans_.end_parts();
   // Parts of several readings end in an order that depends on the cuts; their numbers do not.
   const auto by_part = [](const auto& a, const auto& b) { return a.part < b.part; };
   std::stable_sort(summary_.urls.begin(), summary_.urls.end(), by_part);
   std::stable_sort(summary_.attachments.begin(), summary_.attachments.end(), by_part);
-  if (wanted(scan::Buffer::raw)) scans_.main_scan().end_item(scan::Buffer::raw);
+  if (wanted(scan::Buffer::raw)) scans_.end_item(scan::Buffer::raw);
   if (digest_) {
     unsigned size = 0;
     EVP_DigestFinal_ex(digest_.get(), summary_.sha256.data(), &size);
@@ -152,8 +147,8 @@ void Message::on_header(mime::PartNumber part, std::string_view name, std::strin
   const auto text = bounded(trimmed(value));
   const auto scan_both = [&](scan::Buffer buffer) {
     if (!wanted(buffer)) return;
-    scans_.main_scan().whole(buffer, as_bytes(value));
-    if (raw_value != value) scans_.main_scan().whole(buffer, as_bytes(raw_value));
+    scans_.whole(buffer, as_bytes(value));
+    if (raw_value != value) scans_.whole(buffer, as_bytes(raw_value));
   };
   if (equals(name, "from")) {
     if (summary_.from.empty()) summary_.from = text;
@@ -177,18 +172,17 @@ void Message::on_header(mime::PartNumber part, std::string_view name, std::strin
 }
 
 void Message::on_header_raw(mime::PartNumber part, Bytes octets) {
-  if (part == 0 && wanted(scan::Buffer::header))
-    scans_.main_scan().feed(scan::Buffer::header, octets);
+  if (part == 0 && wanted(scan::Buffer::header)) scans_.feed(scan::Buffer::header, octets);
 }
 
 void Message::on_header_end(mime::PartNumber part) {
-  if (part == 0 && wanted(scan::Buffer::header)) scans_.main_scan().end_item(scan::Buffer::header);
+  if (part == 0 && wanted(scan::Buffer::header)) scans_.end_item(scan::Buffer::header);
 }
 
 void Message::on_part_begin(const mime::Part& part) {
   for (const std::string_view name : {part.name, part.other_name})
     if (!name.empty() && wanted(scan::Buffer::name))
-      scans_.main_scan().whole(scan::Buffer::name, as_bytes(name));
+      scans_.whole(scan::Buffer::name, as_bytes(name));
   // Members of archives are scanned, but the attachment is the archive.
   if (!part.attachment || (part.number & mime::kArchiveMember) != 0 ||
       summary_.attachments.size() + open_.size() >= kMaxListed)
@@ -206,46 +200,23 @@ void Message::on_part_begin(const mime::Part& part) {
 void Message::on_part_data(mime::PartNumber part, mime::DataKind kind, Bytes octets) {
   switch (kind) {
     case mime::DataKind::decoded:
-      if (wanted(scan::Buffer::decoded)) scans_.main_scan().feed(scan::Buffer::decoded, octets);
+      if (wanted(scan::Buffer::decoded)) scans_.feed(scan::Buffer::decoded, octets);
       break;
     case mime::DataKind::text:
-      if (wanted(scan::Buffer::text)) scans_.main_scan().feed(scan::Buffer::text, octets);
+      if (wanted(scan::Buffer::text)) scans_.feed(scan::Buffer::text, octets);
       break;
     case mime::DataKind::alternative:
-      scan_other(part, octets);
+      if (!over_budget_ && !scans_.feed_part(part, octets))
+        observer_.on_message_anomaly(contract::Anomaly::part_limit);
       break;
   }
-}
-
-void Message::scan_other(mime::PartNumber part, Bytes octets) {
-  if (!wanted(scan::Buffer::decoded) && !wanted(scan::Buffer::text)) return;
-  auto other = std::find_if(others_.begin(), others_.end(),
-                            [&](const OtherPart& o) { return o.number == part; });
-  if (other == others_.end()) {
-    if (others_.size() >= kMaxOtherParts) {
-      observer_.on_message_anomaly(contract::Anomaly::part_limit);
-      return;
-    }
-    others_.push_back({part, scans_.new_scan()});
-    other = std::prev(others_.end());
-  }
-  for (const scan::Buffer b : {scan::Buffer::decoded, scan::Buffer::text})
-    if (wanted(b)) other->scan.feed(b, octets);
-}
-
-void Message::end_other(mime::PartNumber part) {
-  const auto other = std::find_if(others_.begin(), others_.end(),
-                                  [&](const OtherPart& o) { return o.number == part; });
-  if (other == others_.end()) return;
-  scans_.take_hits(other->scan);
-  others_.erase(other);
 }
 
 void Message::on_part_end(const mime::PartEnd& end) {
-  end_other(end.number);
+  scans_.end_part(end.number);
   if (!mime::is_alternative(end.number)) {
     for (const scan::Buffer b : {scan::Buffer::decoded, scan::Buffer::text})
-      if (wanted(b)) scans_.main_scan().end_item(b);
+      if (wanted(b)) scans_.end_item(b);
   }
   const auto part = std::find_if(open_.begin(), open_.end(),
                                  [&](const OpenPart& p) { return p.number == end.number; });
@@ -264,9 +235,9 @@ void Message::on_part_end(const mime::PartEnd& end) {
 
 void Message::on_url(mime::PartNumber part, std::string_view url, std::string_view host) {
   if (wanted(scan::Buffer::url)) {
-    scans_.main_scan().whole(scan::Buffer::url, as_bytes(url));
+    scans_.whole(scan::Buffer::url, as_bytes(url));
     if (!host.empty() && url.find(host) == std::string_view::npos)
-      scans_.main_scan().whole(scan::Buffer::url, as_bytes(host));
+      scans_.whole(scan::Buffer::url, as_bytes(host));
   }
   std::pmr::string shown(memory_);
   std::string_view text = bounded(url);

@@ -4,15 +4,14 @@
 
 #include <openssl/evp.h>
 
-#include <list>
 #include <memory>
 #include <memory_resource>
 #include <string>
 #include <vector>
 
 #include "dataplane/contract/event_record.h"
+#include "dataplane/inspect/flow_scan.h"
 #include "dataplane/mime/parser.h"
-#include "dataplane/scan/scan.h"
 
 namespace sluice::inspect {
 
@@ -83,25 +82,16 @@ class Message final : public mime::ParserSink {
     bool hash_md5 = false;
     std::uint64_t scan_budget = 0;  // octets; 0: no bound
   };
-  // The main scan takes the first reading of the message. Each part of another reading has a scan
-  // of its own, since how they interleave depends on the cuts; its hits are handed over at its end.
-  // The owner must outlive the message, `summary` too.
-  class ScanOwner {
-   public:
-    virtual scan::MessageScan& main_scan() = 0;
-    virtual scan::MessageScan new_scan() = 0;
-    virtual void take_hits(scan::MessageScan& other) = 0;
-
-   protected:
-    ~ScanOwner() = default;
-  };
-  Message(const Options& options, ScanOwner& scans, MessageObserver& observer,
+  // `scans`, `observer` and `summary` must outlive the message.
+  Message(const Options& options, FlowScan& scans, MessageObserver& observer,
           MessageSummary& summary, std::pmr::memory_resource* memory);
   ~Message();
 
   void data(Bytes octets);  // dot-stuffing undone
   void stuffed_dot();
   void finish();  // the message is whole: hashes and the event's fields are final
+  // More octets came than are to be scanned.
+  bool over_budget() const { return over_budget_; }
 
  private:
   void on_header(mime::PartNumber part, std::string_view name, std::string_view raw_value,
@@ -122,24 +112,15 @@ class Message final : public mime::ParserSink {
     void operator()(EVP_MD_CTX* c) const { EVP_MD_CTX_free(c); }
   };
 
-  struct OtherPart {
-    mime::PartNumber number;
-    scan::MessageScan scan;
-  };
-  static constexpr std::size_t kMaxOtherParts = 16;  // of other readings, at the same time
-
-  bool wanted(scan::Buffer buffer);
-  void scan_other(mime::PartNumber part, Bytes octets);
-  void end_other(mime::PartNumber part);
+  bool wanted(scan::Buffer buffer) const { return !over_budget_ && scans_.wanted(buffer); }
 
   Options options_;
-  ScanOwner& scans_;
+  FlowScan& scans_;
   MessageObserver& observer_;
   MessageSummary& summary_;
   std::pmr::memory_resource* memory_;
   std::unique_ptr<EVP_MD_CTX, DigestFree> digest_;
-  std::pmr::vector<OpenPart> open_;   // attachments not yet ended
-  std::pmr::list<OtherPart> others_;  // not yet ended
+  std::pmr::vector<OpenPart> open_;  // attachments not yet ended
   std::uint64_t scanned_ = 0;
   bool over_budget_ = false;
   mime::Parser parser_;

@@ -5,9 +5,9 @@
 // true when its conditions are; rules add to a score and may carry an action of their own. The
 // result never depends on how the octets were cut.
 //
-// A Ruleset is immutable and shared by all workers; a Scratch belongs to one worker; a MessageScan
-// belongs to one message, or to one flow and its transactions one after the other. It does not own
-// its Ruleset and Scratch: both must outlive it.
+// A Ruleset is immutable and shared by all workers; a Scratch belongs to one worker and one
+// ruleset; a MessageScan belongs to one message, or to one flow and its transactions one after the
+// other. It does not own its Scratch, which must outlive it, as the ruleset must.
 //
 // A transaction, as the engine drives it:
 //   feed(), whole(), end_item() ...   as octets become known
@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "dataplane/base/bytes.h"
+#include "dataplane/base/limited_resource.h"
 #include "dataplane/base/result.h"
 #include "dataplane/contract/event_record.h"
 
@@ -70,29 +71,37 @@ struct RuleInfo {
 
 class Ruleset;  // built by policy::Policy from an image; see ruleset.h
 
+// What one worker needs to scan with one ruleset: Hyperscan's scratch, the working memory of
+// confirmations, and streams. A scratch in use is never changed: another ruleset has another one.
 class Scratch {
  public:
-  Scratch();
+  // Off the loop, any thread: allocates, and opens streams ahead. `ruleset` must outlive it. Fails
+  // when there is no memory.
+  static Result<std::shared_ptr<Scratch>> make(const Ruleset& ruleset);
   ~Scratch();
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
-  // Makes room for the databases of `ruleset`. Off the loop: allocates.
-  Status reserve(const Ruleset& ruleset);
+
+  const Ruleset& ruleset() const;
+  // The worker's thread, when it takes the scratch over: streams, which come from malloc, count in
+  // `account` from now on, and its limit is theirs. nullptr: before it is given back.
+  void charge_to(LimitedResource* account);
 
  private:
   friend class MessageScan;
   struct Impl;
+  explicit Scratch(const Ruleset& ruleset);
   std::unique_ptr<Impl> impl_;
 };
 
 struct Hit {
   const RuleInfo* rule;
-  Buffer where;  // what the rule looks at (Ruleset::where)
+  Buffer where;  // the buffer of the condition that made it true
 };
 
 class MessageScan {
  public:
-  MessageScan(const Ruleset& ruleset, Scratch& scratch, std::pmr::memory_resource* memory);
+  MessageScan(Scratch& scratch, std::pmr::memory_resource* memory);
   ~MessageScan();
   MessageScan(MessageScan&&) noexcept;
   MessageScan& operator=(MessageScan&&) = delete;
@@ -115,8 +124,8 @@ class MessageScan {
   std::int32_t score() const;  // hundredths, of hits()
   // Octets given to Hyperscan and to confirmations since construction: for scan budgets.
   std::uint64_t octets_scanned() const;
-  // Some octets could not be scanned (no memory, or the Scratch was not reserved for the Ruleset):
-  // the declared policy for that applies. Stays until next_transaction().
+  // Some octets could not be scanned, for want of memory: the declared policy for that applies.
+  // Stays until next_transaction().
   bool incomplete() const;
   // Forgets the hits, conditions and open items of the last transaction. Stream memory stays.
   void next_transaction();

@@ -6,72 +6,106 @@
 
 namespace sluice::scan {
 
-StreamPool::StreamPool(const Ruleset& ruleset)
-    : ruleset_(ruleset.weak_from_this()), identity_(ruleset.identity()) {
+StreamPool::StreamPool(const Ruleset& ruleset) {
   for (std::size_t i = 0; i < kStreamBuffers; ++i) {
-    databases_[i] = ruleset.database(static_cast<Buffer>(i)).compiled.get();
-    free_[i].reserve(kMaxFree);
+    const Database& database = ruleset.database(static_cast<Buffer>(i));
+    kinds_[i].database = database.compiled.get();
+    kinds_[i].size = database.stream_size;
   }
 }
 
 StreamPool::~StreamPool() {
-  // Without a callback closing only frees: the database may be gone already.
-  for (auto& streams : free_) {
-    for (hs_stream_t* stream : streams) hs_close_stream(stream, nullptr, nullptr, nullptr);
+  for (Kind& kind : kinds_) {
+    for (hs_stream_t* stream : kind.free) close(kind, stream);
   }
 }
 
-hs_stream* StreamPool::take(Buffer buffer) {
-  const auto i = static_cast<std::size_t>(buffer);
-  if (!free_[i].empty()) {
-    hs_stream* stream = free_[i].back();
-    free_[i].pop_back();
-    return stream;
+std::size_t StreamPool::most_free(const Kind& kind) {
+  return std::min(kMaxFree, kMaxFreeOctets / std::max<std::size_t>(kind.size, 1));
+}
+
+bool StreamPool::fill() {
+  for (Kind& kind : kinds_) {
+    if (kind.database == nullptr) continue;
+    kind.free.reserve(kMaxFree);
+    const std::size_t wanted = std::min(kOpenedAhead, most_free(kind));
+    while (kind.free.size() < wanted) {
+      hs_stream_t* stream = open(kind);
+      if (stream == nullptr) return false;
+      kind.free.push_back(stream);
+    }
   }
+  return true;
+}
+
+void StreamPool::charge_to(LimitedResource* account) {
+  if (account_ != nullptr) account_->refund(opened_);
+  account_ = nullptr;
+  for (Kind& kind : kinds_) {
+    while (account != nullptr && opened_ > account->limit() - account->used() &&
+           !kind.free.empty()) {
+      close(kind, kind.free.back());
+      kind.free.pop_back();
+    }
+  }
+  if (account != nullptr && account->charge(opened_)) account_ = account;
+}
+
+hs_stream* StreamPool::open(Kind& kind) {
+  if (account_ != nullptr && !account_->charge(kind.size)) return nullptr;
   hs_stream_t* stream = nullptr;
-  if (hs_open_stream(databases_[i], 0, &stream) != HS_SUCCESS) return nullptr;
+  if (hs_open_stream(kind.database, 0, &stream) != HS_SUCCESS) {
+    if (account_ != nullptr) account_->refund(kind.size);
+    return nullptr;
+  }
+  opened_ += kind.size;
+  return stream;
+}
+
+void StreamPool::close(Kind& kind, hs_stream* stream) {
+  // Without a callback closing only frees.
+  hs_close_stream(stream, nullptr, nullptr, nullptr);
+  opened_ -= kind.size;
+  if (account_ != nullptr) account_->refund(kind.size);
+}
+
+hs_stream* StreamPool::take(Buffer buffer) {
+  Kind& kind = kinds_[static_cast<std::size_t>(buffer)];
+  if (kind.free.empty()) return open(kind);
+  hs_stream* stream = kind.free.back();
+  kind.free.pop_back();
   return stream;
 }
 
 void StreamPool::give(Buffer buffer, hs_stream* stream) {
-  auto& streams = free_[static_cast<std::size_t>(buffer)];
-  if (streams.size() < kMaxFree &&
+  Kind& kind = kinds_[static_cast<std::size_t>(buffer)];
+  if (kind.free.size() < most_free(kind) &&
       hs_reset_stream(stream, 0, nullptr, nullptr, nullptr) == HS_SUCCESS) {
-    streams.push_back(stream);
+    kind.free.push_back(stream);
   } else {
-    hs_close_stream(stream, nullptr, nullptr, nullptr);
+    close(kind, stream);
   }
 }
 
-Scratch::Impl::~Impl() {
-  pools.clear();
-  hs_free_scratch(hyperscan);
-}
+Scratch::Impl::~Impl() { hs_free_scratch(hyperscan); }
 
-StreamPool* Scratch::Impl::pool(const Ruleset& ruleset) {
-  for (const auto& pool : pools) {
-    if (pool->identity() == ruleset.identity()) return pool.get();
-  }
-  return nullptr;
-}
-
-Scratch::Scratch() : impl_(std::make_unique<Impl>()) {}
+Scratch::Scratch(const Ruleset& ruleset) : impl_(std::make_unique<Impl>(ruleset)) {}
 Scratch::~Scratch() = default;
 
-Status Scratch::reserve(const Ruleset& ruleset) {
-  std::erase_if(impl_->pools, [](const auto& pool) { return pool->dead(); });
-  if (impl_->pool(ruleset) != nullptr) return ok();
+Result<std::shared_ptr<Scratch>> Scratch::make(const Ruleset& ruleset) {
+  std::shared_ptr<Scratch> made(new Scratch(ruleset));
   for (std::size_t i = 0; i < kBufferCount; ++i) {
     const Database& database = ruleset.database(static_cast<Buffer>(i));
     if (!database.compiled) continue;
-    const hs_error_t error = hs_alloc_scratch(database.compiled.get(), &impl_->hyperscan);
-    if (error != HS_SUCCESS) {
-      return Error{"no scratch for the database of buffer " + std::string(kBufferNames[i]) +
-                   (error == HS_SCRATCH_IN_USE ? ": a scan is using it" : ": out of memory")};
+    if (hs_alloc_scratch(database.compiled.get(), &made->impl_->hyperscan) != HS_SUCCESS) {
+      return Error{"no memory for the scratch of buffer " + std::string(kBufferNames[i])};
     }
   }
-  impl_->pools.push_back(std::make_unique<StreamPool>(ruleset));
-  return ok();
+  if (!made->impl_->pool.fill()) return Error{"no memory for streams"};
+  return made;
 }
+
+const Ruleset& Scratch::ruleset() const { return impl_->ruleset; }
+void Scratch::charge_to(LimitedResource* account) { impl_->pool.charge_to(account); }
 
 }  // namespace sluice::scan

@@ -1,4 +1,4 @@
-// Inside of Scratch: what all scans of one worker share.
+// Inside of Scratch: what all scans of one worker with one ruleset share.
 #pragma once
 
 #include <array>
@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "dataplane/base/limited_resource.h"
 #include "dataplane/scan/confirmation.h"
 #include "dataplane/scan/ruleset.h"
 
@@ -14,7 +15,8 @@ struct hs_stream;
 
 namespace sluice::scan {
 
-// Streams are opened once and used again: opening one allocates its whole state.
+// Streams are opened once and used again: opening one allocates its whole state. Those in use and
+// those that wait are counted against the worker's memory, once there is an account.
 class StreamPool {
  public:
   explicit StreamPool(const Ruleset& ruleset);
@@ -22,36 +24,47 @@ class StreamPool {
   StreamPool(const StreamPool&) = delete;
   StreamPool& operator=(const StreamPool&) = delete;
 
+  // Opens streams ahead, so that the first messages find them; false when there is no memory.
+  bool fill();
+  // From now on streams are counted there; nullptr: no more. Those that do not fit are closed.
+  void charge_to(LimitedResource* account);
+
   // A stream at its beginning, or nullptr when there is no memory.
   hs_stream* take(Buffer buffer);
   // Takes back a stream in any state.
   void give(Buffer buffer, hs_stream* stream);
 
-  std::uint64_t identity() const { return identity_; }
-  bool dead() const { return ruleset_.expired(); }
-
  private:
   static constexpr std::size_t kStreamBuffers = 5;
-  static constexpr std::size_t kMaxFree = 256;  // of each buffer
+  // What may wait, of each buffer.
+  static constexpr std::size_t kMaxFree = 256;
+  static constexpr std::size_t kMaxFreeOctets = std::size_t{2} << 20;
+  static constexpr std::size_t kOpenedAhead = 32;
 
-  std::weak_ptr<const Ruleset> ruleset_;
-  std::uint64_t identity_;
-  std::array<hs_database*, kStreamBuffers> databases_{};
-  std::array<std::vector<hs_stream*>, kStreamBuffers> free_;
+  struct Kind {
+    hs_database* database = nullptr;
+    std::size_t size = 0;  // octets of one stream
+    std::vector<hs_stream*> free;
+  };
+  hs_stream* open(Kind& kind);
+  void close(Kind& kind, hs_stream* stream);
+  static std::size_t most_free(const Kind& kind);
+
+  std::array<Kind, kStreamBuffers> kinds_;
+  LimitedResource* account_ = nullptr;
+  std::size_t opened_ = 0;  // octets of all streams that are open
 };
 
 struct Scratch::Impl {
-  Impl() = default;
+  explicit Impl(const Ruleset& rules) : ruleset(rules), pool(rules) {}
   ~Impl();
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
 
-  // The pool of a ruleset that was reserved for, or nullptr.
-  StreamPool* pool(const Ruleset& ruleset);
-
+  const Ruleset& ruleset;
   hs_scratch* hyperscan = nullptr;
   ConfirmScratch confirm;
-  std::vector<std::unique_ptr<StreamPool>> pools;
+  StreamPool pool;
 };
 
 }  // namespace sluice::scan

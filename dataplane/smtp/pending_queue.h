@@ -29,8 +29,6 @@ enum class Slot : std::uint8_t {
   bad_bdat,
   auth,
   starttls,
-  xclient,
-  xforward,
 };
 
 struct Pending {

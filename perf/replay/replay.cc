@@ -20,7 +20,6 @@
 #include "control/publish/image.h"
 #include "dataplane/contract/event_ring.h"
 #include "dataplane/inspect/engine.h"
-#include "dataplane/mem/worker_memory.h"
 
 namespace {
 
@@ -135,14 +134,11 @@ int run(int argc, char** argv) {
     inspect::Settings settings;
     settings.wires = {"w1"};
     settings.flow_id_seed = 1;
-    // The memory of a worker, as in the dataplane with --prefault.
-    auto worker_memory = mem::WorkerMemory::create(std::size_t{512} << 20, false, true);
-    if (!worker_memory || !(*worker_memory)->bind()) {
-      std::fprintf(stderr, "no memory for a worker\n");
+    inspect::Engine engine(settings, *statistics, sink, output, std::pmr::new_delete_resource());
+    if (Status set = engine.set_policy(**policy); !set) {
+      std::fprintf(stderr, "%s\n", set.error().c_str());
       return 1;
     }
-    inspect::Engine engine(settings, *statistics, sink, output, worker_memory->get());
-    engine.set_policy(**policy);
     std::vector<std::uint8_t> work = octets;
     std::vector<inspect::Frame> burst(32);
     double idle = 0;  // draining the ring is control's work, not the worker's

@@ -81,8 +81,8 @@ std::vector<Message> read_capture(const char* path) {
 
 void scan(const std::vector<Message>& messages, const sluice::scan::Ruleset& ruleset,
           bool decoded) {
-  sluice::scan::Scratch scratch;
-  if (!scratch.reserve(ruleset)) return;
+  const auto scratch = sluice::scan::Scratch::make(ruleset);
+  if (!scratch) return;
   std::vector<double> rounds;
   std::size_t octets = 0;
   std::size_t hits = 0;
@@ -91,7 +91,7 @@ void scan(const std::vector<Message>& messages, const sluice::scan::Ruleset& rul
     hits = 0;
     const double begin = cpu_seconds();
     for (const Message& message : messages) {
-      sluice::scan::MessageScan scan(ruleset, scratch, std::pmr::get_default_resource());
+      sluice::scan::MessageScan scan(**scratch, std::pmr::get_default_resource());
       for (const std::string& segment : message.segments) {
         octets += segment.size();
         scan.feed(Buffer::stream, as_bytes(segment));

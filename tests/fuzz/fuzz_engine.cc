@@ -70,7 +70,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   settings.max_memory = 8u << 20;
   settings.all_ports = true;
   inspect::Engine engine(settings, *statistics, wire, wire, std::pmr::new_delete_resource());
-  engine.set_policy(*policy_once());
+  if (!engine.set_policy(*policy_once())) std::abort();
 
   test::Conversation talk;
   talk.open();

@@ -18,10 +18,11 @@ Engine::Engine(const Settings& settings, contract::WorkerStatistics& statistics,
     : impl_(new Impl{statistics, events, output, settings.worker}) {}
 Engine::~Engine() = default;
 
-void Engine::set_policy(const policy::Policy& policy) {
+void Engine::set_policy(const policy::Policy& policy, std::shared_ptr<scan::Scratch>) {
   impl_->epoch = policy.epoch();
   impl_->statistics.add(contract::Counter::policy_adoptions);
 }
+bool Engine::release_rulesets_before(std::uint32_t) { return true; }
 std::uint32_t Engine::oldest_epoch_in_use() const { return impl_->epoch; }
 
 void Engine::process(std::span<Frame> burst, const Time&) {

@@ -80,7 +80,7 @@ class Rig final : public inspect::Output, public contract::EventSink {
     set_rules(options_.rules);
     engine_ = std::make_unique<inspect::Engine>(options_.settings, *statistics_, *this, *this,
                                                 std::pmr::new_delete_resource());
-    engine_->set_policy(*policy_);
+    EXPECT_TRUE(engine_->set_policy(*policy_));
   }
   ~Rig() { engine_.reset(); }
 
@@ -108,9 +108,13 @@ class Rig final : public inspect::Output, public contract::EventSink {
     ASSERT_TRUE(opened) << opened.error();
     old_.push_back(policy_);
     policy_ = *opened;
-    if (engine_) engine_->set_policy(*policy_);
+    if (engine_) {
+      EXPECT_TRUE(engine_->set_policy(*policy_));
+    }
   }
   control::PolicySpec& spec() { return options_.spec; }
+  const policy::Policy& policy() const { return *policy_; }
+  void forget_old_policies() { old_.clear(); }
 
   void send(Side side, Frame octets, Nanoseconds time) {
     now_ = std::max(now_, time);

@@ -66,9 +66,8 @@ class Cuts : public testing::Test {
 
 TEST_F(Cuts, InTwoAtEveryOctet) {
   ASSERT_GT(expected_.size(), 40u);
-  scan::Scratch scratch;
-  ASSERT_TRUE(scratch.reserve(*ruleset_));
-  scan::MessageScan scan(*ruleset_, scratch, std::pmr::get_default_resource());
+  const auto scratch = *scan::Scratch::make(*ruleset_);
+  scan::MessageScan scan(*scratch, std::pmr::get_default_resource());
   const std::string_view message = message_;
   for (std::size_t cut = 0; cut <= message.size(); ++cut) {
     scan.feed(Buffer::stream, as_bytes(message.substr(0, cut)));
@@ -87,10 +86,9 @@ TEST_F(Cuts, InPiecesOfOneSize) {
 
 TEST_F(Cuts, InRandomPiecesWithHitsAskedBetween) {
   std::mt19937 random(11);
-  scan::Scratch scratch;
-  ASSERT_TRUE(scratch.reserve(*ruleset_));
+  const auto scratch = *scan::Scratch::make(*ruleset_);
   for (int round = 0; round < 200; ++round) {
-    scan::MessageScan scan(*ruleset_, scratch, std::pmr::get_default_resource());
+    scan::MessageScan scan(*scratch, std::pmr::get_default_resource());
     std::string_view rest = message_;
     Sids before;
     while (!rest.empty()) {
@@ -129,9 +127,8 @@ TEST_F(Cuts, E12_ARuleThatHitsAloneHitsInTheSet) {
 }
 
 TEST_F(Cuts, PackingAnIdleFlowSavesItsStreams) {
-  scan::Scratch scratch;
-  ASSERT_TRUE(scratch.reserve(*ruleset_));
-  scan::MessageScan scan(*ruleset_, scratch, std::pmr::get_default_resource());
+  const auto scratch = *scan::Scratch::make(*ruleset_);
+  scan::MessageScan scan(*scratch, std::pmr::get_default_resource());
   const std::string_view message = message_;
   scan.feed(Buffer::stream, as_bytes(message.substr(0, 1500)));
   const std::size_t before = scan.memory_used();
@@ -143,34 +140,55 @@ TEST_F(Cuts, PackingAnIdleFlowSavesItsStreams) {
   EXPECT_EQ(sids_of(scan), expected_);
 }
 
-TEST_F(Cuts, ManyScansShareAScratchAndOutliveARuleset) {
-  scan::Scratch scratch;
-  ASSERT_TRUE(scratch.reserve(*ruleset_));
-  auto other = ruleset_of(rule(1, "content:\"text\";"));
-  ASSERT_TRUE(scratch.reserve(*other));
-  {
-    std::vector<std::unique_ptr<scan::MessageScan>> scans;
-    for (int i = 0; i < 20; ++i) {
-      const scan::Ruleset& ruleset = i % 2 == 0 ? *ruleset_ : *other;
-      scans.push_back(
-          std::make_unique<scan::MessageScan>(ruleset, scratch, std::pmr::get_default_resource()));
-    }
-    for (std::size_t at = 0; at < message_.size(); at += 700) {
-      for (auto& scan : scans) {
-        scan->feed(Buffer::stream, as_bytes(std::string_view(message_).substr(at, 700)));
-      }
-    }
-    for (std::size_t i = 0; i < scans.size(); ++i) {
-      scans[i]->settle();
-      EXPECT_EQ(sids_of(*scans[i]), i % 2 == 0 ? expected_ : Sids{1});
+TEST_F(Cuts, ManyScansShareAScratch) {
+  const auto other = ruleset_of(rule(1, "content:\"text\";"));
+  const auto first = *scan::Scratch::make(*ruleset_);
+  const auto second = *scan::Scratch::make(*other);
+  std::vector<std::unique_ptr<scan::MessageScan>> scans;
+  for (int i = 0; i < 20; ++i) {
+    scan::Scratch& scratch = i % 2 == 0 ? *first : *second;
+    scans.push_back(std::make_unique<scan::MessageScan>(scratch, std::pmr::get_default_resource()));
+  }
+  for (std::size_t at = 0; at < message_.size(); at += 700) {
+    for (auto& scan : scans) {
+      scan->feed(Buffer::stream, as_bytes(std::string_view(message_).substr(at, 700)));
     }
   }
-  // The pools of a ruleset that is gone are dropped with the next one.
-  other = ruleset_of(rule(2, "content:\"text\";"));
-  ASSERT_TRUE(scratch.reserve(*other));
-  scan::MessageScan scan(*other, scratch, std::pmr::get_default_resource());
-  scan.feed(Buffer::stream, as_bytes("text"));
-  EXPECT_EQ(sids_of(scan), Sids{2});
+  for (std::size_t i = 0; i < scans.size(); ++i) {
+    scans[i]->settle();
+    EXPECT_EQ(sids_of(*scans[i]), i % 2 == 0 ? expected_ : Sids{1});
+  }
+}
+
+// Streams come from malloc: the account of the worker's memory counts them all the same.
+TEST_F(Cuts, StreamsAreCountedAndBounded) {
+  LimitedResource account(std::pmr::get_default_resource(), std::size_t{64} << 20);
+  const auto scratch = *scan::Scratch::make(*ruleset_);
+  scratch->charge_to(&account);
+  const std::size_t ahead = account.used();
+  const std::size_t one = ruleset_->database(Buffer::stream).stream_size;
+  EXPECT_GE(ahead, one);
+  {
+    std::vector<scan::MessageScan> scans;
+    for (int i = 0; i < 500; ++i) {
+      scans.emplace_back(*scratch, std::pmr::get_default_resource());
+      scans.back().feed(Buffer::stream, as_bytes(std::string_view(message_).substr(0, 1000)));
+    }
+    EXPECT_GE(account.used(), 500 * one);
+    EXPECT_LE(account.used(), ahead + 500 * one);
+  }
+  EXPECT_LT(account.used(), ahead + 300 * one) << "those that wait are bounded";
+  scratch->charge_to(nullptr);
+  EXPECT_EQ(account.used(), 0u);
+
+  // At the limit a scan says that it could not look.
+  LimitedResource full(std::pmr::get_default_resource(), one - 1);
+  scratch->charge_to(&full);
+  EXPECT_EQ(full.used(), 0u) << "those opened ahead that do not fit are closed";
+  scan::MessageScan scan(*scratch, std::pmr::get_default_resource());
+  scan.feed(Buffer::stream, as_bytes(message_));
+  scan.settle();
+  EXPECT_TRUE(scan.incomplete());
 }
 
 }  // namespace

@@ -85,9 +85,8 @@ inline Sids sids_of(const scan::MessageScan& scan) {
 // whole).
 inline Sids hits(const scan::Ruleset& ruleset, std::string_view octets,
                  scan::Buffer buffer = scan::Buffer::stream, std::size_t cut = 0) {
-  scan::Scratch scratch;
-  EXPECT_TRUE(scratch.reserve(ruleset));
-  scan::MessageScan scan(ruleset, scratch, std::pmr::get_default_resource());
+  const auto scratch = *scan::Scratch::make(ruleset);
+  scan::MessageScan scan(*scratch, std::pmr::get_default_resource());
   if (scan::is_stream(buffer)) {
     const std::size_t step = cut == 0 ? std::max<std::size_t>(octets.size(), 1) : cut;
     for (std::size_t at = 0; at < octets.size(); at += step) {

@@ -209,9 +209,8 @@ TEST(RuleSemantics, FileNamesIgnoreCase) {
 TEST(RuleSemantics, ARuleOverTwoBuffersNeedsBothInOneTransaction) {
   const auto ruleset =
       ruleset_of(rule(1, "email.subject; content:\"win\"; file_data; content:\"prize\";"));
-  scan::Scratch scratch;
-  ASSERT_TRUE(scratch.reserve(*ruleset));
-  scan::MessageScan scan(*ruleset, scratch, std::pmr::get_default_resource());
+  const auto scratch = *scan::Scratch::make(*ruleset);
+  scan::MessageScan scan(*scratch, std::pmr::get_default_resource());
   scan.whole(Buffer::subject, as_bytes("you win"));
   EXPECT_TRUE(scan.hits().empty());
   scan.next_transaction();
@@ -226,9 +225,8 @@ TEST(RuleSemantics, ARuleOverTwoBuffersNeedsBothInOneTransaction) {
 TEST(RuleSemantics, ContentsOfOneBufferMustMeetInOneItem) {
   const auto ruleset = ruleset_of(rule(1, "email.url; content:\"alpha\"; content:\"beta\";") +
                                   rule(2, "file_data; content:\"alpha\"; content:\"beta\";"));
-  scan::Scratch scratch;
-  ASSERT_TRUE(scratch.reserve(*ruleset));
-  scan::MessageScan scan(*ruleset, scratch, std::pmr::get_default_resource());
+  const auto scratch = *scan::Scratch::make(*ruleset);
+  scan::MessageScan scan(*scratch, std::pmr::get_default_resource());
   scan.whole(Buffer::url, as_bytes("alpha"));
   scan.whole(Buffer::url, as_bytes("beta"));
   scan.feed(Buffer::decoded, as_bytes("alpha"));
@@ -243,9 +241,8 @@ TEST(RuleSemantics, ContentsOfOneBufferMustMeetInOneItem) {
 
 TEST(RuleSemantics, NothingMatchesAcrossItems) {
   const auto ruleset = ruleset_of(rule(1, "file_data; content:\"needle\";"));
-  scan::Scratch scratch;
-  ASSERT_TRUE(scratch.reserve(*ruleset));
-  scan::MessageScan scan(*ruleset, scratch, std::pmr::get_default_resource());
+  const auto scratch = *scan::Scratch::make(*ruleset);
+  scan::MessageScan scan(*scratch, std::pmr::get_default_resource());
   scan.feed(Buffer::decoded, as_bytes("nee"));
   scan.end_item(Buffer::decoded);
   scan.feed(Buffer::decoded, as_bytes("dle"));
@@ -259,9 +256,8 @@ TEST(RuleSemantics, ScoresAddUpAndEachRuleCountsOnceInATransaction) {
       "classtype:trojan-activity; metadata: created 2026, sluice_score 2.5;)\n"
       "drop smtp any any -> any any (content:\"bb\"; sid:2; priority:4; metadata:sluice_score "
       "-0.25;)\n");
-  scan::Scratch scratch;
-  ASSERT_TRUE(scratch.reserve(*ruleset));
-  scan::MessageScan scan(*ruleset, scratch, std::pmr::get_default_resource());
+  const auto scratch = *scan::Scratch::make(*ruleset);
+  scan::MessageScan scan(*scratch, std::pmr::get_default_resource());
   for (int transaction = 0; transaction < 3; ++transaction) {
     scan.feed(Buffer::stream, as_bytes("aa aa"));
     scan.end_item(Buffer::stream);
@@ -286,9 +282,8 @@ TEST(RuleSemantics, ScoresAddUpAndEachRuleCountsOnceInATransaction) {
 
 TEST(RuleSemantics, PartsOfAMatchInTwoTransactionsAreNoMatch) {
   const auto ruleset = ruleset_of(rule(1, "content:\"needle\";"));
-  scan::Scratch scratch;
-  ASSERT_TRUE(scratch.reserve(*ruleset));
-  scan::MessageScan scan(*ruleset, scratch, std::pmr::get_default_resource());
+  const auto scratch = *scan::Scratch::make(*ruleset);
+  scan::MessageScan scan(*scratch, std::pmr::get_default_resource());
   scan.feed(Buffer::stream, as_bytes("nee"));
   scan.next_transaction();
   scan.feed(Buffer::stream, as_bytes("dle"));
@@ -298,9 +293,8 @@ TEST(RuleSemantics, PartsOfAMatchInTwoTransactionsAreNoMatch) {
 
 TEST(RuleSemantics, HitsAreKnownBeforeTheItemEnds) {
   const auto ruleset = ruleset_of(rule(1, "content:\"needle\";"));
-  scan::Scratch scratch;
-  ASSERT_TRUE(scratch.reserve(*ruleset));
-  scan::MessageScan scan(*ruleset, scratch, std::pmr::get_default_resource());
+  const auto scratch = *scan::Scratch::make(*ruleset);
+  scan::MessageScan scan(*scratch, std::pmr::get_default_resource());
   scan.feed(Buffer::stream, as_bytes("a nee"));
   EXPECT_EQ(sids_of(scan), Sids{});
   scan.feed(Buffer::stream, as_bytes("dle"));
@@ -308,10 +302,12 @@ TEST(RuleSemantics, HitsAreKnownBeforeTheItemEnds) {
   EXPECT_EQ(scan.octets_scanned(), 8u);
 }
 
-TEST(RuleSemantics, WithoutReservedScratchTheScanSaysThatItIsIncomplete) {
+TEST(RuleSemantics, WithoutAStreamTheScanSaysThatItIsIncomplete) {
   const auto ruleset = ruleset_of(rule(1, "content:\"needle\";"));
-  scan::Scratch scratch;
-  scan::MessageScan scan(*ruleset, scratch, std::pmr::get_default_resource());
+  LimitedResource nothing(std::pmr::get_default_resource(), 0);
+  const auto scratch = *scan::Scratch::make(*ruleset);
+  scratch->charge_to(&nothing);
+  scan::MessageScan scan(*scratch, std::pmr::get_default_resource());
   scan.feed(Buffer::stream, as_bytes("needle"));
   scan.settle();
   EXPECT_TRUE(scan.hits().empty());

@@ -24,7 +24,6 @@ TEST(ScanThreads, E12_ReloadsUnderScanningThreads) {
   std::vector<std::thread> threads;
   for (int i = 0; i < 16; ++i) {
     threads.emplace_back([&] {
-      scan::Scratch scratch;
       while (!stop) {
         std::shared_ptr<const scan::Ruleset> mine;
         {
@@ -32,9 +31,9 @@ TEST(ScanThreads, E12_ReloadsUnderScanningThreads) {
           mine = live;
         }
         const bool first = mine->rules()[1].sid == 2;
-        if (!scratch.reserve(*mine)) ++wrong;
+        const auto scratch = *scan::Scratch::make(*mine);
         for (int k = 0; k < 5; ++k) {
-          scan::MessageScan scan(*mine, scratch, std::pmr::get_default_resource());
+          scan::MessageScan scan(*scratch, std::pmr::get_default_resource());
           scan.feed(Buffer::stream, as_bytes("a nee"));
           scan.feed(Buffer::stream, as_bytes("dle aac"));
           scan.settle();

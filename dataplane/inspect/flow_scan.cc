@@ -1,0 +1,144 @@
+#include "dataplane/inspect/flow_scan.h"
+
+#include <algorithm>
+
+namespace sluice::inspect {
+
+using contract::Counter;
+using scan::Buffer;
+using scan::MessageScan;
+
+FlowScan::FlowScan(Context& context)
+    : context_(context), pin_(*this), parts_(context.memory), part_hits_(context.memory) {
+  context_.rulesets.pin(pin_);
+}
+
+// The scans go before the pin.
+FlowScan::~FlowScan() { drop(); }
+
+bool FlowScan::wanted(Buffer buffer) const {
+  return pin_.held() && MessageScan::wanted(pin_.ruleset(), buffer);
+}
+
+MessageScan FlowScan::make() { return {pin_.scratch(), context_.memory}; }
+
+MessageScan& FlowScan::main() {
+  if (!main_) main_.emplace(make());
+  return *main_;
+}
+
+MessageScan& FlowScan::other() {
+  if (!other_) other_.emplace(make());
+  return *other_;
+}
+
+void FlowScan::feed(Buffer buffer, Bytes octets) {
+  if (wanted(buffer)) main().feed(buffer, octets);
+}
+
+void FlowScan::end_item(Buffer buffer) {
+  if (wanted(buffer)) main().end_item(buffer);
+}
+
+void FlowScan::whole(Buffer buffer, Bytes item) {
+  if (wanted(buffer)) main().whole(buffer, item);
+}
+
+void FlowScan::feed_other(Buffer buffer, Bytes octets) {
+  if (wanted(buffer)) other().feed(buffer, octets);
+}
+
+void FlowScan::end_other(Buffer buffer) {
+  if (wanted(buffer)) other().end_item(buffer);
+}
+
+void FlowScan::whole_other(Buffer buffer, Bytes item) {
+  if (wanted(buffer)) other().whole(buffer, item);
+}
+
+bool FlowScan::feed_part(mime::PartNumber part, Bytes octets) {
+  if (!wanted(Buffer::decoded) && !wanted(Buffer::text)) return true;
+  auto at = std::find_if(parts_.begin(), parts_.end(),
+                         [part](const Part& p) { return p.number == part; });
+  if (at == parts_.end()) {
+    if (parts_.size() >= kMaxParts) {
+      parts_incomplete_ = true;
+      return false;
+    }
+    parts_.push_back({part, make()});
+    at = std::prev(parts_.end());
+  }
+  for (const Buffer b : {Buffer::decoded, Buffer::text})
+    if (wanted(b)) at->scan.feed(b, octets);
+  return true;
+}
+
+void FlowScan::end_part(mime::PartNumber part) {
+  const auto at = std::find_if(parts_.begin(), parts_.end(),
+                               [part](const Part& p) { return p.number == part; });
+  if (at == parts_.end()) return;
+  take_hits(at->scan);
+  parts_.erase(at);
+}
+
+void FlowScan::end_parts() {
+  while (!parts_.empty()) end_part(parts_.front().number);
+}
+
+void FlowScan::take_hits(MessageScan& from) {
+  from.settle();
+  parts_incomplete_ = parts_incomplete_ || from.incomplete();
+  for (const scan::Hit& hit : from.hits())
+    if (std::none_of(part_hits_.begin(), part_hits_.end(),
+                     [&](const scan::Hit& known) { return known.rule == hit.rule; }))
+      part_hits_.push_back(hit);
+}
+
+std::pmr::vector<scan::Hit> FlowScan::hits() {
+  std::pmr::vector<scan::Hit> all(context_.memory);
+  if (main_) {
+    main_->settle();
+    all.assign(main_->hits().begin(), main_->hits().end());
+  }
+  if (other_) take_hits(*other_);
+  for (const scan::Hit& hit : part_hits_)
+    if (std::none_of(all.begin(), all.end(),
+                     [&](const scan::Hit& h) { return h.rule == hit.rule; }))
+      all.push_back(hit);
+  return all;
+}
+
+bool FlowScan::incomplete() const {
+  return !pin_.held() || parts_incomplete_ || (main_ && main_->incomplete());
+}
+
+void FlowScan::next_transaction() {
+  if (main_) main_->next_transaction();
+  other_.reset();
+  parts_.clear();
+  part_hits_.clear();
+  parts_incomplete_ = false;
+  renew();
+}
+
+void FlowScan::renew() {
+  if (pin_.held() && context_.rulesets.in_force(pin_)) return;
+  drop();
+  context_.rulesets.pin(pin_);
+}
+
+void FlowScan::drop() {
+  main_.reset();
+  other_.reset();
+  parts_.clear();
+  part_hits_.clear();
+  parts_incomplete_ = false;
+  pin_.release();
+}
+
+void FlowScan::withdraw_ruleset() {
+  context_.count(Counter::rulesets_withdrawn);
+  drop();
+}
+
+}  // namespace sluice::inspect

@@ -1,0 +1,78 @@
+// What the rules see of one flow: the scan of its client's octets and of the message in progress in
+// their first reading, and beside it a scan for each other reading, because how readings interleave
+// depends on the cuts and hits must not. All with one ruleset, pinned: never half a message under
+// each of two. The next transaction takes the one that is in force then.
+//
+// A ruleset that is withdrawn (rulesets.h) takes all scans with it; nothing is scanned any more
+// until the next transaction, and the one in progress takes the declared policy (incomplete()).
+#pragma once
+
+#include <list>
+#include <memory_resource>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "dataplane/inspect/context.h"
+#include "dataplane/mime/parser.h"
+#include "dataplane/scan/scan.h"
+
+namespace sluice::inspect {
+
+class FlowScan final : private RulesetUser {
+ public:
+  explicit FlowScan(Context& context);
+  ~FlowScan();
+  FlowScan(const FlowScan&) = delete;
+  FlowScan& operator=(const FlowScan&) = delete;
+
+  // Whether any rule looks at `buffer`: else its octets need not be prepared.
+  bool wanted(scan::Buffer buffer) const;
+
+  // The first reading (see scan::MessageScan). What is not wanted is not taken.
+  void feed(scan::Buffer buffer, Bytes octets);
+  void end_item(scan::Buffer buffer);
+  void whole(scan::Buffer buffer, Bytes item);
+  // A second reading of octets of the session: what a server with other habits would see.
+  void feed_other(scan::Buffer buffer, Bytes octets);
+  void end_other(scan::Buffer buffer);
+  void whole_other(scan::Buffer buffer, Bytes item);
+  // A part of the message that is not of its first reading; its hits count from its end on. False:
+  // there are too many at the same time, and this one is not scanned.
+  bool feed_part(mime::PartNumber part, Bytes octets);
+  void end_part(mime::PartNumber part);
+  void end_parts();
+
+  // Hits so far, of all readings, each rule once; everything that can be known now is.
+  std::pmr::vector<scan::Hit> hits();
+  // Some octets could not be scanned since next_transaction(): the declared policy applies.
+  bool incomplete() const;
+  // Forgets the hits and open items.
+  void next_transaction();
+  // Before a transaction: takes the ruleset in force, when that is another one.
+  void renew();
+
+ private:
+  struct Part {
+    mime::PartNumber number;
+    scan::MessageScan scan;
+  };
+  static constexpr std::size_t kMaxParts = 16;
+
+  void withdraw_ruleset() override;
+  void drop();
+  scan::MessageScan make();
+  scan::MessageScan& main();
+  scan::MessageScan& other();
+  void take_hits(scan::MessageScan& from);
+
+  Context& context_;
+  Rulesets::Pin pin_;  // not held: withdrawn
+  std::optional<scan::MessageScan> main_;
+  std::optional<scan::MessageScan> other_;
+  std::pmr::list<Part> parts_;             // not yet ended
+  std::pmr::vector<scan::Hit> part_hits_;  // of those that have
+  bool parts_incomplete_ = false;
+};
+
+}  // namespace sluice::inspect
