@@ -7,10 +7,11 @@
 #include <cstdlib>
 #include <fstream>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <tuple>
 
+#include "control/api/config_tree.h"
+#include "control/api/migrate.h"
 #include "control/identity/prefix.h"
 
 // Generated from sluice.yang.
@@ -78,14 +79,14 @@ Place place_of(const char* text) {
   return place;
 }
 
-std::string errors_of(const ly_ctx* context, std::string_view name) {
+std::string errors_of(const ly_ctx* context, std::string_view name, bool with_lines = true) {
   std::string text;
   for (const ly_err_item* e = ly_err_first(context); e != nullptr; e = e->next) {
     if (e->level != LY_LLERR) continue;
     const Place place = place_of(e->path);
     if (!text.empty()) text += '\n';
     text += name;
-    if (!place.line.empty() && place.line != "0") text += ":" + place.line;
+    if (with_lines && !place.line.empty() && place.line != "0") text += ":" + place.line;
     text += ": ";
     if (!place.path.empty()) text += place.path + ": ";
     text += e->msg != nullptr ? e->msg : "invalid";
@@ -94,21 +95,13 @@ std::string errors_of(const ly_ctx* context, std::string_view name) {
   return text;
 }
 
-// A configuration of a newer model is refused by name, before libyang trips over its new leaves.
-constexpr std::uint64_t kModelVersion = 1;
-Status check_model_version(const std::string& text, std::string_view name) {
-  const auto json = nlohmann::json::parse(text, nullptr, false);
-  if (!json.is_object()) return ok();  // libyang says what is wrong with it
-  const auto root = json.find("sluice:sluice");
-  if (root == json.end() || !root->is_object()) return ok();
-  const auto version = root->find("model-version");
-  if (version == root->end() || !version->is_number_unsigned()) return ok();
-  const auto number = version->get<std::uint64_t>();
-  if (number <= kModelVersion) return ok();
-  return Error{std::string(name) +
-               ": /sluice:sluice/model-version: the configuration is of model version " +
-               std::to_string(number) + "; this program knows up to version " +
-               std::to_string(kModelVersion)};
+// The configuration as if what is inactive were not there.
+Result<std::string> without_inactive(std::string_view json, std::string_view name) {
+  auto model = Model::create();
+  if (!model) return Error{model.error()};
+  auto tree = ConfigTree::parse(**model, json, name);
+  if (!tree) return Error{tree.error()};
+  return tree->json(true);
 }
 
 Result<Tree> parse_tree(const ly_ctx* context, std::string_view json, std::string_view name) {
@@ -123,14 +116,23 @@ Result<Tree> parse_tree(const ly_ctx* context, std::string_view json, std::strin
   if (json.find_first_not_of(" \t\r\n") == std::string_view::npos) {
     return Error{std::string(name) + ": empty; the smallest configuration is {}"};
   }
-  const std::string text(json);
-  if (auto version = check_model_version(text, name); !version) return Error{version.error()};
+  auto migrated = migrate(json, name);
+  if (!migrated) return Error{migrated.error()};
+  std::string text = std::move(migrated->text);
+  // Line numbers of another text than the one that was given would mislead.
+  bool same_text = migrated->notes.empty();
+  if (text.find("\"sluice:inactive\"") != std::string::npos) {
+    auto active = without_inactive(text, name);
+    if (!active) return Error{active.error()};
+    text = std::move(*active);
+    same_text = false;
+  }
   lyd_node* raw = nullptr;
   const LY_ERR result =
       lyd_parse_data_mem(context, text.c_str(), LYD_JSON, LYD_PARSE_STRICT | LYD_PARSE_NO_STATE,
                          LYD_VALIDATE_NO_STATE, &raw);
   Tree tree(raw);
-  if (result != LY_SUCCESS) return Error{errors_of(context, name)};
+  if (result != LY_SUCCESS) return Error{errors_of(context, name, same_text)};
   return tree;
 }
 
@@ -212,6 +214,7 @@ class Reader {
     read_groups(child(root, "policy"));
     read_exceptions(child(root, "exceptions"));
     read_detection(child(root, "detection"));
+    read_identity(child(root, "identity"));
     each(root, "host", [&](const lyd_node* n) {
       HostOverride h;
       h.prefix = prefix_at(n, "prefix");
@@ -317,10 +320,38 @@ class Reader {
     read_score(n, "maximum-share", share);
     d.maximum_share = share / 100.0;
     read_number(n, "minimum-acted-on", d.minimum_acted_on);
+    read_number(n, "maximum-hosts", d.maximum_hosts);
+  }
+  void read_identity(const lyd_node* n) {
+    DetectionConfig& d = c_.detection;
     read_number(n, "ipv6-prefix-length", d.ipv6_prefix_length);
     each(n, "ipv6-single-host",
          [&](const lyd_node* m) { d.ipv6_single_host.push_back(prefix_value(m)); });
-    read_number(n, "maximum-hosts", d.maximum_hosts);
+  }
+  void read_http(const lyd_node* n) {
+    HttpConfig& h = c_.http;
+    h.enabled = flag_at(n, "enabled");
+    h.interface = text_at(n, "interface");
+    h.address = text_at(n, "address");
+    read_number(n, "port", h.port);
+    h.certificate = text_at(n, "certificate");
+    h.private_key = text_at(n, "private-key");
+    read_number(n, "rate", h.rate);
+    each(n, "token", [&](const lyd_node* t) {
+      h.tokens.push_back({text_at(t, "name"), text_at(t, "sha256"),
+                          enum_at(t, "role", kAccessRoleNames, AccessRole::viewer),
+                          text_at(t, "expires")});
+    });
+  }
+  void read_access(const lyd_node* n) {
+    const auto read = [&](const char* list, auto& into) {
+      each(n, list, [&](const lyd_node* e) {
+        into.emplace_back(text_at(e, "name"),
+                          enum_at(e, "role", kAccessRoleNames, AccessRole::viewer));
+      });
+    };
+    read("group", c_.access.groups);
+    read("user", c_.access.users);
   }
   void read_rest(const lyd_node* root) {
     const lyd_node* texts = child(root, "texts");
@@ -332,7 +363,7 @@ class Reader {
     c_.hash_messages = flag_at(hashing, "messages");
     c_.hash_attachments = flag_at(hashing, "attachments");
     c_.hash_md5 = flag_at(hashing, "md5");
-    read_number(child(root, "scan"), "budget", c_.scan_budget);
+    read_number(child(root, "limits"), "scan-budget", c_.scan_budget);
     const lyd_node* events = child(root, "events");
     c_.events.file = text_at(events, "file");
     c_.events.sensor_name = text_at(events, "sensor-name");
@@ -341,7 +372,10 @@ class Reader {
     read_number(events, "queue", c_.events.queue);
     read_number(events, "recent", c_.events.recent);
     read_number(events, "statistics-interval", c_.events.statistics_interval);
-    c_.api_socket = text_at(child(root, "api"), "socket");
+    const lyd_node* api = child(root, "api");
+    c_.api_socket = text_at(api, "socket");
+    read_http(child(api, "http"));
+    read_access(child(root, "access"));
   }
 
   std::string name_;
@@ -403,6 +437,21 @@ Result<std::string> canonical_configuration(std::string_view json, std::string_v
   std::string text = out;
   std::free(out);  // NOLINT(cppcoreguidelines-no-malloc): libyang's own allocation
   return text;
+}
+
+Result<std::string> stored_configuration(std::string_view json, std::string_view name) {
+  auto migrated = migrate(json, name);
+  if (!migrated) return Error{migrated.error()};
+  auto model = Model::create();
+  if (!model) return Error{model.error()};
+  auto tree = ConfigTree::parse(**model, migrated->text, name);
+  if (!tree) return Error{tree.error()};
+  mark_version(*tree);
+  return tree->json();
+}
+
+void mark_version(ConfigTree& tree) {
+  tree.root().set(*tree.model().root().child("model-version"), std::to_string(kModelVersion));
 }
 
 PolicySpec policy_spec(const Configuration& configuration, std::uint32_t epoch,

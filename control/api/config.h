@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "control/publish/image.h"
@@ -88,6 +89,34 @@ struct EventsConfig {
   std::uint32_t statistics_interval = 10;  // seconds
 };
 
+// What somebody may do (the model's typedef role); each may what those before it may.
+enum class AccessRole : std::uint8_t { viewer, operator_, admin };
+inline constexpr std::string_view kAccessRoleNames[] = {"viewer", "operator", "admin"};
+
+struct HttpToken {
+  std::string name;
+  std::string sha256;  // 64 lower-case hexadecimal digits
+  AccessRole role = AccessRole::viewer;
+  std::string expires;  // RFC 3339; empty: never
+};
+
+struct HttpConfig {
+  bool enabled = false;
+  std::string interface;  // management interface; empty: loopback only
+  std::string address = "127.0.0.1";
+  std::uint16_t port = 8443;
+  std::filesystem::path certificate;
+  std::filesystem::path private_key;
+  std::uint32_t rate = 600;  // requests a minute of a client address
+  std::vector<HttpToken> tokens;
+};
+
+// Roles by name of the Unix group or user.
+struct AccessConfig {
+  std::vector<std::pair<std::string, AccessRole>> groups;
+  std::vector<std::pair<std::string, AccessRole>> users;
+};
+
 struct Configuration {
   std::vector<WireConfig> wires;  // never empty: "w1" without ports when the text names none
   std::vector<InsidePrefix> inside;
@@ -105,6 +134,8 @@ struct Configuration {
   std::uint64_t scan_budget = 0;  // octets; 0: no bound
   EventsConfig events;
   std::string api_socket = "/run/sluice/control.sock";
+  HttpConfig http;
+  AccessConfig access;
 };
 
 inline constexpr std::string_view kHostActionNames[] = {"allow",  "limit",  "tempfail",
@@ -120,6 +151,13 @@ Result<Configuration> parse_configuration(std::string_view json, std::string_vie
 // The configuration with every default written out (RFC 7951 JSON, indented), or the error.
 Result<std::string> canonical_configuration(std::string_view json, std::string_view name,
                                             bool with_defaults);
+
+// The configuration as it is written down: of this version of the model, which it says, inactive
+// nodes included, no defaults. What `must` and the like demand is not checked here.
+Result<std::string> stored_configuration(std::string_view json, std::string_view name);
+class ConfigTree;
+// Sets the leaf that says which version of the model this is.
+void mark_version(ConfigTree& tree);
 
 // What crosses to the dataplane. `hosts` are the orders to publish (standing ones of the
 // configuration and of lists, those of operators, those of detection: see decide/orders), already

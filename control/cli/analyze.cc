@@ -7,14 +7,13 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <iostream>
 #include <iterator>
 
-#include "control/api/config.h"
 #include "control/cli/capture_file.h"
+#include "control/cli/offline.h"
 #include "control/events/eve.h"
 #include "control/identity/prefix.h"
-#include "control/policy/rules.h"
-#include "control/publish/image.h"
 #include "dataplane/inspect/engine.h"
 
 namespace sluice::control {
@@ -100,59 +99,28 @@ Side side_of(const net::Packet& packet, const PolicySpec& spec) {
   return packet.source_port >= packet.destination_port ? Side::inside : Side::outside;
 }
 
-struct Prepared {
-  PolicySpec spec;
-  std::shared_ptr<const policy::Policy> policy;
-};
-
-Result<Prepared> prepare(const Options& options) {
-  Configuration configuration;
-  if (!options.policy.empty()) {
-    auto loaded = load_configuration(options.policy);
-    if (!loaded) return Error{loaded.error()};
-    configuration = std::move(*loaded);
-  } else {
-    auto defaults = parse_configuration("{}", "defaults");
-    if (!defaults) return Error{defaults.error()};
-    configuration = std::move(*defaults);
-  }
-  Prepared prepared{.spec = policy_spec(configuration, 1, configured_host_rules(configuration)),
-                    .policy = nullptr};
-  for (const std::string& text : options.inside) {
-    const auto prefix = parse_prefix(text);
-    if (!prefix) return Error{"--inside " + text + ": " + prefix.error()};
-    prepared.spec.inside.push_back(prefix->prefix);
-  }
-  prepared.spec.hash_messages = true;
-  std::vector<std::filesystem::path> files = configuration.rule_files;
-  files.insert(files.end(), options.rules.begin(), options.rules.end());
-  auto rules = compile_rules(files);
-  if (!rules) return Error{rules.error()};
-  for (const RuleFault& f : (*rules)->faults)
-    std::fprintf(stderr, "%s:%u: %s%s%s\n", f.file.c_str(), f.line, f.rule.c_str(),
-                 f.rule.empty() ? "" : ": ", f.text.c_str());
-  auto image = build_image(prepared.spec, **rules, true);
-  if (!image) return Error{image.error()};
-  auto opened = policy::Policy::open(*image, {});
-  if (!opened) return Error{opened.error()};
-  prepared.policy = *opened;
+Result<OfflinePolicy> prepare(const Options& options) {
+  OfflineOptions offline;
+  offline.policy = options.policy;
+  offline.rules.assign(options.rules.begin(), options.rules.end());
+  offline.inside = options.inside;
+  auto prepared = open_offline_policy(offline);
+  if (prepared) print_faults(*prepared->rules, std::cerr);
   return prepared;
 }
 
-inspect::Settings settings_of(const Prepared& prepared, const Options& options) {
+inspect::Settings settings_of(const OfflinePolicy& prepared, const Options& options) {
   inspect::Settings settings;
-  settings.wires = {prepared.spec.wires.empty() ? "w1" : prepared.spec.wires.front().name};
+  settings.wires = {prepared.wire()};
   settings.verify_checksums = options.checksums == "on";
   settings.all_ports = true;
   return settings;
 }
 
-EveContext context_of(const Prepared& prepared) {
+EveContext context_of(const OfflinePolicy& prepared) {
   char host[256] = "";
   gethostname(host, sizeof host - 1);
-  return {
-      .host = host,
-      .wires = {{prepared.spec.wires.empty() ? "w1" : prepared.spec.wires.front().name, "", ""}}};
+  return {.host = host, .wires = {{prepared.wire(), "", ""}}};
 }
 
 void print_summary(const contract::WorkerStatistics& statistics, const CaptureOutput& output,
@@ -184,7 +152,7 @@ void print_summary(const contract::WorkerStatistics& statistics, const CaptureOu
   }
 }
 
-int analyze_capture(const Options& options, const Prepared& prepared, std::FILE* events) {
+int analyze_capture(const Options& options, const OfflinePolicy& prepared, std::FILE* events) {
   auto reader = CaptureReader::open(options.capture);
   if (!reader) return fail(reader.error());
   std::unique_ptr<CaptureWriter> writer;
@@ -252,7 +220,7 @@ int analyze_capture(const Options& options, const Prepared& prepared, std::FILE*
   return 0;
 }
 
-int analyze_message(const Options& options, const Prepared& prepared, std::FILE* events) {
+int analyze_message(const Options& options, const OfflinePolicy& prepared, std::FILE* events) {
   std::ifstream file(options.message, std::ios::binary);
   if (!file) return fail(options.message + ": " + std::strerror(errno));
   const std::vector<char> octets{std::istreambuf_iterator<char>(file), {}};

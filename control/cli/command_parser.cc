@@ -187,7 +187,7 @@ Filling fill(const Command& command, Words words, std::size_t first) {
         next >= positional.size() || !positional[next]->required || f.has(positional[next]);
     if (!options_end && (dashed || required_seen)) {
       if (const Argument* a = argument_named(command, word, true); a != nullptr) {
-        if (f.has(a) && a->kind != Kind::filter) {
+        if (f.has(a) && a->kind != Kind::filter && a->kind != Kind::paths) {
           fail(i, in_quotes(word) + " stands twice");
         } else if (!takes_value(*a)) {
           if (inline_value) fail(i, in_quotes(word) + " takes no value");
@@ -237,6 +237,7 @@ std::string placeholder_of(const Argument& a) {
       return "ADDR";
     case Kind::file:
     case Kind::files:
+    case Kind::paths:
       return "FILE";
     case Kind::pattern:
       return "PATTERN";
@@ -383,7 +384,7 @@ NextWords next_words(Words words, const ParseOptions& options) {
     if (a.required && !f.has(&a)) return out;  // options come behind
   }
   for (const Argument& a : w.complete->arguments) {
-    if (!a.option || (f.has(&a) && a.kind != Kind::filter)) continue;
+    if (!a.option || (f.has(&a) && a.kind != Kind::filter && a.kind != Kind::paths)) continue;
     add({std::string(a.name), std::string(a.help), false, Kind::text});
   }
   out.complete = f.missing.empty();

@@ -174,6 +174,14 @@ std::vector<Command> make_commands() {
        "compile rule files here and report faults",
        "",
        {positional("FILE", "files", Kind::files, "rule files or folders")}},
+      {"rules test",
+       "run messages against rules here: which hit, scores, times",
+       "",
+       {positional("MESSAGE", "messages", Kind::files, "message files, mboxes or folders"),
+        option("rules", Kind::paths, "rule file or folder; repeatable"),
+        option("policy", Kind::file, "configuration with thresholds (RFC 7951 JSON)"),
+        option("cache", Kind::file, "folder that keeps compiled databases"),
+        option("summary", Kind::flag, "with --json: a last line with totals")}},
       {"rules load",
        "use these rule files from now on; without: read those in use again",
        "rules load",
@@ -264,7 +272,8 @@ Result<json> argument_value(const Argument& argument, const std::vector<std::str
       return json(true);
     case Kind::file:
       return json(std::filesystem::absolute(first).string());
-    case Kind::files: {
+    case Kind::files:
+    case Kind::paths: {
       json all = json::array();
       for (const std::string& w : words) all.push_back(std::filesystem::absolute(w).string());
       return all;

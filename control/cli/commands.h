@@ -27,6 +27,7 @@ enum class ArgumentKind {
   file,      // path, made absolute
   files,     // one or more paths, made absolute
   filter,    // repeated KEY=VALUE
+  paths,     // an option, repeated, of one path each, made absolute
 };
 
 struct Argument {

@@ -7,8 +7,8 @@
 #include "control/api/config.h"
 #include "control/api/server.h"
 #include "control/cli/commands.h"
+#include "control/cli/rules_commands.h"
 #include "control/cli/text.h"
-#include "control/policy/rules.h"
 
 namespace sluice::control {
 namespace {
@@ -34,43 +34,6 @@ Result<std::string> read_file(const std::string& path, std::size_t most) {
   std::string text(std::istreambuf_iterator<char>(file), {});
   if (text.size() > most) return Error{path + ": too long"};
   return text;
-}
-
-int rules_check(const json& arguments, bool as_json, std::ostream& out, std::ostream& errors) {
-  std::vector<std::filesystem::path> paths;
-  for (const json& f : arguments["files"]) paths.emplace_back(f.get<std::string>());
-  const auto compiled = compile_rules(paths);
-  if (!compiled) {
-    print_error(errors, compiled.error());
-    return kFailed;
-  }
-  const CompiledRules& rules = **compiled;
-  json result = {{"rules", rules.rules.size()},
-                 {"refused", rules.refused},
-                 {"compile_seconds", rules.compile_seconds},
-                 {"faults", json::array()}};
-  for (const RuleFault& f : rules.faults) {
-    result["faults"].push_back({{"file", f.file},
-                                {"line", f.line},
-                                {"rule", f.rule},
-                                {"text", f.text},
-                                {"fatal", f.fatal}});
-    if (!as_json) {
-      errors << for_terminal(f.file + ":" + std::to_string(f.line) + ": " +
-                             (f.rule.empty() ? "" : f.rule + ": ") + f.text)
-             << (f.fatal ? " (refused)\n" : " (runs)\n");
-    }
-  }
-  if (as_json) {
-    out << result.dump(2, ' ', false, json::error_handler_t::replace) << "\n";
-  } else {
-    char text[96];
-    std::snprintf(text, sizeof text, "%zu rules, %zu refused, compiled in %.2f s\n",
-                  rules.rules.size(), rules.refused, rules.compile_seconds);
-    out << text;
-  }
-  if (rules.refused == 0) return kDone;
-  return rules.rules.empty() ? kFailed : kPartial;
 }
 
 int config_validate(const json& arguments, bool as_json, std::ostream& out, std::ostream& errors) {
@@ -114,7 +77,8 @@ int run_command(const Command& command, const json& given, const RunOptions& opt
   const bool as_json = options.as_json;
   json arguments = given;
   arguments.update(command.fixed);
-  if (command.words == "rules check") return rules_check(arguments, as_json, out, errors);
+  if (command.words == "rules check") return rules_check(arguments, options, out, errors);
+  if (command.words == "rules test") return rules_test(arguments, options, out, errors);
   if (command.words == "config validate") return config_validate(arguments, as_json, out, errors);
   if (command.words == "config load") {
     const std::string path = arguments["file"].get<std::string>();

@@ -43,7 +43,7 @@ void Controller::prepare(const Commit& commit, const std::shared_ptr<const Confi
     out.error = configuration.error();
     return;
   }
-  auto text = canonical_configuration(commit.text, commit.name, false);
+  auto text = stored_configuration(commit.text, commit.name);
   if (!text) {
     out.error = text.error();
     return;

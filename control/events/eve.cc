@@ -357,6 +357,25 @@ class Builder {
       case Field::policy_group:
         sluice["policy_group"] = text(item);
         break;
+      case Field::client_via:
+        sluice["client"]["via"] = text(item);
+        break;
+      case Field::client_address:
+        if (item.value.size() == 16)
+          sluice["client"]["addr"] = address_text(Address::from_v6(item.value.data()));
+        break;
+      case Field::client_port:
+        sluice["client"]["port"] = item.number();
+        break;
+      case Field::client_name:
+        sluice["client"]["name"] = text(item);
+        break;
+      case Field::client_helo:
+        sluice["client"]["helo"] = text(item);
+        break;
+      case Field::client_login:
+        sluice["client"]["login"] = text(item);
+        break;
       default:
         if (sluice.empty()) root_.erase("sluice");
         take_alert(item);

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstring>
 #include <ctime>
 #include <fstream>
@@ -167,7 +168,7 @@ class Hash {
 
 constexpr std::array<char, 8> kCacheMagic{'S', 'L', 'H', 'S', 'D', 'B', '0', '1'};
 
-Digest cache_key(const std::vector<Pattern>& patterns, bool streaming) {
+Digest cache_key(std::span<const Pattern> patterns, bool streaming) {
   Hash hash;
   hash.add(kCacheMagic.data(), kCacheMagic.size());
   const std::string_view version = hs_version();
@@ -259,14 +260,26 @@ contract::Platform this_platform() {
          static_cast<unsigned>(platform.cpu_features & 0xff);
 }
 
-Result<BuiltDatabase> build_database(const std::vector<Pattern>& patterns, bool streaming,
+Result<BuiltDatabase> build_database(std::span<const Pattern> patterns, bool streaming,
                                      const std::filesystem::path& cache) {
+  const auto begin = std::chrono::steady_clock::now();
   BuiltDatabase built;
+  const auto measure = [&](const hs_database_t* database) {
+    hs_database_size(database, &built.octets);
+    if (streaming) hs_stream_size(database, &built.stream_octets);
+    built.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  };
   const Digest key = cache.empty() ? Digest{} : cache_key(patterns, streaming);
   const std::filesystem::path path = cache.empty() ? cache : cache_path(cache, key);
   if (!cache.empty() && read_cache(path, key, built.serialized)) {
-    built.from_cache = true;
-    return built;
+    hs_database_t* database = nullptr;
+    if (hs_deserialize_database(reinterpret_cast<const char*>(built.serialized.data()),
+                                built.serialized.size(), &database) == HS_SUCCESS) {
+      const DatabasePointer whole(database);
+      built.from_cache = true;
+      measure(database);
+      return built;
+    }
   }
   built.serialized.clear();
   std::vector<const Pattern*> pointers;
@@ -294,6 +307,7 @@ Result<BuiltDatabase> build_database(const std::vector<Pattern>& patterns, bool 
   }
   built.serialized.assign(octets, octets + size);
   std::free(octets);  // NOLINT(cppcoreguidelines-no-malloc): allocated by Hyperscan's malloc
+  measure(attempt.database.get());
   if (!cache.empty()) write_cache(path, key, built.serialized);
   return built;
 }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -23,13 +24,16 @@ struct BadPattern {
 
 struct BuiltDatabase {
   std::vector<std::uint8_t> serialized;
+  std::size_t octets = 0;         // of the database in memory
+  std::size_t stream_octets = 0;  // of one stream's state, when streaming
+  double seconds = 0;
   bool from_cache = false;
   std::vector<BadPattern> bad;  // not empty: nothing was built, try without these
 };
 
 // The number of a pattern is its index. `cache` may be empty: no cache. An unreadable, truncated or
 // foreign cache file is as if it were not there. Slow; any thread.
-Result<BuiltDatabase> build_database(const std::vector<Pattern>& patterns, bool streaming,
+Result<BuiltDatabase> build_database(std::span<const Pattern> patterns, bool streaming,
                                      const std::filesystem::path& cache);
 
 // Why `pattern` alone is too expensive to run in the path (with its cost), or empty. Slow for

@@ -121,6 +121,8 @@ Pattern literal_pattern(const Content& content) {
   pattern.flags = HS_FLAG_SINGLEMATCH | HS_FLAG_DOTALL;
   if (content.nocase) pattern.flags |= HS_FLAG_CASELESS;
   escape(pattern.expression, content.octets);
+  pattern.octets = content.octets;
+  pattern.nocase = content.nocase;
   return pattern;
 }
 
@@ -214,9 +216,13 @@ class Lowering {
     condition.negated = content.negated;
     if (content.is_regex) return single_regex(content, std::move(condition));
     condition.pattern = literal_pattern(content);
-    if (content.at_end) condition.pattern.expression += "\\z";
+    if (content.at_end) {
+      condition.pattern.expression += "\\z";
+      condition.pattern.octets.clear();
+    }
     const auto size = content.octets.size();
     const auto offset = static_cast<std::uint64_t>(content.offset.value_or(0));
+    if (offset > 0 || content.depth) condition.pattern.octets.clear();
     if (offset > 0) condition.pattern.min_end = offset + size;
     if (content.depth) {
       condition.pattern.max_end = offset + static_cast<std::uint64_t>(*content.depth);

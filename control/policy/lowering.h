@@ -26,6 +26,8 @@ struct Pattern {
   std::uint64_t min_end = 0;           // least offset at which a match may end
   std::uint64_t max_end = UINT64_MAX;  // the greatest
   bool literal = false;                // cheap by construction
+  std::string octets;                  // not empty: the pattern is just these, anywhere
+  bool nocase = false;                 // of `octets`
 
   friend bool operator==(const Pattern&, const Pattern&) = default;
 };

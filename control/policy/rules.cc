@@ -8,6 +8,8 @@
 #include <future>
 #include <iterator>
 #include <map>
+#include <numeric>
+#include <span>
 #include <unordered_map>
 
 #include "control/policy/databases.h"
@@ -15,6 +17,7 @@
 #include "control/policy/rule_text.h"
 #include "control/policy/suricata.h"
 #include "dataplane/contract/policy_image_tables.h"
+#include "dataplane/scan/literals.h"
 
 namespace sluice::control {
 
@@ -38,13 +41,23 @@ struct PatternHash {
   }
 };
 
+// Fewer literals than this cost less within the Hyperscan database that the buffer has anyway.
+constexpr std::size_t kManyLiterals = 32;
+
+bool can_be_literal(const Pattern& pattern) {
+  return pattern.octets.size() >= scan::LiteralSet::kShortest &&
+         pattern.octets.size() <= scan::LiteralSet::kLongest;
+}
+
 // The patterns of one buffer, each once, with the rules that use it.
 struct PatternTable {
   std::vector<Pattern> patterns;
+  std::size_t compiled = 0;  // the first so many are Hyperscan's, the rest literals
   std::unordered_map<Pattern, std::uint32_t, PatternHash> numbers;
   std::vector<std::vector<std::size_t>> users;  // by pattern: index of rule
   std::vector<std::vector<image::Reference>> references;
   std::vector<std::uint8_t> serialized;
+  DatabaseReport report;
 
   std::uint32_t number(const Pattern& pattern) {
     const auto [at, added] =
@@ -56,6 +69,23 @@ struct PatternTable {
     }
     return at->second;
   }
+
+  // Puts the literals last, if it pays to find them apart.
+  void divide(bool stream) {
+    compiled = patterns.size();
+    const auto literals = static_cast<std::size_t>(std::ranges::count_if(patterns, can_be_literal));
+    if (!stream || (literals < kManyLiterals && literals < patterns.size())) return;
+    compiled -= literals;
+    std::vector<std::size_t> order(patterns.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::ranges::stable_partition(order,
+                                  [&](std::size_t i) { return !can_be_literal(patterns[i]); });
+    PatternTable divided{.compiled = compiled};
+    for (const std::size_t i : order) {
+      divided.users[divided.number(patterns[i])] = std::move(users[i]);
+    }
+    *this = std::move(divided);
+  }
 };
 
 class Compiler {
@@ -64,6 +94,7 @@ class Compiler {
 
   void read_file(const std::filesystem::path& path, const std::string& octets) {
     const std::string name = path.string();
+    result_->files.push_back({.file = name});
     if (path.extension() == ".cf") {
       fault(name, 0, "",
             "SpamAssassin rules (.cf) are not supported yet: write them as .rules in Suricata's "
@@ -89,6 +120,7 @@ class Compiler {
       if (*complete) break;
     }
     write();
+    count_by_file();
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
     result_->compile_seconds = seconds.count();
     std::stable_sort(result_->faults.begin(), result_->faults.end(),
@@ -99,6 +131,17 @@ class Compiler {
   }
 
  private:
+  void count_by_file() {
+    std::unordered_map<std::string_view, RuleFileReport*> reports;
+    for (RuleFileReport& report : result_->files) reports[report.file] = &report;
+    for (const ReadRule& rule : rules_) {
+      if (!rule.refused) ++reports[rule.file]->compiled;
+    }
+    for (const RuleFault& one : result_->faults) {
+      if (one.fatal) ++reports[one.file]->refused;
+    }
+  }
+
   void fault(const std::string& file, std::uint32_t line, const std::string& rule,
              const std::string& text, bool fatal = true) {
     result_->faults.push_back({file, line, rule, text, fatal});
@@ -174,17 +217,19 @@ class Compiler {
         }
       }
     }
+    for (std::size_t b = 0; b < tables_.size(); ++b)
+      tables_[b].divide(scan::is_stream(static_cast<scan::Buffer>(b)));
   }
 
   // False: some rules were refused and the tables must be made again.
   Result<bool> build() {
     std::vector<std::pair<std::size_t, std::future<Result<BuiltDatabase>>>> building;
     for (std::size_t b = 0; b < tables_.size(); ++b) {
-      if (tables_[b].patterns.empty()) continue;
+      if (tables_[b].compiled == 0) continue;
       building.emplace_back(b, std::async(std::launch::async, [this, b] {
-                              return build_database(tables_[b].patterns,
-                                                    scan::is_stream(static_cast<scan::Buffer>(b)),
-                                                    options_.cache);
+                              return build_database(
+                                  std::span(tables_[b].patterns).first(tables_[b].compiled),
+                                  scan::is_stream(static_cast<scan::Buffer>(b)), options_.cache);
                             }));
     }
     bool complete = true;
@@ -206,6 +251,12 @@ class Compiler {
         }
       }
       tables_[b].serialized = std::move(built->serialized);
+      tables_[b].report = {.buffer = static_cast<scan::Buffer>(b),
+                           .patterns = tables_[b].patterns.size(),
+                           .octets = built->octets,
+                           .stream_octets = built->stream_octets,
+                           .seconds = built->seconds,
+                           .from_cache = built->from_cache};
     }
     if (!failure.empty()) return Error{failure};
     return complete;
@@ -249,7 +300,9 @@ class Compiler {
     }
     std::vector<flatbuffers::Offset<image::Database>> databases;
     for (std::size_t b = 0; b < tables_.size(); ++b) {
-      if (!tables_[b].patterns.empty()) databases.push_back(database(out, b, tables_[b]));
+      if (tables_[b].patterns.empty()) continue;
+      databases.push_back(database(out, b, tables_[b]));
+      result_->databases.push_back(tables_[b].report);
     }
     out.Finish(image::CreateRuleset(out, out.CreateVector(rules), out.CreateVectorOfStructs(groups),
                                     out.CreateVector(databases), out.CreateVector(confirmations)),
@@ -288,11 +341,24 @@ class Compiler {
       references.insert(references.end(), of_pattern.begin(), of_pattern.end());
       first.push_back(static_cast<std::uint32_t>(references.size()));
     }
+    std::vector<image::Literal> literals;
+    std::vector<std::uint8_t> literal_octets;
+    for (std::size_t i = table.compiled; i < table.patterns.size(); ++i) {
+      const Pattern& pattern = table.patterns[i];
+      literals.emplace_back(static_cast<std::uint32_t>(i),
+                            static_cast<std::uint32_t>(literal_octets.size()),
+                            static_cast<std::uint8_t>(pattern.octets.size()), pattern.nocase);
+      literal_octets.insert(literal_octets.end(), pattern.octets.begin(), pattern.octets.end());
+    }
+    const auto patterns_offset = out.CreateVector(first);
+    const auto references_offset = out.CreateVectorOfStructs(references);
+    const auto literals_offset = out.CreateVectorOfStructs(literals);
+    const auto octets_offset = out.CreateVector(literal_octets);
     out.ForceVectorAlignment(table.serialized.size(), 1, 8);
     return image::CreateDatabase(out, static_cast<std::uint8_t>(buffer),
-                                 static_cast<std::uint32_t>(table.patterns.size()),
-                                 out.CreateVector(first), out.CreateVectorOfStructs(references),
-                                 out.CreateVector(table.serialized));
+                                 static_cast<std::uint32_t>(table.patterns.size()), patterns_offset,
+                                 references_offset, out.CreateVector(table.serialized),
+                                 literals_offset, octets_offset);
   }
 
   const CompileOptions& options_;

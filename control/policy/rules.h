@@ -23,6 +23,23 @@ struct RuleFault {
   bool fatal = true;  // false: the rule runs all the same
 };
 
+// What became of one file.
+struct RuleFileReport {
+  std::string file;
+  std::size_t compiled = 0;
+  std::size_t refused = 0;
+};
+
+// What the patterns of one buffer cost.
+struct DatabaseReport {
+  scan::Buffer buffer = scan::Buffer::stream;
+  std::size_t patterns = 0;
+  std::size_t octets = 0;         // of the database in memory
+  std::size_t stream_octets = 0;  // of state for each message; 0: the buffer is scanned whole
+  double seconds = 0;             // of compiling; near 0 from the cache
+  bool from_cache = false;
+};
+
 // The compiled form: what goes into a policy image. Immutable; shared by images.
 struct CompiledRules {
   std::vector<scan::RuleInfo> rules;      // for reports; the image has them too
@@ -33,6 +50,8 @@ struct CompiledRules {
   std::vector<RuleFault> faults;          // in the order of files and lines
   std::size_t refused = 0;
   double compile_seconds = 0;
+  std::vector<RuleFileReport> files;      // in the order in which they were read
+  std::vector<DatabaseReport> databases;  // by buffer
 };
 
 struct CompileOptions {

@@ -131,6 +131,13 @@ enum class Field : std::uint16_t {
   starttls_offered,       // u8
   tls_certificate_name,   // text, repeated: subject and alternative names, where visible
   attachment_other_name,  // text: of the attachment's group, where two names differ
+  // whom the client says that it speaks for (PROXY, XCLIENT, XFORWARD)
+  client_via,      // text: "proxy", "xclient", "xforward"
+  client_address,  // 16 octets
+  client_port,     // u16
+  client_name,     // text
+  client_helo,     // text
+  client_login,    // text
 };
 
 // Version 1. The header's octets are the record's first; `size` counts header and fields.

@@ -70,7 +70,9 @@ Disposition Conversation::segment(Direction direction, Frame& frame, const net::
   if (result.out_of_order) context_.count(Counter::segments_out_of_order);
   if (connection_.one_sided()) {
     on_anomaly(Anomaly::one_sided);
-    if (session_) session_->set_one_sided();
+    if (session_) session_->set_one_sided(true);
+  } else if (session_) {
+    session_->set_one_sided(false);
   }
   Disposition disposition;
   if (result.action == tcp::SegmentResult::Action::drop) {
@@ -120,7 +122,8 @@ void Conversation::finish(std::string_view reason) {
   if (phase_ == Phase::inspecting) connection_.finish(*this);
   if (session_ && phase_ != Phase::passing) session_->finish();
   if (hello_) emit_tls();
-  if (!transacted_ && !tls_ && (!helo_.empty() || !auth_mechanism_.empty())) emit_session();
+  if (!transacted_ && !tls_ && (!helo_.empty() || !auth_mechanism_.empty() || claimed_))
+    emit_session();
   while (!transactions_.empty()) on_transaction_end(transactions_.front()->id, {});
   // Hits outside a transaction: commands before MAIL, smuggled text after the last one.
   for (const scan::Hit& hit : gather_hits()) emit_alert(hit, 0, false);
@@ -218,7 +221,7 @@ void Conversation::begin_mail() {
   smtp::Limits limits;
   session_.emplace(limits, *this, context_.memory);
   if (connection_.midstream()) session_->set_midstream();
-  if (connection_.one_sided()) session_->set_one_sided();
+  if (connection_.one_sided()) session_->set_one_sided(true);
 }
 
 std::size_t Conversation::on_data(Direction direction, std::uint64_t, Bytes octets) {
@@ -232,7 +235,7 @@ std::size_t Conversation::on_data(Direction direction, std::uint64_t, Bytes octe
   chunk_ = octets;
   chunk_scanned_ = octets.data();
   chunk_read_ = octets.data();
-  const std::size_t accepted = session_->client(octets);
+  const std::size_t accepted = session_->client(octets, left_out_);
   if (accepted == octets.size()) {
     scan_stream(octets.data() + octets.size());
   } else if (stop_) {
@@ -246,6 +249,14 @@ std::size_t Conversation::on_data(Direction direction, std::uint64_t, Bytes octe
     if (end != rest.end()) stop_->early.assign(end + 1, rest.end());
   }
   chunk_ = {};
+  return accepted;
+}
+
+std::size_t Conversation::on_urgent_data(Direction direction, std::uint64_t offset, Bytes octets,
+                                         std::uint8_t left_out) {
+  left_out_ = left_out;
+  const std::size_t accepted = on_data(direction, offset, octets);
+  left_out_ = 0;
   return accepted;
 }
 
@@ -277,14 +288,18 @@ void Conversation::on_anomaly(Anomaly anomaly) {
 }
 
 // Gives the stream scan the client's octets up to `until`, so that hits belong to the message in
-// whose octets they stand.
-void Conversation::scan_stream(const std::uint8_t* until) {
+// whose octets they stand. What stands between the chunks of a message is scanned apart, so that
+// the message is whole in the stream however it was divided.
+void Conversation::scan_stream(const std::uint8_t* until, bool of_message) {
   if (tls_ || until <= chunk_scanned_) return;
   const Bytes octets(chunk_scanned_, static_cast<std::size_t>(until - chunk_scanned_));
   chunk_scanned_ = until;
   if (!wanted(scan::Buffer::stream)) return;
   context_.count(Counter::scan_bytes, octets.size());
-  scan().feed(scan::Buffer::stream, octets);
+  if (between_chunks_ && !of_message)
+    scan().feed_other(scan::Buffer::stream, octets);
+  else
+    scan().feed(scan::Buffer::stream, octets);
 }
 
 bool Conversation::wanted(scan::Buffer buffer) const {
@@ -312,6 +327,7 @@ Conversation::Transaction& Conversation::open_transaction(smtp::TransactionId tx
     on_transaction_end(transactions_.front()->id, {});
   }
   transactions_.push_back(make_pmr<Transaction>(context_.memory, tx, context_.memory));
+  last_tx_ = std::max(last_tx_, tx);
   // Another ruleset begins with a transaction: never half a message under each.
   if (!message_ && scan_) scan_->renew();
   return *transactions_.back();
@@ -364,8 +380,15 @@ void Conversation::on_message_begin(smtp::TransactionId tx, smtp::Via via) {
 
 void Conversation::on_message_data(smtp::TransactionId, Bytes octets) {
   if (!message_) return;
-  if (octets.data() >= chunk_read_ && octets.data() <= chunk_.data() + chunk_.size())
+  if (octets.data() >= chunk_read_ && octets.data() <= chunk_.data() + chunk_.size()) {
     chunk_read_ = octets.data() + octets.size();
+    if (current_ && current_->via == smtp::Via::bdat) {
+      scan_stream(octets.data());
+      if (between_chunks_ && scan_) scan_->end_other(scan::Buffer::stream);
+      scan_stream(chunk_read_, true);
+      between_chunks_ = true;
+    }
+  }
   context_.count(Counter::message_bytes, octets.size());
   // RFC 5322 4: none in a message, whatever its parts are; BDAT may carry BINARYMIME.
   if (current_ && current_->via == smtp::Via::data && !anomalies_.contains(Anomaly::nul) &&
@@ -401,6 +424,7 @@ smtp::MessageVerdict Conversation::on_message_end(smtp::TransactionId tx, smtp::
   }
   judge(*transaction);
   message_.reset();
+  between_chunks_ = false;
   if (scan_) scan_->next_transaction();
   if (!transaction->enforced) {
     current_ = nullptr;
@@ -412,11 +436,50 @@ smtp::MessageVerdict Conversation::on_message_end(smtp::TransactionId tx, smtp::
 // Some servers take what was just read for the end of the message: if it is condemned by what is
 // known so far, it ends here.
 smtp::MessageVerdict Conversation::on_ambiguous_end(smtp::TransactionId tx) {
-  if (!message_ || !enforcing()) return smtp::MessageVerdict::pass;
+  if (!enforcing()) return smtp::MessageVerdict::pass;
   if (!chunk_.empty()) scan_stream(chunk_read_);
   const auto hits = gather_hits();
-  if (!acts(verdict_of(hits))) return smtp::MessageVerdict::pass;
+  const bool smuggling =
+      smuggling_forbidden() && acts(context_.policy->group_of(identity_.client).rule_reject);
+  if (!acts(verdict_of(hits)) && !smuggling) return smtp::MessageVerdict::pass;
+  if (!message_) return stop_smuggled(tx);
   return on_message_end(tx, smtp::MessageEnd::complete);
+}
+
+// A message that only another reading has ends here, and it is condemned. It is told with the
+// envelope of that reading.
+smtp::MessageVerdict Conversation::stop_smuggled(smtp::TransactionId tx) {
+  Transaction& transaction = open_transaction(tx ? tx : last_tx_ + 1);
+  if (smuggled_ && transaction.mail_from.empty() && transaction.recipients.empty()) {
+    const auto path = [&](const std::pmr::string& mailbox) {
+      std::pmr::string text("<", context_.memory);
+      text += mailbox;
+      text += '>';
+      return text;
+    };
+    transaction.mail_from = path(smuggled_->mail_from);
+    transaction.recipients.push_back({path(smuggled_->rcpt_to), 0});
+  }
+  transaction.complete = true;
+  judge(transaction);
+  if (!transaction.enforced) return smtp::MessageVerdict::pass;
+  current_ = &transaction;
+  return smtp::MessageVerdict::stop;
+}
+
+void Conversation::on_recipient_reply(smtp::TransactionId tx, std::uint32_t nth,
+                                      const smtp::Reply& reply) {
+  Transaction* transaction = find(tx);
+  if (!transaction) return;
+  if (transaction->delivery_code == 0 || (transaction->delivery_code >= 400 && reply.code < 400)) {
+    transaction->delivery_code = reply.code;
+    transaction->delivery_text = reply.text;
+  }
+  for (Recipient& r : transaction->recipients) {
+    if (r.code < 200 || r.code >= 300 || nth-- != 0) continue;
+    r.delivery = reply.code;
+    return;
+  }
 }
 
 void Conversation::on_transaction_end(smtp::TransactionId tx, const smtp::Reply& reply) {
@@ -428,12 +491,18 @@ void Conversation::on_transaction_end(smtp::TransactionId tx, const smtp::Reply&
     current_ = nullptr;
   }
   transacted_ = true;
-  emit_transaction(**it, reply);
+  const Transaction& transaction = **it;
+  emit_transaction(**it, transaction.delivery_code == 0
+                             ? reply
+                             : smtp::Reply{transaction.delivery_code, transaction.delivery_text});
   transactions_.erase(it);
 }
 
 void Conversation::on_smuggled_envelope(smtp::TransactionId, std::string_view mail_mailbox,
                                         std::string_view first_rcpt) {
+  if (!smuggled_) smuggled_ = make_pmr<Smuggled>(context_.memory, context_.memory);
+  smuggled_->mail_from = mail_mailbox;
+  smuggled_->rcpt_to = first_rcpt;
   if (wanted(scan::Buffer::mail_from))
     scan().whole_other(scan::Buffer::mail_from, as_bytes(mail_mailbox));
   if (wanted(scan::Buffer::rcpt_to))
@@ -441,6 +510,8 @@ void Conversation::on_smuggled_envelope(smtp::TransactionId, std::string_view ma
 }
 
 void Conversation::on_smuggled_data(smtp::TransactionId, Bytes octets) {
+  if (octets.data() >= chunk_read_ && octets.data() <= chunk_.data() + chunk_.size())
+    chunk_read_ = octets.data() + octets.size();
   for (const scan::Buffer b :
        {scan::Buffer::raw, scan::Buffer::decoded, scan::Buffer::text, scan::Buffer::header})
     if (wanted(b)) scan().feed_other(b, octets);
@@ -450,6 +521,25 @@ void Conversation::on_auth(std::string_view mechanism, std::string_view user, st
   auth_mechanism_ = mechanism.substr(0, 64);
   auth_user_ = user.substr(0, kMaxListedOctets);
   auth_code_ = code;
+}
+
+void Conversation::on_claimed_client(const smtp::ClaimedClient& claim, bool accepted) {
+  if (!accepted) {
+    if (claimed_ && claimed_->via == claim.via) claimed_.reset();
+    return;
+  }
+  // XFORWARD comes in several commands; what each says adds to the others.
+  if (!claimed_ || claimed_->via != claim.via)
+    claimed_ = make_pmr<Claimed>(context_.memory, context_.memory);
+  claimed_->via = claim.via;
+  if (claim.address) claimed_->address = claim.address;
+  if (claim.port) claimed_->port = claim.port;
+  const auto set = [](std::pmr::string& to, std::string_view from) {
+    if (!from.empty()) to = from.substr(0, kMaxListedOctets);
+  };
+  set(claimed_->name, claim.name);
+  set(claimed_->helo, claim.helo);
+  set(claimed_->login, claim.login);
 }
 
 void Conversation::on_command(smtp::Verb verb) {

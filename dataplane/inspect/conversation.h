@@ -94,7 +94,11 @@ class Conversation final : public tcp::StreamSink,
 
   struct Recipient {
     std::pmr::string path;
-    std::uint16_t code = 0;  // of the reply; 0: not answered
+    std::uint16_t code = 0;      // of the reply to RCPT; 0: not answered
+    std::uint16_t delivery = 0;  // LMTP: of the reply to the message for this recipient
+
+    // The code with which it was refused, or less than 400.
+    std::uint16_t refusal() const { return delivery >= 400 ? delivery : code; }
   };
   struct Transaction {
     Transaction(smtp::TransactionId identity, std::pmr::memory_resource* memory)
@@ -104,7 +108,8 @@ class Conversation final : public tcp::StreamSink,
           recipients(memory),
           summary(memory),
           rules(memory),
-          reason(memory) {}
+          reason(memory),
+          delivery_text(memory) {}
     smtp::TransactionId id;
     std::pmr::string mail_from;
     std::pmr::string parameters;
@@ -112,6 +117,9 @@ class Conversation final : public tcp::StreamSink,
     MessageSummary summary;
     std::pmr::vector<std::pmr::string> rules;
     std::pmr::string reason;
+    // LMTP: the first reply that accepted the message for a recipient, else the first.
+    std::pmr::string delivery_text;
+    std::uint16_t delivery_code = 0;
     std::int32_t score = 0;
     smtp::Via via = smtp::Via::data;
     contract::Verdict verdict = contract::Verdict::pass;
@@ -140,6 +148,8 @@ class Conversation final : public tcp::StreamSink,
 
   // tcp::StreamSink
   std::size_t on_data(Direction direction, std::uint64_t offset, Bytes octets) override;
+  std::size_t on_urgent_data(Direction direction, std::uint64_t offset, Bytes octets,
+                             std::uint8_t left_out) override;
   void on_gap(Direction direction, std::uint64_t offset, std::uint64_t size) override;
   void on_alternative(Direction direction, std::uint64_t offset, Bytes octets) override;
   void on_anomaly(contract::Anomaly anomaly) override;  // of smtp::SessionSink too
@@ -158,11 +168,14 @@ class Conversation final : public tcp::StreamSink,
   void on_data_reply(smtp::TransactionId tx, const smtp::Reply& reply) override;
   smtp::MessageVerdict on_message_end(smtp::TransactionId tx, smtp::MessageEnd end) override;
   smtp::MessageVerdict on_ambiguous_end(smtp::TransactionId tx) override;
+  void on_recipient_reply(smtp::TransactionId tx, std::uint32_t nth,
+                          const smtp::Reply& reply) override;
   void on_transaction_end(smtp::TransactionId tx, const smtp::Reply& reply) override;
   void on_smuggled_envelope(smtp::TransactionId outer, std::string_view mail_mailbox,
                             std::string_view first_rcpt) override;
   void on_smuggled_data(smtp::TransactionId outer, Bytes octets) override;
   void on_auth(std::string_view mechanism, std::string_view user, std::uint16_t code) override;
+  void on_claimed_client(const smtp::ClaimedClient& claim, bool accepted) override;
   void on_command(smtp::Verb verb) override;
   void on_reply(const smtp::Reply& reply) override;
   void on_tls(bool starttls) override;
@@ -180,6 +193,9 @@ class Conversation final : public tcp::StreamSink,
   contract::Verdict verdict_of(std::span<const scan::Hit> hits) const;
   std::pmr::vector<scan::Hit> gather_hits();
   std::pmr::string reply_text(const Transaction& transaction) const;
+
+  bool smuggling_forbidden() const;
+  smtp::MessageVerdict stop_smuggled(smtp::TransactionId tx);
 
   // enforcement (conversation_enforce.cc)
   Disposition stopped(Direction direction, Frame& frame, const net::Packet& packet,
@@ -206,7 +222,7 @@ class Conversation final : public tcp::StreamSink,
 
   bool recognise(Direction direction, Bytes octets);
   void begin_mail();
-  void scan_stream(const std::uint8_t* until);
+  void scan_stream(const std::uint8_t* until, bool of_message = false);
   Transaction* find(smtp::TransactionId tx);
   Transaction& open_transaction(smtp::TransactionId tx);
   bool wanted(scan::Buffer buffer) const;
@@ -222,6 +238,25 @@ class Conversation final : public tcp::StreamSink,
   PmrPtr<net::SegmentTemplate> server_template_;
   PmrPtr<Message> message_;
   Transaction* current_ = nullptr;  // whose message is in progress
+  // The envelope last found in a second reading of the octets.
+  struct Smuggled {
+    explicit Smuggled(std::pmr::memory_resource* memory) : mail_from(memory), rcpt_to(memory) {}
+    std::pmr::string mail_from;
+    std::pmr::string rcpt_to;
+  };
+  PmrPtr<Smuggled> smuggled_;
+  // For whom the client says that it speaks.
+  struct Claimed {
+    explicit Claimed(std::pmr::memory_resource* memory)
+        : name(memory), helo(memory), login(memory) {}
+    smtp::ClaimedClient::Via via{};
+    std::uint16_t port = 0;
+    std::optional<Address> address;
+    std::pmr::string name;
+    std::pmr::string helo;
+    std::pmr::string login;
+  };
+  PmrPtr<Claimed> claimed_;
   PmrPtr<Closing> closing_;
   PmrPtr<tls::ClientHelloParser> hello_;
   PmrPtr<Stop> stop_;
@@ -251,9 +286,12 @@ class Conversation final : public tcp::StreamSink,
   std::uint64_t start_wall_;
   std::uint64_t last_wall_;
   std::uint32_t dropped_[contract::kDropReasonCount]{};
+  smtp::TransactionId last_tx_ = 0;
   std::uint16_t client_mss_ = 0;
   Phase phase_ = Phase::inspecting;
+  std::uint8_t left_out_ = 0;  // of the client octets in hand, see smtp::Session::client
   bool expect_mail_;
+  bool between_chunks_ = false;  // of a BDAT message that has octets
   bool restart_ = false;
   bool starttls_ = false;
   bool tls_ = false;

@@ -59,7 +59,7 @@ void Conversation::begin_event(EventType type) {
 bool Conversation::nobody_receives(const Transaction& transaction) {
   return !transaction.recipients.empty() &&
          std::all_of(transaction.recipients.begin(), transaction.recipients.end(),
-                     [](const Recipient& r) { return r.code >= 400; });
+                     [](const Recipient& r) { return r.refusal() >= 400; });
 }
 
 void Conversation::emit_transaction(Transaction& transaction, const smtp::Reply& reply) {
@@ -91,17 +91,24 @@ void Conversation::emit_transaction(Transaction& transaction, const smtp::Reply&
   begin_event(EventType::smtp);
   contract::EventWriter& writer = context_.writer;
   writer.put_number(Field::tx_id, transaction.id - 1);
+  // What was decided comes first: a record is bounded, and senders choose how much follows.
+  writer.put_number(Field::score, transaction.score);
+  writer.put_number(Field::verdict, static_cast<std::uint8_t>(transaction.verdict));
+  if (!transaction.reason.empty()) writer.put(Field::reason, std::string_view(transaction.reason));
+  writer.put(Field::policy_group,
+             std::string_view(context_.policy->group_of(identity_.client).name));
+  for (const auto& rule : transaction.rules) writer.put(Field::rule, std::string_view(rule));
   put_session(writer);
   if (!transaction.mail_from.empty())
     writer.put(Field::mail_from, std::string_view(transaction.mail_from));
   if (!transaction.parameters.empty())
     writer.put(Field::mail_parameters, std::string_view(transaction.parameters));
   for (const Recipient& r : transaction.recipients)
-    if (r.code < 400) writer.put(Field::rcpt_to, std::string_view(r.path));
+    if (r.refusal() < 400) writer.put(Field::rcpt_to, std::string_view(r.path));
   for (const Recipient& r : transaction.recipients) {
-    if (r.code < 400) continue;
+    if (r.refusal() < 400) continue;
     writer.put(Field::rcpt_refused, std::string_view(r.path));
-    writer.put_number(Field::rcpt_code, r.code);
+    writer.put_number(Field::rcpt_code, r.refusal());
   }
   if (transaction.begun) {
     writer.put(Field::via, transaction.via == smtp::Via::bdat ? std::string_view("bdat") : "data");
@@ -121,12 +128,6 @@ void Conversation::emit_transaction(Transaction& transaction, const smtp::Reply&
   }
   writer.put_number(Field::outcome, static_cast<std::uint8_t>(outcome));
   if (transaction.begun) transaction.summary.put(writer);
-  writer.put_number(Field::score, transaction.score);
-  for (const auto& rule : transaction.rules) writer.put(Field::rule, std::string_view(rule));
-  writer.put_number(Field::verdict, static_cast<std::uint8_t>(transaction.verdict));
-  if (!transaction.reason.empty()) writer.put(Field::reason, std::string_view(transaction.reason));
-  writer.put(Field::policy_group,
-             std::string_view(context_.policy->group_of(identity_.client).name));
   if (transaction.enforced) writer.set_flags(contract::kEventEnforced);
   context_.emit();
 }
@@ -149,6 +150,16 @@ void Conversation::put_session(contract::EventWriter& writer) const {
     if (auth_code_) writer.put_number(Field::auth_result, auth_code_);
   }
   writer.put_number(Field::starttls, static_cast<std::uint8_t>(starttls_));
+  if (!claimed_) return;
+  writer.put(Field::client_via, smtp::kClaimNames[static_cast<std::size_t>(claimed_->via)]);
+  const auto put = [&](Field field, const std::pmr::string& value) {
+    if (!value.empty()) writer.put(field, std::string_view(value));
+  };
+  if (claimed_->address) writer.put(Field::client_address, Bytes(claimed_->address->octets));
+  if (claimed_->port) writer.put_number(Field::client_port, claimed_->port);
+  put(Field::client_name, claimed_->name);
+  put(Field::client_helo, claimed_->helo);
+  put(Field::client_login, claimed_->login);
 }
 
 void Conversation::emit_alert(const scan::Hit& hit, smtp::TransactionId tx, bool blocked) {

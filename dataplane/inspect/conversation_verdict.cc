@@ -1,6 +1,7 @@
 // The verdict on a message: rule hits and score against the thresholds of the client's group, then
 // what was ordered for the host. One rule hit stops one message; a host is acted on by control.
 #include <algorithm>
+#include <functional>
 
 #include "dataplane/inspect/conversation.h"
 
@@ -39,6 +40,9 @@ std::pmr::vector<scan::Hit> Conversation::gather_hits() {
   if (!scan_) return std::pmr::vector<scan::Hit>(context_.memory);
   std::pmr::vector<scan::Hit> hits = scan_->hits();
   if (scan_->incomplete()) context_.count(Counter::memory_refused);
+  // When each became known depends on the cuts; its place among the rules does not.
+  std::sort(hits.begin(), hits.end(),
+            [](const scan::Hit& a, const scan::Hit& b) { return std::less<>()(a.rule, b.rule); });
   return hits;
 }
 
@@ -47,6 +51,12 @@ bool Conversation::enforcing() const {
   if (identity_.wire >= names.size()) return false;
   const policy::Wire* wire = context_.policy->wire(names[identity_.wire]);
   return wire && wire->mode == policy::Mode::enforce;
+}
+
+// Commands behind an end-of-data that only some servers see, where the operator wants none of it.
+bool Conversation::smuggling_forbidden() const {
+  return context_.policy->exceptions().smuggling == policy::Exception::fail_closed &&
+         anomalies_.contains(contract::Anomaly::smuggled_commands);
 }
 
 bool Conversation::limited(const policy::HostRule& rule) {
@@ -115,9 +125,7 @@ void Conversation::judge(Transaction& transaction) {
     verdict = v;
     transaction.reason = why;
   };
-  if (policy.exceptions().smuggling == policy::Exception::fail_closed &&
-      anomalies_.contains(contract::Anomaly::smuggled_commands))
-    raise(group.rule_reject, "smuggling");
+  if (smuggling_forbidden()) raise(group.rule_reject, "smuggling");
   if (scan_ && scan_->incomplete() && policy.exceptions().memory == policy::Exception::fail_closed)
     raise(Verdict::tempfail, "scan-incomplete");
   if (message_ && message_->over_budget() &&

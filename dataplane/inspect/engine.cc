@@ -470,8 +470,12 @@ void Engine::inspect_message(Bytes octets, const Time& now) {
   e.context.now = now;
   Conversation::Identity identity;
   identity.key.protocol = 0;
-  Conversation conversation(identity, e.context, true);
-  conversation.inspect_message(octets);
+  try {
+    Conversation conversation(identity, e.context, true);
+    conversation.inspect_message(octets);
+  } catch (const std::bad_alloc&) {
+    e.context.count(contract::Counter::memory_refused);
+  }
 }
 
 void Engine::finish(const Time& now) {

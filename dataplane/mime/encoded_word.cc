@@ -72,6 +72,7 @@ void append_text(const Word& w, std::pmr::string& bytes) {
 }  // namespace
 
 void decode_words(std::string_view raw, std::pmr::string& out) {
+  if (raw.find('?') == std::string_view::npos) return append_raw_text(raw, out);
   std::pmr::string bytes(out.get_allocator());  // of adjacent words in one charset
   std::string_view charset;
   bool pending = false;

@@ -1,6 +1,7 @@
 #include "dataplane/mime/transfer.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "dataplane/mime/find_octet.h"
 #include "dataplane/mime/text.h"
@@ -44,8 +45,9 @@ constexpr auto kFourth = make_shifted(0);
 
 #if defined(__SSE4_1__)
 // Sixteen characters to twelve octets (Muła, Lemire: Faster Base64 Encoding and Decoding Using AVX2
-// Instructions, 2018); false when one of them is outside the alphabet. Writes sixteen octets.
-inline bool decode16(const std::uint8_t* p, std::uint8_t* out) {
+// Instructions, 2018): how many of them, in whole groups of four, stand before the first outside
+// the alphabet. Writes sixteen octets, of which those of these groups count.
+inline unsigned decode16(const std::uint8_t* p, std::uint8_t* out) {
   const __m128i in = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   const __m128i high = _mm_and_si128(_mm_srli_epi32(in, 4), _mm_set1_epi8(0x0f));
   const __m128i low = _mm_and_si128(in, _mm_set1_epi8(0x0f));
@@ -56,14 +58,17 @@ inline bool decode16(const std::uint8_t* p, std::uint8_t* out) {
   const __m128i offsets = _mm_setr_epi8(0, 16, 19, 4, -65, -65, -71, -71, 0, 0, 0, 0, 0, 0, 0, 0);
   const __m128i bad =
       _mm_and_si128(_mm_shuffle_epi8(low_class, low), _mm_shuffle_epi8(high_class, high));
-  if (!_mm_testz_si128(bad, bad)) return false;
   const __m128i is_slash = _mm_cmpeq_epi8(in, _mm_set1_epi8('/'));
   const __m128i values = _mm_add_epi8(in, _mm_shuffle_epi8(offsets, _mm_add_epi8(is_slash, high)));
   const __m128i pairs = _mm_maddubs_epi16(values, _mm_set1_epi32(0x01400140));
   const __m128i groups = _mm_madd_epi16(pairs, _mm_set1_epi32(0x00011000));
   const __m128i order = _mm_setr_epi8(2, 1, 0, 6, 5, 4, 10, 9, 8, 14, 13, 12, -1, -1, -1, -1);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_shuffle_epi8(groups, order));
-  return true;
+  if (_mm_testz_si128(bad, bad)) [[likely]]
+    return 16;
+  const auto good =
+      static_cast<unsigned>(_mm_movemask_epi8(_mm_cmpeq_epi8(bad, _mm_setzero_si128())));
+  return static_cast<unsigned>(std::countr_one(good)) & ~3u;
 }
 #endif
 
@@ -102,9 +107,14 @@ std::size_t Base64Decoder::decode(Bytes in, std::uint8_t* out) {
       const std::uint8_t* const start = p;
 #if defined(__SSE4_1__)
       // `out` has in.size() + 16 octets and four characters make three: the wide store stays in.
-      while (end - p >= 16 && decode16(p, out)) {
-        p += 16;
-        out += 12;
+      while (end - p >= 16) {
+        const unsigned taken = decode16(p, out);
+        p += taken;
+        out += taken / 4 * 3;
+        if (taken == 16) continue;
+        // The usual line ends with a whole group.
+        if (ended_ || p[0] != '\r' || p[1] != '\n') break;
+        p += 2;
       }
 #endif
       while (end - p >= 4) {

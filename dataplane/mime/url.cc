@@ -3,6 +3,8 @@
 #include <unicode/uidna.h>
 
 #include <algorithm>
+#include <array>
+#include <optional>
 
 #include "dataplane/mime/charset.h"
 #include "dataplane/mime/find_octet.h"
@@ -15,6 +17,14 @@ constexpr std::size_t kHeadKept = 1024;
 constexpr std::size_t kTailKept = 4096;
 constexpr int kInnerLevels = 4;
 constexpr int kInnerUrls = 8;
+
+// Octets that never end a URL, nor the host of one.
+constexpr auto kPlain = [] {
+  std::array<bool, 256> plain{};
+  for (std::size_t c = 0; c < plain.size(); ++c)
+    plain[c] = is_alnum(static_cast<char>(c)) || c == '.' || c == '-';
+  return plain;
+}();
 
 bool is_slash(char c) { return c == '/' || c == '\\'; }
 
@@ -187,7 +197,17 @@ void set_host(std::string_view hostport, std::pmr::string& name, Host& host) {
     for (const char c : hostport.substr(0, 255)) name.push_back(lower(c));
     return;
   }
-  if (undo_percent(hostport.substr(0, 1024), name)) host.deceptive = true;
+  hostport = hostport.substr(0, 1024);
+  // The usual host: letters, digits, hyphens, dots.
+  if (std::all_of(hostport.begin(), hostport.end(),
+                  [](char c) { return kPlain[static_cast<std::uint8_t>(c)]; }) &&
+      hostport.size() <= 255 && !hostport.empty() && !is_digit(hostport.front()) &&
+      !hostport.ends_with('.')) {
+    name.assign(hostport);
+    for (char& c : name) c = lower(c);
+    return;
+  }
+  if (undo_percent(hostport, name)) host.deceptive = true;
   // An escaped '@' or ':' divides as a plain one once it is undone.
   if (const std::size_t at = name.rfind('@'); at != std::pmr::string::npos) name.erase(0, at + 1);
   if (const std::size_t colon = name.find(':'); colon != std::pmr::string::npos) name.erase(colon);
@@ -264,6 +284,8 @@ void UrlFinder::feed(Bytes text) {
     if (state_ == State::idle) {
       idle(in);
     } else {
+      if (state_ == State::url) plain(in);
+      if (in.empty()) break;
       step(in[0]);
       // A URL that ended gives its last octet back: it may begin something.
       if (state_ != State::idle) in.remove_prefix(1);
@@ -315,6 +337,14 @@ void UrlFinder::idle(std::string_view& in) {
     tail_size_ = static_cast<std::uint8_t>(keep + in.size());
   }
   in = {};
+}
+
+// Takes octets that go on with a URL in any case.
+void UrlFinder::plain(std::string_view& in) {
+  std::size_t size = 0;
+  while (size < in.size() && kPlain[static_cast<std::uint8_t>(in[size])]) ++size;
+  url_.append(in.substr(0, size));
+  in.remove_prefix(size);
 }
 
 bool UrlFinder::begin_scheme(std::string_view before) {
@@ -432,15 +462,20 @@ void UrlFinder::end() {
 // Trailing punctuation belongs to the sentence; a closing bracket only when it opens none here.
 void UrlFinder::finish_url() {
   std::string_view url = url_.view();
-  long parentheses =
-      std::count(url.begin(), url.end(), '(') - std::count(url.begin(), url.end(), ')');
-  long brackets = std::count(url.begin(), url.end(), '[') - std::count(url.begin(), url.end(), ']');
+  // How many more are opened than closed: counted once, and only when one stands at the end.
+  const auto surplus = [&](char open, char close) {
+    return std::count(url.begin(), url.end(), open) - std::count(url.begin(), url.end(), close);
+  };
+  std::optional<long> parentheses;
+  std::optional<long> brackets;
   while (!url.empty()) {
     const char c = url.back();
-    if (c == ')' && parentheses < 0) {
-      ++parentheses;
-    } else if (c == ']' && brackets < 0) {
-      ++brackets;
+    if (c == ')' && !parentheses) parentheses = surplus('(', ')');
+    if (c == ']' && !brackets) brackets = surplus('[', ']');
+    if (c == ')' && *parentheses < 0) {
+      ++*parentheses;
+    } else if (c == ']' && *brackets < 0) {
+      ++*brackets;
     } else if (std::string_view(".,:;!?'*_~|}").find(c) == std::string_view::npos) {
       break;
     }

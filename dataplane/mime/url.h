@@ -42,6 +42,13 @@ class UrlText {
       push_back_full(c);
     }
   }
+  void append(std::string_view text) {
+    if (text.size() <= kCapacity - text_.size()) [[likely]] {
+      text_.append(text);
+    } else {
+      for (const char c : text) push_back(c);
+    }
+  }
   void clear() { text_.clear(); }
   bool empty() const { return text_.empty(); }
   std::string_view view() const { return text_; }
@@ -75,6 +82,7 @@ class UrlFinder {
   enum class State : std::uint8_t { idle, slashes, url, blanks };
 
   void idle(std::string_view& in);
+  void plain(std::string_view& in);
   bool begin_scheme(std::string_view before);
   void begin_www(std::string_view before);
   void step(char c);

@@ -27,20 +27,26 @@ struct Candidate {
 // The state of the current item of one buffer.
 struct Item {
   explicit Item(std::pmr::memory_resource* memory)
-      : conditions(memory), candidates(memory), gathered(memory), copy(memory), packed(memory) {}
+      : conditions(memory),
+        candidates(memory),
+        gathered(memory),
+        tail(memory),
+        copy(memory),
+        packed(memory) {}
 
   hs_stream_t* stream = nullptr;
   bool open = false;     // the item has octets
   SparseMap conditions;  // group to mask of conditions that hit
   std::pmr::vector<Candidate> candidates;
   std::pmr::vector<std::uint8_t> gathered;  // not scanned yet
+  std::pmr::vector<std::uint8_t> tail;      // scanned last: a literal may go on from there
   std::pmr::vector<std::uint8_t> copy;      // the window of confirmations
   std::uint64_t copy_base = 0;              // number of its first octet
   std::pmr::vector<char> packed;            // the stream of an idle flow, compressed
 
   std::size_t memory_used() const {
     return sizeof *this + conditions.memory_used() + candidates.capacity() * sizeof(Candidate) +
-           gathered.capacity() + copy.capacity() + packed.capacity();
+           gathered.capacity() + tail.capacity() + copy.capacity() + packed.capacity();
   }
 };
 
@@ -75,15 +81,18 @@ struct MessageScan::Impl {
     item.stream = nullptr;
   }
 
-  // What Hyperscan's callback needs to know.
+  // What the callback of a pattern needs to know.
   struct Context {
     Impl& scan;
     Item& item;
-    Buffer buffer;
     const Database& database;
   };
   static int on_match(unsigned int pattern, unsigned long long, unsigned long long, unsigned int,
                       void* pointer) {
+    on_pattern(pointer, pattern);
+    return 0;
+  }
+  static void on_pattern(void* pointer, std::uint32_t pattern) {
     auto& context = *static_cast<Context*>(pointer);
     const std::uint32_t* first = &context.database.first[pattern];
     for (std::uint32_t i = first[0]; i != first[1]; ++i) {
@@ -91,10 +100,9 @@ struct MessageScan::Impl {
       if (reference.confirm != 0) {
         context.scan.add_candidate(context.item, reference);
       } else {
-        context.scan.set(context.item, context.buffer, reference.group, reference.condition);
+        context.scan.set(context.item, reference.group, reference.condition);
       }
     }
-    return 0;
   }
 
   void add_candidate(Item& item, const Reference& reference) const {
@@ -105,33 +113,33 @@ struct MessageScan::Impl {
     item.candidates.push_back(candidate);
   }
 
-  void set(Item& item, Buffer buffer, std::uint32_t index, std::uint32_t condition) {
+  void set(Item& item, std::uint32_t index, std::uint32_t condition) {
     const ConditionGroup& group = ruleset.group(index);
     if (group.positive == condition && group.negative == 0) {
-      group_holds(group, buffer);
+      group_holds(group);
       return;
     }
     std::uint32_t& mask = item.conditions[index];
     mask |= condition;
     if (group.negative == 0 && (mask & group.positive) == group.positive) {
-      group_holds(group, buffer);
+      group_holds(group);
     }
   }
 
-  void group_holds(const ConditionGroup& group, Buffer buffer) {
+  void group_holds(const ConditionGroup& group) {
     std::uint32_t& mask = rule_masks[group.rule];
     if ((mask & kHasHit) != 0) return;
     mask |= group.bit;
     if (mask != ruleset.group_mask(group.rule)) return;
     mask |= kHasHit;
     const RuleInfo& rule = ruleset.rules()[group.rule];
-    hits.push_back({&rule, buffer});
+    hits.push_back({&rule, ruleset.where(group.rule)});
     score += rule.score;
   }
 
   void feed(Buffer buffer, Bytes octets) {
     const Database& database = ruleset.database(buffer);
-    if (!database.compiled || octets.empty()) return;
+    if (!database.used() || octets.empty()) return;
     Item& current = item(buffer);
     current.open = true;
     if (!database.confirms) {
@@ -147,7 +155,7 @@ struct MessageScan::Impl {
       gather(buffer, current, database, piece);
       if (current.copy.size() == kConfirmWindow) {
         flush(buffer, current, database);
-        confirm(current, buffer, current.copy, current.copy_base, false);
+        confirm(current, current.copy, current.copy_base, false);
         current.copy.erase(current.copy.begin(),
                            current.copy.begin() + static_cast<std::ptrdiff_t>(kConfirmStride));
         current.copy_base += kConfirmStride;
@@ -193,13 +201,38 @@ struct MessageScan::Impl {
     return error == HS_SUCCESS;
   }
 
+  // Literals that lie in `octets`, or across their beginning.
+  void scan_literals(Item& current, const LiteralSet& literals, Bytes octets, Context& context) {
+    literals.scan(octets, 0, &Impl::on_pattern, &context);
+    const std::size_t kept = literals.longest() - 1;  // an occurrence needs one octet more
+    if (!current.tail.empty()) {
+      std::array<std::uint8_t, 2 * LiteralSet::kLongest> seam;
+      const Bytes head = octets.first(std::min(octets.size(), kept));
+      std::copy(current.tail.begin(), current.tail.end(), seam.begin());
+      std::copy(head.begin(), head.end(), seam.data() + current.tail.size());
+      literals.scan(Bytes(seam).first(current.tail.size() + head.size()), current.tail.size(),
+                    &Impl::on_pattern, &context);
+    }
+    if (octets.size() >= kept) {
+      current.tail.assign(octets.end() - static_cast<std::ptrdiff_t>(kept), octets.end());
+      return;
+    }
+    if (const std::size_t whole = current.tail.size() + octets.size(); whole > kept) {
+      current.tail.erase(current.tail.begin(),
+                         current.tail.begin() + static_cast<std::ptrdiff_t>(whole - kept));
+    }
+    current.tail.insert(current.tail.end(), octets.begin(), octets.end());
+  }
+
   void scan_stream(Buffer buffer, Item& current, const Database& database, Bytes octets) {
+    Context context{*this, current, database};
+    scanned += octets.size();
+    if (database.literals) scan_literals(current, *database.literals, octets, context);
+    if (!database.compiled) return;
     if (!open_stream(buffer, current)) {
       failed = true;
       return;
     }
-    Context context{*this, current, buffer, database};
-    scanned += octets.size();
     while (!octets.empty()) {  // Hyperscan takes 32-bit lengths
       const std::size_t size = std::min<std::size_t>(octets.size(), std::size_t{1} << 30);
       if (hs_scan_stream(current.stream, reinterpret_cast<const char*>(octets.data()),
@@ -216,9 +249,11 @@ struct MessageScan::Impl {
     if (current == nullptr || !current->open) return;
     const Database& database = ruleset.database(buffer);
     flush(buffer, *current, database);
-    if (open_stream(buffer, *current)) {
+    if (!database.compiled) {
+      // Literals have nothing to say at an end.
+    } else if (open_stream(buffer, *current)) {
       // Patterns that need the end of the data report now.
-      Context context{*this, *current, buffer, database};
+      Context context{*this, *current, database};
       if (hs_reset_stream(current->stream, 0, scratch.hyperscan, &Impl::on_match, &context) !=
           HS_SUCCESS) {
         failed = true;
@@ -227,15 +262,15 @@ struct MessageScan::Impl {
       failed = true;
     }
     if (database.confirms) {
-      confirm(*current, buffer, current->copy, current->copy_base, true);
+      confirm(*current, current->copy, current->copy_base, true);
     }
-    finish(*current, buffer, database);
+    finish(*current, database);
   }
 
   void whole(Buffer buffer, Bytes octets) {
     const Database& database = ruleset.database(buffer);
     if (!database.compiled) return;
-    Context context{*this, block, buffer, database};
+    Context context{*this, block, database};
     const char* data = octets.empty() ? "" : reinterpret_cast<const char*>(octets.data());
     const std::size_t size =
         std::min<std::size_t>(octets.size(), std::numeric_limits<std::int32_t>::max());
@@ -245,35 +280,35 @@ struct MessageScan::Impl {
       failed = true;
     }
     if (database.confirms) {
-      confirm(block, buffer, octets.first(std::min(octets.size(), kConfirmBlock)), 0,
+      confirm(block, octets.first(std::min(octets.size(), kConfirmBlock)), 0,
               octets.size() <= kConfirmBlock);
     }
-    finish(block, buffer, database);
+    finish(block, database);
   }
 
-  void confirm(Item& current, Buffer buffer, Bytes window, std::uint64_t base, bool final) {
+  void confirm(Item& current, Bytes window, std::uint64_t base, bool final) {
     std::erase_if(current.candidates, [&](const Candidate& candidate) {
       scanned += window.size();
       if (!ruleset.confirmation(candidate.confirmation)
                .holds(window, base, final, scratch.confirm)) {
         return false;
       }
-      set(current, buffer, candidate.group, candidate.condition);
+      set(current, candidate.group, candidate.condition);
       return true;
     });
   }
 
   // What only the end of an item can tell: absent contents.
-  void finish(Item& current, Buffer buffer, const Database& database) {
+  void finish(Item& current, const Database& database) {
     current.conditions.for_each([&](std::uint32_t index, std::uint32_t mask) {
       const ConditionGroup& group = ruleset.group(index);
       if (group.negative != 0 && (mask & group.positive) == group.positive &&
           (mask & group.negative) == 0) {
-        group_holds(group, buffer);
+        group_holds(group);
       }
     });
     for (const std::uint32_t index : database.negative_only) {
-      if (!current.conditions.contains(index)) group_holds(ruleset.group(index), buffer);
+      if (!current.conditions.contains(index)) group_holds(ruleset.group(index));
     }
     forget(current);
   }
@@ -283,6 +318,7 @@ struct MessageScan::Impl {
     current.conditions.clear();
     current.candidates.clear();
     current.gathered.clear();
+    current.tail.clear();
     current.copy.clear();
     current.copy_base = 0;
     current.packed.clear();

@@ -110,6 +110,7 @@ class RulesetLoader {
                                  .message = rule->message()->str(),
                                  .category = rule->category()->str()});
       ruleset_.group_masks_.push_back(rule->groups());
+      ruleset_.wheres_.push_back(Buffer::stream);
     }
     return ok();
   }
@@ -131,6 +132,8 @@ class RulesetLoader {
       if ((seen[group.rule()] & bit) != 0) return Error{place("group", i, "bit used twice")};
       if (group.buffer() >= kBufferCount) return Error{place("group", i, "unknown buffer")};
       seen[group.rule()] |= bit;
+      Buffer& where = ruleset_.wheres_[group.rule()];
+      where = std::max(where, static_cast<Buffer>(group.buffer()));
       ruleset_.groups_.push_back({group.rule(), group.positive(), group.negative(), bit});
       if (group.positive() == 0) {
         ruleset_.databases_[group.buffer()].negative_only.push_back(i);
@@ -182,7 +185,7 @@ class RulesetLoader {
     }
     for (std::uint32_t i = 0; i < ruleset_.groups_.size(); ++i) {
       const std::uint8_t buffer = (*tables_.groups())[i]->buffer();
-      if (!ruleset_.databases_[buffer].compiled) {
+      if (!ruleset_.databases_[buffer].used()) {
         return Error{place("group", i, "its buffer has no database")};
       }
     }
@@ -192,7 +195,7 @@ class RulesetLoader {
   Status database(std::uint32_t index, const image::Database& table) {
     if (table.buffer() >= kBufferCount) return Error{place("database", index, "unknown buffer")};
     Database& database = ruleset_.databases_[table.buffer()];
-    if (database.compiled) return Error{place("database", index, "its buffer has one already")};
+    if (database.used()) return Error{place("database", index, "its buffer has one already")};
     const auto& first = *table.first();
     const auto& references = *table.references();
     if (table.patterns() == UINT32_MAX || first.size() != table.patterns() + 1 || first[0] != 0 ||
@@ -220,7 +223,31 @@ class RulesetLoader {
       database.confirms |= reference->confirm() != 0;
       database.references.push_back({reference->group(), reference->confirm(), condition});
     }
+    if (Status status = literals(index, table, database); !status) return status;
+    if (table.serialized()->size() == 0 && database.literals) return ok();
     return deserialize(index, table, database);
+  }
+
+  static Status literals(std::uint32_t index, const image::Database& table, Database& database) {
+    if (table.literals() == nullptr || table.literals()->size() == 0) return ok();
+    if (!is_stream(static_cast<Buffer>(table.buffer())) || table.literal_octets() == nullptr) {
+      return Error{place("database", index, "literals where there can be none")};
+    }
+    const Bytes octets(table.literal_octets()->data(), table.literal_octets()->size());
+    std::vector<LiteralSet::Literal> list;
+    list.reserve(table.literals()->size());
+    for (const image::Literal* literal : *table.literals()) {
+      if (literal->pattern() >= table.patterns() || literal->size() < LiteralSet::kShortest ||
+          literal->size() > LiteralSet::kLongest || literal->first() > octets.size() ||
+          literal->size() > octets.size() - literal->first()) {
+        return Error{place("database", index, "a literal is out of range")};
+      }
+      list.push_back({literal->pattern(), octets.subspan(literal->first(), literal->size()),
+                      literal->nocase()});
+    }
+    database.literals = std::make_unique<const LiteralSet>(list);
+    database.size = database.literals->size();
+    return ok();
   }
 
   static Status deserialize(std::uint32_t index, const image::Database& table, Database& database) {
@@ -234,7 +261,9 @@ class RulesetLoader {
       return Error{place("database", index, what)};
     }
     database.compiled.reset(compiled);
-    hs_database_size(compiled, &database.size);
+    std::size_t size = 0;
+    hs_database_size(compiled, &size);
+    database.size += size;
     const bool streaming = hs_stream_size(compiled, &database.stream_size) == HS_SUCCESS;
     if (streaming != is_stream(static_cast<Buffer>(table.buffer()))) {
       return Error{place("database", index, "of the wrong mode for its buffer")};

@@ -3,8 +3,8 @@
 //
 // Theory. A rule is a set of condition groups, one for each buffer that it looks at; a group is a
 // set of up to 32 conditions that must hold (or, negated, must not) within one item of its buffer.
-// Each condition is a pattern of the buffer's Hyperscan database. Most patterns are exact: their
-// hit sets the condition. Where Hyperscan cannot express what the rule says, the pattern finds a
+// Each condition is a pattern of the buffer's Hyperscan database, or, of many plain literals, of its
+// LiteralSet. Most patterns are exact: their hit sets the condition. Where Hyperscan cannot express what the rule says, the pattern finds a
 // superset and a Confirmation decides on a bounded copy of the item (confirmation.h).
 // Rules that share a pattern share its number.
 #pragma once
@@ -20,6 +20,7 @@
 #include "dataplane/base/result.h"
 #include "dataplane/contract/policy_image.h"
 #include "dataplane/scan/confirmation.h"
+#include "dataplane/scan/literals.h"
 #include "dataplane/scan/scan.h"
 
 struct hs_database;  // hs_runtime.h is for the .cc files of this folder
@@ -47,13 +48,16 @@ struct DatabaseDeleter {
 
 // The patterns of one buffer.
 struct Database {
-  std::unique_ptr<hs_database, DatabaseDeleter> compiled;  // null: no rule looks at the buffer
+  std::unique_ptr<hs_database, DatabaseDeleter> compiled;  // null: no pattern needs Hyperscan
+  std::unique_ptr<const LiteralSet> literals;              // null: there are none
   std::vector<std::uint32_t> first;                        // by pattern, one more than patterns
   std::vector<Reference> references;
   std::vector<std::uint32_t> negative_only;  // groups that hold in an item without any hit
   bool confirms = false;                     // some pattern needs a copy of the item
   std::size_t size = 0;                      // octets of the database
   std::size_t stream_size = 0;               // octets of one stream's state
+
+  bool used() const { return compiled || literals; }  // some rule looks at the buffer
 };
 
 class Ruleset : public std::enable_shared_from_this<Ruleset> {
@@ -69,12 +73,14 @@ class Ruleset : public std::enable_shared_from_this<Ruleset> {
   std::span<const RuleInfo> rules() const { return rules_; }
   // Mask of the groups that make the rule true.
   std::uint32_t group_mask(std::uint32_t rule) const { return group_masks_[rule]; }
+  // What the rule looks at; of several buffers the most particular (the last in the list).
+  Buffer where(std::uint32_t rule) const { return wheres_[rule]; }
   const ConditionGroup& group(std::uint32_t index) const { return groups_[index]; }
   const Database& database(Buffer buffer) const {
     return databases_[static_cast<std::size_t>(buffer)];
   }
   const Confirmation& confirmation(std::uint32_t index) const { return *confirmations_[index]; }
-  bool wants(Buffer buffer) const { return database(buffer).compiled != nullptr; }
+  bool wants(Buffer buffer) const { return database(buffer).used(); }
   // Differs from that of every other ruleset of this process, dead ones included.
   std::uint64_t identity() const { return identity_; }
 
@@ -84,6 +90,7 @@ class Ruleset : public std::enable_shared_from_this<Ruleset> {
 
   std::vector<RuleInfo> rules_;
   std::vector<std::uint32_t> group_masks_;
+  std::vector<Buffer> wheres_;
   std::vector<ConditionGroup> groups_;
   std::array<Database, kBufferCount> databases_;
   std::vector<std::unique_ptr<const Confirmation>> confirmations_;

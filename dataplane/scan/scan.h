@@ -96,7 +96,7 @@ class Scratch {
 
 struct Hit {
   const RuleInfo* rule;
-  Buffer where;  // the buffer of the condition that made it true
+  Buffer where;  // what the rule looks at (Ruleset::where)
 };
 
 class MessageScan {

@@ -106,7 +106,7 @@ bool AuthExchange::begin(std::string_view argument) {
   const std::string_view initial = trim_blanks(argument.substr(size));
   if (!initial.empty()) {
     if (initial == "=")  // RFC 4954 4: an empty initial response
-      responses_ = 1;
+      responses_ = looks_in_all() ? 0 : 1;
     else
       good = response(initial) && good;
   }
@@ -120,9 +120,27 @@ bool AuthExchange::response(std::string_view line) {
   }
   const bool first = responses_ == 0;
   if (responses_ < UINT8_MAX) ++responses_;
-  // With these mechanisms only the first response names the user; later ones are secrets or proofs.
-  if (!first) return true;
+  // With LOGIN and EXTERNAL only the first response names the user; LOGIN's second is the password.
+  if (!first && (!looks_in_all() || user_size_ > 0)) return true;
   return decode_identity(line);
+}
+
+bool AuthExchange::looks_in_all() const {
+  switch (kind_) {
+    case Kind::plain:
+    case Kind::cram_md5:
+    case Kind::digest_md5:
+    case Kind::xoauth2:
+    case Kind::oauthbearer:
+    case Kind::scram:
+      return true;
+    case Kind::hidden:
+    case Kind::login:
+    case Kind::external:
+    case Kind::anonymous:
+      break;
+  }
+  return false;
 }
 
 bool AuthExchange::expects_response() const {

@@ -39,6 +39,8 @@ class AuthExchange {
     anonymous,
   };
 
+  // Whether any response may name the user: no response of these is a bare secret.
+  bool looks_in_all() const;
   bool decode_identity(std::string_view encoded);
   void set_user(std::string_view user);
 

@@ -8,7 +8,7 @@ namespace sluice::smtp {
 
 namespace {
 
-constexpr std::uint8_t kCr[1] = {'\r'};
+constexpr std::uint8_t kCrLf[2] = {'\r', '\n'};
 
 // The first CR or LF in [p, end), or end. One pass for both: a bare CR matters as much as a bare
 // LF, and two memchr() would read everything twice.
@@ -37,6 +37,66 @@ void DataReader::start() {
 }
 
 void DataReader::skip() { state_ = State::text; }
+
+void DataReader::not_the_end(TransactionId tx, SessionSink& sink) {
+  sink.on_stuffed_dot(tx);
+  sink.on_message_data(tx, kCrLf);
+  state_ = State::line_start;
+}
+
+DataReader::Event DataReader::advance(State& state, std::uint8_t octet) {
+  Event event = Event::none;
+  // At most two states are left without taking the octet.
+  for (;;) {
+    switch (state) {
+      case State::text:
+        if (octet == '\n') state = State::lenient_start;
+        if (octet == '\r') state = State::cr;
+        return event;
+      case State::cr:
+        if (octet == '\n') {
+          state = State::line_start;
+          return event;
+        }
+        state = State::lenient_start;
+        break;
+      case State::line_start:
+      case State::lenient_start:
+        if (octet == 0) {
+          state = State::lenient_start;
+          return event;
+        }
+        if (octet == '.') {
+          state = state == State::line_start ? State::dot : State::lenient_dot;
+          return event;
+        }
+        state = State::text;
+        break;
+      case State::dot:
+        if (octet == '\r') {
+          state = State::dot_cr;
+          return event;
+        }
+        [[fallthrough]];
+      case State::lenient_dot:
+        if (octet == 0) {
+          state = State::lenient_dot;
+          return event;
+        }
+        if (octet == '\r' || octet == '\n') {
+          state = octet == '\r' ? State::cr : State::lenient_start;
+          return Event::ambiguous;
+        }
+        state = State::text;
+        break;
+      case State::dot_cr:
+        if (octet == '\n') return Event::end;
+        event = Event::ambiguous;
+        state = State::lenient_start;
+        break;
+    }
+  }
+}
 
 DataReader::Step DataReader::read(Bytes octets, TransactionId tx, SessionSink& sink) {
   const std::uint8_t* const begin = octets.data();
@@ -132,7 +192,7 @@ DataReader::Step DataReader::read(Bytes octets, TransactionId tx, SessionSink& s
           return step(Event::end);
         }
         stuffed();
-        sink.on_message_data(tx, kCr);
+        sink.on_message_data(tx, Bytes(kCrLf).first(1));
         bare_cr_ = true;
         state_ = State::lenient_start;
         return step(Event::ambiguous);

@@ -40,13 +40,12 @@ class DataReader {
   // CRLF.CR was read: a server that ends lines at CR has the whole message by now.
   bool at_possible_end() const { return state_ == State::dot_cr; }
   bool after_cr() const { return state_ == State::cr; }
+  // What read() said to be the end is none: the end line is content.
+  void not_the_end(TransactionId tx, SessionSink& sink);
   // Octets of the held-back end line that lay in the span last read.
   std::size_t held_tail() const { return held_tail_; }
 
-  bool bare_lf() const { return bare_lf_; }
-  bool bare_cr() const { return bare_cr_; }
-
- private:
+  // The machine alone, for readings in which some octets are left out.
   enum class State : std::uint8_t {
     text,
     cr,
@@ -56,7 +55,13 @@ class DataReader {
     dot_cr,
     lenient_dot,
   };
+  State state() const { return state_; }
+  static Event advance(State& state, std::uint8_t octet);
 
+  bool bare_lf() const { return bare_lf_; }
+  bool bare_cr() const { return bare_cr_; }
+
+ private:
   State state_ = State::line_start;
   bool bare_lf_ = false;
   bool bare_cr_ = false;

@@ -29,6 +29,8 @@ enum class Slot : std::uint8_t {
   bad_bdat,
   auth,
   starttls,
+  xclient,
+  xforward,
 };
 
 struct Pending {

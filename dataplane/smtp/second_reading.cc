@@ -15,7 +15,7 @@ void AlternateReader::begin_chunk(std::uint64_t size, bool last) {
 }
 
 AlternateReader::Step AlternateReader::read(Bytes octets, SessionSink& sink,
-                                            std::uint64_t chunk_limit, bool tell, bool ask) {
+                                            std::uint64_t chunk_limit, bool tell, EndJudge* judge) {
   const std::uint8_t* const begin = octets.data();
   const std::uint8_t* const end = begin + octets.size();
   const std::uint8_t* p = begin;
@@ -25,7 +25,7 @@ AlternateReader::Step AlternateReader::read(Bytes octets, SessionSink& sink,
     if (tell && to > from) sink.on_smuggled_data(outer_, {from, to});
     from = to;
   };
-  const auto stops = [&] { return ask && sink.on_ambiguous_end(outer_) == MessageVerdict::stop; };
+  const auto stops = [&] { return judge && judge->stops_at_ambiguous_end(outer_); };
   const auto ends_line = [](std::uint8_t c) { return c == '\r' || c == '\n'; };
 
   while (p != end) {

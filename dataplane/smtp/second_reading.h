@@ -27,13 +27,21 @@ class AlternateReader {
     bool stop = false;
   };
 
+  // Asked at the end of a message, before its last octet is accepted.
+  class EndJudge {
+   public:
+    virtual bool stops_at_ambiguous_end(TransactionId tx) = 0;
+
+   protected:
+    ~EndJudge() = default;
+  };
+
   explicit AlternateReader(TransactionId outer) : outer_(outer) {}
 
   // The octets begin inside a chunk of this many.
   void begin_chunk(std::uint64_t size, bool last);
-  // Reads on. Tells the sink what it finds only when `tell`; asks it at the end of a message (and
-  // may then stop) when `ask`.
-  Step read(Bytes octets, SessionSink& sink, std::uint64_t chunk_limit, bool tell, bool ask);
+  // Reads on. Tells the sink what it finds only when `tell`; null `judge`: never stops.
+  Step read(Bytes octets, SessionSink& sink, std::uint64_t chunk_limit, bool tell, EndJudge* judge);
 
   // MAIL or RCPT with an address was among the lines.
   bool found_envelope() const { return found_envelope_; }

@@ -31,6 +31,7 @@ Session::Impl::~Impl() {
   drop_ambiguous();
   drop_readings();
   SecondReading::destroy(tolerated, memory);
+  ProxyPreamble::destroy(preamble, memory);
   while (auths) {
     AuthExchange* next = auths->next;
     wipe(auths, sizeof *auths);
@@ -202,6 +203,16 @@ void Session::Impl::set_one_sided() {
   SecondReading::destroy(undecided, memory);
 }
 
+void Session::Impl::set_two_sided() {
+  if (!one_sided) return;
+  one_sided = false;
+  // Replies may come to commands from before; the greeting has long gone by.
+  surplus = true;
+  replies_lost = true;
+  greeting_seen = true;
+  if (state == ClientState::tls_probe) state = ClientState::command;
+}
+
 void Session::Impl::client_gap(std::uint64_t size) {
   if (size == 0) return;
   surplus = true;
@@ -298,6 +309,7 @@ std::size_t Session::Impl::memory_used() const {
   for (const SecondReading* r = readings; r; r = r->next) used += size(*r);
   if (ambiguous) used += size(*ambiguous);
   if (tolerated) used += size(*tolerated);
+  if (preamble) used += sizeof *preamble;
   return used;
 }
 
@@ -319,14 +331,25 @@ Session::~Session() {
   memory_->deallocate(impl_, sizeof(Impl), alignof(Impl));
 }
 
-std::size_t Session::client(Bytes octets) { return impl_->stopped ? 0 : impl_->feed(octets); }
+std::size_t Session::client(Bytes octets, std::uint8_t left_out) {
+  if (impl_->stopped) return 0;
+  impl_->left_out = left_out;
+  const std::size_t accepted = impl_->feed(octets);
+  impl_->left_out = 0;
+  return accepted;
+}
 void Session::server(Bytes octets) { impl_->server(octets); }
 void Session::client_gap(std::uint64_t size) { impl_->client_gap(size); }
 void Session::server_gap(std::uint64_t size) {
   if (size > 0 && impl_->state != ClientState::tls) impl_->server_gap();
 }
 void Session::finish() { impl_->finish(); }
-void Session::set_one_sided() { impl_->set_one_sided(); }
+void Session::set_one_sided(bool one_sided) {
+  if (one_sided)
+    impl_->set_one_sided();
+  else
+    impl_->set_two_sided();
+}
 void Session::set_midstream() {
   impl_->midstream = true;
   impl_->greeting_seen = true;

@@ -16,6 +16,7 @@
 #include "dataplane/base/bytes.h"
 #include "dataplane/base/direction.h"
 #include "dataplane/contract/anomalies.h"
+#include "dataplane/smtp/claimed_client.h"
 
 namespace sluice::smtp {
 
@@ -92,10 +93,16 @@ class SessionSink {
     static_cast<void>(tx);
     static_cast<void>(reply);
   }
-  // The server's reply to the whole message (LMTP: once per accepted recipient, in their order), or
-  // RSET, a new HELO, the connection's end: then code 0, or without text the code with which MAIL
-  // or DATA was refused. After it nothing more comes of this transaction. Called also for a
-  // transaction that never had a message.
+  // LMTP: the reply to the whole message for one of its accepted recipients, the `nth` of them
+  // (RFC 2033 4.2). The last one's comes to on_transaction_end too.
+  virtual void on_recipient_reply(TransactionId tx, std::uint32_t nth, const Reply& reply) {
+    static_cast<void>(tx);
+    static_cast<void>(nth);
+    static_cast<void>(reply);
+  }
+  // The server's reply to the whole message. Or RSET, a new HELO, the connection's end: then code
+  // 0, or without text the code with which MAIL or DATA was refused. After it nothing more comes of
+  // this transaction. Called also for a transaction that never had a message.
   virtual void on_transaction_end(TransactionId tx, const Reply& reply) = 0;
 
   // Octets after an ambiguous end-of-data, read as a server with that reading would: an envelope
@@ -107,6 +114,12 @@ class SessionSink {
   // AUTH ended: mechanism in upper case, user (decoded identity, empty if the mechanism hides it),
   // reply code (0: never answered).
   virtual void on_auth(std::string_view mechanism, std::string_view user, std::uint16_t code) = 0;
+  // A relay says whom it speaks for. `accepted` false: the server refused what was said before by
+  // the same means.
+  virtual void on_claimed_client(const ClaimedClient& claim, bool accepted) {
+    static_cast<void>(claim);
+    static_cast<void>(accepted);
+  }
   // A verb was read (every one, for counters and probes) and a reply was completed.
   virtual void on_command(Verb verb) = 0;
   virtual void on_reply(const Reply& reply) = 0;
@@ -168,15 +181,21 @@ class Session {
   //                 octet (CR or LF). A BDAT chunk of another reading: its last octet.
   // Only when octets are read again after a reply (README.md, "Two readings") can a stop come from
   // within server(): those octets had been offered to on_ambiguous_end before.
-  std::size_t client(Bytes octets);
+  //
+  // `left_out`: bit i is set when reading i (of at most kReadings) of the stream does not have
+  // these octets: urgent data, which receivers keep in line or not. An end of DATA that not all
+  // readings have is an ambiguous one.
+  std::size_t client(Bytes octets, std::uint8_t left_out = 0);
+  static constexpr std::size_t kReadings = 3;
   void server(Bytes octets);
   // Octets that will never be seen.
   void client_gap(std::uint64_t size);
   void server_gap(std::uint64_t size);
   // The connection ended or is forgotten: open transactions end as aborted or unknown.
   void finish();
-  // Tells that only one direction is seen: replies are not waited for.
-  void set_one_sided();
+  // Tells whether only one direction is seen: replies are then not waited for. When the other one
+  // appears after all, its replies are matched to commands from then on.
+  void set_one_sided(bool one_sided);
   // The stream was picked up in the middle: the first octets may be anything.
   void set_midstream();
 

@@ -45,14 +45,6 @@ bool is_other_verb(std::string_view line) {
   return starts_ignoring_case(verb, "X");
 }
 
-bool is_good_proxy_line(std::string_view line) {
-  if (line.size() > 105) return false;  // 107 with CRLF
-  const std::string_view rest = line.substr(6);
-  if (rest.starts_with("UNKNOWN")) return true;
-  return (rest.starts_with("TCP4 ") || rest.starts_with("TCP6 ")) &&
-         std::count(rest.begin(), rest.end(), ' ') == 4;
-}
-
 // Where content goes that is not told.
 struct Untold final : SessionSink {
   void on_helo(std::string_view) override {}
@@ -102,8 +94,8 @@ std::size_t Session::Impl::feed(Bytes octets) {
     const std::size_t n = read(rest);
     if (stopped) return at + n;
     if (chunk) {
-      const AlternateReader::Step step = chunk->reader.read(rest.first(n), sink, limits.bdat_chunk,
-                                                            true, limits.stop_at_ambiguous_eod);
+      const AlternateReader::Step step =
+          chunk->reader.read(rest.first(n), sink, limits.bdat_chunk, true, judge());
       if (step.stop) {
         stopped = true;
         return at + step.accepted;
@@ -198,11 +190,17 @@ std::size_t Session::Impl::read_preamble(Bytes octets) {
       }
     } else if (at == 12) {
       if (octet != 0x20 && octet != 0x21) raise(Anomaly::bad_proxy_preamble);
+      // 0x20 is the balancer's own connection (LOCAL): whatever stands there is no client.
+      if (octet == 0x21) preamble = ProxyPreamble::create(memory);
+    } else if (at == 13) {
+      if (preamble) preamble->family = octet;
     } else if (at == 14) {
       preamble_size = static_cast<std::uint16_t>(octet << 8);
     } else if (at == 15) {
       preamble_size = static_cast<std::uint16_t>(preamble_size | octet);
     }
+    if (at >= kProxyHeader && preamble && preamble->size < sizeof preamble->octets)
+      preamble->octets[preamble->size++] = octet;
     ++n;
     if (at < kProxyHeader) ++preamble_octets;
     if (preamble_octets == kProxyHeader) {
@@ -210,6 +208,13 @@ std::size_t Session::Impl::read_preamble(Bytes octets) {
       if (preamble_size == 0) {
         preamble_seen = true;
         state = ClientState::start;
+        if (preamble) {
+          const ClaimedClient claimed =
+              parse_proxy_block(preamble->family, Bytes(preamble->octets).first(preamble->size));
+          ProxyPreamble::destroy(preamble, memory);
+          preamble = nullptr;
+          if (!claimed.empty()) sink.on_claimed_client(claimed, true);
+        }
         return n;
       }
     }
@@ -311,7 +316,11 @@ bool Session::Impl::command(std::string_view line) {
   if (state == ClientState::start) {
     if (!preamble_seen && line.starts_with("PROXY ")) {
       preamble_seen = true;
-      if (!is_good_proxy_line(line)) raise(Anomaly::bad_proxy_preamble);
+      const auto claimed = parse_proxy_line(line);
+      if (!claimed)
+        raise(Anomaly::bad_proxy_preamble);
+      else if (!claimed->empty())
+        sink.on_claimed_client(*claimed, true);
       return true;
     }
     state = ClientState::command;
@@ -374,9 +383,15 @@ bool Session::Impl::command(std::string_view line) {
     case Verb::help:
     case Verb::noop:
     case Verb::etrn:
+      push(Slot::other, current_tx, last_tx);
+      break;
     case Verb::xclient:
+      claim(ClaimedClient::Via::xclient, c.argument);
+      push(Slot::xclient, current_tx, last_tx);
+      break;
     case Verb::xforward:
-      push(c.verb == Verb::xclient ? Slot::rset : Slot::other, current_tx, last_tx);
+      claim(ClaimedClient::Via::xforward, c.argument);
+      push(Slot::xforward, current_tx, last_tx);
       break;
   }
   return true;
@@ -387,6 +402,12 @@ void Session::Impl::auth(std::string_view argument) {
   if (exchange && !exchange->begin(argument)) raise(Anomaly::bad_auth);
   push(Slot::auth);
   if (!pending.empty()) pending.back().kept = exchange != nullptr;
+}
+
+void Session::Impl::claim(ClaimedClient::Via via, std::string_view argument) {
+  ClaimText text;
+  const ClaimedClient claimed = parse_claim(via, argument, text);
+  if (!claimed.empty()) sink.on_claimed_client(claimed, true);
 }
 
 void Session::Impl::unknown_command(std::string_view line) {
@@ -448,6 +469,7 @@ void Session::Impl::begin_data(TransactionId tx) {
   if (message_open && message_via == Via::data) return;
   begin_message(tx, Via::data);
   reader.start();
+  doubtful = 0;
 }
 
 bool Session::Impl::bdat(std::string_view line) {
@@ -460,7 +482,13 @@ bool Session::Impl::bdat(std::string_view line) {
   if (size.form != ChunkSize::Form::valid) {
     raise(Anomaly::bad_bdat_arg);
     push(Slot::bad_bdat, tx);
-    if (size.form == ChunkSize::Form::tolerated && size.octets > 0 && !tolerated) {
+    if (size.form != ChunkSize::Form::tolerated) return true;
+    if (size.octets == 0) {
+      // To a server that takes it, a message that is open ends with this line.
+      stopped = size.last && goes_on && judge() != nullptr && stops_at_ambiguous_end(tx);
+      return !stopped;
+    }
+    if (!tolerated) {
       // feed() lets it begin behind this line.
       tolerated = SecondReading::create(Reason::tolerated, tx, memory);
       chunk_left = size.octets;
@@ -540,8 +568,8 @@ std::size_t Session::Impl::feed_readings(Bytes octets) {
       if (part.front() == '\n') part = part.subspan(1);
     }
     reading.keep(part, limits.early_octets - std::min(others, limits.early_octets), memory);
-    const AlternateReader::Step step = reading.reader.read(
-        part, sink, limits.bdat_chunk, tell, limits.stop_at_ambiguous_eod && outer_tx == 0);
+    const AlternateReader::Step step =
+        reading.reader.read(part, sink, limits.bdat_chunk, tell, judge());
     if (!step.stop) return;
     stopped = true;
     accepted = std::min(accepted, octets.size() - part.size() + step.accepted);
@@ -556,13 +584,60 @@ std::size_t Session::Impl::feed_readings(Bytes octets) {
   return accepted;
 }
 
+bool Session::Impl::stops_at_ambiguous_end(TransactionId tx) {
+  if (ambiguous && ambiguous->reason == Reason::ambiguous && ambiguous->reader.found_envelope())
+    raise(Anomaly::smuggled_commands);
+  return sink.on_ambiguous_end(tx) == MessageVerdict::stop;
+}
+
+// The octet in hand in the readings of the stream that have it: an end is one when all agree, else
+// ambiguous. `before`, `event`: of the main reading, which has every octet.
+DataReader::Event Session::Impl::in_all_readings(std::uint8_t octet, DataReader::State before,
+                                                 DataReader::Event event) {
+  bool all = event == DataReader::Event::end;
+  bool any = event != DataReader::Event::none;
+  for (std::size_t i = 0; i < kReadings; ++i) {
+    const auto bit = static_cast<std::uint8_t>(1u << i);
+    const bool leaves_out = (left_out & bit) != 0;
+    if ((doubtful & bit) == 0) {
+      if (!leaves_out) continue;
+      doubt[i] = before;
+      doubtful |= bit;
+    }
+    const auto alone = leaves_out ? DataReader::Event::none : DataReader::advance(doubt[i], octet);
+    any = any || alone != DataReader::Event::none;
+    all = all && alone == DataReader::Event::end;
+    // In a reading that has come to its end commands follow: the second reading of them does that.
+    if (alone == DataReader::Event::end) doubtful = static_cast<std::uint8_t>(doubtful & ~bit);
+  }
+  // Without replies nothing would ever end it.
+  if (all || (one_sided && event == DataReader::Event::end)) {
+    doubtful = 0;
+    return DataReader::Event::end;
+  }
+  const DataReader::State now =
+      event == DataReader::Event::end ? DataReader::State::line_start : reader.state();
+  for (std::size_t i = 0; i < kReadings; ++i)
+    if (doubt[i] == now) doubtful = static_cast<std::uint8_t>(doubtful & ~(1u << i));
+  return any ? DataReader::Event::ambiguous : DataReader::Event::none;
+}
+
 std::size_t Session::Impl::read_data(Bytes octets) {
   // Its transaction was ended under it (a bound, a reply out of order): content stays content.
   if (!message_open) begin_message(current_or_new(), Via::data);
   const TransactionId tx = message_tx;
   Untold nobody;
-  const DataReader::Step step =
-      outer_tx != 0 ? reader.read(octets, tx, nobody) : reader.read(octets, tx, sink);
+  SessionSink& told = outer_tx != 0 ? nobody : sink;
+  const bool in_doubt = (left_out | doubtful) != 0;
+  const DataReader::State before = reader.state();
+  DataReader::Step step = reader.read(in_doubt ? octets.first(1) : octets, tx, told);
+  if (in_doubt) [[unlikely]] {
+    // It told of what came before and has not taken the octet yet.
+    if (step.consumed == 0) reader.read(octets.first(1), tx, told);
+    const DataReader::Event event = in_all_readings(octets.front(), before, step.event);
+    if (step.event == DataReader::Event::end && event != step.event) reader.not_the_end(tx, told);
+    step = {.consumed = 1, .event = event, .tail = 1};
+  }
   if (reader.bare_lf()) raise(Anomaly::bare_lf);
   if (reader.bare_cr()) raise(Anomaly::bare_cr);
   const bool ended = step.event == DataReader::Event::end;
@@ -571,8 +646,7 @@ std::size_t Session::Impl::read_data(Bytes octets) {
   const std::size_t accepted = feed_readings(content);
   if (stopped) return accepted;
   const auto server_may_end = [&] {
-    if (!limits.stop_at_ambiguous_eod || outer_tx != 0) return false;
-    stopped = sink.on_ambiguous_end(tx) == MessageVerdict::stop;
+    stopped = judge() != nullptr && stops_at_ambiguous_end(tx);
     return stopped;
   };
   switch (step.event) {

@@ -20,6 +20,7 @@
 #pragma once
 
 #include <memory_resource>
+#include <new>
 #include <vector>
 
 #include "dataplane/smtp/auth.h"
@@ -56,6 +57,21 @@ struct Transaction {
   bool sent = false;  // its message was read to the end
 };
 
+// The addresses of a PROXY v2 preamble, while it is read.
+struct ProxyPreamble {
+  std::uint8_t family = 0;
+  std::uint8_t size = 0;
+  std::uint8_t octets[kProxyAddresses]{};
+
+  static ProxyPreamble* create(std::pmr::memory_resource* memory) {
+    void* place = try_allocate(memory, sizeof(ProxyPreamble), alignof(ProxyPreamble));
+    return place ? new (place) ProxyPreamble() : nullptr;
+  }
+  static void destroy(ProxyPreamble* preamble, std::pmr::memory_resource* memory) {
+    if (preamble) memory->deallocate(preamble, sizeof *preamble, alignof(ProxyPreamble));
+  }
+};
+
 struct Capabilities {
   bool starttls = false;
   bool chunking = false;
@@ -63,7 +79,7 @@ struct Capabilities {
   bool enhanced_status_codes = false;
 };
 
-struct Session::Impl {
+struct Session::Impl final : AlternateReader::EndJudge {
   Impl(const Limits& l, SessionSink& s, std::pmr::memory_resource* m);
   ~Impl();
   Impl(const Impl&) = delete;
@@ -87,6 +103,7 @@ struct Session::Impl {
   void finish_auth(std::uint16_t code);
   void finish();
   void set_one_sided();
+  void set_two_sided();
   void client_gap(std::uint64_t size);
   void server_gap();
   std::uint32_t replies_owed() const;
@@ -100,12 +117,15 @@ struct Session::Impl {
   std::size_t read_midstream(Bytes octets);
   std::size_t read_line(Bytes octets);
   std::size_t read_data(Bytes octets);
+  DataReader::Event in_all_readings(std::uint8_t octet, DataReader::State before,
+                                    DataReader::Event event);
   std::size_t read_chunk(Bytes octets);
   std::size_t read_tls_wait(Bytes octets);
   // False when the command itself completed a message that was stopped.
   bool command(std::string_view line);
   void unknown_command(std::string_view line);
   void auth(std::string_view argument);
+  void claim(ClaimedClient::Via via, std::string_view argument);
   void mail(std::string_view argument);
   void rcpt(std::string_view argument);
   void data();
@@ -116,6 +136,9 @@ struct Session::Impl {
   void begin_early(SecondReading::Reason reason);
   void begin_data(TransactionId tx);
   SecondReading* open_reading() const;
+  // Whether what was read so far is to be stopped, at an end that only some servers see.
+  bool stops_at_ambiguous_end(TransactionId tx) override;
+  EndJudge* judge() { return limits.stop_at_ambiguous_eod && outer_tx == 0 ? this : nullptr; }
   void begin_tls(bool starttls);
   std::size_t feed_readings(Bytes octets);
 
@@ -150,6 +173,7 @@ struct Session::Impl {
   SecondReading* readings = nullptr;           // that a reply will decide, oldest first
   SecondReading* ambiguous = nullptr;          // of the message in progress
   SecondReading* tolerated = nullptr;
+  ProxyPreamble* preamble = nullptr;
   std::uint64_t chunk_left = 0;
   contract::AnomalySet raised;
   TransactionId last_tx = 0;
@@ -162,6 +186,10 @@ struct Session::Impl {
   std::uint16_t preamble_octets = 0;  // of a PROXY v2 preamble: read so far
   std::uint16_t preamble_size = 0;    // and in all
   DataReader reader;
+  // Where the readings of urgent data stand that differ from `reader` (bits of `doubtful`).
+  DataReader::State doubt[kReadings]{};
+  std::uint8_t doubtful = 0;
+  std::uint8_t left_out = 0;  // of the octets in hand, see client()
   ClientState state = ClientState::start;
   Via message_via = Via::data;
   Capabilities capabilities;

@@ -112,6 +112,16 @@ void Session::Impl::match(const Reply& reply) {
       continue;
     }
     if (reply.code == 354 && front.slot != Slot::data) {
+      if (front.slot == Slot::other && pending.size() == 1 && state == ClientState::command &&
+          client_line.pending() == 0) {
+        // What we could not read was DATA to the server, and content comes now.
+        pending.pop();
+        begin_data(current_or_new());
+        state = ClientState::data;
+        sink.on_data_reply(message_tx, reply);
+        surplus = false;
+        return;
+      }
       if (!later(Slot::data)) break;
       answer(pending.pop(), {});
       continue;
@@ -152,10 +162,11 @@ void Session::Impl::match(const Reply& reply) {
       // RFC 2033 4.2: LMTP answers for each accepted recipient.
       const Transaction* transaction = find(front.tx);
       if (lmtp && transaction && front.detail + 1 < transaction->accepted) {
-        ++pending.front().detail;
-        sink.on_transaction_end(front.tx, reply);
+        sink.on_recipient_reply(front.tx, pending.front().detail++, reply);
         return;
       }
+      if (lmtp && transaction && transaction->accepted > 0)
+        sink.on_recipient_reply(front.tx, front.detail, reply);
     }
     pending.pop();
     if (pending.empty() && pending.memory_used() > 0) pending.release(memory);
@@ -180,6 +191,14 @@ void Session::Impl::answer(const Pending& entry, const Reply& reply) {
       capabilities_known = true;
       lmtp = entry.slot == Slot::lhlo;
       break;
+    case Slot::xclient:
+    case Slot::xforward:
+      if (!good)
+        sink.on_claimed_client({.via = entry.slot == Slot::xclient ? ClaimedClient::Via::xclient
+                                                                   : ClaimedClient::Via::xforward},
+                               false);
+      if (entry.slot == Slot::xforward) break;
+      [[fallthrough]];
     case Slot::rset:
     case Slot::quit:
       if (good) end_transactions_up_to(entry.detail);

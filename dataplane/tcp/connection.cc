@@ -113,12 +113,9 @@ bool Connection::Impl::one_sided() const {
   for (int i = 0; i < 2; ++i) {
     const Half& seen = halves_[i];
     const Half& unseen = halves_[1 - i];
-    // The acknowledgements of the one move on, so the other one talks, elsewhere; or it talks on
-    // without ever being answered.
-    if (unseen.packets == 0 &&
-        ((followed_octets_ > 0 && seen.packets >= 4) || (seen.packets >= 16 && seen.next > 0))) {
-      return true;
-    }
+    // The acknowledgements of the one move on, so the other one talks, elsewhere; or it has talked
+    // on without ever being answered.
+    if (unseen.packets == 0 && ((followed_octets_ > 0 && seen.packets >= 4) || alone_)) return true;
   }
   return false;
 }

@@ -34,6 +34,13 @@ class StreamSink {
   // all means that the stream is stopped before the first octet not accepted (a verdict): nothing
   // from there on may reach the receiver.
   virtual std::size_t on_data(Direction direction, std::uint64_t offset, Bytes octets) = 0;
+  // As on_data, for octets that urgent data (RFC 6093) takes out of the stream for some receivers:
+  // bit i of `left_out` is set when reading i does not have them.
+  virtual std::size_t on_urgent_data(Direction direction, std::uint64_t offset, Bytes octets,
+                                     std::uint8_t left_out) {
+    static_cast<void>(left_out);
+    return on_data(direction, offset, octets);
+  }
   // `size` octets that will never be seen (the receiver acknowledged past them, or a bound was
   // reached). The stream goes on after them.
   virtual void on_gap(Direction direction, std::uint64_t offset, std::uint64_t size) = 0;

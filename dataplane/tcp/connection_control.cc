@@ -44,6 +44,12 @@ void Connection::Impl::take(Segment& s) {
     aside(s);
     return;
   }
+  if (other.packets == 0) {
+    // A window's worth of segments may come before the first acknowledgement is seen.
+    if (first_ms_ == 0) first_ms_ = std::max(milliseconds(s.now), 1u);
+    alone_ = h.packets >= 16 && h.next > 0 &&
+             milliseconds(s.now) - first_ms_ >= kOneSidedGrace / kMillisecond;
+  }
   for (Half& x : halves_) {
     if (x.ack_ahead > x.next && x.waiting_segments != UINT8_MAX) ++x.waiting_segments;
   }

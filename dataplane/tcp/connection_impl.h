@@ -86,6 +86,9 @@ struct Connection::Impl {
   void settle(Direction d, Nanoseconds now, StreamSink& sink, bool at_once);
   void stop_at(Half& h, std::uint64_t at);
 
+  // Beyond most retransmission time-outs.
+  static constexpr Nanoseconds kOneSidedGrace = 3 * kSecond;
+
   Half& half(Direction d) { return halves_[index(d)]; }
   const Half& half(Direction d) const { return halves_[index(d)]; }
 
@@ -97,12 +100,14 @@ struct Connection::Impl {
   Half halves_[2];
   Limits limits_;
   std::pmr::memory_resource* memory_;
+  std::uint32_t first_ms_ = 0;         // when the first segment came; 0: never yet
   std::uint32_t reset_ms_ = 0;         // when the last believed RST came
   std::uint32_t followed_octets_ = 0;  // acknowledged of a direction that is never seen, saturating
   bool midstream_ = false;
   bool established_ = false;
   bool reset_ = false;  // a RST was believed and nothing has gone on since
   bool one_sided_told_ = false;
+  bool alone_ = false;    // one direction talked for long, and the other was never seen
   bool odd_ack_ = false;  // to be told with the next segment
 };
 

@@ -40,6 +40,23 @@ void UrgentReadings::mark(std::uint64_t offset, std::uint16_t pointer) {
   readings_[2].take_out(offset + pointer, offset + pointer + 1);
 }
 
+std::uint8_t UrgentReadings::left_out(std::uint64_t offset, std::uint64_t& end) const {
+  std::uint8_t mask = 0;
+  for (std::size_t i = 0; i < kReadings; ++i) {
+    const Reading& r = readings_[i];
+    for (std::size_t k = 0; k < r.range_count; ++k) {
+      const Range& range = r.ranges[k];
+      if (range.begin <= offset && offset < range.end) {
+        mask = static_cast<std::uint8_t>(mask | 1u << i);
+        end = std::min(end, range.end);
+      } else if (range.begin > offset) {
+        end = std::min(end, range.begin);
+      }
+    }
+  }
+  return mask;
+}
+
 void UrgentReadings::read(Direction direction, std::uint64_t offset, Bytes octets, StreamSink& sink,
                           std::pmr::memory_resource* memory) {
   const std::uint64_t end = offset + octets.size();

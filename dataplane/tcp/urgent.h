@@ -25,6 +25,9 @@ class UrgentReadings {
 
   // A segment with URG at stream offset `offset`, its urgent pointer as on the wire.
   void mark(std::uint64_t offset, std::uint16_t pointer);
+  // Which readings leave out the octet at `offset` (bit i: reading i), and up to where, at most
+  // `end`, the answer is the same.
+  std::uint8_t left_out(std::uint64_t offset, std::uint64_t& end) const;
   // The next octets of the main reading, in order. Offers the other readings where they differ.
   void read(Direction direction, std::uint64_t offset, Bytes octets, StreamSink& sink,
             std::pmr::memory_resource* memory);
@@ -47,7 +50,8 @@ class UrgentReadings {
     void take_out(std::uint64_t begin, std::uint64_t end);
     void remember(Bytes octets);
   };
-  std::array<Reading, 3> readings_;
+  static constexpr std::size_t kReadings = 3;
+  std::array<Reading, kReadings> readings_;
 };
 
 }  // namespace sluice::tcp

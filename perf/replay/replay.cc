@@ -20,6 +20,7 @@
 #include "control/publish/image.h"
 #include "dataplane/contract/event_ring.h"
 #include "dataplane/inspect/engine.h"
+#include "dataplane/mem/worker_memory.h"
 
 namespace {
 
@@ -134,7 +135,13 @@ int run(int argc, char** argv) {
     inspect::Settings settings;
     settings.wires = {"w1"};
     settings.flow_id_seed = 1;
-    inspect::Engine engine(settings, *statistics, sink, output, std::pmr::new_delete_resource());
+    // The memory of a worker, as in the dataplane with --prefault.
+    auto worker_memory = mem::WorkerMemory::create(std::size_t{512} << 20, false, true);
+    if (!worker_memory || !(*worker_memory)->bind()) {
+      std::fprintf(stderr, "no memory for a worker\n");
+      return 1;
+    }
+    inspect::Engine engine(settings, *statistics, sink, output, worker_memory->get());
     if (Status set = engine.set_policy(**policy); !set) {
       std::fprintf(stderr, "%s\n", set.error().c_str());
       return 1;

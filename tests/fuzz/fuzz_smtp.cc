@@ -43,7 +43,7 @@ void play(Result& result, Bytes dialogue, std::uint8_t choice, unsigned cut) {
     if (choice & 64) limits.transactions = 4;
     Session session(limits, recorder, &memory);
     if (choice & 4) session.set_midstream();
-    if (choice & 8) session.set_one_sided();
+    if (choice & 8) session.set_one_sided(true);
     std::mt19937 random(cut);
     bool client = true;
     for (std::size_t at = 0; at < dialogue.size();) {

@@ -84,7 +84,8 @@ std::string play(Bytes client, Bytes server, unsigned cut) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size < 3 || size > 200'000) return 0;
   const Bytes rest(data + 3, size - 3);
-  const Bytes client = rest.first(std::min<std::size_t>(data[1] | data[2] << 8, rest.size()));
+  const Bytes client =
+      rest.first(std::min(std::size_t{data[1]} | std::size_t{data[2]} << 8, rest.size()));
   const Bytes server = rest.subspan(client.size());
   const std::string whole = play(client, server, 0);
   const std::string cut = play(client, server, 1u + data[0]);

@@ -30,23 +30,44 @@ def fetch():
     return data
 
 
+def as_sent(octets):
+    """A message of the corpus as it goes over the wire: CRLF line ends, no mbox line."""
+    if octets.startswith(b'From '):
+        octets = octets.partition(b'\n')[2]
+    lines = octets.replace(b'\r\n', b'\n').replace(b'\r', b'\n').split(b'\n')
+    while lines and not lines[-1]:
+        lines.pop()
+    return b'\r\n'.join(lines) + b'\r\n'
+
+
 def load(kinds, most):
-    """Up to `most` messages of the named folders, as octets with CRLF line ends and without the
-    mbox line."""
+    """Up to `most` messages of the named folders, as they go over the wire."""
     data = fetch()
     messages = []
     for kind in kinds:
         for path in sorted((data / kind).glob('*.txt')):
             if len(messages) == most:
                 return messages
-            octets = path.read_bytes()
-            if octets.startswith(b'From '):
-                octets = octets.partition(b'\n')[2]
-            lines = octets.replace(b'\r\n', b'\n').replace(b'\r', b'\n').split(b'\n')
-            while lines and not lines[-1]:
-                lines.pop()
-            messages.append(b'\r\n'.join(lines) + b'\r\n')
+            messages.append(as_sent(path.read_bytes()))
     return messages
+
+
+def message_files(kinds=HAM + SPAM):
+    """Every message of the named folders as a file of its own (KIND/NUMBER.eml), as it goes over the
+    wire; written once. For programs that read files."""
+    data = fetch()
+    files = []
+    for kind in kinds:
+        folder = CACHE.parent / 'messages' / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in sorted((data / kind).glob('*.txt')):
+            file = folder / (path.name.split('.')[0] + '.eml')
+            if not file.exists():
+                beside = file.with_suffix('.new')
+                beside.write_bytes(as_sent(path.read_bytes()))
+                beside.replace(file)
+            files.append(file)
+    return files
 
 
 def marked(message, number):

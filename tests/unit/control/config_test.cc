@@ -200,12 +200,41 @@ const Fault kFaults[] = {
      "/sluice:sluice/host", "force"},
     {"text_with_newline", wrap(R"("texts":{"rejected":"a\r\n250 ok"})"),
      "/sluice:sluice/texts/rejected", ""},
-    {"newer_model", wrap(R"("model-version":2)"), "/sluice:sluice/model-version", "version 2"},
+    {"newer_model", wrap(R"("model-version":3)"), "/sluice:sluice/model-version", "version 3"},
     {"socket_too_long", wrap("\"api\":{\"socket\":\"/" + std::string(107, 's') + "\"}"),
      "/sluice:sluice/api/socket", ""},
 };
 INSTANTIATE_TEST_SUITE_P(Each, ConfigFaults, testing::ValuesIn(kFaults),
                          [](const auto& i) { return std::string(i.param.name); });
+
+TEST(Config, TheHttpApiIsOffTheWireAndNeverOpen) {
+  const std::string digest(64, 'a');
+  const std::string good = R"("wire":[{"name":"w1","inside":"a0","outside":"a1"}],
+    "access":{"group":[{"name":"noc","role":"operator"}],"user":[{"name":"eve","role":"viewer"}]},
+    "api":{"http":{"enabled":true,"interface":"eth0","address":"192.0.2.9","port":443,
+      "certificate":"/c.pem","private-key":"/k.pem",
+      "token":[{"name":"ci","sha256":")" +
+                           digest + R"(","role":"admin",
+                "expires":"2027-01-01T00:00:00Z"}]}})";
+  const auto c = parse_configuration(wrap(good), "t");
+  ASSERT_TRUE(c) << c.error();
+  EXPECT_EQ(c->http.address, "192.0.2.9");
+  EXPECT_EQ(c->http.tokens.at(0).role, AccessRole::admin);
+  EXPECT_EQ(c->access.groups.at(0).second, AccessRole::operator_);
+  EXPECT_EQ(c->access.users.at(0).first, "eve");
+  const auto broken = [&](const std::string& what, const std::string& by, const char* reason) {
+    std::string text = good;
+    text.replace(text.find(what), what.size(), by);
+    const auto r = parse_configuration(wrap(text), "t");
+    ASSERT_FALSE(r) << what;
+    EXPECT_NE(r.error().find(reason), std::string::npos) << r.error();
+  };
+  broken("eth0", "a1", "a port of a wire");
+  broken("\"interface\":\"eth0\",", "", "needs the management interface");
+  broken("\"certificate\":\"/c.pem\",", "", "TLS only");
+  broken(digest, "secret", "sha256");
+  broken("\"token\"", "\"token\":[],\"x\"", "x");
+}
 
 TEST(Config, FileFaultsSayTheFile) {
   const auto missing = load_configuration("/nonexistent/sluice.json");

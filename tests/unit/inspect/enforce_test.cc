@@ -218,6 +218,236 @@ TEST(Enforce, MessageIsStoppedAtAnEndThatOnlySomeServersSee) {  // case A12
   EXPECT_TRUE(rig.injected(Side::inside)[0].payload().starts_with("550 "));
 }
 
+TEST(Enforce, LmtpIsReportedForEachRecipient) {  // RFC 2033 4.2
+  struct Case {
+    std::string_view replies;
+    std::string_view outcome;
+    Json accepted, refused;
+    int code;
+  };
+  const auto refusal = [](std::string_view to, int code) {
+    return Json{{"to", to}, {"code", code}};
+  };
+  const Json c = refusal("<c@b.test>", 550);
+  for (const Case& t :
+       {Case{"250 b\r\n250 d\r\n", "accepted", {"<b@b.test>", "<d@b.test>"}, {c}, 250},
+        Case{"250 b\r\n552 full\r\n",
+             "accepted",
+             {"<b@b.test>"},
+             {c, refusal("<d@b.test>", 552)},
+             250},
+        Case{"452 full\r\n250 d\r\n",
+             "accepted",
+             {"<d@b.test>"},
+             {refusal("<b@b.test>", 452), c},
+             250},
+        Case{"452 full\r\n550 no\r\n",
+             "refused",
+             nullptr,
+             {refusal("<b@b.test>", 452), c, refusal("<d@b.test>", 550)},
+             452}}) {
+    for (const bool chunks : {false, true}) {
+      Rig rig;
+      Conversation talk;
+      talk.open();
+      talk.server("220 store LMTP\r\n");
+      talk.client("LHLO mx\r\n");
+      talk.server("250-store\r\n250-CHUNKING\r\n250 PIPELINING\r\n");
+      talk.client(
+          "MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nRCPT TO:<c@b.test>\r\nRCPT "
+          "TO:<d@b.test>\r\n");
+      talk.server("250 ok\r\n250 ok\r\n550 no\r\n250 ok\r\n");
+      if (chunks) {
+        talk.client("BDAT 4 LAST\r\nxyz\n");
+      } else {
+        talk.client("DATA\r\n");
+        talk.server("354 go\r\n");
+        talk.client("xyz\r\n.\r\n");
+      }
+      talk.server(t.replies);
+      talk.client("MAIL FROM:<x@a.test>\r\n");
+      talk.server("250 ok\r\n");
+      rig.send(talk.take());
+      rig.finish();
+      const auto events = rig.events_of("smtp");
+      ASSERT_EQ(events.size(), 2u);
+      const Json& smtp = events[0]["smtp"];
+      EXPECT_EQ(smtp["outcome"], t.outcome) << t.replies;
+      EXPECT_EQ(smtp.contains("rcpt_to") ? smtp["rcpt_to"] : Json(nullptr), t.accepted)
+          << t.replies;
+      EXPECT_EQ(smtp["rcpt_refused"], t.refused) << t.replies;
+      EXPECT_EQ(smtp["reply"]["code"], t.code);
+      EXPECT_TRUE(rig.anomalies().empty() ||
+                  rig.anomalies() == std::vector<std::string>{"bad-header"});
+    }
+  }
+}
+
+TEST(Enforce, ClaimedClientIsToldAndDecidesNothing) {
+  RigOptions options;
+  options.spec.hosts = {order(policy::HostAction::block)};  // 192.0.2.10, who does not speak here
+  Rig rig(options);
+  Path path;
+  path.client.address = v4(192, 0, 2, 11);
+  Conversation talk({.path = path});
+  talk.open();
+  talk.client("PROXY TCP4 192.0.2.10 198.51.100.1 4000 25\r\n");
+  talk.server("220 mx.test ESMTP\r\n");
+  talk.client("EHLO client.test\r\n");
+  talk.server("250 hi\r\n");
+  talk.client("XCLIENT NAME=evil.test ADDR=192.0.2.10 HELO=h LOGIN=u@a.test\r\n");
+  talk.server("220 mx.test ESMTP\r\n");
+  talk.client("MAIL FROM:<a@a.test>\r\n");
+  talk.server("250 ok\r\n");
+  rig.send(talk.take());
+  rig.finish();
+  EXPECT_EQ(rig.dropped(), 0u);
+  const auto events = rig.events_of("smtp");
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0]["src_ip"], "192.0.2.11");
+  EXPECT_EQ(events[0]["sluice"]["client"], Json({{"via", "xclient"},
+                                                 {"addr", "192.0.2.10"},
+                                                 {"name", "evil.test"},
+                                                 {"helo", "h"},
+                                                 {"login", "u@a.test"}}));
+}
+
+// Nothing that completes the message with `sign` has left to the server, and the client was told.
+void expect_stopped(const Rig& rig, std::string_view sign, std::string_view what) {
+  std::string left;
+  for (const Left& l : rig.left)
+    if (l.out == Side::outside && l.kind != Left::Kind::dropped) left += l.payload();
+  const std::size_t at = left.find(sign);
+  EXPECT_TRUE(at == std::string::npos || left.size() <= at + sign.size() + 4)
+      << what << ": " << left;
+  const auto events = rig.events_of("smtp");
+  ASSERT_FALSE(events.empty()) << what;
+  EXPECT_EQ(events.back()["smtp"]["outcome"], "blocked") << what;
+}
+
+TEST(Enforce, UrgentOctetInTheEndOfDataIsAnAmbiguousEnd) {  // cases A12, C09
+  // The urgent octet is the one that one receiver leaves out, or the one that it needs.
+  struct Ending {
+    std::string_view before, urgent, after;
+  };
+  for (const Ending e :
+       {Ending{"\r\n", "X", ".\r\n"}, Ending{"\r\n.", "X", "\r\n"}, Ending{"\r\n.\r", "X", "\n"},
+        Ending{"\r\n", ".", "\r\n"}, Ending{"\r\n.", "\r", "\n"}, Ending{"\r\n.\r", "\n", ""}}) {
+    for (const bool smuggled : {false, true}) {
+      SCOPED_TRACE(std::string(e.before) + e.urgent.data() + (smuggled ? " smuggled" : ""));
+      Rig rig({.rules = rule("reject")});
+      Conversation talk;
+      begin_message(talk);
+      talk.client(body(smuggled ? "fine" : "XJS-SPAM-XJS") + std::string(e.before));
+      TcpSegment urgent = talk.segment_at(Direction::to_server, talk.next(Direction::to_server),
+                                          e.urgent, tcp_flags::kAck | tcp_flags::kUrg);
+      urgent.urgent = 1;
+      talk.inject(Direction::to_server, urgent);
+      talk.set_next(Direction::to_server, talk.next(Direction::to_server) + 1);
+      talk.client(std::string(e.after) +
+                  (smuggled ? "MAIL FROM:<e@e.test>\r\nRCPT TO:<v@v.test>\r\nDATA\r\n"
+                              "XJS-SPAM-XJS\r\n.\r\n"
+                            : ""));
+      rig.send(talk.take());
+      const auto anomalies = rig.anomalies();
+      if (smuggled) {  // else it may have been stopped at CRLF.CR already
+        EXPECT_TRUE(std::count(anomalies.begin(), anomalies.end(), "urg"));
+        EXPECT_TRUE(std::count(anomalies.begin(), anomalies.end(), "ambiguous-eod"));
+      }
+      expect_stopped(rig, smuggled ? "SPAM-XJS\r\n.\r\n" : "\r\n.\r\n", "");
+    }
+  }
+}
+
+TEST(Enforce, ServerTellsWhichReadingOfUrgentDataItHas) {
+  for (const bool ends : {true, false}) {
+    Rig rig({.rules = rule("reject")});
+    Conversation talk;
+    begin_message(talk);
+    talk.client(body("fine"));
+    TcpSegment urgent = talk.segment_at(Direction::to_server, talk.next(Direction::to_server), "X",
+                                        tcp_flags::kAck | tcp_flags::kUrg);
+    urgent.urgent = 1;
+    talk.inject(Direction::to_server, urgent);
+    talk.set_next(Direction::to_server, talk.next(Direction::to_server) + 1);
+    talk.client(".\r\n");
+    if (ends) {
+      talk.server("250 2.0.0 taken\r\n");
+      talk.client("MAIL FROM:<c@c.test>\r\n");
+      talk.server("250 ok\r\n");
+    } else {
+      talk.client("and on\r\n.\r\n");
+      talk.server("250 2.0.0 taken\r\n");
+    }
+    rig.send(talk.take());
+    rig.finish();
+    EXPECT_EQ(rig.dropped(), 0u);
+    const auto events = rig.events_of("smtp");
+    ASSERT_EQ(events.size(), ends ? 2u : 1u);
+    EXPECT_EQ(events[0]["smtp"]["outcome"], "accepted");
+    EXPECT_EQ(events[0]["smtp"]["reply"]["text"], "2.0.0 taken");
+    EXPECT_EQ(events[0]["smtp"]["size"], body("fine").size() + (ends ? 4 : 4 + 8));
+  }
+}
+
+TEST(Enforce, MessageIsStoppedThatOnlyASecondReadingHas) {  // cases A14, A04
+  const std::string message =
+      "MAIL FROM:<e@e.test>\r\nRCPT TO:<v@v.test>\r\nDATA\r\nXJS-SPAM-XJS\r\n.\r\n";
+  const std::string chunk = "XJS-SPAM-XJS\r\n";
+  const std::pair<std::string, std::string> tries[] = {
+      {"STARTTLS\r\n" + message, "SPAM-XJS\r\n.\r\n"},
+      {"STARTTLS\r\nRSET\r\n" + message, "SPAM-XJS\r\n.\r\n"},
+      {"X-ANONYMOUSTLS\r\n" + message, "SPAM-XJS\r\n.\r\n"},
+      {"MAIL FROM:<e@e.test>\r\nRCPT TO:<v@v.test>\r\nBDAT  14 LAST\r\n" + chunk, chunk},
+      {"MAIL FROM:<e@e.test>\r\nRCPT TO:<v@v.test>\r\nBDAT\t14 LAST\r\n" + chunk, chunk},
+      {"MAIL FROM:<e@e.test>\r\nRCPT TO:<v@v.test>\r\nBDAT +14 LAST\r\n" + chunk, chunk},
+      {"MAIL FROM:<e@e.test>\r\nRCPT TO:<v@v.test>\r\nBDAT 14  LAST\r\n" + chunk, chunk},
+      {"MAIL FROM:<e@e.test>\r\nRCPT TO:<v@v.test>\r\nBDAT 014 LAST\r\n" + chunk, chunk},
+      {"MAIL FROM:<e@e.test>\r\nRCPT TO:<v@v.test>\r\nBDAT 14\r\n" + chunk + "BDAT  0 LAST\r\n",
+       "0 LAST\r\n"},
+  };
+  for (const auto& [text, sign] : tries) {
+    for (const std::size_t size : {std::size_t{1460}, std::size_t{1}}) {
+      Rig rig({.rules = rule("reject")});
+      Conversation talk({.segment_size = size});
+      talk.open();
+      talk.server("220 mx.test ESMTP\r\n");
+      talk.client("EHLO client.test\r\n");
+      talk.server("250-mx.test\r\n250-CHUNKING\r\n250 STARTTLS\r\n");
+      talk.client(text);
+      talk.client("QUIT\r\n");
+      rig.send(talk.take());
+      std::string left;
+      for (const Left& l : rig.left)
+        if (l.out == Side::outside && l.kind != Left::Kind::dropped) left += l.payload();
+      EXPECT_EQ(left.find(sign), std::string::npos) << text;
+      const auto events = rig.events_of("smtp");
+      ASSERT_EQ(events.size(), 1u) << text;
+      EXPECT_EQ(events[0]["smtp"]["outcome"], "blocked") << text;
+      EXPECT_EQ(events[0]["smtp"]["mail_from"], "<e@e.test>") << text;
+      EXPECT_EQ(events[0]["smtp"]["rcpt_to"], Json({"<v@v.test>"})) << text;
+      EXPECT_EQ(events[0]["sluice"]["verdict"], "reject");
+    }
+  }
+}
+
+TEST(Enforce, SmugglingIsStoppedAsThePolicySays) {
+  for (const auto policy : {policy::Exception::fail_open, policy::Exception::fail_closed}) {
+    RigOptions options;
+    options.spec.exceptions.smuggling = policy;
+    Rig rig(options);
+    Conversation talk;
+    begin_message(talk);
+    talk.client(body("fine") + "\n.\nMAIL FROM:<e@e.test>\r\nRCPT TO:<v@v.test>\r\nDATA\r\nx\n.\n");
+    talk.client("NOOP\r\n");
+    rig.send(talk.take());
+    EXPECT_EQ(rig.dropped() > 0, policy == policy::Exception::fail_closed);
+    if (policy == policy::Exception::fail_closed) {
+      EXPECT_EQ(rig.events_of("smtp")[0]["sluice"]["reason"], "smuggling");
+    }
+  }
+}
+
 TEST(Enforce, EitherTransferEncodingIsScanned) {  // case B02
   for (const std::string_view headers :
        {"Content-Transfer-Encoding: 7bit\r\nContent-Transfer-Encoding: base64\r\n",

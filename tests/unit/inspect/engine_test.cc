@@ -1,6 +1,8 @@
 // The whole path in memory: what is inspected, what is said of it, and what leaves the wire.
 #include <openssl/sha.h>
 
+#include <set>
+
 #include "tests/unit/inspect/rig.h"
 
 namespace sluice::test {
@@ -318,6 +320,54 @@ TEST(Engine, WhatIsInjectedLeavesAfterTheFrameInHand) {
     EXPECT_EQ(settled, l.source) << "frame " << l.source << " was still in hand at " << i;
   }
   EXPECT_FALSE(rig.injected(Side::outside).empty());
+}
+
+TEST(Engine, BareContentIsFoundHoweverTheMessageIsChunked) {
+  const std::string message = body("a needle in a message, and a second one");
+  const std::string rules =
+      "alert smtp any any -> any any (msg:\"m\"; content:\"needle in a mess\"; sid:7;)\n"
+      "alert smtp any any -> any any (msg:\"o\"; content:\"message, and a\"; offset:10; sid:8;)\n"
+      "alert smtp any any -> any any (msg:\"line\"; content:\"BDAT 5|0d 0a|\"; sid:9;)\n"
+      "alert smtp any any -> any any (msg:\"noop\"; content:\"NOOP between\"; sid:10;)\n";
+  for (const std::size_t size : {std::size_t{5}, std::size_t{1}, std::size_t{50}}) {
+    for (const std::size_t segment : {std::size_t{1460}, std::size_t{1}, std::size_t{7}}) {
+      Rig rig({.rules = rules});
+      Conversation talk({.segment_size = segment});
+      talk.open();
+      talk.server("220 mx.test ESMTP\r\n");
+      talk.client("EHLO client.test\r\n");
+      talk.server(kEhloReply);
+      talk.client("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\n");
+      talk.server("250 ok\r\n250 ok\r\n");
+      std::string text;
+      std::string replies;
+      for (std::size_t at = 0; at < message.size(); at += size) {
+        const bool last = at + size >= message.size();
+        const std::string part = message.substr(at, size);
+        if (last) {
+          text += "NOOP between\r\n";
+          replies += "250 ok\r\n";
+        }
+        text += "BDAT " + std::to_string(part.size()) + (last ? " LAST" : "") + "\r\n" + part;
+        replies += "250 ok\r\n";
+      }
+      talk.client(text);
+      talk.server(replies);
+      talk.client("QUIT\r\n");
+      talk.server("221 bye\r\n");
+      talk.close();
+      rig.send(talk.take());
+      rig.finish();
+      std::set<int> hits;
+      for (const Json& e : rig.events_of("alert")) {
+        hits.insert(e["alert"]["signature_id"].get<int>());
+        EXPECT_EQ(e["tx_id"], 0);
+      }
+      EXPECT_EQ(hits, (size == 5 ? std::set<int>{7, 8, 9, 10} : std::set<int>{7, 8, 10}))
+          << size << ' ' << segment;
+      EXPECT_EQ(rig.events_of("smtp")[0]["smtp"]["size"], message.size());
+    }
+  }
 }
 
 TEST(Engine, OtherHostsAndOtherTrafficGoOn) {

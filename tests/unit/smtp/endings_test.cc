@@ -1,4 +1,5 @@
 // Ends of data: A12, A13, A19, A23, F12 of the wire cases, and what is excluded by a stop.
+#include "dataplane/smtp/data_reader.h"
 #include "tests/unit/smtp/dialogue.h"
 
 namespace sluice::smtp::test {
@@ -317,6 +318,110 @@ TEST(SmtpStop, MessageOfTheOtherReading) {
           {C("MAIL FROM:<c@c.test>\r\nRCPT TO:<d@d.test>\r\nBDAT  9 LAST\r\nSIGNATURENOOP\r\n")}),
       pieces(1), true);
   EXPECT_EQ(tolerated.excluded, 7u);
+}
+
+// --- urgent data --------------------------------------------------------------------------------
+
+// `marked`: an octet in brackets is left out by the readings of `mask`.
+Recorder play_marked(std::string_view marked, std::uint8_t mask, std::string_view reply = {}) {
+  LimitedResource memory(std::pmr::new_delete_resource(), 1 << 20);
+  Recorder r;
+  {
+    Session session(Limits{}, r, &memory);
+    for (const Turn& t : opened({}) + Dialogue{C("MAIL FROM:<a@a.test>\r\n"), S("250 ok\r\n"),
+                                               C("RCPT TO:<b@b.test>\r\n"), S("250 ok\r\n"),
+                                               C("DATA\r\n"), S("354 go\r\n")}) {
+      if (t.direction == Direction::to_server)
+        session.client(as_bytes(t.octets));
+      else
+        session.server(as_bytes(t.octets));
+    }
+    for (std::size_t at = 0; at < marked.size();) {
+      const bool urgent = marked[at] == '[';
+      if (urgent) ++at;
+      std::size_t end = urgent ? at + 1 : std::min(marked.find('[', at), marked.size());
+      session.client(as_bytes(marked.substr(at, end - at)), urgent ? mask : std::uint8_t{0});
+      at = urgent ? end + 1 : end;
+    }
+    session.server(as_bytes(reply));
+    session.finish();
+  }
+  EXPECT_EQ(r.faults, "");
+  return r;
+}
+
+TEST(SmtpUrgent, EndThatOneReadingHasIsAmbiguous) {
+  const std::string next = "MAIL FROM:<c@c.test>\r\nRCPT TO:<d@d.test>\r\nDATA\r\ny\r\n";
+  for (const std::string_view end :
+       {"\r\n[X].\r\n"sv, "\r\n.[X]\r\n"sv, "\r\n.\r[X]\n"sv, "\r[X]\n.\r\n"sv, "\r\n[.]\r\n"sv,
+        "\r\n.[\r]\n"sv, "[\r]\n.\r\n"sv, "\r[\n].\r\n"sv, "\r\n[.].\r\n"sv, "\r\n[X][Y].\r\n"sv}) {
+    for (const std::uint8_t mask : {std::uint8_t{1}, std::uint8_t{4}, std::uint8_t{7}}) {
+      SCOPED_TRACE(std::string(end) + " " + std::to_string(mask));
+      const std::string text = "x" + std::string(end) + next;
+      // The server says nothing: content goes on, and what follows was also read as commands.
+      const Recorder open = play_marked(text + ".\r\n", mask);
+      ASSERT_EQ(open.messages.size(), 1u);
+      EXPECT_EQ(open.messages[0].end, MessageEnd::complete);
+      EXPECT_TRUE(open.has(Anomaly::ambiguous_eod));
+      EXPECT_TRUE(open.has(Anomaly::smuggled_commands));
+      EXPECT_EQ(open.smuggled_envelopes, (std::vector<std::string>{"1 c@c.test d@d.test"}));
+      EXPECT_GE(open.ambiguous_asked, 1);
+      // It accepts the message: then that was its end.
+      const Recorder ended = play_marked("x" + std::string(end), mask, "250 taken\r\n");
+      ASSERT_EQ(ended.messages.size(), 1u);
+      EXPECT_EQ(ended.messages[0].end, MessageEnd::complete);
+      EXPECT_EQ(ended.transactions.at(1).ends.at(0), (std::pair<int, std::string>{250, "taken"}));
+    }
+  }
+}
+
+TEST(SmtpUrgent, EndThatAllReadingsHaveIsTheEnd) {
+  for (const std::string_view text : {"x[Y]z\r\n.\r\n"sv, "[x]\r\n.\r\n"sv, "x\r\n[y]\r\n.\r\n"sv,
+                                      "x\r\n..[y]\r\nz\r\n.\r\n"sv}) {
+    for (const std::uint8_t mask : {std::uint8_t{1}, std::uint8_t{7}}) {
+      const Recorder r = play_marked(text, mask, "250 taken\r\n");
+      ASSERT_EQ(r.messages.size(), 1u) << text;
+      EXPECT_EQ(r.messages[0].end, MessageEnd::complete) << text;
+      EXPECT_FALSE(r.has(Anomaly::ambiguous_eod)) << text;
+    }
+  }
+}
+
+TEST(SmtpUrgent, TheMachineAloneIsTheReaders) {
+  // Every text over the octets that matter, in the reader and in the machine.
+  constexpr std::string_view kOctets("\r\n.\0x", 5);
+  for (std::size_t number = 0; number < 5 * 5 * 5 * 5 * 5 * 5; ++number) {
+    Recorder sink;
+    sink.messages.push_back({.tx = 1});
+    DataReader reader;
+    reader.start();
+    DataReader::State state = reader.state();
+    std::size_t rest = number;
+    for (int i = 0; i < 6; ++i, rest /= 5) {
+      const auto octet = static_cast<std::uint8_t>(kOctets[rest % 5]);
+      const DataReader::Event event = DataReader::advance(state, octet);
+      DataReader::Event seen = DataReader::Event::none;
+      // After CRLF.CR the reader tells before it takes the octet that is no LF.
+      for (std::size_t taken = 0; taken == 0;) {
+        const DataReader::Step step = reader.read(Bytes(&octet, 1), 1, sink);
+        taken = step.consumed;
+        if (step.event != DataReader::Event::none) seen = step.event;
+      }
+      ASSERT_EQ(seen, event) << number << ' ' << i;
+      if (event == DataReader::Event::end) break;
+      // The reader may not have left a state yet, when its octet was looked at but not used.
+      ASSERT_EQ(reader.state(), state) << number << ' ' << i;
+    }
+  }
+}
+
+TEST(SmtpCases, ContentAfterA354IsAMessageWhateverTheCommandWas) {
+  const Recorder r = play(opened({C("MAIL FROM:<a@a.test>\r\n"), S("250 ok\r\n"),
+                                  C("RCPT TO:<b@b.test>\r\n"), S("250 ok\r\n"), C("DA\bTA\r\n"),
+                                  S("354 go\r\n"), C("text\r\n.\r\n"), S("250 taken\r\n")}));
+  ASSERT_EQ(r.messages.size(), 1u);
+  EXPECT_EQ(r.messages[0].text, "text\r\n");
+  EXPECT_EQ(r.transactions.at(1).ends.at(0).first, 250);
 }
 
 }  // namespace

@@ -56,6 +56,8 @@ struct Recorder final : SessionSink {
   std::string opaque[2];
   std::vector<Verb> verbs;
   std::vector<int> replies;
+  std::vector<std::pair<std::uint32_t, int>> deliveries;  // LMTP
+  std::vector<std::string> claims;
   std::string helo;
   int tls = -1;             // 1 by STARTTLS, 0 from the first octet
   int ambiguous_asked = 0;  // on_ambiguous_end
@@ -155,7 +157,7 @@ struct Recorder final : SessionSink {
   }
   void on_transaction_end(TransactionId tx, const Reply& reply) override {
     transactions[tx].ends.emplace_back(reply.code, reply.text);
-    if (!lmtp) check(ended.insert(tx).second, "transaction ended twice");
+    check(ended.insert(tx).second, "transaction ended twice");
     note("transaction end " + std::to_string(tx) + " " + std::to_string(reply.code) + " " +
          std::string(reply.text));
   }
@@ -169,9 +171,30 @@ struct Recorder final : SessionSink {
     auths.push_back({std::string(mechanism), std::string(user), code});
     note("auth " + std::string(mechanism) + " [" + std::string(user) + "] " + std::to_string(code));
   }
+  void on_recipient_reply(TransactionId tx, std::uint32_t nth, const Reply& reply) override {
+    check(!ended.contains(tx), "recipient reply after end");
+    deliveries.emplace_back(nth, reply.code);
+    note("recipient reply " + std::to_string(nth) + " " + std::to_string(reply.code));
+  }
+  void on_claimed_client(const ClaimedClient& claim, bool accepted) override {
+    std::string text(kClaimNames[static_cast<std::size_t>(claim.via)]);
+    if (!accepted) text += " refused";
+    if (claim.address) {
+      text += ' ';
+      for (const std::uint8_t o : claim.address->octets) {
+        text += "0123456789abcdef"[o >> 4];
+        text += "0123456789abcdef"[o & 15];
+      }
+    }
+    if (claim.port) text += " port " + std::to_string(claim.port);
+    if (!claim.name.empty()) text += " name " + std::string(claim.name);
+    if (!claim.helo.empty()) text += " helo " + std::string(claim.helo);
+    if (!claim.login.empty()) text += " login " + std::string(claim.login);
+    claims.push_back(text);
+    note("claim " + text);
+  }
   void on_command(Verb verb) override {
     verbs.push_back(verb);
-    if (verb == Verb::lhlo) lmtp = true;
     note("command " + std::to_string(static_cast<int>(verb)));
   }
   void on_reply(const Reply& reply) override {
@@ -190,7 +213,6 @@ struct Recorder final : SessionSink {
     check(anomalies.insert(std::string(contract::info(anomaly).name)).second, "anomaly twice");
   }
 
-  bool lmtp = false;
   std::set<TransactionId> ended;
 };
 
@@ -233,7 +255,7 @@ inline std::size_t run(Recorder& recorder, const Dialogue& dialogue, const Cut& 
   {
     Session session(options.limits, recorder, &memory);
     if (options.midstream) session.set_midstream();
-    if (options.one_sided) session.set_one_sided();
+    if (options.one_sided) session.set_one_sided(true);
     if (options.prepare) options.prepare(recorder);
     for (const Turn& turn : dialogue) {
       for (std::size_t at = 0; at < turn.octets.size();) {

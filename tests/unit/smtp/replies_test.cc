@@ -125,6 +125,46 @@ TEST(SmtpCases, A15_Exchanges) {
             (Auths{{"GSSAPI", "", 535}}));
 }
 
+TEST(SmtpCases, A15_EmptyInitialResponseAndCancel) {
+  // RFC 4954 4: "=" is an empty one; the user stands in the line behind the 334.
+  const std::string plain = "AHVzZXIAc2VjcmV0\r\n";
+  EXPECT_EQ(auths({C("AUTH PLAIN =\r\n"), S("334 \r\n"), C(plain), S("235 ok\r\n")}),
+            (Auths{{"PLAIN", "user", 235}}));
+  EXPECT_EQ(auths({C("AUTH PLAIN =\r\n" + plain), S("334 \r\n235 ok\r\n")}),
+            (Auths{{"PLAIN", "user", 235}}));
+  EXPECT_EQ(auths({C("AUTH PLAIN\r\n"), S("334 \r\n"), C("\r\n"), S("334 \r\n"), C(plain),
+                   S("235 ok\r\n")}),
+            (Auths{{"PLAIN", "user", 235}}));
+  EXPECT_EQ(auths({C("AUTH XOAUTH2 =\r\n"), S("334 \r\n"),
+                   C("dXNlcj11c2VyAWF1dGg9QmVhcmVyIHNlY3JldAEB\r\n"), S("235 ok\r\n")}),
+            (Auths{{"XOAUTH2", "user", 235}}));
+  EXPECT_EQ(
+      auths({C("AUTH SCRAM-SHA-256 =\r\n"), S("334 \r\n"), C("biwsbj11cz0yQ2VyLHI9bm9uY2U=\r\n"),
+             S("334 eA==\r\n"), C("Yz1iaXdzLHI9bm9uY2UscD1wcm9vZg==\r\n"), S("235 ok\r\n")}),
+      (Auths{{"SCRAM-SHA-256", "us,er", 235}}));
+  // LOGIN's next line may be the password: it is not looked at.
+  EXPECT_EQ(
+      auths({C("AUTH LOGIN =\r\n"), S("334 UGFzc3dvcmQ6\r\n"), C("c2VjcmV0\r\n"), S("535 no\r\n")}),
+      (Auths{{"LOGIN", "", 535}}));
+  for (const std::string_view begin : {"AUTH LOGIN dXNlcg==\r\n", "auth\tlogin   dXNlcg==  \r\n"}) {
+    EXPECT_EQ(auths({C(begin), S("334 UGFzc3dvcmQ6\r\n"), C("c2VjcmV0\r\n"), S("235 ok\r\n")}),
+              (Auths{{"LOGIN", "user", 235}}));
+    // Given up at the password: the user was named.
+    EXPECT_EQ(auths({C(begin), S("334 UGFzc3dvcmQ6\r\n"), C("*\r\n"), S("501 cancelled\r\n"),
+                     C("NOOP\r\n"), S("250 ok\r\n")}),
+              (Auths{{"LOGIN", "user", 501}}));
+  }
+  for (const std::string_view begin :
+       {"AUTH PLAIN\r\n", "AUTH PLAIN =\r\n", "AUTH LOGIN\r\n", "AUTH CRAM-MD5\r\n"}) {
+    const Recorder r = play(opened({C(begin), S("334 \r\n"), C("*\r\n"), S("501 cancelled\r\n"),
+                                    C("MAIL FROM:<a@a.test>\r\n"), S("250 ok\r\n")}));
+    EXPECT_EQ(r.auths.at(0).user, "");
+    EXPECT_EQ(r.auths.at(0).code, 501);
+    EXPECT_EQ(r.transactions.at(1).mail_code, 250) << begin;
+    EXPECT_FALSE(r.has(Anomaly::bad_auth));
+  }
+}
+
 TEST(SmtpCases, A15_ContinuationLinesAreNoCommands) {
   for (const std::string_view line :
        {"DATA", "QUIT", "RSET", "STARTTLS", "", "*", "MAIL FROM:<x>", "not base64 !"}) {
@@ -391,7 +431,7 @@ TEST(SmtpCases, A21_FoundOutLate) {
     Session session(Limits{}, r, &memory);
     const auto say = [&](std::string_view text) { session.client(as_bytes(text)); };
     say("EHLO c\r\nMAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\nhalf of ");
-    session.set_one_sided();
+    session.set_one_sided(true);
     say("it\r\n.\r\nMAIL FROM:<c@c.test>\r\nRCPT TO:<d@d.test>\r\nDATA\r\ntwo\r\n.\r\n");
     say("STARTTLS\r\nNOOP\r\nSTARTTLS\r\n\x16\x03\x01");
     session.finish();
@@ -400,6 +440,31 @@ TEST(SmtpCases, A21_FoundOutLate) {
   EXPECT_EQ(r.messages[0].text, "half of it\r\n");
   EXPECT_EQ(r.messages[1].text, "two\r\n");
   EXPECT_EQ(r.tls, 1);
+  EXPECT_EQ(r.faults, "");
+}
+
+TEST(SmtpCases, A21_TheOtherSideAppearsAfterAll) {
+  LimitedResource memory(std::pmr::new_delete_resource(), 1 << 20);
+  Recorder r;
+  {
+    Session session(Limits{}, r, &memory);
+    const auto say = [&](std::string_view text) { session.client(as_bytes(text)); };
+    const auto hear = [&](std::string_view text) { session.server(as_bytes(text)); };
+    session.set_one_sided(true);
+    say("EHLO c\r\nMAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\nhalf of ");
+    session.set_one_sided(false);
+    hear("250 2.1.5 a late one\r\n354 go\r\n");
+    say("it\r\n.\r\n");
+    hear("250 queued\r\n");
+    say("MAIL FROM:<c@c.test>\r\nRCPT TO:<d@d.test>\r\n");
+    hear("250 ok\r\n550 no\r\n");
+    session.finish();
+  }
+  ASSERT_EQ(r.messages.size(), 1u);
+  EXPECT_EQ(r.messages[0].text, "half of it\r\n");
+  EXPECT_EQ(r.transactions.at(1).ends.at(0).first, 250);
+  EXPECT_EQ(r.transactions.at(2).rcpt_codes.at(0), 550);
+  EXPECT_TRUE(r.anomalies.empty());
   EXPECT_EQ(r.faults, "");
 }
 
@@ -444,8 +509,8 @@ TEST(SmtpSession, LmtpAnswersForEachAcceptedRecipient) {
               "DATA\r\n"),
             S("250 m\r\n250 b\r\n550 c\r\n250 d\r\n354 go\r\n"), C("x\r\n.\r\nNOOP\r\n"),
             S("250 for b\r\n452 for d\r\n250 noop\r\n"), C("QUIT\r\n"), S("221 bye\r\n")});
-  EXPECT_EQ(r.transactions.at(1).ends,
-            (std::vector<std::pair<int, std::string>>{{250, "for b"}, {452, "for d"}}));
+  EXPECT_EQ(r.deliveries, (std::vector<std::pair<std::uint32_t, int>>{{0, 250}, {1, 452}}));
+  EXPECT_EQ(r.transactions.at(1).ends, (std::vector<std::pair<int, std::string>>{{452, "for d"}}));
   EXPECT_FALSE(r.has(Anomaly::unsolicited_reply));
   EXPECT_TRUE(r.anomalies.empty());
 }
@@ -466,6 +531,58 @@ TEST(SmtpSession, ProxyPreambles) {
                   .has(Anomaly::bad_proxy_preamble));
   const Recorder none = play(Dialogue{S("220 mx\r\n"), C("\r\nNOOP\r\n"), S("500 x\r\n250 y\r\n")});
   EXPECT_EQ(none.verbs, (std::vector{Verb::unknown, Verb::noop}));
+}
+
+TEST(SmtpSession, ClaimedClients) {
+  const Dialogue rest = {S("220 mx\r\n"), C("EHLO c\r\n"), S("250 hi\r\n")};
+  const std::string v4 = "00000000000000000000ffffc0000201";
+  const std::string v6 = "20010db8000000000000000000000001";
+  const auto signature = "\r\n\r\n\0\r\nQUIT\n"s;
+  const std::string v4_block = "\xc0\x00\x02\x01\xc6\x33\x64\x01\x0f\xa0\x00\x19"s;
+  const std::string v6_block = "\x20\x01\x0d\xb8"s + std::string(11, '\0') + "\x01" +
+                               std::string(16, '\0') + "\x0f\xa0\x00\x19"s;
+  const std::pair<std::string, std::string> preambles[] = {
+      {"PROXY TCP4 192.0.2.1 198.51.100.1 4000 25\r\n", "proxy " + v4 + " port 4000"},
+      {"PROXY TCP6 2001:db8::1 2001:db8::2 4000 25\r\n", "proxy " + v6 + " port 4000"},
+      {"PROXY UNKNOWN\r\n", ""},
+      {"PROXY UNKNOWN 192.0.2.1 198.51.100.1 1 2\r\n", ""},
+      {signature + "\x21\x11\x00\x0c"s + v4_block, "proxy " + v4 + " port 4000"},
+      {signature + "\x21\x11\x00\x13"s + v4_block + "\x04\x00\x04"s + "tlv!",
+       "proxy " + v4 + " port 4000"},
+      {signature + "\x21\x21\x00\x24"s + v6_block, "proxy " + v6 + " port 4000"},
+      {signature + "\x20\x11\x00\x0c"s + v4_block, ""},               // LOCAL
+      {signature + "\x21\x11\x00\x04"s + v4_block.substr(0, 4), ""},  // too short for its family
+      {signature + "\x21\x31\x00\x04unix"s, ""},
+  };
+  for (const auto& [preamble, claim] : preambles) {
+    const Recorder r = play(Dialogue{C(preamble)} + rest);
+    EXPECT_EQ(r.claims, claim.empty() ? std::vector<std::string>{} : std::vector{claim})
+        << testing::PrintToString(preamble);
+    EXPECT_TRUE(r.anomalies.empty()) << testing::PrintToString(preamble);
+    EXPECT_EQ(r.helo, "c");
+  }
+  for (const std::string_view bad :
+       {"PROXY TCP4 192.0.2.1 198.51.100.1 4000\r\n", "PROXY TCP4 2001:db8::1 ::1 4000 25\r\n",
+        "PROXY TCP4 192.0.2.999 198.51.100.1 4000 25\r\n",
+        "PROXY TCP4 192.0.2.1 198.51.100.1 70000 25\r\n",
+        "PROXY TCP4 192.0.2.1 198.51.100.1 -1 25\r\n",
+        "PROXY TCP4 192.0.2.1 198.51.100.1 1 25 6\r\n"}) {
+    const Recorder r = play(Dialogue{C(bad)} + rest);
+    EXPECT_TRUE(r.claims.empty()) << bad;
+    EXPECT_TRUE(r.has(Anomaly::bad_proxy_preamble)) << bad;
+  }
+
+  const Recorder x =
+      play(opened({C("XFORWARD NAME=spike.test ADDR=192.0.2.1 PORT=4000\r\n"), S("250 ok\r\n"),
+                   C("XFORWARD PROTO=ESMTP HELO=he+2Blo+20x IDENT=1\r\n"), S("250 ok\r\n"),
+                   C("xclient addr=ipv6:2001:db8::1 name=[unavailable] login=user+40a.test\r\n"),
+                   S("220 mx\r\n"), C("EHLO d\r\n"), S("250 hi\r\n"),
+                   C("XCLIENT ADDR=192.0.2.1 PORT=x HELO=z+4\r\n"), S("550 no\r\n")}));
+  EXPECT_EQ(x.claims, (std::vector<std::string>{"xforward " + v4 + " port 4000 name spike.test",
+                                                "xforward helo he+lo x",
+                                                "xclient " + v6 + " login user@a.test",
+                                                "xclient " + v4 + " helo z+4", "xclient refused"}));
+  EXPECT_TRUE(x.anomalies.empty());
 }
 
 TEST(SmtpSession, Midstream) {

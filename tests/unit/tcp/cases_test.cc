@@ -852,6 +852,17 @@ TEST_P(TcpCases, C21_OnlyTheServerIsSeen) {
   EXPECT_EQ(sink.server().size(), 160u);
 }
 
+TEST_P(TcpCases, AWindowWithoutAnAnswerIsNotOneSided) {
+  // Picked up in the middle of a bulk transfer: the acknowledgements come a round trip later.
+  for (int i = 0; i < 60; ++i) talk.send(kC, 10 * i, "0123456789");
+  EXPECT_FALSE(talk.connection.one_sided());
+  talk.wait(4 * kSecond);
+  talk.send(kC, 600, "0123456789");
+  EXPECT_TRUE(talk.connection.one_sided());
+  talk.send(kS, 0, "250 ok\r\n");
+  EXPECT_FALSE(talk.connection.one_sided());
+}
+
 TEST_P(TcpCases, OneSidedHolesAreGivenUpAfterAWhile) {
   talk.send(Say{.flags = flag::syn});
   for (int i = 0; i < 10; ++i) {

@@ -1,0 +1,251 @@
+#include "dataplane/scan/literals.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <map>
+#include <unordered_map>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace sluice::scan {
+namespace {
+
+constexpr std::size_t kLongStride = 8;
+constexpr std::size_t kLongWidth = 8;
+constexpr std::size_t kShortStride = 4;
+constexpr std::size_t kShortWidth = 5;
+// Letters of both cases become one; that other octets fall together costs a comparison at most.
+constexpr std::uint64_t kFold = 0x2020202020202020;
+constexpr unsigned kBitsForEach = 128;    // of the bitmap, for each window: a hit is mispredicted
+constexpr std::uint32_t kSharedCost = 2;  // of each literal with a window, in letters of it
+constexpr unsigned kMinBitmap = 12;       // log2 of its bits
+constexpr unsigned kMaxBitmap = 24;
+
+// The window of `width` octets at p, of which `size` may be read: folded, first octet lowest.
+template <std::size_t width>
+std::uint64_t window_at(const std::uint8_t* p, std::size_t size) {
+  constexpr std::uint64_t kMask = ~std::uint64_t{0} >> 8 * (8 - width);
+  std::uint64_t window = 0;
+  if (size >= sizeof window) {
+    std::memcpy(&window, p, sizeof window);
+    if constexpr (std::endian::native == std::endian::big) window = __builtin_bswap64(window);
+  } else {
+    for (std::size_t i = size; i-- > 0;) window = window << 8 | p[i];
+  }
+  return (window | kFold) & kMask;
+}
+
+// Both words go into the highest bits, which are used. The vectors below compute the same.
+constexpr std::uint32_t kLowFactor = 0x9e3779b1;
+constexpr std::uint32_t kHighFactor = 0x85ebca6b;
+template <std::size_t width>
+constexpr std::uint32_t hash_of(std::uint64_t window) {
+  const auto low = static_cast<std::uint32_t>(window);
+  const auto high = static_cast<std::uint32_t>(window >> 32);
+  return low * kLowFactor + (width == 8 ? high * kHighFactor : high << 24);
+}
+
+constexpr std::uint8_t lower(std::uint8_t c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<std::uint8_t>(c + 32) : c;
+}
+
+#if defined(__x86_64__)
+// Bit `index` of the bitmap for each lane, in the lane's sign.
+[[gnu::target("avx2")]] inline __m256i in_bitmap(const std::uint32_t* bitmap, __m256i hash,
+                                                 __m128i shift) {
+  const __m256i index = _mm256_srl_epi32(hash, shift);
+  const __m256i words =
+      _mm256_i32gather_epi32(reinterpret_cast<const int*>(bitmap), _mm256_srli_epi32(index, 5), 4);
+  const __m256i bit = _mm256_and_si256(index, _mm256_set1_epi32(31));
+  return _mm256_slli_epi32(_mm256_srlv_epi32(words, bit), 31);
+}
+
+[[gnu::target("avx2")]] inline __m256i folded(const std::uint8_t* p) {
+  return _mm256_or_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)),
+                         _mm256_set1_epi64x(static_cast<long long>(kFold)));
+}
+
+// Mask of the eight windows that begin at p, p + stride, ... and are in the bitmap. Reads
+// 8 * stride + 4 octets.
+template <std::size_t stride>
+[[gnu::target("avx2")]] inline unsigned probe_eight(const std::uint32_t* bitmap, __m128i shift,
+                                                    const std::uint8_t* p);
+template <>
+[[gnu::target("avx2")]] inline unsigned probe_eight<kShortStride>(const std::uint32_t* bitmap,
+                                                                  __m128i shift,
+                                                                  const std::uint8_t* p) {
+  const __m256i low =
+      _mm256_mullo_epi32(folded(p), _mm256_set1_epi32(static_cast<int>(kLowFactor)));
+  const __m256i high = _mm256_slli_epi32(folded(p + 4), 24);
+  const __m256i bits = in_bitmap(bitmap, _mm256_add_epi32(low, high), shift);
+  return static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(bits)));
+}
+template <>
+[[gnu::target("avx2")]] inline unsigned probe_eight<kLongStride>(const std::uint32_t* bitmap,
+                                                                 __m128i shift,
+                                                                 const std::uint8_t* p) {
+  // Two words are one window: each times its factor, then the sum in the lower one of both.
+  const __m256i factors = _mm256_set1_epi64x(
+      static_cast<long long>(static_cast<std::uint64_t>(kHighFactor) << 32 | kLowFactor));
+  const __m256i a = _mm256_mullo_epi32(folded(p), factors);
+  const __m256i b = _mm256_mullo_epi32(folded(p + 32), factors);
+  // Windows in the order 0 1 4 5 2 3 6 7, which hadd gives.
+  const __m256i bits = in_bitmap(bitmap, _mm256_hadd_epi32(a, b), shift);
+  const auto mask = static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(bits)));
+  return (mask & 0xc3) | (mask & 0x0c) << 2 | (mask & 0x30) >> 2;
+}
+#endif
+
+}  // namespace
+
+LiteralSet::LiteralSet(const std::vector<Literal>& literals) {
+  std::vector<std::uint32_t> members[2];
+  for (const Literal& literal : literals) {
+    const bool is_long = literal.octets.size() >= kLongStride + kLongWidth - 1;
+    members[is_long ? 0 : 1].push_back(static_cast<std::uint32_t>(literals_.size()));
+    literals_.push_back({literal.pattern, static_cast<std::uint32_t>(octets_.size()),
+                         static_cast<std::uint8_t>(literal.octets.size()), literal.nocase});
+    for (const std::uint8_t octet : literal.octets)
+      octets_.push_back(literal.nocase ? lower(octet) : octet);
+    longest_ = std::max(longest_, literal.octets.size());
+  }
+  build<kLongStride, kLongWidth>(long_, members[0]);
+  build<kShortStride, kShortWidth>(short_, members[1]);
+}
+
+template <std::size_t stride, std::size_t width>
+void LiteralSet::build(Sampling& s, const std::vector<std::uint32_t>& members) {
+  if (members.empty()) return;
+  const auto window = [&](const Stored& literal, std::size_t at) {
+    return window_at<width>(octets_.data() + literal.first + at, literal.size - at);
+  };
+  std::unordered_map<std::uint64_t, std::uint32_t> shared;  // window to the literals with it
+  for (const std::uint32_t m : members) {
+    const Stored& literal = literals_[m];
+    for (std::size_t at = 0; at + width <= literal.size; ++at) ++shared[window(literal, at)];
+  }
+  // What a window costs: the literals that must be compared where it stands, and that it stands
+  // there; words are common, what is between them is not.
+  const auto cost = [&](const Stored& literal, std::size_t at) {
+    const std::uint8_t* const p = octets_.data() + literal.first + at;
+    const auto letters = std::count_if(p, p + width, [](std::uint8_t c) {
+      return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+    });
+    return kSharedCost * shared[window(literal, at)] + static_cast<std::uint32_t>(letters);
+  };
+  std::map<std::uint64_t, std::vector<Place>> entered;
+  for (const std::uint32_t m : members) {
+    const Stored& literal = literals_[m];
+    for (std::size_t way = 0; way < stride; ++way) {
+      std::size_t best = way;
+      for (std::size_t at = way; at + width <= literal.size; at += stride) {
+        if (cost(literal, at) < cost(literal, best)) best = at;
+      }
+      entered[window(literal, best)].push_back({m, static_cast<std::uint32_t>(best)});
+    }
+  }
+  const auto log2 = [](std::size_t n) { return static_cast<unsigned>(std::bit_width(n - 1)); };
+  const unsigned bitmap_bits =
+      std::clamp(log2(entered.size() * kBitsForEach), kMinBitmap, kMaxBitmap);
+  const unsigned slot_bits = std::max(log2(entered.size() * 2), 1u);
+  s.bitmap_shift = 32 - bitmap_bits;
+  s.slot_shift = 32 - slot_bits;
+  s.bitmap.assign((std::size_t{1} << bitmap_bits) / 32, 0);
+  s.slots.assign(std::size_t{1} << slot_bits, {});
+  for (const auto& [value, places] : entered) {
+    const std::uint32_t hash = hash_of<width>(value);
+    const std::uint32_t bit = hash >> s.bitmap_shift;
+    s.bitmap[bit / 32] |= 1u << bit % 32;
+    std::size_t slot = hash >> s.slot_shift;
+    while (s.slots[slot].count != 0) slot = (slot + 1) & (s.slots.size() - 1);
+    s.slots[slot] = {value, static_cast<std::uint32_t>(s.places.size()),
+                     static_cast<std::uint32_t>(places.size())};
+    s.places.insert(s.places.end(), places.begin(), places.end());
+  }
+}
+
+std::size_t LiteralSet::size() const {
+  std::size_t size = literals_.size() * sizeof(Stored) + octets_.size();
+  for (const Sampling* s : {&long_, &short_})
+    size +=
+        s->bitmap.size() * 4 + s->slots.size() * sizeof(Slot) + s->places.size() * sizeof(Place);
+  return size;
+}
+
+bool LiteralSet::stands_at(const Stored& literal, const std::uint8_t* text) const {
+  const std::uint8_t* const wanted = octets_.data() + literal.first;
+  if (!literal.nocase) return std::memcmp(text, wanted, literal.size) == 0;
+  return std::equal(wanted, wanted + literal.size, text,
+                    [](std::uint8_t w, std::uint8_t t) { return w == lower(t); });
+}
+
+// The window at `at` is in the bitmap: which literals stand there?
+template <std::size_t width>
+void LiteralSet::look(const Sampling& s, const Text& text, std::size_t at) const {
+  const std::uint64_t window = window_at<width>(text.octets.data() + at, text.octets.size() - at);
+  std::size_t i = hash_of<width>(window) >> s.slot_shift;
+  while (s.slots[i].count != 0 && s.slots[i].window != window) i = (i + 1) & (s.slots.size() - 1);
+  const Slot& slot = s.slots[i];
+  for (std::uint32_t k = slot.first; k != slot.first + slot.count; ++k) {
+    const Place& place = s.places[k];
+    const Stored& literal = literals_[place.literal];
+    if (at < place.offset) continue;
+    const std::size_t start = at - place.offset;
+    const std::size_t end = start + literal.size;
+    if (end > text.octets.size() || end <= text.known) continue;
+    if (stands_at(literal, text.octets.data() + start)) text.found(text.context, literal.pattern);
+  }
+}
+
+template <std::size_t stride, std::size_t width>
+void LiteralSet::sample(const Sampling& s, const Text& text, std::size_t at) const {
+  const std::uint8_t* const begin = text.octets.data();
+  for (; at + width <= text.octets.size(); at += stride) {
+    const std::uint32_t bit =
+        hash_of<width>(window_at<width>(begin + at, text.octets.size() - at)) >> s.bitmap_shift;
+    if (s.bitmap[bit / 32] >> bit % 32 & 1) look<width>(s, text, at);
+  }
+}
+
+#if defined(__x86_64__)
+template <std::size_t stride, std::size_t width>
+[[gnu::target("avx2")]] void LiteralSet::sample_avx2(const Sampling& s, const Text& text) const {
+  const std::uint8_t* const begin = text.octets.data();
+  const std::size_t size = text.octets.size();
+  const std::uint32_t* const bitmap = s.bitmap.data();
+  const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(s.bitmap_shift));
+  std::size_t at = 0;
+  for (; at + 8 * stride + 4 <= size; at += 8 * stride) {
+    unsigned mask = probe_eight<stride>(bitmap, shift, begin + at);
+    for (; mask != 0; mask &= mask - 1)
+      look<width>(s, text, at + stride * static_cast<unsigned>(std::countr_zero(mask)));
+  }
+  sample<stride, width>(s, text, at);
+}
+#endif
+
+void LiteralSet::scan(Bytes octets, std::size_t known, Found found, void* context) const {
+  const Text text{octets, known, found, context};
+#if defined(__x86_64__)
+  if (vectors_) {
+    if (!long_.slots.empty()) sample_avx2<kLongStride, kLongWidth>(long_, text);
+    if (!short_.slots.empty()) sample_avx2<kShortStride, kShortWidth>(short_, text);
+    return;
+  }
+#endif
+  if (!long_.slots.empty()) sample<kLongStride, kLongWidth>(long_, text, 0);
+  if (!short_.slots.empty()) sample<kShortStride, kShortWidth>(short_, text, 0);
+}
+
+bool LiteralSet::has_vectors() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx2");
+#else
+  return false;
+#endif
+}
+
+}  // namespace sluice::scan

@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""`sluicectl rules check` and `rules test` as an operator uses them.
+
+rules_cli_test.py SLUICECTL"""
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import tap
+
+SLUICECTL = None
+
+RULES = '''alert smtp any any -> any any (msg:"one"; email.subject; content:"offer"; nocase; sid:1; metadata: sluice_score 3.5;)
+alert smtp any any -> any any (msg:"two"; file_data; content:"pills"; sid:2; metadata: sluice_score 2;)
+reject smtp any any -> any any (msg:"three"; file_data; content:"malware"; sid:3;)
+'''
+GOOD = b'From: a@b.test\nSubject: hello\n\nnothing here\n'
+SCORED = b'From: a@b.test\nSubject: An OFFER\n\nbuy pills\n'
+REJECTED = b'From: a@b.test\nSubject: x\n\nmalware\n'
+POLICY = {'sluice:sluice': {'policy': {'group': [{'name': 'default', 'tag-score': '3.0',
+                                                  'reject-score': '5.0'}]}}}
+
+
+class Rules(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = pathlib.Path(self.folder.name)
+        (self.path / 'a.rules').write_text(RULES)
+        (self.path / 'policy.json').write_text(json.dumps(POLICY))
+        mail = self.path / 'mail'
+        mail.mkdir()
+        (mail / '1.eml').write_bytes(GOOD)
+        (mail / '2.eml').write_bytes(SCORED)
+        line = b'From a@b.test Thu Nov 26 00:00:00 2026\n'
+        (mail / '3.mbox').write_bytes(line + SCORED + b'\n' + line + REJECTED)
+
+    def tearDown(self):
+        self.folder.cleanup()
+
+    def run_it(self, *words):
+        run = subprocess.run([SLUICECTL, *map(str, words)], capture_output=True, text=True,
+                             timeout=120)
+        return run.returncode, run.stdout, run.stderr
+
+    def test_each_message_gets_a_line(self):
+        status, out, errors = self.run_it('rules', 'test', '--json', '--policy',
+                                          self.path / 'policy.json', '--rules',
+                                          self.path / 'a.rules', self.path / 'mail')
+        self.assertEqual(status, 0, errors)
+        lines = [json.loads(line) for line in out.splitlines()]
+        self.assertEqual([(pathlib.Path(l['file']).name, l['score'], l['verdict'], l['rules'])
+                          for l in lines],
+                         [('1.eml', 0.0, 'pass', []), ('2.eml', 5.5, 'reject', ['1', '2']),
+                          ('3.mbox:1', 5.5, 'reject', ['1', '2']),
+                          ('3.mbox:2', 0.0, 'reject', ['3'])])
+
+    def test_without_thresholds_only_rules_act(self):
+        status, out, errors = self.run_it('rules', 'test', '--json', '--summary', '--rules',
+                                          self.path / 'a.rules', self.path / 'mail')
+        self.assertEqual(status, 0, errors)
+        lines = [json.loads(line) for line in out.splitlines()]
+        self.assertEqual([l['verdict'] for l in lines[:-1]], ['pass', 'pass', 'pass', 'reject'])
+        summary = lines[-1]['summary']
+        self.assertEqual(summary['messages'], 4)
+        self.assertEqual(summary['hits'], {'1': 2, '2': 2, '3': 1})
+        self.assertEqual(summary['verdicts'], {'pass': 3, 'reject': 1})
+
+    def test_hundreds_of_urls_do_not_push_the_verdict_out(self):
+        urls = b''.join(b'http://%d.example/%s\n' % (i, b'x' * 900) for i in range(200))
+        (self.path / 'long.eml').write_bytes(REJECTED + urls)
+        status, out, errors = self.run_it('rules', 'test', '--json', '--rules',
+                                          self.path / 'a.rules', self.path / 'long.eml')
+        self.assertEqual(status, 0, errors)
+        self.assertEqual(json.loads(out)['rules'], ['3'])
+        self.assertEqual(json.loads(out)['verdict'], 'reject')
+
+    def test_text_names_rules_and_totals(self):
+        status, out, errors = self.run_it('rules', 'test', '--rules', self.path / 'a.rules',
+                                          self.path / 'mail' / '2.eml')
+        self.assertEqual(status, 0, errors)
+        self.assertRegex(out, r'5\.50 +pass +\S*2\.eml 1 2\n')
+        self.assertIn('1 messages, 1 pass', errors)
+
+    def test_usage(self):
+        self.assertEqual(self.run_it('rules', 'test', self.path / 'mail')[0], 2)
+        status, _, errors = self.run_it('rules', 'test', '--rules', self.path / 'a.rules',
+                                        self.path / 'none.eml')
+        self.assertEqual(status, 1)
+        self.assertIn('none.eml: No such file', errors)
+
+    def test_check_reports_by_file(self):
+        (self.path / 'b.rules').write_text('alert smtp any any -> any any (content:"x"; sid:9\n' +
+                                           RULES.splitlines()[0].replace('sid:1', 'sid:4') + '\n')
+        status, out, errors = self.run_it('rules', 'check', '--json', self.path)
+        self.assertEqual(status, 3, errors)
+        report = json.loads(out)
+        self.assertEqual([(pathlib.Path(f['file']).name, f['compiled'], f['refused'])
+                          for f in report['files']], [('a.rules', 3, 0), ('b.rules', 1, 1)])
+        self.assertEqual({d['buffer']: d['patterns'] for d in report['databases']},
+                         {'decoded': 2, 'subject': 1})
+        for database in report['databases']:
+            self.assertGreater(database['octets'], 0)
+            self.assertEqual(database['stream_octets'] > 0, database['buffer'] == 'decoded')
+        fault = report['faults'][0]
+        self.assertEqual((pathlib.Path(fault['file']).name, fault['line'], fault['rule']),
+                         ('b.rules', 1, '9'))
+        status, out, errors = self.run_it('rules', 'check', self.path)
+        self.assertRegex(out, r'b\.rules +1 +1')
+        self.assertIn('b.rules:1: 9: ', errors)
+
+    def test_nothing_left_is_a_failure(self):
+        (self.path / 'a.rules').write_text('nonsense\n')
+        self.assertEqual(self.run_it('rules', 'check', self.path / 'a.rules')[0], 1)
+
+
+if __name__ == '__main__':
+    SLUICECTL = sys.argv[1]
+    sys.exit(tap.run(Rules))

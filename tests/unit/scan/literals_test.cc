@@ -1,0 +1,121 @@
+// The literals of a stream, against looking at every octet; with vectors and without.
+#include "dataplane/scan/literals.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+#include <set>
+#include <string>
+#include <string_view>
+
+namespace sluice::test {
+namespace {
+
+using scan::LiteralSet;
+
+struct Wanted {
+  std::string octets;
+  bool nocase = false;
+};
+
+char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+
+bool occurs(const Wanted& wanted, std::string_view text, std::size_t known) {
+  for (std::size_t at = 0; at + wanted.octets.size() <= text.size(); ++at) {
+    if (at + wanted.octets.size() <= known) continue;
+    if (std::equal(wanted.octets.begin(), wanted.octets.end(),
+                   text.begin() + static_cast<std::ptrdiff_t>(at),
+                   [&](char a, char b) { return wanted.nocase ? lower(a) == lower(b) : a == b; }))
+      return true;
+  }
+  return false;
+}
+
+LiteralSet set_of(const std::vector<Wanted>& wanted) {
+  std::vector<LiteralSet::Literal> literals;
+  for (std::uint32_t i = 0; i < wanted.size(); ++i)
+    literals.push_back({i, as_bytes(wanted[i].octets), wanted[i].nocase});
+  return LiteralSet(literals);
+}
+
+std::set<std::uint32_t> found(const LiteralSet& set, std::string_view text, std::size_t known = 0) {
+  std::set<std::uint32_t> hits;
+  set.scan(
+      as_bytes(text), known,
+      [](void* context, std::uint32_t pattern) {
+        static_cast<std::set<std::uint32_t>*>(context)->insert(pattern);
+      },
+      &hits);
+  return hits;
+}
+
+class Literals : public testing::TestWithParam<bool> {
+ protected:
+  LiteralSet make(const std::vector<Wanted>& wanted) const {
+    LiteralSet set = set_of(wanted);
+    set.use_vectors(GetParam());
+    return set;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(, Literals, testing::Bool(),
+                         [](const auto& info) { return info.param ? "Vectors" : "Portable"; });
+
+TEST_P(Literals, OfEveryLengthAtEveryPlace) {
+  for (std::size_t size = LiteralSet::kShortest; size <= LiteralSet::kLongest; ++size) {
+    std::string octets;
+    for (std::size_t i = 0; i < size; ++i) octets += static_cast<char>('a' + i * 7 % 26);
+    const LiteralSet set = make({{octets}});
+    EXPECT_EQ(set.longest(), size);
+    for (std::size_t before = 0; before < 80; ++before) {
+      for (const std::size_t after : {0u, 1u, 3u, 7u, 70u}) {
+        const std::string text = std::string(before, '-') + octets + std::string(after, '-');
+        ASSERT_EQ(found(set, text).size(), 1u) << size << " at " << before << ", then " << after;
+        ASSERT_EQ(found(set, std::string_view(text).substr(0, before + size - 1)).size(), 0u);
+      }
+    }
+  }
+}
+
+TEST_P(Literals, LikeLookingAtEveryOctet) {
+  std::mt19937 random(11);
+  const auto number = [&](std::size_t most) {
+    return std::uniform_int_distribution<std::size_t>(0, most)(random);
+  };
+  // Few different octets, some of them not text: much is nearly found.
+  const std::string alphabet = {'a', 'A', 'b', 'B', ' ', '\0', '\xff', '@', '`'};
+  const auto random_text = [&](std::size_t size) {
+    std::string text;
+    while (text.size() < size) text += alphabet[number(alphabet.size() - 1)];
+    return text;
+  };
+  for (int round = 0; round < 60; ++round) {
+    std::vector<Wanted> wanted;
+    for (std::size_t i = 0; i <= number(60); ++i)
+      wanted.push_back({random_text(LiteralSet::kShortest + number(24)), number(1) == 1});
+    const LiteralSet set = make(wanted);
+    for (int t = 0; t < 20; ++t) {
+      std::string text = random_text(number(300));
+      for (std::size_t i = 0; i < number(4); ++i) {
+        text += wanted[number(wanted.size() - 1)].octets;
+        text += random_text(number(20));
+      }
+      const std::size_t known = number(1) == 0 ? 0 : number(text.size());
+      std::set<std::uint32_t> expected;
+      for (std::uint32_t i = 0; i < wanted.size(); ++i)
+        if (occurs(wanted[i], text, known)) expected.insert(i);
+      ASSERT_EQ(found(set, text, known), expected) << round << '/' << t;
+    }
+  }
+}
+
+TEST_P(Literals, ManyWithTheSameBeginning) {
+  std::vector<Wanted> wanted;
+  for (int i = 0; i < 3000; ++i) wanted.push_back({"www.example.com/" + std::to_string(i) + "/"});
+  const LiteralSet set = make(wanted);
+  EXPECT_EQ(found(set, "see www.example.com/2718/ and www.example.com/31/"),
+            (std::set<std::uint32_t>{2718, 31}));
+}
+
+}  // namespace
+}  // namespace sluice::test
