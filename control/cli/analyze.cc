@@ -113,6 +113,7 @@ inspect::Settings settings_of(const OfflinePolicy& prepared, const Options& opti
   inspect::Settings settings;
   settings.wires = {prepared.wire()};
   settings.verify_checksums = options.checksums == "on";
+  settings.verify_sides = false;  // a capture does not say them
   settings.all_ports = true;
   return settings;
 }

@@ -57,6 +57,10 @@ Disposition Conversation::segment(Direction direction, Frame& frame, const net::
   follow_policy();
   if (host_blocked_) return {.drop = DropReason::host_blocked};
   if (phase_ == Phase::passing) return {};
+  if (!right_side(direction, frame, packet)) {
+    if (!restart_) on_alternative(direction, 0, payload);
+    return {};
+  }
   if (phase_ == Phase::closing || phase_ == Phase::ended)
     return after_stop(direction, frame, packet, payload);
 
@@ -93,6 +97,32 @@ Disposition Conversation::segment(Direction direction, Frame& frame, const net::
       disposition.drop == DropReason::none && !packet.checksum_bad && whole_frame)
     disposition = hold_reply(frame, packet);
   return disposition;
+}
+
+// Whether the segment came in on the port of the end that it says it is from. What came in on the
+// other one did not come from there: it goes on, and drives nothing. Which end is where is known
+// for good when both were heard on ports of their own; before that, whoever spoke first may be the
+// one who lies, and the conversation begins anew (restart_) when there is reason to think so.
+bool Conversation::right_side(Direction direction, const Frame& frame, const net::Packet& packet) {
+  if (!context_.settings.verify_sides) return true;
+  const auto bit = static_cast<std::uint8_t>(1u << index(direction));
+  const Side expected =
+      direction == Direction::to_server ? identity_.client_side : opposite(identity_.client_side);
+  if (frame.side == expected) {
+    right_seen_ |= bit;
+    return true;
+  }
+  on_anomaly(Anomaly::wrong_side);
+  constexpr std::uint8_t kBoth = 3;
+  if (right_seen_ == kBoth || packet.checksum_bad) return false;
+  wrong_seen_ |= bit;
+  const policy::Policy& policy = *context_.policy;
+  const bool inside = policy.inside(packet.source);
+  const bool known = inside != policy.inside(packet.destination);
+  const bool credible = known ? inside == (frame.side == Side::inside)
+                              : wrong_seen_ == kBoth || (packet.flags & net::tcp_flag::syn) != 0;
+  restart_ = credible && phase_ == Phase::inspecting;
+  return false;
 }
 
 void Conversation::frame_left() {

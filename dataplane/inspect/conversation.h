@@ -220,6 +220,7 @@ class Conversation final : public tcp::StreamSink,
   void emit_drops();
   contract::Visibility visibility() const;
 
+  bool right_side(Direction direction, const Frame& frame, const net::Packet& packet);
   bool recognise(Direction direction, Bytes octets);
   void begin_mail();
   void scan_stream(const std::uint8_t* until, bool of_message = false);
@@ -289,6 +290,9 @@ class Conversation final : public tcp::StreamSink,
   smtp::TransactionId last_tx_ = 0;
   std::uint16_t client_mss_ = 0;
   Phase phase_ = Phase::inspecting;
+  // Directions (bits) of which a segment came in on the port of its end, and on the other one.
+  std::uint8_t right_seen_ = 0;
+  std::uint8_t wrong_seen_ = 0;
   std::uint8_t left_out_ = 0;  // of the client octets in hand, see smtp::Session::client
   bool expect_mail_;
   bool between_chunks_ = false;  // of a BDAT message that has octets

@@ -61,6 +61,8 @@ struct Settings {
   std::size_t max_flows = 1u << 20;
   std::size_t max_memory = std::size_t{1} << 30;  // octets, for streams and messages
   bool verify_checksums = true;
+  // Whether Frame::side is where the frame came in; else it was guessed from the packet itself.
+  bool verify_sides = true;
   net::LinkType link = net::LinkType::ethernet;
   bool all_ports = false;  // offline: SMTP is recognised on every port
   std::uint16_t worker = 0;
