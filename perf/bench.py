@@ -3,6 +3,7 @@
 
   replay    the whole pipeline on 4,000 made messages of 10 KB, 0 to 10,000 rules
   scan      the scanner and host look-ups alone
+  lists     a million entries of each kind: load, memory, look-ups
   micro     hot functions (Google Benchmark)
   failover  how long mail stands still when the dataplane dies or hangs (root, namespaces)
 """
@@ -17,7 +18,7 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-NAMES = ('replay', 'scan', 'micro', 'failover')
+NAMES = ('lists', 'replay', 'scan', 'micro', 'failover')
 
 
 def machine():
@@ -56,7 +57,15 @@ def lines_of(command):
     return measure
 
 
+def json_lines_of(command):
+    def measure(build):
+        for one in lines_of(command)(build):
+            yield json.loads(one['line'])
+    return measure
+
+
 MEASURES = {
+    'lists': json_lines_of(['{build}/perf/lists_bench']),
     'replay': replay,
     'scan': lines_of(['{build}/perf/scan_bench']),
     'micro': lines_of(['{build}/perf/micro_flow_tcp', '--benchmark_min_time=0.2']),
@@ -77,7 +86,7 @@ def main():
         parser.error(f'unknown: {", ".join(sorted(unknown))}; there are {", ".join(NAMES)}')
     out = open(arguments.out, 'a', encoding='utf-8') if arguments.out else None
     about = machine()
-    for name in arguments.names or NAMES[:3]:
+    for name in arguments.names or ('replay', 'scan', 'micro'):
         for result in MEASURES[name](pathlib.Path(arguments.build).resolve()):
             line = json.dumps({'bench': name} | result | {'machine': about})
             print(line, flush=True)

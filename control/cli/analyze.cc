@@ -105,7 +105,7 @@ Result<OfflinePolicy> prepare(const Options& options) {
   offline.rules.assign(options.rules.begin(), options.rules.end());
   offline.inside = options.inside;
   auto prepared = open_offline_policy(offline);
-  if (prepared) print_faults(*prepared->rules, std::cerr);
+  if (prepared) print_faults(*prepared, std::cerr);
   return prepared;
 }
 

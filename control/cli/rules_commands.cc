@@ -235,7 +235,7 @@ int rules_test(const json& arguments, const RunOptions& run, std::ostream& out,
     print_error(errors, prepared.error());
     return kFailed;
   }
-  print_faults(*prepared->rules, errors);
+  print_faults(*prepared, errors);
 
   inspect::Settings settings;
   settings.wires = {prepared->wire()};

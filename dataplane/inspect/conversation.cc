@@ -342,6 +342,11 @@ FlowScan& Conversation::scan() {
   return *scan_;
 }
 
+void Conversation::look_up_address(lists::Place place, std::string_view mailbox) {
+  if (scan_ ? scan_->wants(place) : context_.policy->lists().wants(place))
+    scan().look_up_address(place, mailbox);
+}
+
 // --- the SMTP session ----------------------------------------------------------------------------
 
 Conversation::Transaction* Conversation::find(smtp::TransactionId tx) {
@@ -374,6 +379,7 @@ void Conversation::on_mail(smtp::TransactionId tx, std::string_view path, std::s
   transaction.mail_from = path;
   transaction.parameters = parameters.substr(0, kMaxListedOctets);
   if (wanted(scan::Buffer::mail_from)) scan().whole(scan::Buffer::mail_from, as_bytes(mailbox));
+  look_up_address(lists::Place::sender, mailbox);
 }
 
 void Conversation::on_rcpt(smtp::TransactionId tx, std::uint32_t index, std::string_view path,
@@ -382,6 +388,7 @@ void Conversation::on_rcpt(smtp::TransactionId tx, std::uint32_t index, std::str
   if (index == transaction.recipients.size() && index < kMaxRecipients)
     transaction.recipients.push_back({std::pmr::string(path, context_.memory), 0});
   if (wanted(scan::Buffer::rcpt_to)) scan().whole(scan::Buffer::rcpt_to, as_bytes(mailbox));
+  look_up_address(lists::Place::recipient, mailbox);
 }
 
 void Conversation::on_envelope_reply(smtp::TransactionId tx, std::uint32_t rcpt_index,
@@ -521,6 +528,11 @@ void Conversation::on_transaction_end(smtp::TransactionId tx, const smtp::Reply&
     current_ = nullptr;
   }
   transacted_ = true;
+  // A transaction that came to no message: what its envelope hit is not the next one's.
+  if (!(*it)->begun && !message_ && scan_) {
+    for (const scan::Hit& hit : scan_->list_hits()) emit_alert(hit, tx, false);
+    scan_->forget_list_hits();
+  }
   const Transaction& transaction = **it;
   emit_transaction(**it, transaction.delivery_code == 0
                              ? reply
@@ -537,6 +549,8 @@ void Conversation::on_smuggled_envelope(smtp::TransactionId, std::string_view ma
     scan().whole_other(scan::Buffer::mail_from, as_bytes(mail_mailbox));
   if (wanted(scan::Buffer::rcpt_to))
     scan().whole_other(scan::Buffer::rcpt_to, as_bytes(first_rcpt));
+  look_up_address(lists::Place::sender, mail_mailbox);
+  look_up_address(lists::Place::recipient, first_rcpt);
 }
 
 void Conversation::on_smuggled_data(smtp::TransactionId, Bytes octets) {

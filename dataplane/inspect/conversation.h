@@ -228,6 +228,7 @@ class Conversation final : public tcp::StreamSink,
   Transaction& open_transaction(smtp::TransactionId tx);
   bool wanted(scan::Buffer buffer) const;
   FlowScan& scan();
+  void look_up_address(lists::Place place, std::string_view mailbox);
 
   Identity identity_;
   Context& context_;

@@ -103,7 +103,8 @@ Engine::~Engine() {
 
 void Engine::set_policy(const policy::Policy& policy, std::shared_ptr<scan::Scratch> scratch) {
   impl_->context.policy = &policy;
-  impl_->context.rulesets.adopt(policy.shared_ruleset(), std::move(scratch), policy.epoch());
+  impl_->context.rulesets.adopt(policy.shared_ruleset(), policy.shared_lists(), std::move(scratch),
+                                policy.epoch());
   impl_->context.count(Counter::policy_adoptions);
   impl_->context.statistics.set(contract::Gauge::policy_epoch, policy.epoch());
 }

@@ -16,7 +16,8 @@ CORE = {
     'dataplane/tls': ['dataplane/base', 'dataplane/contract'],
     'dataplane/mime': ['dataplane/base', 'dataplane/contract'],
     'dataplane/scan': ['dataplane/base', 'dataplane/contract'],
-    'dataplane/policy': ['dataplane/base', 'dataplane/contract', 'dataplane/scan'],
+    'dataplane/lists': ['dataplane/base', 'dataplane/contract', 'dataplane/scan'],
+    'dataplane/policy': ['dataplane/base', 'dataplane/contract', 'dataplane/scan', 'dataplane/lists'],
 }
 CORE['dataplane/inspect'] = list(CORE)
 SHELL = [*CORE, 'dataplane/inspect', 'dataplane/mem', 'dataplane/io', 'dataplane/event',
@@ -29,7 +30,7 @@ RULES['xdp/loader'] = ['xdp/contract', 'dataplane/base']
 # Control sees the contract, the loader and the inspection library (analyze, rules test) and the
 # types of the policy that it publishes.
 CONTROL = ['control', 'dataplane/base', 'dataplane/contract', 'dataplane/inspect', 'dataplane/policy',
-           'dataplane/scan', 'dataplane/net', 'dataplane/mime', 'xdp/contract', 'xdp/loader']
+           'dataplane/scan', 'dataplane/lists', 'dataplane/net', 'dataplane/mime', 'xdp/contract', 'xdp/loader']
 LIBRARIES = [
     (r'rte_.*\.h', ['dataplane/mem', 'dataplane/io', 'dataplane/app']),
     (r'hs(_compile)?\.h|hs/hs(_compile)?\.h', ['control/policy']),
