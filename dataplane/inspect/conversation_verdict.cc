@@ -43,10 +43,6 @@ std::pmr::vector<scan::Hit> Conversation::gather_hits() {
   // When each became known depends on the cuts; its place among the rules does not.
   std::sort(hits.begin(), hits.end(),
             [](const scan::Hit& a, const scan::Hit& b) { return std::less<>()(a.rule, b.rule); });
-  const auto rules = static_cast<std::ptrdiff_t>(hits.size());
-  hits.insert(hits.end(), list_hits_.begin(), list_hits_.end());
-  std::sort(hits.begin() + rules, hits.end(),
-            [](const scan::Hit& a, const scan::Hit& b) { return std::less<>()(a.rule, b.rule); });
   hits.insert(hits.end(), scan_->list_hits().begin(), scan_->list_hits().end());
   return hits;
 }
