@@ -30,7 +30,7 @@ Result<OfflinePolicy> open_offline_policy(const OfflineOptions& options) {
   auto rules = compile_rules(files, options.compile);
   if (!rules) return Error{rules.error()};
   made.rules = std::move(*rules);
-  auto lists = load_match_lists(configuration->match_lists, {});
+  auto lists = load_match_lists(configuration->match_lists, made.rules->lists, {});
   if (!lists) return Error{lists.error()};
   for (const LoadedList& list : lists->lists) {
     if (!list.error.empty()) {

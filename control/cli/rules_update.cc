@@ -55,7 +55,7 @@ class Update {
                    {"loaded", loaded_},
                    {"note", note_}};
     if (rules_) {
-      result["rules"] = rules_->rules.size();
+      result["rules"] = rules_->rules.size() + rules_->lists.size();
       result["refused"] = rules_->refused;
     }
     return result;
@@ -99,7 +99,7 @@ class Update {
     auto compiled = compile_rules({unpacking_});
     if (!compiled) return Error{compiled.error()};
     rules_ = std::move(*compiled);
-    if (!rules_->rules.empty()) return ok();
+    if (!rules_->rules.empty() || !rules_->lists.empty()) return ok();
     std::string first;
     for (const RuleFault& f : rules_->faults) {
       if (!f.fatal) continue;

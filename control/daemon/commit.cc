@@ -62,7 +62,8 @@ void Controller::prepare(const Commit& commit, const std::filesystem::path& cach
       return;
     }
     // A set of which nothing is left is broken: what is live stays. (At the start nothing is.)
-    if (before != nullptr && (*compiled)->rules.empty() && (*compiled)->refused > 0) {
+    if (before != nullptr && (*compiled)->rules.empty() && (*compiled)->lists.empty() &&
+        (*compiled)->refused > 0) {
       const RuleFault& first =
           *std::ranges::find_if((*compiled)->faults, [](const RuleFault& f) { return f.fatal; });
       out.error = "none of the " + std::to_string((*compiled)->refused) +
@@ -73,7 +74,7 @@ void Controller::prepare(const Commit& commit, const std::filesystem::path& cach
     out.rules = std::move(*compiled);
     out.compiled = true;
   }
-  auto loaded = load_match_lists(configuration->match_lists, match_lists);
+  auto loaded = load_match_lists(configuration->match_lists, out.rules->lists, match_lists);
   if (!loaded) {
     out.error = loaded.error();
     return;

@@ -18,8 +18,10 @@ bool same(const lists::List& a, const lists::List& b) {
 }  // namespace
 
 Result<LoadedLists> load_match_lists(const std::vector<MatchListConfig>& configured,
+                                     const std::vector<ListToCompile>& of_rules,
                                      const LoadedLists& before) {
   LoadedLists loaded;
+  loaded.of_rules = of_rules;
   for (const MatchListConfig& config : configured) {
     LoadedList one{.configured = config};
     const auto old = std::ranges::find_if(before.lists, [&](const LoadedList& l) {
@@ -36,9 +38,14 @@ Result<LoadedLists> load_match_lists(const std::vector<MatchListConfig>& configu
     loaded.lists.push_back(std::move(one));
   }
   const bool unchanged =
-      std::ranges::equal(loaded.lists, before.lists, [](const LoadedList& a, const LoadedList& b) {
-        return a.list == b.list && same(a.configured.list, b.configured.list);
-      });
+      std::ranges::equal(loaded.lists, before.lists,
+                         [](const LoadedList& a, const LoadedList& b) {
+                           return a.list == b.list && same(a.configured.list, b.configured.list);
+                         }) &&
+      std::ranges::equal(loaded.of_rules, before.of_rules,
+                         [](const ListToCompile& a, const ListToCompile& b) {
+                           return a.entries == b.entries && same(a.list, b.list);
+                         });
   if (unchanged) {
     loaded.compiled = before.compiled;
     return loaded;
@@ -47,6 +54,7 @@ Result<LoadedLists> load_match_lists(const std::vector<MatchListConfig>& configu
   for (const LoadedList& one : loaded.lists) {
     if (one.list) parts.push_back({one.configured.list, one.list});
   }
+  parts.insert(parts.end(), of_rules.begin(), of_rules.end());
   auto compiled = compile_lists(parts);
   if (!compiled) return Error{compiled.error()};
   loaded.compiled = std::move(*compiled);

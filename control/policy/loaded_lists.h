@@ -32,13 +32,16 @@ struct LoadedList {
 // Immutable in parts; cheap to copy.
 struct LoadedLists {
   std::vector<LoadedList> lists;
+  std::vector<ListToCompile> of_rules;  // lists that rules name (filesha256), behind the others
   std::shared_ptr<const CompiledLists> compiled = no_lists();
 };
 
 // Reads and compiles what `configured` names. Files that have not changed since `before` are not
 // read again, the last good list stays where reading fails, and nothing is compiled when nothing is
 // new. Fails only when no section can be made of the lists. Slow; any thread.
+// `of_rules` are those of CompiledRules.
 Result<LoadedLists> load_match_lists(const std::vector<MatchListConfig>& configured,
+                                     const std::vector<ListToCompile>& of_rules,
                                      const LoadedLists& before);
 
 }  // namespace sluice::control

@@ -160,6 +160,12 @@ class Compiler {
       fault(file, line.number, guess_sid(line.text), source.error());
       return;
     }
+    if (!source->hash_list.empty()) {
+      for (const std::string& note : notes)
+        fault(file, line.number, source->info.name, note, false);
+      read_hash_list(file, line.number, *source);
+      return;
+    }
     ReadRule rule{.file = file, .source = std::move(*source)};
     rule.source.line = line.number;
     const std::string& name = rule.source.info.name;
@@ -181,6 +187,24 @@ class Compiler {
     if (!replaces_older(file, line.number, rule)) return;
     for (const std::string& note : notes) fault(file, line.number, name, note, false);
     rules_.push_back(std::move(rule));
+  }
+
+  // A rule that is a list: hashes in a file whose path is relative to that of the rules.
+  void read_hash_list(const std::string& file, std::uint32_t line, const SourceRule& source) {
+    const std::filesystem::path path = std::filesystem::path(file).parent_path() / source.hash_list;
+    auto list = read_match_list(path, MatchKind::hash, false);
+    if (!list) {
+      fault(file, line, source.info.name, list.error());
+      return;
+    }
+    for (const MatchListFault& bad : (*list)->faults) {
+      fault(file, line, source.info.name,
+            path.string() + ":" + std::to_string(bad.line) + ": " + bad.text, false);
+    }
+    result_->lists.push_back(
+        {.list = {.rule = source.info, .places = mask_of(lists::Place::attachment)},
+         .entries = std::move(*list)});
+    ++result_->files.back().compiled;
   }
 
   // Of rules with the same gid and sid the one with the highest revision stays, the later one if

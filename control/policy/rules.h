@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "control/policy/compiled_lists.h"
 #include "dataplane/base/result.h"
 #include "dataplane/contract/policy_image.h"
 #include "dataplane/scan/scan.h"
@@ -42,6 +43,7 @@ struct DatabaseReport {
 
 // The compiled form: what goes into a policy image. Immutable; shared by images.
 struct CompiledRules {
+  std::vector<ListToCompile> lists;       // rules that are lists of hashes; not in `rules`
   std::vector<scan::RuleInfo> rules;      // for reports; the image has them too
   std::vector<std::uint8_t> image;        // the ruleset section of a policy image (rule tables and
                                           // serialized databases)

@@ -139,6 +139,30 @@ class Lists(Cases):
         self.check({n: GREETING + s[0] + BYE for n, s in scripts.items()}, expect, rules='',
                    policy=self.policy(**lists))
 
+    def test_rules_that_are_lists(self):
+        (self.path / 'h.list').write_text(f'{hashlib.sha256(FILE).hexdigest()}\nnonsense\n')
+        (self.path / 'm.list').write_text(f'{hashlib.md5(FILE).hexdigest()}  a.exe\n')
+        (self.path / 'a.rules').write_text(
+            'drop smtp any any -> any any (msg:"sha"; filesha256:h.list; sid:71; rev:3;)\n'
+            'alert smtp any any -> any any (msg:"md5"; filemd5:"m.list"; sid:72; metadata: sluice_score 2;)\n'
+            'alert smtp any any -> any any (msg:"no"; filemd5:none.list; sid:73;)\n'
+            'alert smtp any any -> any any (msg:"no"; filemd5:!m.list; sid:74;)\n'
+            'alert smtp any any -> any any (msg:"no"; filemd5:m.list; content:"x"; sid:75;)\n')
+        capture = w.Capture()
+        bad = w.play(w.Connection(capture), GREETING + envelope() + data(attached(b'a.bin', FILE)) + BYE)
+        good = w.play(w.Connection(capture), GREETING + envelope() + data(attached(b'a.bin', FILE + b'.')) + BYE)
+        policy = {'sluice:sluice': {'rules': {'file': [str(self.path / 'a.rules')]}}}
+        result = self.analyzer.run(capture, rules='', policy=policy)
+        self.assertEqual(result.status, 0, result.errors)
+        self.assertEqual(result.flow(bad).hits, {71, 72})
+        self.assertEqual(result.flow(good).hits, set())
+        alert = [e['alert'] for e in result.flow(bad).events if e['event_type'] == 'alert'][0]
+        self.assertEqual((alert['gid'], alert['rev'], alert['signature']), (1, 3, 'sha'))
+        said = result.flow(bad).messages[0]['sluice']
+        self.assertEqual((said['would_have'], said['score']), ('drop', 2.0))
+        for text in ('h.list:2: ', 'a.rules:3: 73: ', 'none.list: No such file', 'a.rules:4: 74: ', 'a.rules:5: 75: '):
+            self.assertIn(text, result.errors)
+
     def test_faults_of_files(self):
         policy = self.policy()
         (self.path / 'uribl').write_text('bad.example\ncom\n\na b\n')
