@@ -35,6 +35,7 @@ Conversation::Conversation(const Identity& identity, Context& context, bool expe
       held_(context.memory),
       community_id_(context.memory),
       helo_(context.memory),
+      client_text_(context.memory),
       auth_mechanism_(context.memory),
       auth_user_(context.memory),
       probe_{std::pmr::vector<std::uint8_t>(context.memory),
@@ -347,6 +348,27 @@ void Conversation::look_up_address(lists::Place place, std::string_view mailbox)
     scan().look_up_address(place, mailbox);
 }
 
+// What SpamAssassin's rules are told beside the message.
+spam::SpamScan::Options Conversation::spam_options() {
+  spam::SpamScan::Options options;
+  options.now = context_.now.wall / kSecond;
+  if (identity_.key.protocol == 0) return options;  // offline: the message alone
+  if (client_text_.empty()) client_text_ = to_string(identity_.client);
+  options.flow.client = client_text_;
+  options.flow.helo = helo_;
+  options.flow.authenticated = auth_code_ == 235;
+  if (current_ != nullptr && !current_->mail_from.empty()) {
+    std::string_view path = current_->mail_from;
+    if (path.starts_with('<') && path.ends_with('>')) path = path.substr(1, path.size() - 2);
+    options.flow.mail_from = path;
+    options.flow.has_mail_from = true;
+  }
+  options.outbound =
+      context_.policy->inside(identity_.client) && !context_.policy->inside(identity_.server);
+  options.flow.outbound = options.outbound;
+  return options;
+}
+
 // --- the SMTP session ----------------------------------------------------------------------------
 
 Conversation::Transaction* Conversation::find(smtp::TransactionId tx) {
@@ -411,6 +433,7 @@ void Conversation::on_message_begin(smtp::TransactionId tx, smtp::Via via) {
                                  .hash_attachments = policy.hash_attachments(),
                                  .hash_md5 = policy.hash_md5(),
                                  .scan_budget = policy.scan_budget()};
+  if (scan().wants_spam()) scan().begin_spam(spam_options());
   message_ = make_pmr<Message>(context_.memory, options, scan(), *this, transaction.summary,
                                context_.memory);
 }

@@ -184,6 +184,7 @@ class Conversation final : public tcp::StreamSink,
   // MessageObserver
   void on_attachment(const Attachment& attachment) override;
   void on_message_anomaly(contract::Anomaly anomaly) override { on_anomaly(anomaly); }
+  spam::SpamScan::Options spam_options();
 
   // verdict (conversation_verdict.cc)
   void judge(Transaction& transaction);
@@ -273,6 +274,7 @@ class Conversation final : public tcp::StreamSink,
 
   std::pmr::string community_id_;  // made for the first event
   std::pmr::string helo_;
+  std::pmr::string client_text_;  // the client's address, for SpamAssassin's rules
   std::pmr::string auth_mechanism_;
   std::pmr::string auth_user_;
   std::uint16_t auth_code_ = 0;
