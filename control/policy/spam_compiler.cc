@@ -76,8 +76,8 @@ bool glob_matches(std::string_view glob, std::string_view text) {
 }
 
 // Larger regexes are looked for by a smaller superset.
-constexpr std::uint64_t kMostPositions = 400;
-constexpr std::uint64_t kMostPlainPositions = 10000;
+constexpr std::uint64_t kMostPositions = 200;
+constexpr std::uint64_t kMostPlainPositions = 600;
 
 std::int32_t thousandths(double score) {
   return static_cast<std::int32_t>(std::lround(score * 1000));
@@ -234,7 +234,10 @@ Status SpamCompiler::plan_regex(Test& test, std::uint32_t test_number) {
   if (rule.multiple) test.flags |= scan::kTestMultiple;
   if (rule.kind == CfKind::header) test.selector = selector(rule.selector);
   if (rule.kind == CfKind::mime_header) test.selector = selector("mime:" + rule.selector);
-  if (Status status = plan_variant(test, test_number, false); !status) return status;
+  // Most octets are those of the text: it has databases of its own for ASCII.
+  if (rule.kind == CfKind::body) {
+    if (Status status = plan_variant(test, test_number, false); !status) return status;
+  }
   return plan_variant(test, test_number, true);
 }
 
@@ -284,7 +287,7 @@ Status SpamCompiler::plan_variant(const Test& test, std::uint32_t test_number, b
     std::string first_reason = reason;
     bool found = takes(exact, flags | HS_FLAG_PREFILTER, positions);
     if (!found && tree) {
-      RegexTree cheaper = high ? tree->collapsed().relaxed() : tree->relaxed();
+      RegexTree cheaper = tree->collapsed().relaxed();
       if (cheaper.positions() > kMostPositions) cheaper = cheaper.truncated(kMostPositions / 2);
       found = takes(cheaper.text(), flags, cheaper.positions()) ||
               takes(cheaper.text(), flags | HS_FLAG_PREFILTER, cheaper.positions());
@@ -299,7 +302,8 @@ Status SpamCompiler::plan_variant(const Test& test, std::uint32_t test_number, b
     reference.regex = static_cast<std::uint32_t>(known - regexes_.begin()) + 1;
     if (known == regexes_.end()) regexes_.push_back({rule.pattern, rule.options});
   }
-  Table& table = tables_[static_cast<std::size_t>(buffer_of(rule, rule.selector))][high ? 1 : 0];
+  Table& table = tables_[static_cast<std::size_t>(buffer_of(rule, rule.selector))]
+                        [high && rule.kind == CfKind::body ? 1 : 0];
   const auto [at, added] = table.numbers.try_emplace(
       {pattern.expression, pattern.flags}, static_cast<std::uint32_t>(table.patterns.size()));
   if (added) {
@@ -415,7 +419,7 @@ Status SpamCompiler::build(const std::filesystem::path& cache) {
   for (;;) {
     std::vector<std::pair<Table*, std::future<Result<BuiltDatabase>>>> building;
     for (auto& [low, high] : tables_) {
-      if (same(low, high)) high = {};
+      if (!low.patterns.empty() && same(low, high)) high = {};
       for (Table* table : {&low, &high}) {
         if (table->patterns.empty() || !table->serialized.empty()) continue;
         building.emplace_back(table, std::async(std::launch::async, [table, &cache] {
