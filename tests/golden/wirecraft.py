@@ -1,5 +1,6 @@
 """Frames, TCP conversations and captures built octet by octet, and what `sluicectl analyze` says of
 them. Standard library only; small on purpose: the tests say what goes wrong on the wire, not this."""
+import functools
 import ipaddress
 import json
 import pathlib
@@ -12,12 +13,17 @@ INSIDE, OUTSIDE = b'\x02\0\0\0\0\x01', b'\x02\0\0\0\0\x02'
 
 
 def checksum(octets):
+    """RFC 1071. Folding carries is taking the remainder by 0xFFFF, where all of zero but nothing is
+    0xFFFF."""
     if len(octets) % 2:
         octets += b'\0'
-    total = sum(struct.unpack(f'!{len(octets) // 2}H', octets))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total ^ 0xFFFF
+    number = int.from_bytes(octets, 'big')
+    return (number % 0xFFFF or (0xFFFF if number else 0)) ^ 0xFFFF
+
+
+@functools.cache
+def packed(address):
+    return ipaddress.ip_address(address).packed
 
 
 def tcp(source, destination, sport, dport, seq, ack, flags, payload=b'', *, options=b'', window=65000,
@@ -25,7 +31,7 @@ def tcp(source, destination, sport, dport, seq, ack, flags, payload=b'', *, opti
     options += b'\0' * (-len(options) % 4)
     head = struct.pack('!HHIIBBHHH', sport, dport, seq & 0xFFFFFFFF, ack & 0xFFFFFFFF,
                        (5 + len(options) // 4) << 4, flags, window, 0, urgent) + options
-    a, b = (ipaddress.ip_address(x).packed for x in (source, destination))
+    a, b = packed(source), packed(destination)
     pseudo = a + b + (struct.pack('!HH', 6, len(head) + len(payload)) if len(a) == 4 else
                       struct.pack('!IHBB', len(head) + len(payload), 0, 0, 6))
     total = checksum(pseudo + head + payload)
@@ -38,7 +44,7 @@ def ip(source, destination, payload, *, protocol=6, chain=b'', first=6, total=No
        bad_sum=False):
     """An IPv4 or IPv6 datagram. `frag`: the IPv4 flags and offset field. `chain`: octets of IPv6
     extension headers, the first of them of type `first`."""
-    a, b = (ipaddress.ip_address(x).packed for x in (source, destination))
+    a, b = packed(source), packed(destination)
     if len(a) == 4:
         head = struct.pack('!BBHHHBBH', 0x45, 0, 20 + len(payload) if total is None else total,
                            ident, frag, 64, protocol, 0) + a + b
