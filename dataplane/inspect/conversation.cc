@@ -57,13 +57,14 @@ Disposition Conversation::segment(Direction direction, Frame& frame, const net::
 
   follow_policy();
   if (host_blocked_) return {.drop = DropReason::host_blocked};
-  if (phase_ == Phase::passing) return {};
+  if (phase_ == Phase::passing) return passed_unread();
   if (!right_side(direction, frame, packet)) {
     if (!restart_) on_alternative(direction, 0, payload);
     return {};
   }
   if (phase_ == Phase::closing || phase_ == Phase::ended)
     return after_stop(direction, frame, packet, payload);
+  if (phase_ == Phase::opaque) return pass_opaque(direction, frame, packet, payload);
 
   const tcp::SegmentResult result =
       connection_.segment(direction, packet, payload, context_.now.monotonic, *this);
@@ -127,6 +128,7 @@ bool Conversation::right_side(Direction direction, const Frame& frame, const net
 }
 
 void Conversation::frame_left() {
+  tell_kernel();
   if (phase_ != Phase::owing || stop_->replies_seen < stop_->replies_before) return;
   release_replies(true);
   begin_closing();
@@ -152,7 +154,8 @@ void Conversation::finish(std::string_view reason) {
   closing_.reset();
   if (phase_ == Phase::inspecting) connection_.finish(*this);
   if (session_ && phase_ != Phase::passing) session_->finish();
-  if (hello_) emit_tls();
+  if (hello_ && !(connection_.midstream() && hello_->client_progress() != tls::Progress::done))
+    emit_tls();
   if (!transacted_ && !tls_ && (!helo_.empty() || !auth_mechanism_.empty() || claimed_))
     emit_session();
   while (!transactions_.empty()) on_transaction_end(transactions_.front()->id, {});
@@ -160,6 +163,7 @@ void Conversation::finish(std::string_view reason) {
   for (const scan::Hit& hit : gather_hits()) emit_alert(hit, 0, false);
   emit_drops();
   emit_flow(reason);
+  forget_marks();
 }
 
 void Conversation::forget_stream() {
@@ -220,11 +224,14 @@ bool Conversation::recognise(Direction direction, Bytes octets) {
                octets.begin() + static_cast<std::ptrdiff_t>(std::min(room, octets.size())));
   switch (smtp::looks_like_smtp(direction, probe)) {
     case smtp::Likeness::no:
+      // A client may say something in front (PROXY), a server does not.
+      not_mail_ = direction == Direction::to_client || !probe_[index(Direction::to_client)].empty();
       probe.resize(kProbeOctets);
       break;
     case smtp::Likeness::maybe:
       break;
     case smtp::Likeness::yes: {
+      not_mail_ = false;
       begin_mail();
       // Octets before this chunk go first; those of the other direction that were not yet known.
       const auto own = Bytes(probe);
@@ -485,6 +492,7 @@ smtp::MessageVerdict Conversation::on_message_end(smtp::TransactionId tx, smtp::
   judge(*transaction);
   message_.reset();
   between_chunks_ = false;
+  exhausted_ = false;
   if (scan_) scan_->next_transaction();
   if (!transaction->enforced) {
     current_ = nullptr;
