@@ -84,7 +84,7 @@ def rules(build, counts=(1, 100, 1000, 10000, 100000), sessions=2000):
                 sys.exit(f'rules: {report["refused"]} refused, {replayed["alerts"]} alerts, not {expected}')
             yield {'rules': count, 'compile_seconds': report['compile_seconds'],
                    'section_octets': report['image_octets'],
-                   'databases': {d['buffer']: {k: d[k] for k in ('patterns', 'octets', 'stream_octets')}
+                   'databases': {d['buffer']: {k: d[k] for k in ('patterns', 'literals', 'octets', 'stream_octets')}
                                  for d in report['databases']},
                    'database_octets': sum(d['octets'] for d in report['databases']),
                    'stream_octets': sum(d['stream_octets'] for d in report['databases']),

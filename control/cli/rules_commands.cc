@@ -58,6 +58,7 @@ json check_report(const CompiledRules& rules) {
     result["databases"].push_back(
         {{"buffer", scan::kBufferNames[static_cast<std::size_t>(d.buffer)]},
          {"patterns", d.patterns},
+         {"literals", d.literals},
          {"octets", d.octets},
          {"stream_octets", d.stream_octets},
          {"seconds", d.seconds},
@@ -84,12 +85,13 @@ void print_check(const CompiledRules& rules, std::size_t width, std::ostream& ou
   if (!rules.databases.empty()) {
     Table databases({{"BUFFER"},
                      {"PATTERNS", true},
+                     {"LITERALS", true},
                      {"DATABASE", true},
                      {"STATE/MESSAGE", true},
                      {"COMPILED IN", true}});
     for (const DatabaseReport& d : rules.databases) {
       databases.add({std::string(scan::kBufferNames[static_cast<std::size_t>(d.buffer)]),
-                     count_text(d.patterns), octets_text(d.octets),
+                     count_text(d.patterns), count_text(d.literals), octets_text(d.octets),
                      scan::is_stream(d.buffer) ? octets_text(d.stream_octets) : "-",
                      d.from_cache ? "cached" : decimal(d.seconds, 2) + " s"});
     }

@@ -354,7 +354,11 @@ class Compiler {
     for (std::size_t b = 0; b < tables_.size(); ++b) {
       if (tables_[b].patterns.empty()) continue;
       databases.push_back(database(out, b, tables_[b]));
-      result_->databases.push_back(tables_[b].report);
+      DatabaseReport report = tables_[b].report;
+      report.buffer = static_cast<scan::Buffer>(b);  // there may be literals alone
+      report.literals = tables_[b].patterns.size() - tables_[b].compiled;
+      report.patterns = tables_[b].compiled;
+      result_->databases.push_back(report);
     }
     flatbuffers::Offset<image::SpamRules> spam;
     if (!spam_.empty()) {

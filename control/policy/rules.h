@@ -34,7 +34,8 @@ struct RuleFileReport {
 // What the patterns of one buffer cost.
 struct DatabaseReport {
   scan::Buffer buffer = scan::Buffer::stream;
-  std::size_t patterns = 0;
+  std::size_t patterns = 0;       // in the Hyperscan database
+  std::size_t literals = 0;       // found beside it (scan/literals.h)
   std::size_t octets = 0;         // of the database in memory
   std::size_t stream_octets = 0;  // of state for each message; 0: the buffer is scanned whole
   double seconds = 0;             // of compiling; near 0 from the cache
