@@ -358,10 +358,11 @@ void SpamScanner::take(const SpamReference& reference, const Context& context) {
   if (context.by_selector && test.selector != context.selector) return;
   if (context.first && (test.flags & kTestNoSubject) != 0) return;
   const bool multiple = (test.flags & kTestMultiple) != 0;
-  const std::uint32_t most = test.max_hits == 0 ? std::numeric_limits<std::uint16_t>::max()
-                                                : test.max_hits;
+  const std::uint32_t most =
+      test.max_hits == 0 ? std::numeric_limits<std::uint16_t>::max() : test.max_hits;
   if (multiple) {
-    const std::uint32_t before = context.hits.has(reference.test) ? context.hits[reference.test] : 0;
+    const std::uint32_t before =
+        context.hits.has(reference.test) ? context.hits[reference.test] : 0;
     if (before >= most) return;
     scanned_ += context.item.size();
     const std::uint32_t found =
@@ -382,10 +383,14 @@ void SpamScanner::scan(SpamBuffer buffer, std::string_view item, SpamHits& hits,
   if (item.empty()) return;
   const SpamDatabase& database = rules_.database(buffer, has_high_octet(item));
   if (!database.compiled) return;
-  Context context{*this, database, hits, item,
-                  buffer != SpamBuffer::body && buffer != SpamBuffer::raw_body &&
-                      buffer != SpamBuffer::uri,
-                  first, selector};
+  Context context{
+      *this,
+      database,
+      hits,
+      item,
+      buffer != SpamBuffer::body && buffer != SpamBuffer::raw_body && buffer != SpamBuffer::uri,
+      first,
+      selector};
   const std::size_t size =
       std::min<std::size_t>(item.size(), std::numeric_limits<std::int32_t>::max());
   scanned_ += size;
