@@ -71,7 +71,9 @@ class Conversation final : public tcp::StreamSink,
     return stop_ ? flow::Opening{} : connection_.next_opening();
   }
   // Whether tick() is to be called.
-  bool needs_tick() const { return closing_ || phase_ == Phase::owing || !held_.empty(); }
+  bool needs_tick() const {
+    return closing_ || phase_ == Phase::owing || !held_.empty() || (reset_at_ != 0 && !told_);
+  }
   void tick();
   // The flow ends: open transactions and the flow itself become events.
   void finish(std::string_view reason);
@@ -88,6 +90,9 @@ class Conversation final : public tcp::StreamSink,
 
   const Identity& identity() const { return identity_; }
   tcp::State tcp_state() const;
+  // A RST ended it in the middle of something: one end may not have taken it (cases C04, C06), and
+  // then it goes on as long as a server waits.
+  bool may_go_on() const { return reset_at_ != 0; }
   bool ended() const { return phase_ == Phase::ended; }
 
  private:
@@ -129,6 +134,7 @@ class Conversation final : public tcp::StreamSink,
     bool complete = false;  // its end
     bool refused = false;   // DATA was: what stood behind it was no message
     bool enforced = false;  // the verdict was carried out
+    bool told = false;      // as it stood after a RST
   };
 
   // What is to be said to the client when its message was stopped.
@@ -231,6 +237,8 @@ class Conversation final : public tcp::StreamSink,
   void emit_drops();
   contract::Visibility visibility() const;
 
+  void note_reset();
+  void tell_unfinished();
   bool right_side(Direction direction, const Frame& frame, const net::Packet& packet);
   bool recognise(Direction direction, Bytes octets);
   void begin_mail();
@@ -295,6 +303,7 @@ class Conversation final : public tcp::StreamSink,
   std::pmr::vector<std::uint8_t> probe_[2];      // first octets, until the flow is known to be mail
 
   contract::AnomalySet anomalies_;
+  Nanoseconds reset_at_ = 0;  // a RST came in the middle of a transaction
   std::uint64_t packets_[2]{};
   std::uint64_t bytes_[2]{};
   std::uint64_t start_wall_;
@@ -315,6 +324,7 @@ class Conversation final : public tcp::StreamSink,
   std::optional<FlowMark> mark_;  // last told of the flow
   std::uint8_t left_out_ = 0;     // of the client octets in hand, see smtp::Session::client
   bool expect_mail_;
+  bool told_ = false;            // after that RST, what was open
   bool between_chunks_ = false;  // of a BDAT message that has octets
   bool restart_ = false;
   bool starttls_ = false;

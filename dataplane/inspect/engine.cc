@@ -342,7 +342,10 @@ Disposition Engine::Impl::segment(Frame& frame, const net::Packet& packet,
           table.set_class(entry, flow::FlowClass::established, context.now.monotonic);
           break;
         case tcp::State::closed:
-          table.set_class(entry, flow::FlowClass::closed, context.now.monotonic);
+          table.set_class(
+              entry,
+              conversation->may_go_on() ? flow::FlowClass::established : flow::FlowClass::closed,
+              context.now.monotonic);
           break;
       }
       table.touch(entry, context.now.monotonic);

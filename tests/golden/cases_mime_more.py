@@ -254,12 +254,14 @@ class MimeMore(Cases):
         directory = b''.join(central(b'%d' % i, len(kernel), 0) for i in range(2000))
         full = body + directory + struct.pack('<IHHHHIIH', 0x06054B50, 0, 0, 2000, 2000, len(directory), len(body), 0)
         # Each file's compressed data quotes the header of the next as a stored block.
-        parts, tail = [], kernel
+        tail, listed = kernel, []
         for i in range(200, 0, -1):
             head = local(b'%d' % i, len(tail))
+            listed.append((i, len(tail)))
             tail = b'\0' + struct.pack('<HH', len(head), len(head) ^ 0xFFFF) + head + tail
-            parts.append(head)
-        quoted = local(b'0', len(tail)) + tail
+        body = local(b'0', len(tail)) + tail
+        directory = central(b'0', len(tail), 0) + b''.join(central(b'%d' % i, n, len(body) - n - 30 - len(b'%d' % i)) for i, n in listed)
+        quoted = body + directory + struct.pack('<IHHHHIIH', 0x06054B50, 0, 0, 201, 201, len(directory), len(body), 0)
         gz = SIGNATURE * 2
         for _ in range(40):
             gz = gzip.compress(gz)

@@ -125,7 +125,7 @@ class TcpMore(Segments):
         endings = [(b'\r\n', b'X', b'.\r\n'), (b'\r\n.', b'X', b'\r\n'), (b'\r\n.\r', b'X', b'\n'), (b'\r\n', b'.', b'\r\n'), (b'\r\n.', b'\r', b'\n'), (b'\r', b'\n', b'.\r\n')]
         capture, played = w.Capture(), []
         for ending in endings:
-            for pointer in (0, 1, 2):
+            for pointer in (0, 1):
                 c = self.begin(capture)
                 for i, piece in enumerate((BODY[:-5] + ending[0], *ending[1:])):
                     c.frame(0, ACK | PSH | (URG if i == 1 else 0), piece, urgent=pointer if i == 1 else 0)
@@ -206,8 +206,8 @@ class TcpMore(Segments):
             return self.end(c)
 
         def check(name, flow):
-            self.assertIn('overlap-diff', flow.anomalies)
-            self.assertEqual(flow.anomaly_list.count('overlap-diff'), 1)
+            # One octet behind the edge is a keep-alive, which tells nothing; the first octet stays.
+            self.assertEqual(flow.anomaly_list.count('overlap-diff'), 0 if name == 'octets' else 1)
             self.assertTrue(flow.hits)
             self.assertEqual([m['smtp']['outcome'] for m in flow.messages], ['accepted'])
         result = self.analyze(build, check, names=('decoys in holes', 'over the edge', 'whole twice', 'octets'), wire=False)
