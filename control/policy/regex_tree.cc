@@ -702,6 +702,55 @@ bool multi_octet(const Node& node, Set& first, bool& longer) {
   }
 }
 
+// The most octets that a node matches; kMany: no bound.
+std::uint64_t longest(const Node& node) {
+  switch (node.kind) {
+    case NodeKind::set:
+    case NodeKind::any:
+      return 1;
+    case NodeKind::opaque:
+    case NodeKind::zero_width:
+      return 0;
+    case NodeKind::reference:
+      return kMany;
+    case NodeKind::repeat:
+      return node.most == kNoBound ? kMany : std::min(longest(*node.children.front()) * node.most, kMany);
+    case NodeKind::choice: {
+      std::uint64_t most = 0;
+      for (const Pointer& child : node.children) most = std::max(most, longest(*child));
+      return most;
+    }
+    default: {
+      std::uint64_t sum = 0;
+      for (const Pointer& child : node.children) sum = std::min(sum + longest(*child), kMany);
+      return sum;
+    }
+  }
+}
+
+// A long way of a choice: how it begins and how long it may be.
+Pointer shortened(const Pointer& pointer) {
+  constexpr std::size_t kKept = 2;
+  constexpr std::uint64_t kLong = 6;
+  const Node& node = *pointer;
+  if (node.kind != NodeKind::sequence || count(node) <= kLong || node.children.size() <= kKept) return pointer;
+  for (std::size_t i = 0; i < kKept; ++i) {
+    if (node.children[i]->kind != NodeKind::set) return pointer;
+  }
+  std::uint64_t rest = 0;
+  for (std::size_t i = kKept; i < node.children.size(); ++i) {
+    rest = std::min(rest + longest(*node.children[i]), kMany);
+  }
+  Node out = node;
+  out.children.resize(kKept);
+  Node any{.kind = NodeKind::set};
+  any.set.set();
+  Node tail{.kind = NodeKind::repeat, .children = {make(std::move(any))}, .least = 0};
+  tail.most = rest > 64 ? kNoBound : static_cast<std::uint32_t>(rest);
+  out.children.push_back(make(std::move(tail)));
+  return make(std::move(out));
+}
+
 Pointer to_collapsed(const Pointer& pointer) {
   const Node& node = *pointer;
   if (node.kind == NodeKind::choice || node.kind == NodeKind::group) {
@@ -719,6 +768,9 @@ Pointer to_collapsed(const Pointer& pointer) {
   }
   Node out = node;
   for (Pointer& child : out.children) child = to_collapsed(child);
+  if (out.kind == NodeKind::choice && count(out) > 12) {
+    for (Pointer& child : out.children) child = shortened(child);
+  }
   return make(std::move(out));
 }
 

@@ -26,7 +26,7 @@ class RegexTree {
   // a high bound.
   RegexTree relaxed() const;
   // A superset in which a choice of multi-octet characters is its first octets and up to three
-  // octets above 127.
+  // octets above 127, and of long ways of a choice only the beginning is looked at.
   RegexTree collapsed() const;
 
   // A superset: what the first `positions` characters of each way to match need.

@@ -76,8 +76,8 @@ bool glob_matches(std::string_view glob, std::string_view text) {
 }
 
 // Larger regexes are looked for by a smaller superset.
-constexpr std::uint64_t kMostPositions = 400;
-constexpr std::uint64_t kMostPlainPositions = 10000;
+constexpr std::uint64_t kMostPositions = 200;
+constexpr std::uint64_t kMostPlainPositions = 600;
 
 std::int32_t thousandths(double score) {
   return static_cast<std::int32_t>(std::lround(score * 1000));
@@ -234,21 +234,34 @@ Status SpamCompiler::plan_regex(Test& test, std::uint32_t test_number) {
   if (rule.multiple) test.flags |= scan::kTestMultiple;
   if (rule.kind == CfKind::header) test.selector = selector(rule.selector);
   if (rule.kind == CfKind::mime_header) test.selector = selector("mime:" + rule.selector);
-  if (Status status = plan_variant(test, test_number, false); !status) return status;
-  return plan_variant(test, test_number, true);
+  return plan_pattern(test, test_number);
 }
 
-// The pattern for items of octets up to 127, or (`high`) for all others.
-Status SpamCompiler::plan_variant(const Test& test, std::uint32_t test_number, bool high) {
+std::uint32_t SpamCompiler::regex(const CfRule& rule) {
+  const auto known = std::ranges::find_if(regexes_, [&](const PerlRegex& r) {
+    return r.pattern == rule.pattern && r.options == rule.options;
+  });
+  const auto number = static_cast<std::uint32_t>(known - regexes_.begin()) + 1;
+  if (known == regexes_.end()) regexes_.push_back({rule.pattern, rule.options});
+  return number;
+}
+
+// The pattern of what the regex is in ASCII; what it is beyond that is tried on items that have
+// octets above 127.
+Status SpamCompiler::plan_pattern(const Test& test, std::uint32_t test_number) {
   const CfRule& rule = test.rule;
   const bool extended = (rule.options & scan::kRegexExtended) != 0;
+  Table& table = tables_[static_cast<std::size_t>(buffer_of(rule, rule.selector))];
   std::optional<RegexTree> tree = RegexTree::read(rule.pattern, rule.options);
   std::string exact = extended ? "(?x)" + rule.pattern + "\n" : rule.pattern;
-  if (tree && !high) {
+  if (tree) {
     const std::string whole = tree->text();
     tree = tree->ascii();
-    if (!tree) return ok();  // it cannot match there
-    if (tree->text() != whole) exact = tree->text();
+    if (!tree || tree->text() != whole) {
+      table.high.push_back({test_number, regex(rule)});
+      if (!tree) return ok();
+      exact = tree->text();
+    }
   }
   Pattern pattern;
   pattern.flags = HS_FLAG_SINGLEMATCH | HS_FLAG_ALLOWEMPTY;
@@ -284,7 +297,7 @@ Status SpamCompiler::plan_variant(const Test& test, std::uint32_t test_number, b
     std::string first_reason = reason;
     bool found = takes(exact, flags | HS_FLAG_PREFILTER, positions);
     if (!found && tree) {
-      RegexTree cheaper = high ? tree->collapsed().relaxed() : tree->relaxed();
+      RegexTree cheaper = tree->collapsed().relaxed();
       if (cheaper.positions() > kMostPositions) cheaper = cheaper.truncated(kMostPositions / 2);
       found = takes(cheaper.text(), flags, cheaper.positions()) ||
               takes(cheaper.text(), flags | HS_FLAG_PREFILTER, cheaper.positions());
@@ -292,14 +305,7 @@ Status SpamCompiler::plan_variant(const Test& test, std::uint32_t test_number, b
     if (!found) return Error{"Hyperscan cannot look for it: " + first_reason};
   }
   scan::SpamReference reference{test_number, 0};
-  if (confirmed) {
-    const auto known = std::ranges::find_if(regexes_, [&](const PerlRegex& r) {
-      return r.pattern == rule.pattern && r.options == rule.options;
-    });
-    reference.regex = static_cast<std::uint32_t>(known - regexes_.begin()) + 1;
-    if (known == regexes_.end()) regexes_.push_back({rule.pattern, rule.options});
-  }
-  Table& table = tables_[static_cast<std::size_t>(buffer_of(rule, rule.selector))][high ? 1 : 0];
+  if (confirmed) reference.regex = regex(rule);
   const auto [at, added] = table.numbers.try_emplace(
       {pattern.expression, pattern.flags}, static_cast<std::uint32_t>(table.patterns.size()));
   if (added) {
@@ -309,8 +315,6 @@ Status SpamCompiler::plan_variant(const Test& test, std::uint32_t test_number, b
   table.references[at->second].push_back(reference);
   return ok();
 }
-
-bool SpamCompiler::same(const Table& a, const Table& b) { return a.patterns == b.patterns; }
 
 // Metas stand behind what they are computed from.
 void SpamCompiler::take_metas(std::vector<CfRule>& metas) {
@@ -414,14 +418,11 @@ void SpamCompiler::refuse(std::uint32_t test, const std::string& reason) {
 Status SpamCompiler::build(const std::filesystem::path& cache) {
   for (;;) {
     std::vector<std::pair<Table*, std::future<Result<BuiltDatabase>>>> building;
-    for (auto& [low, high] : tables_) {
-      if (same(low, high)) high = {};
-      for (Table* table : {&low, &high}) {
-        if (table->patterns.empty() || !table->serialized.empty()) continue;
-        building.emplace_back(table, std::async(std::launch::async, [table, &cache] {
-                                return build_database(table->patterns, false, cache);
-                              }));
-      }
+    for (Table& table : tables_) {
+      if (table.patterns.empty() || !table.serialized.empty()) continue;
+      building.emplace_back(&table, std::async(std::launch::async, [&table, &cache] {
+                              return build_database(table.patterns, false, cache);
+                            }));
     }
     bool complete = true;
     std::string failure;
@@ -493,9 +494,7 @@ std::size_t SpamCompiler::running() const {
 }
 
 bool SpamCompiler::has_database() const {
-  return std::ranges::any_of(tables_, [](const auto& pair) {
-    return !pair[0].serialized.empty() || !pair[1].serialized.empty();
-  });
+  return std::ranges::any_of(tables_, [](const Table& t) { return !t.serialized.empty(); });
 }
 
 std::uint32_t SpamCompiler::write(flatbuffers::FlatBufferBuilder& out) const {
@@ -512,9 +511,9 @@ std::uint32_t SpamCompiler::write(flatbuffers::FlatBufferBuilder& out) const {
                                           thousandths(test.rule.score), test.eval, arguments, meta));
   }
   std::vector<flatbuffers::Offset<image::SpamDatabase>> databases;
-  for (std::size_t i = 0; i < tables_.size() * 2; ++i) {
-    const Table& table = tables_[i / 2][i % 2];
-    if (table.serialized.empty()) continue;
+  for (std::size_t i = 0; i < tables_.size(); ++i) {
+    const Table& table = tables_[i];
+    if (table.serialized.empty() && table.high.empty()) continue;
     std::vector<std::uint32_t> first{0};
     std::vector<image::SpamReference> references;
     for (const auto& of_pattern : table.references) {
@@ -527,9 +526,13 @@ std::uint32_t SpamCompiler::write(flatbuffers::FlatBufferBuilder& out) const {
     const auto serialized = out.CreateVector(table.serialized);
     const auto first_offset = out.CreateVector(first);
     const auto references_offset = out.CreateVectorOfStructs(references);
+    std::vector<image::SpamReference> high;
+    for (const scan::SpamReference& reference : table.high) {
+      high.emplace_back(reference.test, reference.regex);
+    }
     databases.push_back(image::CreateSpamDatabase(
-        out, static_cast<std::uint8_t>(i / 2), i % 2 == 1,
-        static_cast<std::uint32_t>(table.patterns.size()), first_offset, references_offset, serialized));
+        out, static_cast<std::uint8_t>(i), static_cast<std::uint32_t>(table.patterns.size()),
+        first_offset, references_offset, serialized, out.CreateVectorOfStructs(high)));
   }
   std::vector<flatbuffers::Offset<image::SpamRegex>> regexes;
   for (const PerlRegex& regex : regexes_) {

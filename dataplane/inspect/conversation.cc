@@ -318,7 +318,7 @@ spam::SpamScan::Options Conversation::spam_options() {
   spam::SpamScan::Options options;
   options.now = context_.now.wall / kSecond;
   if (identity_.key.protocol == 0) return options;  // offline: the message alone
-  if (client_text_.empty()) client_text_ = to_string(identity_.client);
+  if (client_text_.empty()) spam::put_address(identity_.client, client_text_);
   options.flow.client = client_text_;
   options.flow.helo = helo_;
   options.flow.authenticated = auth_code_ == 235;

@@ -403,6 +403,27 @@ bool is_ipv4_address(std::string_view text) {
   return dots == 3 && digits > 0;
 }
 
+void put_address(const Address& address, String& out) {
+  if (address.is_v4()) {
+    for (int i = 0; i < 4; ++i) {
+      if (i > 0) out += '.';
+      out += std::to_string(address.v4_octets()[i]);
+    }
+    return;
+  }
+  static constexpr char kHex[] = "0123456789abcdef";
+  for (std::size_t i = 0; i < 16; i += 2) {
+    if (i > 0) out += ':';
+    const unsigned group = address.octets[i] * 256u + address.octets[i + 1];
+    bool digits = false;
+    for (int shift = 12; shift >= 0; shift -= 4) {
+      const unsigned digit = group >> shift & 15;
+      digits = digits || digit != 0 || shift == 0;
+      if (digits) out += kHex[digit];
+    }
+  }
+}
+
 void prepare_relays() { tables(); }
 
 void read_relays(const std::vector<std::string_view>& received,

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "dataplane/base/address.h"
 #include "dataplane/scan/regex.h"
 #include "dataplane/spam/text.h"
 
@@ -79,6 +80,8 @@ scan::Regex constant_regex(std::string_view pattern, std::uint32_t options = 0);
 bool is_private_address(std::string_view text, scan::RegexScratch& scratch);
 bool is_ip_address(std::string_view text, scan::RegexScratch& scratch);
 bool is_ipv4_address(std::string_view text);
+// The address as text: dotted, or eight groups.
+void put_address(const Address& address, String& out);
 // Compiles the tables of this file: off the loop.
 void prepare_relays();
 
