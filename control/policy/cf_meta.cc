@@ -30,7 +30,8 @@ class MetaReader {
   static constexpr int kMaxDepth = 60;
 
   void fail(const std::string& text) {
-    if (error_.empty()) error_ = text + " (character " + std::to_string(at_ + 1) + " of the expression)";
+    if (error_.empty())
+      error_ = text + " (character " + std::to_string(at_ + 1) + " of the expression)";
     at_ = text_.size();
   }
   void skip() {
@@ -90,7 +91,7 @@ class MetaReader {
   void relation() {
     sum();
     for (;;) {
-      const auto operation = take(">=")  ? MetaOperation::greater_equal
+      const auto operation = take(">=")   ? MetaOperation::greater_equal
                              : take("<=") ? MetaOperation::less_equal
                              : take(">")  ? MetaOperation::greater
                              : take("<")  ? MetaOperation::less

@@ -40,47 +40,172 @@ bool is_rule_name(std::string_view name) {
 }
 
 // Settings that say how SpamAssassin itself works or reports: nothing for us.
-constexpr std::string_view kIgnored[] = {
-    "add_header", "adsp_override", "asn_lookup", "asn_prefix", "askdns", "bayes_auto_learn",
-    "bayes_auto_learn_threshold_nonspam", "bayes_auto_learn_threshold_spam", "bayes_expiry_max_db_size",
-    "bayes_ignore_header", "bayes_path", "bayes_file_mode", "bayes_min_ham_num", "bayes_min_spam_num",
-    "clear_headers", "clear_originating_ip_headers", "clear_report_template",
-    "clear_unsafe_report_template", "clear_util_rb", "dcc_home", "dns_available",
-    "dns_block_rule", "dns_local_ports_avoid", "dns_local_ports_permit", "dns_query_restriction",
-    "dns_server", "dns_options", "dns_test_interval", "enable_compat", "envelope_sender_header",
-    "fns_check", "fns_ignore_dkim", "fns_ignore_headers", "fold_headers", "freemail_add_describe_email",
-    "header_template", "internal_networks", "lock_method", "loadplugin", "tryplugin", "msa_networks",
-    "normalize_charset", "ok_languages", "ok_locales", "pyzor_options", "razor_config",
-    "redirector_pattern_ignore", "remove_header", "report", "report_charset", "report_contact",
-    "report_hostname", "report_safe", "report_safe_copy_headers", "reuse", "rewrite_header",
-    "rbl_timeout", "shortcircuit", "shortcircuit_spam_score", "shortcircuit_ham_score",
-    "skip_rbl_checks", "skip_uribl_checks", "subjprefix", "test", "time_limit", "trusted_networks",
-    "txrep_factor", "unsafe_report", "uridnsbl", "uridnsbl_skip_domain", "uridnssub", "uridnsbl_max_domains",
-    "urifullnsrhsbl", "urifullnsrhssub", "urinsrhsbl", "urinsrhssub", "urirhsbl", "urirhssub",
-    "uridnsbl_timeout", "url_shortener", "url_shortener_get", "use_auto_whitelist",
-    "use_auto_welcomelist", "use_bayes", "use_bayes_rules", "use_dcc", "use_learner", "use_pyzor",
-    "use_razor2", "use_txrep", "user_scores_dsn", "version_tag", "whitelist_bounce_relays_unused",
-    "clear_trusted_networks", "clear_internal_networks", "clear_msa_networks", "allow_user_rules",
-    "auto_learn", "body_part_scan_size", "rawbody_part_scan_size", "bayes_token_sources",
-    "originating_ip_headers", "dkim_minimum_key_bits", "adsp_override_unused", "hashbl_ignore",
-    "hashbl_acl_freemail", "hashbl_email_welcomelist", "check_hashbl_bodyre", "report_wrap_width",
-    "score_set_unused", "parse_dkim_uris", "util_rb_unused", "uri_local_cc", "header_checks"};
+constexpr std::string_view kIgnored[] = {"add_header",
+                                         "adsp_override",
+                                         "asn_lookup",
+                                         "asn_prefix",
+                                         "askdns",
+                                         "bayes_auto_learn",
+                                         "bayes_auto_learn_threshold_nonspam",
+                                         "bayes_auto_learn_threshold_spam",
+                                         "bayes_expiry_max_db_size",
+                                         "bayes_ignore_header",
+                                         "bayes_path",
+                                         "bayes_file_mode",
+                                         "bayes_min_ham_num",
+                                         "bayes_min_spam_num",
+                                         "clear_headers",
+                                         "clear_originating_ip_headers",
+                                         "clear_report_template",
+                                         "clear_unsafe_report_template",
+                                         "clear_util_rb",
+                                         "dcc_home",
+                                         "dns_available",
+                                         "dns_block_rule",
+                                         "dns_local_ports_avoid",
+                                         "dns_local_ports_permit",
+                                         "dns_query_restriction",
+                                         "dns_server",
+                                         "dns_options",
+                                         "dns_test_interval",
+                                         "enable_compat",
+                                         "envelope_sender_header",
+                                         "fns_check",
+                                         "fns_ignore_dkim",
+                                         "fns_ignore_headers",
+                                         "fold_headers",
+                                         "freemail_add_describe_email",
+                                         "header_template",
+                                         "internal_networks",
+                                         "lock_method",
+                                         "loadplugin",
+                                         "tryplugin",
+                                         "msa_networks",
+                                         "normalize_charset",
+                                         "ok_languages",
+                                         "ok_locales",
+                                         "pyzor_options",
+                                         "razor_config",
+                                         "redirector_pattern_ignore",
+                                         "remove_header",
+                                         "report",
+                                         "report_charset",
+                                         "report_contact",
+                                         "report_hostname",
+                                         "report_safe",
+                                         "report_safe_copy_headers",
+                                         "reuse",
+                                         "rewrite_header",
+                                         "rbl_timeout",
+                                         "shortcircuit",
+                                         "shortcircuit_spam_score",
+                                         "shortcircuit_ham_score",
+                                         "skip_rbl_checks",
+                                         "skip_uribl_checks",
+                                         "subjprefix",
+                                         "test",
+                                         "time_limit",
+                                         "trusted_networks",
+                                         "txrep_factor",
+                                         "unsafe_report",
+                                         "uridnsbl",
+                                         "uridnsbl_skip_domain",
+                                         "uridnssub",
+                                         "uridnsbl_max_domains",
+                                         "urifullnsrhsbl",
+                                         "urifullnsrhssub",
+                                         "urinsrhsbl",
+                                         "urinsrhssub",
+                                         "urirhsbl",
+                                         "urirhssub",
+                                         "uridnsbl_timeout",
+                                         "url_shortener",
+                                         "url_shortener_get",
+                                         "use_auto_whitelist",
+                                         "use_auto_welcomelist",
+                                         "use_bayes",
+                                         "use_bayes_rules",
+                                         "use_dcc",
+                                         "use_learner",
+                                         "use_pyzor",
+                                         "use_razor2",
+                                         "use_txrep",
+                                         "user_scores_dsn",
+                                         "version_tag",
+                                         "whitelist_bounce_relays_unused",
+                                         "clear_trusted_networks",
+                                         "clear_internal_networks",
+                                         "clear_msa_networks",
+                                         "allow_user_rules",
+                                         "auto_learn",
+                                         "body_part_scan_size",
+                                         "rawbody_part_scan_size",
+                                         "bayes_token_sources",
+                                         "originating_ip_headers",
+                                         "dkim_minimum_key_bits",
+                                         "adsp_override_unused",
+                                         "hashbl_ignore",
+                                         "hashbl_acl_freemail",
+                                         "hashbl_email_welcomelist",
+                                         "check_hashbl_bodyre",
+                                         "report_wrap_width",
+                                         "score_set_unused",
+                                         "parse_dkim_uris",
+                                         "util_rb_unused",
+                                         "uri_local_cc",
+                                         "header_checks"};
 
 // Settings whose words are looked up by evals.
-constexpr std::string_view kLists[] = {
-    "util_rb_tld", "util_rb_2tld", "util_rb_3tld", "freemail_domains", "freemail_whitelist",
-    "freemail_welcomelist", "redirector_pattern", "enlist_uri_host", "delist_uri_host",
-    "enlist_addrlist", "welcomelist_bounce_relays", "whitelist_bounce_relays", "blocklist_uri_host",
-    "blacklist_uri_host", "welcomelist_uri_host", "whitelist_uri_host", "freemail_import_welcomelist_auth",
-    "freemail_import_whitelist_auth", "freemail_import_def_welcomelist_auth",
-    "freemail_import_def_whitelist_auth", "def_welcomelist_auth", "def_whitelist_auth",
-    "def_welcomelist_from_dkim", "def_whitelist_from_dkim", "def_welcomelist_from_spf",
-    "def_whitelist_from_spf", "def_welcomelist_from_rcvd", "def_whitelist_from_rcvd",
-    "def_welcomelist_subject", "def_whitelist_subject", "welcomelist_subject", "whitelist_subject",
-    "blocklist_subject", "blacklist_subject", "welcomelist_from", "whitelist_from",
-    "welcomelist_auth", "whitelist_auth", "blocklist_from", "blacklist_from", "welcomelist_to", "whitelist_to",
-    "unwelcomelist_from", "unwhitelist_from", "unwelcomelist_auth", "unwhitelist_auth",
-    "more_spam_to", "all_spam_to", "blocklist_to", "blacklist_to"};
+constexpr std::string_view kLists[] = {"util_rb_tld",
+                                       "util_rb_2tld",
+                                       "util_rb_3tld",
+                                       "freemail_domains",
+                                       "freemail_whitelist",
+                                       "freemail_welcomelist",
+                                       "redirector_pattern",
+                                       "enlist_uri_host",
+                                       "delist_uri_host",
+                                       "enlist_addrlist",
+                                       "welcomelist_bounce_relays",
+                                       "whitelist_bounce_relays",
+                                       "blocklist_uri_host",
+                                       "blacklist_uri_host",
+                                       "welcomelist_uri_host",
+                                       "whitelist_uri_host",
+                                       "freemail_import_welcomelist_auth",
+                                       "freemail_import_whitelist_auth",
+                                       "freemail_import_def_welcomelist_auth",
+                                       "freemail_import_def_whitelist_auth",
+                                       "def_welcomelist_auth",
+                                       "def_whitelist_auth",
+                                       "def_welcomelist_from_dkim",
+                                       "def_whitelist_from_dkim",
+                                       "def_welcomelist_from_spf",
+                                       "def_whitelist_from_spf",
+                                       "def_welcomelist_from_rcvd",
+                                       "def_whitelist_from_rcvd",
+                                       "def_welcomelist_subject",
+                                       "def_whitelist_subject",
+                                       "welcomelist_subject",
+                                       "whitelist_subject",
+                                       "blocklist_subject",
+                                       "blacklist_subject",
+                                       "welcomelist_from",
+                                       "whitelist_from",
+                                       "welcomelist_auth",
+                                       "whitelist_auth",
+                                       "blocklist_from",
+                                       "blacklist_from",
+                                       "welcomelist_to",
+                                       "whitelist_to",
+                                       "unwelcomelist_from",
+                                       "unwhitelist_from",
+                                       "unwelcomelist_auth",
+                                       "unwhitelist_auth",
+                                       "more_spam_to",
+                                       "all_spam_to",
+                                       "blocklist_to",
+                                       "blacklist_to"};
 
 template <std::size_t N>
 bool among(const std::string_view (&list)[N], std::string_view key) {
@@ -89,7 +214,8 @@ bool among(const std::string_view (&list)[N], std::string_view key) {
 
 std::optional<double> number(std::string_view text) {
   const std::string copy(text);
-  if (copy.empty() || std::isspace(static_cast<unsigned char>(copy.front())) != 0) return std::nullopt;
+  if (copy.empty() || std::isspace(static_cast<unsigned char>(copy.front())) != 0)
+    return std::nullopt;
   char* end = nullptr;
   const double value = std::strtod(copy.c_str(), &end);
   if (*end != '\0' || !std::isfinite(value) || std::abs(value) > 1e6) return std::nullopt;
@@ -130,7 +256,9 @@ class Collector {
       const std::string name(take_word(rest));
       if (!is_rule_name(name)) return fault(name, "'" + line.key + "' wants the name of a rule");
       if (rest.empty()) return fault(name, "'" + line.key + "' says nothing of " + name);
-      auto& table = line.key == "tflags" ? flags_ : line.key == "describe" ? descriptions_ : priorities_;
+      auto& table = line.key == "tflags"     ? flags_
+                    : line.key == "describe" ? descriptions_
+                                             : priorities_;
       table[name] = {std::string(rest), line.file, line.number};
       if (line.key == "priority" && !number(rest)) fault(name, "the priority is no number");
       return;
@@ -177,10 +305,11 @@ class Collector {
       }
       return;
     }
-    if (among(kIgnored, line.key) || line.key.starts_with("bayes_") || line.key.starts_with("dcc_") ||
-        line.key.starts_with("pyzor_") || line.key.starts_with("razor_") ||
-        line.key.starts_with("txrep_") || line.key.starts_with("user_scores_") ||
-        line.key.starts_with("spf_") || line.key.starts_with("dkim_") || line.key.starts_with("geodb_"))
+    if (among(kIgnored, line.key) || line.key.starts_with("bayes_") ||
+        line.key.starts_with("dcc_") || line.key.starts_with("pyzor_") ||
+        line.key.starts_with("razor_") || line.key.starts_with("txrep_") ||
+        line.key.starts_with("user_scores_") || line.key.starts_with("spf_") ||
+        line.key.starts_with("dkim_") || line.key.starts_with("geodb_"))
       return;
     fault("", "the setting '" + line.key + "' is not known: the line is not used");
   }
@@ -215,10 +344,11 @@ class Collector {
     rule.file = line.file;
     rule.line = line.number;
     if (!is_rule_name(rule.name)) {
-      return fault(rule.name, rule.name.empty()
-                                  ? "'" + line.key + "' without the name of a rule"
-                                  : "a rule's name is made of letters, digits and underscores, does "
-                                    "not begin with a digit and has at most 100 characters");
+      return fault(rule.name,
+                   rule.name.empty()
+                       ? "'" + line.key + "' without the name of a rule"
+                       : "a rule's name is made of letters, digits and underscores, does "
+                         "not begin with a digit and has at most 100 characters");
     }
     if (rest.empty()) return fault(rule.name, "the rule says nothing after its name");
     const auto read = [&]() -> Status {
@@ -258,9 +388,8 @@ class Collector {
       rule.kind = CfKind::exists;
       std::string_view name = rest.substr(7);
       if (name.ends_with(':')) name.remove_suffix(1);
-      if (name.empty() || !std::ranges::all_of(name, [](char c) {
-            return word_char(c) || c == '.' || c == '-';
-          })) {
+      if (name.empty() ||
+          !std::ranges::all_of(name, [](char c) { return word_char(c) || c == '.' || c == '-'; })) {
         return Error{"exists: wants the name of a header field"};
       }
       rule.selector = name;
@@ -268,17 +397,17 @@ class Collector {
     }
     rule.kind = CfKind::header;
     const std::size_t size = static_cast<std::size_t>(
-        std::ranges::find_if_not(rest, [](char c) {
-          return word_char(c) || c == '.' || c == '-' || c == ':';
-        }) - rest.begin());
+        std::ranges::find_if_not(
+            rest, [](char c) { return word_char(c) || c == '.' || c == '-' || c == ':'; }) -
+        rest.begin());
     std::string_view selector = rest.substr(0, size);
     rest = trim(rest.substr(size));
     if (selector.ends_with(':')) selector.remove_suffix(1);
     if (selector.empty() || selector.front() == ':') {
       return Error{"a header test begins with the name of a header field"};
     }
-    static constexpr std::string_view kModifiers[] = {"raw",    "addr", "name",  "host", "domain",
-                                                      "ip", "revip", "first", "last"};
+    static constexpr std::string_view kModifiers[] = {"raw", "addr",  "name",  "host", "domain",
+                                                      "ip",  "revip", "first", "last"};
     std::string_view modifiers = selector;
     for (std::size_t colon = modifiers.find(':'); colon != std::string_view::npos;
          colon = modifiers.find(':')) {
@@ -333,7 +462,8 @@ class Collector {
         if (close == std::string_view::npos) return Error{"a quote is not closed in the arguments"};
         argument = rest.substr(1, close - 1);
         rest = trim(rest.substr(close + 1));
-        if (!rest.empty() && rest.front() != ',') return Error{"a comma is missing between arguments"};
+        if (!rest.empty() && rest.front() != ',')
+          return Error{"a comma is missing between arguments"};
       } else {
         const std::size_t comma = rest.find(',');
         argument = trim(rest.substr(0, comma));
@@ -363,7 +493,8 @@ class Collector {
         if (flag == "nice") nice = true;
         if (flag.starts_with("maxhits=")) {
           const auto most = number(flag.substr(8));
-          if (most && *most >= 1 && *most <= 65535) rule.max_hits = static_cast<std::uint32_t>(*most);
+          if (most && *most >= 1 && *most <= 65535)
+            rule.max_hits = static_cast<std::uint32_t>(*most);
         }
       }
       if (!rule.sub) rule.score = name.starts_with("T_") ? 0.01 : 1.0;
@@ -385,7 +516,8 @@ class Collector {
   // Replace tags (SpamAssassin's ReplaceTags plugin): <A> in a regex stands for what replace_tag
   // says; <inter X>, <pre X> and <post X> for what comes between, before and behind the tags.
   void replace(CfRule& rule) {
-    const auto value_of = [&](const std::string& table, const std::string& name) -> const std::string* {
+    const auto value_of = [&](const std::string& table,
+                              const std::string& name) -> const std::string* {
       const auto of = tags_.find(table);
       if (of == tags_.end()) return nullptr;
       const auto at = of->second.find(name);
@@ -432,7 +564,8 @@ class Collector {
         out += rest.substr(0, begin);
         const std::string tag(rest.substr(begin + 1, close - begin - 1));
         const std::string whole(rest.substr(begin, close + 1 - begin));
-        const std::string* value = start_ == "<" && end_ == ">" ? value_of("replace_tag", tag) : nullptr;
+        const std::string* value =
+            start_ == "<" && end_ == ">" ? value_of("replace_tag", tag) : nullptr;
         if (pre != nullptr) out += *pre;
         out += value != nullptr ? *value : whole;
         if (value != nullptr && value->find('<') != std::string::npos &&
@@ -507,7 +640,11 @@ Result<PerlRegex> read_perl_regex(std::string_view text) {
     if (open == '\\') return Error{"a backslash cannot delimit a regex"};
     text.remove_prefix(prefix + 1);
   }
-  const char close = open == '{' ? '}' : open == '(' ? ')' : open == '<' ? '>' : open == '[' ? ']' : open;
+  const char close = open == '{'   ? '}'
+                     : open == '(' ? ')'
+                     : open == '<' ? '>'
+                     : open == '[' ? ']'
+                                   : open;
   const std::size_t end = text.rfind(close);
   if (end == std::string_view::npos) {
     return Error{std::string("the regex is not closed: '") + close + "' is missing"};
@@ -545,18 +682,21 @@ Result<PerlRegex> read_perl_regex(std::string_view text) {
       if (regex.pattern[i] == '\\') {
         ++i;
       } else if (regex.pattern[i] == close) {
-        return Error{std::string("the delimiter '") + close + "' stands inside of the regex without a "
+        return Error{std::string("the delimiter '") + close +
+                     "' stands inside of the regex without a "
                      "backslash"};
       }
     }
   }
-  if (regex.pattern.find("(?{") != std::string::npos || regex.pattern.find("(??{") != std::string::npos) {
+  if (regex.pattern.find("(?{") != std::string::npos ||
+      regex.pattern.find("(??{") != std::string::npos) {
     return Error{"a regex with program code (?{ }) is not run"};
   }
   // {,n} is a quantifier to Perl and text to PCRE.
   for (std::size_t i = 0; (i = regex.pattern.find("{,", i)) != std::string::npos; i += 2) {
     std::size_t digits = i + 2;
-    while (digits < regex.pattern.size() && std::isdigit(static_cast<unsigned char>(regex.pattern[digits])))
+    while (digits < regex.pattern.size() &&
+           std::isdigit(static_cast<unsigned char>(regex.pattern[digits])))
       ++digits;
     if (digits > i + 2 && digits < regex.pattern.size() && regex.pattern[digits] == '}' &&
         (i == 0 || regex.pattern[i - 1] != '\\')) {

@@ -13,7 +13,17 @@
 
 namespace sluice::control {
 
-enum class CfKind : std::uint8_t { header, exists, body, rawbody, full, uri, mime_header, meta, eval };
+enum class CfKind : std::uint8_t {
+  header,
+  exists,
+  body,
+  rawbody,
+  full,
+  uri,
+  mime_header,
+  meta,
+  eval
+};
 
 struct CfRule {
   CfKind kind = CfKind::body;

@@ -13,51 +13,73 @@ namespace {
 
 // The plugins whose rules we read, by the last part of their name. Rules that ask the network are
 // among them: they are refused by name, not skipped.
-constexpr std::string_view kPlugins[] = {
-    "AskDNS",       "BodyEval",     "Check",        "DKIM",        "DMARC",
-    "DNSEval",      "FreeMail",     "HTMLEval",     "HTTPSMismatch", "HashBL",
-    "HeaderEval",   "ImageInfo",    "MIMEEval",     "MIMEHeader",  "RelayEval",
-    "ReplaceTags",  "SPF",          "URIDNSBL",     "URIDetail",   "URIEval",
-    "VBounce",      "WLBLEval",     "WelcomeListSubject", "WhiteListSubject", "Dmarc",
-    "Bayes",        "Pyzor",        "Razor2",       "SpamCop",     "AutoLearnThreshold"};
+constexpr std::string_view kPlugins[] = {"AskDNS",
+                                         "BodyEval",
+                                         "Check",
+                                         "DKIM",
+                                         "DMARC",
+                                         "DNSEval",
+                                         "FreeMail",
+                                         "HTMLEval",
+                                         "HTTPSMismatch",
+                                         "HashBL",
+                                         "HeaderEval",
+                                         "ImageInfo",
+                                         "MIMEEval",
+                                         "MIMEHeader",
+                                         "RelayEval",
+                                         "ReplaceTags",
+                                         "SPF",
+                                         "URIDNSBL",
+                                         "URIDetail",
+                                         "URIEval",
+                                         "VBounce",
+                                         "WLBLEval",
+                                         "WelcomeListSubject",
+                                         "WhiteListSubject",
+                                         "Dmarc",
+                                         "Bayes",
+                                         "Pyzor",
+                                         "Razor2",
+                                         "SpamCop",
+                                         "AutoLearnThreshold"};
 
-constexpr std::string_view kFeatures[] = {
-    "Conf::feature_originating_ip_headers",
-    "Conf::feature_dns_local_ports_permit_avoid",
-    "Conf::feature_bayes_auto_learn_on_error",
-    "Conf::feature_uri_host_listed",
-    "Conf::feature_yesno_takes_args",
-    "Conf::feature_bug6558_free",
-    "Conf::feature_edns",
-    "Conf::feature_dns_query_restriction",
-    "Conf::feature_registryboundaries",
-    "Conf::feature_geodb",
-    "Conf::feature_dns_block_rule",
-    "Conf::feature_compile_regexp",
-    "Conf::feature_meta_rules_matching",
-    "Conf::feature_subjprefix",
-    "Conf::feature_bayes_stopwords",
-    "Conf::feature_get_host",
-    "Conf::feature_blocklist_welcomelist",
-    "Conf::feature_welcomelist_blocklist",
-    "Conf::compat_welcomelist_blocklist",
-    "Conf::feature_header_address_parser",
-    "Conf::feature_local_tests_only",
-    "Conf::feature_header_first_last",
-    "Conf::feature_header_match_many",
-    "Conf::feature_capture_rules",
-    "Conf::has_tflags_nosubject",
-    "Conf::has_tflags_nolog",
-    "Conf::perl_min_version_5010000",
-    "Plugin::BodyEval::has_check_body_length",
-    "Plugin::BodyEval::has_plaintext_body_sig_ratio",
-    "Plugin::MIMEEval::has_check_abundant_unicode_ratio",
-    "Plugin::MIMEEval::has_check_for_ascii_text_illegal",
-    "Plugin::MIMEEval::has_check_qp_ratio",
-    "Plugin::DKIM::has_arc",
-    "Plugin::URIDNSBL::has_uridnsbl_for_a",
-    "Plugin::URIDNSBL::has_tflags_domains_only",
-    "Plugin::SPF::has_check_for_spf_errors"};
+constexpr std::string_view kFeatures[] = {"Conf::feature_originating_ip_headers",
+                                          "Conf::feature_dns_local_ports_permit_avoid",
+                                          "Conf::feature_bayes_auto_learn_on_error",
+                                          "Conf::feature_uri_host_listed",
+                                          "Conf::feature_yesno_takes_args",
+                                          "Conf::feature_bug6558_free",
+                                          "Conf::feature_edns",
+                                          "Conf::feature_dns_query_restriction",
+                                          "Conf::feature_registryboundaries",
+                                          "Conf::feature_geodb",
+                                          "Conf::feature_dns_block_rule",
+                                          "Conf::feature_compile_regexp",
+                                          "Conf::feature_meta_rules_matching",
+                                          "Conf::feature_subjprefix",
+                                          "Conf::feature_bayes_stopwords",
+                                          "Conf::feature_get_host",
+                                          "Conf::feature_blocklist_welcomelist",
+                                          "Conf::feature_welcomelist_blocklist",
+                                          "Conf::compat_welcomelist_blocklist",
+                                          "Conf::feature_header_address_parser",
+                                          "Conf::feature_local_tests_only",
+                                          "Conf::feature_header_first_last",
+                                          "Conf::feature_header_match_many",
+                                          "Conf::feature_capture_rules",
+                                          "Conf::has_tflags_nosubject",
+                                          "Conf::has_tflags_nolog",
+                                          "Conf::perl_min_version_5010000",
+                                          "Plugin::BodyEval::has_check_body_length",
+                                          "Plugin::BodyEval::has_plaintext_body_sig_ratio",
+                                          "Plugin::MIMEEval::has_check_abundant_unicode_ratio",
+                                          "Plugin::MIMEEval::has_check_for_ascii_text_illegal",
+                                          "Plugin::MIMEEval::has_check_qp_ratio",
+                                          "Plugin::DKIM::has_arc",
+                                          "Plugin::URIDNSBL::has_uridnsbl_for_a",
+                                          "Plugin::URIDNSBL::has_tflags_domains_only",
+                                          "Plugin::SPF::has_check_for_spf_errors"};
 
 constexpr std::string_view kModule = "Mail::SpamAssassin::";
 
@@ -164,7 +186,9 @@ class Condition {
                                    rest_[size] == '_' || rest_[size] == ':' || rest_[size] == '.'))
       ++size;
     const std::string word(rest_.substr(0, size));
-    if (word.empty()) return fail(rest_.empty() ? "it ends too early" : "a word is expected at: " + std::string(rest_));
+    if (word.empty())
+      return fail(rest_.empty() ? "it ends too early"
+                                : "a word is expected at: " + std::string(rest_));
     rest_.remove_prefix(size);
     if (std::isdigit(static_cast<unsigned char>(word.front())) != 0) {
       char* end = nullptr;
@@ -285,7 +309,8 @@ class Reader {
       const std::string value(rest);
       const double version = std::strtod(value.c_str(), &end);
       if (value == "@@VERSION@@" || (end != value.c_str() && version == kCfVersion)) return;
-      fault("it is for version " + value + " of the language and we read 4.000001: this file is "
+      fault("it is for version " + value +
+            " of the language and we read 4.000001: this file is "
             "not used");
       useless = true;
       return;
@@ -327,7 +352,8 @@ class Reader {
 
   void include(const std::filesystem::path& path, std::string_view rest, unsigned depth) {
     if (rest.empty()) return fault("'include' has no file name");
-    if (depth >= kMaxCfIncludes) return fault("includes are nested too deep (a file includes itself?)");
+    if (depth >= kMaxCfIncludes)
+      return fault("includes are nested too deep (a file includes itself?)");
     std::filesystem::path other(rest);
     if (other.is_relative()) other = path.parent_path() / other;
     std::ifstream in(other, std::ios::binary);

@@ -10,7 +10,17 @@ namespace sluice::control {
 using Set = std::bitset<256>;
 using Pointer = RegexTree::NodePointer;
 
-enum class NodeKind : std::uint8_t { set, any, opaque, zero_width, reference, sequence, choice, repeat, group };
+enum class NodeKind : std::uint8_t {
+  set,
+  any,
+  opaque,
+  zero_width,
+  reference,
+  sequence,
+  choice,
+  repeat,
+  group
+};
 
 struct RegexTree::Node {
   NodeKind kind = NodeKind::sequence;
@@ -156,7 +166,8 @@ class TreeReader {
         const std::size_t begin = i;
         value = 0;
         while (i < text_.size() && std::isdigit(static_cast<unsigned char>(text_[i])) != 0) {
-          value = std::min<std::uint32_t>(value * 10 + static_cast<unsigned>(text_[i++] - '0'), 100000);
+          value =
+              std::min<std::uint32_t>(value * 10 + static_cast<unsigned>(text_[i++] - '0'), 100000);
         }
         return i > begin;
       };
@@ -260,7 +271,8 @@ class TreeReader {
       if (braces) ++i;
       unsigned value = 0;
       std::size_t digits = 0;
-      while (i < text_.size() && digits < 2 && std::isxdigit(static_cast<unsigned char>(text_[i])) != 0) {
+      while (i < text_.size() && digits < 2 &&
+             std::isxdigit(static_cast<unsigned char>(text_[i])) != 0) {
         const char d = text_[i++];
         value = value * 16 + static_cast<unsigned>(d <= '9' ? d - '0' : (d | 32) - 'a' + 10);
         ++digits;
@@ -282,9 +294,10 @@ class TreeReader {
     ++at_;
     if (end()) return fail();
     const char c = text_[at_];
-    if (c == 'x' || c == '0' || (c >= '1' && c <= '7' && at_ + 2 < text_.size() &&
-                                 std::isdigit(static_cast<unsigned char>(text_[at_ + 1])) != 0 &&
-                                 std::isdigit(static_cast<unsigned char>(text_[at_ + 2])) != 0)) {
+    if (c == 'x' || c == '0' ||
+        (c >= '1' && c <= '7' && at_ + 2 < text_.size() &&
+         std::isdigit(static_cast<unsigned char>(text_[at_ + 1])) != 0 &&
+         std::isdigit(static_cast<unsigned char>(text_[at_ + 2])) != 0)) {
       const auto value = number_escape();
       return value ? literal(*value) : fail();
     }
@@ -531,7 +544,8 @@ std::uint64_t count(const Node& node) {
       return node.text.size() > 2 ? node.text.size() : 0;
     case NodeKind::repeat: {
       const std::uint64_t of_one = count(*node.children.front());
-      const std::uint64_t times = node.most == kNoBound ? std::max(node.least, 1u) : std::max(node.most, 1u);
+      const std::uint64_t times =
+          node.most == kNoBound ? std::max(node.least, 1u) : std::max(node.most, 1u);
       // A counted single character has a counter.
       if (of_one == 1 && times > 4) return 4 + times / 16;
       return std::min(of_one * times, kMany);
@@ -591,11 +605,15 @@ Pointer to_relaxed(const Pointer& pointer) {
   switch (node.kind) {
     case NodeKind::zero_width:
       // \b and \B Hyperscan can.
-      return node.text == "\\b" || node.text == "\\B" ? pointer : make({.kind = NodeKind::sequence});
+      return node.text == "\\b" || node.text == "\\B" ? pointer
+                                                      : make({.kind = NodeKind::sequence});
     case NodeKind::reference: {
       Node any{.kind = NodeKind::set};
       any.set.set();
-      Node repeat{.kind = NodeKind::repeat, .children = {make(std::move(any))}, .least = 0, .most = kNoBound};
+      Node repeat{.kind = NodeKind::repeat,
+                  .children = {make(std::move(any))},
+                  .least = 0,
+                  .most = kNoBound};
       return make(std::move(repeat));
     }
     case NodeKind::repeat: {
@@ -714,7 +732,8 @@ std::uint64_t longest(const Node& node) {
     case NodeKind::reference:
       return kMany;
     case NodeKind::repeat:
-      return node.most == kNoBound ? kMany : std::min(longest(*node.children.front()) * node.most, kMany);
+      return node.most == kNoBound ? kMany
+                                   : std::min(longest(*node.children.front()) * node.most, kMany);
     case NodeKind::choice: {
       std::uint64_t most = 0;
       for (const Pointer& child : node.children) most = std::max(most, longest(*child));
@@ -733,7 +752,8 @@ Pointer shortened(const Pointer& pointer) {
   constexpr std::size_t kKept = 2;
   constexpr std::uint64_t kLong = 6;
   const Node& node = *pointer;
-  if (node.kind != NodeKind::sequence || count(node) <= kLong || node.children.size() <= kKept) return pointer;
+  if (node.kind != NodeKind::sequence || count(node) <= kLong || node.children.size() <= kKept)
+    return pointer;
   for (std::size_t i = 0; i < kKept; ++i) {
     if (node.children[i]->kind != NodeKind::set) return pointer;
   }
@@ -761,8 +781,10 @@ Pointer to_collapsed(const Pointer& pointer) {
       head.set = first;
       Node high{.kind = NodeKind::set};
       high.set = range(128, 255);
-      Node tail{.kind = NodeKind::repeat, .children = {make(std::move(high))}, .least = 0, .most = 3};
-      Node both{.kind = NodeKind::sequence, .children = {make(std::move(head)), make(std::move(tail))}};
+      Node tail{
+          .kind = NodeKind::repeat, .children = {make(std::move(high))}, .least = 0, .most = 3};
+      Node both{.kind = NodeKind::sequence,
+                .children = {make(std::move(head)), make(std::move(tail))}};
       return make({.kind = NodeKind::group, .text = "(?:", .children = {make(std::move(both))}});
     }
   }

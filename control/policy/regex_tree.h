@@ -42,7 +42,8 @@ class RegexTree {
   using NodePointer = std::shared_ptr<const Node>;
 
  private:
-  explicit RegexTree(NodePointer root, bool references) : root_(std::move(root)), references_(references) {}
+  explicit RegexTree(NodePointer root, bool references)
+      : root_(std::move(root)), references_(references) {}
   NodePointer root_;
   bool references_ = false;
 };

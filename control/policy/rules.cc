@@ -319,11 +319,11 @@ class Compiler {
       const scan::RuleInfo& info = rule.source.info;
       const auto mask =
           static_cast<std::uint32_t>((std::uint64_t{1} << rule.conditions.size()) - 1);
-      rules.push_back(image::CreateRule(
-          out, info.gid, info.sid, info.revision, info.severity,
-          static_cast<std::uint8_t>(info.action), info.score, out.CreateSharedString(info.name),
-          out.CreateSharedString(info.message), out.CreateSharedString(info.category), mask,
-          rule.spam_test));
+      rules.push_back(
+          image::CreateRule(out, info.gid, info.sid, info.revision, info.severity,
+                            static_cast<std::uint8_t>(info.action), info.score,
+                            out.CreateSharedString(info.name), out.CreateSharedString(info.message),
+                            out.CreateSharedString(info.category), mask, rule.spam_test));
       if (rule.spam_test == 0) result_->rules.push_back(info);
     }
     std::vector<flatbuffers::Offset<image::Database>> databases;
@@ -338,10 +338,10 @@ class Compiler {
       const auto infos = spam_.infos();
       result_->rules.insert(result_->rules.end(), infos.begin(), infos.end());
     }
-    out.Finish(image::CreateRuleset(out, out.CreateVector(rules), out.CreateVectorOfStructs(groups),
-                                    out.CreateVector(databases), out.CreateVector(confirmations),
-                                    spam),
-               contract::kRulesetSectionId);
+    out.Finish(
+        image::CreateRuleset(out, out.CreateVector(rules), out.CreateVectorOfStructs(groups),
+                             out.CreateVector(databases), out.CreateVector(confirmations), spam),
+        contract::kRulesetSectionId);
     result_->image.assign(out.GetBufferPointer(), out.GetBufferPointer() + out.GetSize());
     EVP_Digest(result_->image.data(), result_->image.size(), result_->digest.data(), nullptr,
                EVP_sha256(), nullptr);

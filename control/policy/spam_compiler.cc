@@ -28,11 +28,13 @@ namespace {
 // Why an eval that we do not have is not there.
 std::string no_eval(const std::string& name) {
   static constexpr std::string_view kNetwork[] = {
-      "check_rbl", "check_uridnsbl", "check_dns_sender", "check_for_spf", "check_for_def_spf",
-      "check_dkim", "check_arc", "check_dmarc", "check_pyzor", "check_razor2", "check_dcc",
-      "check_hashbl", "check_for_dkim", "check_for_def_dkim", "askdns", "short_url", "check_asn"};
-  static constexpr std::string_view kLearned[] = {"check_bayes", "check_from_in_auto", "check_senders_reputation",
-                                                  "check_language", "check_shortcircuit", "check_access_database"};
+      "check_rbl",  "check_uridnsbl", "check_dns_sender", "check_for_spf",      "check_for_def_spf",
+      "check_dkim", "check_arc",      "check_dmarc",      "check_pyzor",        "check_razor2",
+      "check_dcc",  "check_hashbl",   "check_for_dkim",   "check_for_def_dkim", "askdns",
+      "short_url",  "check_asn"};
+  static constexpr std::string_view kLearned[] = {
+      "check_bayes",    "check_from_in_auto", "check_senders_reputation",
+      "check_language", "check_shortcircuit", "check_access_database"};
   const auto one_of = [&](const auto& list) {
     return std::ranges::any_of(list, [&](std::string_view s) { return name.starts_with(s); });
   };
@@ -40,7 +42,8 @@ std::string no_eval(const std::string& name) {
     return "eval:" + name + "() asks the network, which a verdict in the path does not wait for";
   }
   if (one_of(kLearned)) {
-    return "eval:" + name + "() asks what a mail server has learned or configured, which is not here";
+    return "eval:" + name +
+           "() asks what a mail server has learned or configured, which is not here";
   }
   return "eval:" + name + "() is not built in";
 }
@@ -120,7 +123,8 @@ void SpamCompiler::prepare() {
   for (const std::string& domain : domains) {
     if (domain.find_first_of("*?") != std::string::npos) wildcards.push_back(domain);
   }
-  std::erase_if(domains, [](const std::string& d) { return d.find_first_of("*?") != std::string::npos; });
+  std::erase_if(domains,
+                [](const std::string& d) { return d.find_first_of("*?") != std::string::npos; });
   take_tests(rules_);
 }
 
@@ -168,7 +172,8 @@ Status SpamCompiler::plan(Test& test, std::uint32_t number) {
     test.kind = scan::TestKind::eval;
     test.eval = scan::find_spam_eval(rule.function);
     if (test.eval == scan::kSpamEvalCount) return Error{no_eval(rule.function)};
-    if (rule.net) return Error{"it asks the network, which a verdict in the path does not wait for"};
+    if (rule.net)
+      return Error{"it asks the network, which a verdict in the path does not wait for"};
     const scan::SpamEval& eval = scan::kSpamEvals[test.eval];
     if (rule.arguments.size() < eval.least || rule.arguments.size() > eval.most) {
       return Error{"eval:" + rule.function + "() takes " + std::to_string(eval.least) +
@@ -192,7 +197,8 @@ Status SpamCompiler::plan(Test& test, std::uint32_t number) {
 // How a regex is looked for: exactly by Hyperscan, or as a superset with a second look.
 Status SpamCompiler::plan_regex(Test& test, std::uint32_t test_number) {
   CfRule& rule = test.rule;
-  if (rule.pattern.find("%{") != std::string::npos || rule.pattern.find("%\\{") != std::string::npos) {
+  if (rule.pattern.find("%{") != std::string::npos ||
+      rule.pattern.find("%\\{") != std::string::npos) {
     return Error{"it looks for what another rule captured (%{...}), which is not supported"};
   }
   scan::RegexScratch scratch;
@@ -206,7 +212,8 @@ Status SpamCompiler::plan_regex(Test& test, std::uint32_t test_number) {
     if (!smaller) return Error{"regex: " + made.error()};
     rule.pattern = ascii->text();
     rule.options &= ~scan::kRegexExtended;
-    fault(rule, "the regex is too large to be compiled whole: it is looked for in its ASCII form only",
+    fault(rule,
+          "the regex is too large to be compiled whole: it is looked for in its ASCII form only",
           false);
     made = std::move(smaller);
   }
@@ -271,8 +278,9 @@ Status SpamCompiler::plan_pattern(const Test& test, std::uint32_t test_number) {
   std::string reason;
   const auto takes = [&](const std::string& expression, unsigned flags, std::uint64_t positions) {
     if (positions > kMostPositions) {
-      reason = "too expensive: with its repeated parts written out it has " + std::to_string(positions) +
-               " characters, and at most " + std::to_string(kMostPositions) + " are compiled";
+      reason = "too expensive: with its repeated parts written out it has " +
+               std::to_string(positions) + " characters, and at most " +
+               std::to_string(kMostPositions) + " are compiled";
       return false;
     }
     hs_expr_info_t* info = nullptr;
@@ -348,12 +356,16 @@ void SpamCompiler::take_metas(std::vector<CfRule>& metas) {
     progress = false;
     std::vector<Waiting> later;
     for (Waiting& meta : waiting) {
-      const bool ready = std::ranges::none_of(meta.program.words, [&](const MetaProgram::Word& word) {
-        return !word.test.empty() && pending.contains(word.test) && !by_name_.contains(word.test) &&
-               word.test != meta.rule->name;
-      }) && std::ranges::none_of(meta.program.words, [&](const MetaProgram::Word& word) {
-        return word.test == meta.rule->name;
-      });
+      const bool ready =
+          std::ranges::none_of(meta.program.words,
+                               [&](const MetaProgram::Word& word) {
+                                 return !word.test.empty() && pending.contains(word.test) &&
+                                        !by_name_.contains(word.test) &&
+                                        word.test != meta.rule->name;
+                               }) &&
+          std::ranges::none_of(meta.program.words, [&](const MetaProgram::Word& word) {
+            return word.test == meta.rule->name;
+          });
       if (!ready) {
         later.push_back(std::move(meta));
         continue;
@@ -421,8 +433,8 @@ Status SpamCompiler::build(const std::filesystem::path& cache) {
     for (Table& table : tables_) {
       if (table.patterns.empty() || !table.serialized.empty()) continue;
       building.emplace_back(&table, std::async(std::launch::async, [&table, &cache] {
-                              return build_database(table.patterns, false, cache);
-                            }));
+        return build_database(table.patterns, false, cache);
+      }));
     }
     bool complete = true;
     std::string failure;
@@ -490,7 +502,8 @@ std::vector<scan::RuleInfo> SpamCompiler::infos() const {
 }
 
 std::size_t SpamCompiler::running() const {
-  return static_cast<std::size_t>(std::ranges::count_if(tests_, [](const Test& t) { return !t.refused; }));
+  return static_cast<std::size_t>(
+      std::ranges::count_if(tests_, [](const Test& t) { return !t.refused; }));
 }
 
 bool SpamCompiler::has_database() const {
@@ -506,9 +519,9 @@ std::uint32_t SpamCompiler::write(flatbuffers::FlatBufferBuilder& out) const {
     if (!test.rule.arguments.empty()) arguments = out.CreateVectorOfStrings(test.rule.arguments);
     flatbuffers::Offset<flatbuffers::Vector<std::uint32_t>> meta;
     if (!test.meta.empty()) meta = out.CreateVector(test.meta);
-    tests.push_back(image::CreateSpamTest(out, name, message, static_cast<std::uint8_t>(test.kind),
-                                          test.flags, test.selector, test.rule.max_hits,
-                                          thousandths(test.rule.score), test.eval, arguments, meta));
+    tests.push_back(image::CreateSpamTest(
+        out, name, message, static_cast<std::uint8_t>(test.kind), test.flags, test.selector,
+        test.rule.max_hits, thousandths(test.rule.score), test.eval, arguments, meta));
   }
   std::vector<flatbuffers::Offset<image::SpamDatabase>> databases;
   for (std::size_t i = 0; i < tables_.size(); ++i) {
@@ -536,19 +549,21 @@ std::uint32_t SpamCompiler::write(flatbuffers::FlatBufferBuilder& out) const {
   }
   std::vector<flatbuffers::Offset<image::SpamRegex>> regexes;
   for (const PerlRegex& regex : regexes_) {
-    regexes.push_back(image::CreateSpamRegex(out, out.CreateSharedString(regex.pattern), regex.options));
+    regexes.push_back(
+        image::CreateSpamRegex(out, out.CreateSharedString(regex.pattern), regex.options));
   }
   std::vector<flatbuffers::Offset<image::SpamList>> lists;
   for (const auto& [name, entries] : rules_.lists) {
-    lists.push_back(image::CreateSpamList(out, out.CreateString(name), out.CreateVectorOfStrings(entries)));
+    lists.push_back(
+        image::CreateSpamList(out, out.CreateString(name), out.CreateVectorOfStrings(entries)));
   }
   const auto tests_offset = out.CreateVector(tests);
   const auto selectors = out.CreateVectorOfStrings(selectors_);
   const auto databases_offset = out.CreateVector(databases);
   const auto regexes_offset = out.CreateVector(regexes);
   const auto numbers = out.CreateVector(numbers_);
-  return image::CreateSpamRules(out, tests_offset, selectors, databases_offset, regexes_offset, numbers,
-                                out.CreateVector(lists))
+  return image::CreateSpamRules(out, tests_offset, selectors, databases_offset, regexes_offset,
+                                numbers, out.CreateVector(lists))
       .o;
 }
 

@@ -47,10 +47,9 @@ std::pmr::vector<scan::Hit> Conversation::gather_hits() {
   std::pmr::vector<scan::Hit> hits = scan_->hits();
   if (scan_->incomplete()) context_.count(Counter::memory_refused);
   // When each became known depends on the cuts; its place among the rules does not.
-  std::sort(hits.begin(), hits.end(),
-            [](const scan::Hit& a, const scan::Hit& b) {
-              return a.spam != b.spam ? b.spam : std::less<>()(a.rule, b.rule);
-            });
+  std::sort(hits.begin(), hits.end(), [](const scan::Hit& a, const scan::Hit& b) {
+    return a.spam != b.spam ? b.spam : std::less<>()(a.rule, b.rule);
+  });
   return hits;
 }
 

@@ -100,8 +100,7 @@ bool FlowScan::wants_spam() const { return pin_.held() && pin_.ruleset().spam() 
 
 void FlowScan::begin_spam(const spam::SpamScan::Options& options) {
   spam_.reset();
-  if (wants_spam())
-    spam_.emplace(*pin_.ruleset().spam(), pin_.scratch(), options, context_.memory);
+  if (wants_spam()) spam_.emplace(*pin_.ruleset().spam(), pin_.scratch(), options, context_.memory);
 }
 
 void FlowScan::feed_spam(Bytes octets) {

@@ -83,9 +83,9 @@ class RulesetLoader {
   static Result<std::shared_ptr<const Ruleset>> load(const image::Ruleset& tables) {
     std::shared_ptr<Ruleset> ruleset(new Ruleset());
     RulesetLoader loader(*ruleset, tables);
-    for (const auto part : {&RulesetLoader::rules, &RulesetLoader::groups,
-                            &RulesetLoader::confirmations, &RulesetLoader::databases,
-                            &RulesetLoader::spam}) {
+    for (const auto part :
+         {&RulesetLoader::rules, &RulesetLoader::groups, &RulesetLoader::confirmations,
+          &RulesetLoader::databases, &RulesetLoader::spam}) {
       if (Status status = (loader.*part)(); !status) return Error{status.error()};
     }
     return std::shared_ptr<const Ruleset>(std::move(ruleset));
@@ -130,8 +130,7 @@ class RulesetLoader {
     }
     for (std::uint32_t i = 0; i < ruleset_.spam_tests_.size(); ++i) {
       const std::uint32_t test = ruleset_.spam_tests_[i];
-      if (test > tests ||
-          (test != 0 && ruleset_.spam_->tests()[test - 1].kind != TestKind::full)) {
+      if (test > tests || (test != 0 && ruleset_.spam_->tests()[test - 1].kind != TestKind::full)) {
         return Error{place("rule", i, "it stands for a test that is not there")};
       }
     }

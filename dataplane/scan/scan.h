@@ -100,7 +100,7 @@ class Scratch {
 
 struct Hit {
   const RuleInfo* rule;
-  Buffer where;  // what the rule looks at (Ruleset::where)
+  Buffer where;                  // what the rule looks at (Ruleset::where)
   std::int32_t thousandths = 0;  // of the score; of ordinary rules ten times RuleInfo::score
   bool spam = false;             // a rule of SpamAssassin's
 };

@@ -249,7 +249,8 @@ class SpamRulesLoader {
   Status database(std::uint32_t index, const image::SpamDatabase& table) {
     if (table.kind() >= kSpamBufferCount) return Error{place("database", index, "unknown buffer")};
     SpamDatabase& database = rules_.databases_[table.kind()];
-    if (database.compiled || !database.high.empty()) return Error{place("database", index, "its buffer has one already")};
+    if (database.compiled || !database.high.empty())
+      return Error{place("database", index, "its buffer has one already")};
     const auto& first = *table.first();
     const auto& references = *table.references();
     if (table.patterns() == UINT32_MAX || first.size() != table.patterns() + 1 || first[0] != 0 ||
@@ -371,10 +372,11 @@ void SpamScanner::take(const SpamReference& reference, const Context& context) {
   if (context.by_selector && test.selector != context.selector) return;
   if (context.first && (test.flags & kTestNoSubject) != 0) return;
   const bool multiple = (test.flags & kTestMultiple) != 0;
-  const std::uint32_t most = test.max_hits == 0 ? std::numeric_limits<std::uint16_t>::max()
-                                                : test.max_hits;
+  const std::uint32_t most =
+      test.max_hits == 0 ? std::numeric_limits<std::uint16_t>::max() : test.max_hits;
   if (multiple) {
-    const std::uint32_t before = context.hits.has(reference.test) ? context.hits[reference.test] : 0;
+    const std::uint32_t before =
+        context.hits.has(reference.test) ? context.hits[reference.test] : 0;
     if (before >= most) return;
     scanned_ += context.item.size();
     const std::uint32_t found =
@@ -394,10 +396,15 @@ void SpamScanner::scan(SpamBuffer buffer, std::string_view item, SpamHits& hits,
                        std::uint32_t selector) {
   if (item.empty()) return;
   const SpamDatabase& database = rules_.database(buffer);
-  Context context{*this, database, hits, item,
-                  buffer != SpamBuffer::body && buffer != SpamBuffer::raw_body &&
-                      buffer != SpamBuffer::uri,
-                  false, first, selector};
+  Context context{
+      *this,
+      database,
+      hits,
+      item,
+      buffer != SpamBuffer::body && buffer != SpamBuffer::raw_body && buffer != SpamBuffer::uri,
+      false,
+      first,
+      selector};
   if (!database.high.empty() && high_octets_ < kMaxHighOctets && has_high_octet(item)) {
     high_octets_ += item.size();
     context.high_tried = true;

@@ -42,22 +42,30 @@ namespace sluice::scan {
 
 // Wire formats: append, never renumber.
 enum class TestKind : std::uint8_t { pattern, exists, full, eval, meta };
-enum class SpamBuffer : std::uint8_t { body, raw_body, uri, header, all_headers, relays, mime_header };
+enum class SpamBuffer : std::uint8_t {
+  body,
+  raw_body,
+  uri,
+  header,
+  all_headers,
+  relays,
+  mime_header
+};
 inline constexpr std::size_t kSpamBufferCount = 7;
 inline constexpr std::string_view kSpamBufferNames[kSpamBufferCount] = {
     "body", "rawbody", "uri", "header", "header ALL", "relays", "mimeheader"};
 
-inline constexpr std::uint32_t kTestSub = 1;           // a part of metas only: never reported
-inline constexpr std::uint32_t kTestMultiple = 2;      // counts every match
-inline constexpr std::uint32_t kTestNegated = 4;       // !~: hits when there is no match
-inline constexpr std::uint32_t kTestNoSubject = 8;     // not on the first item of the body
-inline constexpr std::uint32_t kTestMatchesEmpty = 16; // its regex matches an empty item
-inline constexpr std::uint32_t kTestNotOutbound = 32;  // off for mail that leaves
-inline constexpr std::uint32_t kTestMatchesUnset = 64; // matches what stands for a missing field
+inline constexpr std::uint32_t kTestSub = 1;            // a part of metas only: never reported
+inline constexpr std::uint32_t kTestMultiple = 2;       // counts every match
+inline constexpr std::uint32_t kTestNegated = 4;        // !~: hits when there is no match
+inline constexpr std::uint32_t kTestNoSubject = 8;      // not on the first item of the body
+inline constexpr std::uint32_t kTestMatchesEmpty = 16;  // its regex matches an empty item
+inline constexpr std::uint32_t kTestNotOutbound = 32;   // off for mail that leaves
+inline constexpr std::uint32_t kTestMatchesUnset = 64;  // matches what stands for a missing field
 
 enum class MetaOperation : std::uint8_t {
-  test,      // push the value of test `operand`
-  number,    // push constant `operand`
+  test,    // push the value of test `operand`
+  number,  // push constant `operand`
   add,
   subtract,
   multiply,
@@ -127,8 +135,8 @@ class SpamRules {
   std::span<const std::uint32_t> evals() const { return evals_; }
   // Metas that are computed from `test`.
   std::span<const std::uint32_t> dependents(std::uint32_t test) const {
-    return std::span(dependents_).subspan(first_dependent_[test],
-                                          first_dependent_[test + 1] - first_dependent_[test]);
+    return std::span(dependents_)
+        .subspan(first_dependent_[test], first_dependent_[test + 1] - first_dependent_[test]);
   }
   // What the expression of a meta gives. `values`: by test.
   double evaluate(std::uint32_t meta, std::span<const double> values) const;

@@ -129,7 +129,8 @@ void read_addresses(std::string_view raw, scan::RegexScratch& scratch,
   // Something that did not parse, with an address in angle brackets.
   std::size_t from = 0;
   if (rest.find('@') == std::string_view::npos) return;
-  while (out.size() < kMaxAddresses && from < rest.size() && t.angle.find(rest, scratch, &m, from)) {
+  while (out.size() < kMaxAddresses && from < rest.size() &&
+         t.angle.find(rest, scratch, &m, from)) {
     const std::string_view found = m.group(rest, 1);
     from = m.end[0];
     if (!plausible(found)) continue;

@@ -118,7 +118,8 @@ void read_color(std::string_view text, String& out) {
     for (const unsigned value : rgb) put_hex(out, percent ? value * 255 / 100 : value);
     return;
   }
-  const bool plain = std::all_of(color.begin(), color.end(), [](char c) { return is_hex(c) || c == '#'; });
+  const bool plain =
+      std::all_of(color.begin(), color.end(), [](char c) { return is_hex(c) || c == '#'; });
   if (!plain || !color.starts_with('#')) {
     out = "invalid";
     return;

@@ -14,10 +14,9 @@ int hex(char c) {
 
 // Charsets whose ASCII octets mean themselves.
 bool extends_ascii(std::string_view charset) {
-  static constexpr std::string_view kPrefixes[] = {"iso8859", "iso-8859", "iso 8859", "windows-",
-                                                   "utf8",    "utf-8",    "koi8-",    "euc-",
-                                                   "big5",    "gbk",      "gb18030",  "gb-18030",
-                                                   "us-ascii", "ascii",   "ansi_x3.4"};
+  static constexpr std::string_view kPrefixes[] = {
+      "iso8859", "iso-8859", "iso 8859", "windows-", "utf8",     "utf-8", "koi8-",    "euc-",
+      "big5",    "gbk",      "gb18030",  "gb-18030", "us-ascii", "ascii", "ansi_x3.4"};
   for (const std::string_view prefix : kPrefixes) {
     if (charset.size() >= prefix.size() && equals_lower(charset.substr(0, prefix.size()), prefix)) {
       return true;
@@ -77,7 +76,8 @@ void normalize(std::string_view text, std::string_view charset, bool insist, Str
     return;
   }
   const bool useless = is_ascii_name(charset) && !insist;
-  const bool tried = high && !insist && (equals_lower(charset, "utf-8") || equals_lower(charset, "utf8"));
+  const bool tried =
+      high && !insist && (equals_lower(charset, "utf-8") || equals_lower(charset, "utf8"));
   if (!useless && !tried) {
     const std::size_t before = out.size();
     if (mime::append_utf8(charset, as_bytes(text), out)) return;
@@ -128,8 +128,9 @@ void decode_quoted_printable(std::string_view in, String& out) {
     if (c == ' ' || c == '\t') {  // blanks at the end of a line are not part of it
       std::size_t end = i;
       while (end < in.size() && (in[end] == ' ' || in[end] == '\t')) ++end;
-      const bool line_end = end < in.size() && (in[end] == '\n' || (in[end] == '\r' && end + 1 < in.size() &&
-                                                                    in[end + 1] == '\n'));
+      const bool line_end =
+          end < in.size() &&
+          (in[end] == '\n' || (in[end] == '\r' && end + 1 < in.size() && in[end + 1] == '\n'));
       if (!line_end) out += in.substr(i, end - i);
       i = end;
       continue;
@@ -144,7 +145,9 @@ void decode_quoted_printable(std::string_view in, String& out) {
     std::size_t end = i + 1;
     std::size_t blanks = end;
     while (blanks < in.size() && (in[blanks] == ' ' || in[blanks] == '\t')) ++blanks;
-    if (blanks < in.size() && in[blanks] == '\r' && blanks + 1 < in.size() && in[blanks + 1] == '\n') ++blanks;
+    if (blanks < in.size() && in[blanks] == '\r' && blanks + 1 < in.size() &&
+        in[blanks + 1] == '\n')
+      ++blanks;
     if (blanks < in.size() && in[blanks] == '\n') {
       i = blanks + 1;
       continue;
@@ -254,7 +257,8 @@ void decode_header(std::string_view value, std::string_view name, String& out) {
       decode_base64(word.text, section);
     } else {
       String text(word.text, out.get_allocator());
-      for (std::size_t i = 0; (i = text.find('_', i)) != String::npos; i += 3) text.replace(i, 1, "=20");
+      for (std::size_t i = 0; (i = text.find('_', i)) != String::npos; i += 3)
+        text.replace(i, 1, "=20");
       decode_quoted_printable(text, section);
     }
     value.remove_prefix(word.size);

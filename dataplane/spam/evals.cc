@@ -11,7 +11,8 @@ namespace {
 
 std::vector<EvalFunction> table() {
   std::vector<EvalFunction> functions(scan::kSpamEvalCount, nullptr);
-  for (const auto evals : {header_evals(), received_evals(), mime_evals(), html_evals(), list_evals()}) {
+  for (const auto evals :
+       {header_evals(), received_evals(), mime_evals(), html_evals(), list_evals()}) {
     for (const NamedEval& eval : evals) {
       const std::uint32_t index = scan::find_spam_eval(eval.name);
       if (index < functions.size()) functions[index] = eval.function;
@@ -42,14 +43,14 @@ struct Zone {
   std::string_view name;
   int offset;  // hhmm
 };
-constexpr Zone kZones[] = {{"GMT", 0},     {"UTC", 0},     {"UT", 0},      {"EST", -500},  {"EDT", -400},
-                           {"CST", -600},  {"CDT", -500},  {"MST", -700},  {"MDT", -600},  {"PST", -800},
-                           {"PDT", -700},  {"HST", -1000}, {"AKST", -900}, {"AKDT", -800}, {"HADT", -900},
-                           {"WET", 0},     {"WEST", 100},  {"CET", 100},   {"CEST", 200},  {"EET", 200},
-                           {"EEST", 300},  {"MSK", 300},   {"MSD", 400},   {"JST", 900},   {"KST", 900},
-                           {"BST", 100},   {"IST", 200},   {"AST", -400},  {"ADT", -300},  {"NST", -330},
-                           {"NDT", -230},  {"MET", 100},   {"MEST", 200},  {"NZST", 1200}, {"NZDT", 1300},
-                           {"CCT", 800},   {"HKT", 800},   {"SGT", 800}};
+constexpr Zone kZones[] = {
+    {"GMT", 0},     {"UTC", 0},     {"UT", 0},      {"EST", -500},  {"EDT", -400},  {"CST", -600},
+    {"CDT", -500},  {"MST", -700},  {"MDT", -600},  {"PST", -800},  {"PDT", -700},  {"HST", -1000},
+    {"AKST", -900}, {"AKDT", -800}, {"HADT", -900}, {"WET", 0},     {"WEST", 100},  {"CET", 100},
+    {"CEST", 200},  {"EET", 200},   {"EEST", 300},  {"MSK", 300},   {"MSD", 400},   {"JST", 900},
+    {"KST", 900},   {"BST", 100},   {"IST", 200},   {"AST", -400},  {"ADT", -300},  {"NST", -330},
+    {"NDT", -230},  {"MET", 100},   {"MEST", 200},  {"NZST", 1200}, {"NZDT", 1300}, {"CCT", 800},
+    {"HKT", 800},   {"SGT", 800}};
 
 }  // namespace
 
@@ -78,7 +79,9 @@ bool read_date(std::string_view text, std::int64_t& seconds) {
     return 0;
   };
   const auto number = [](std::string_view word, std::size_t least, std::size_t most, int& value) {
-    if (word.size() < least || word.size() > most || !std::all_of(word.begin(), word.end(), is_digit)) return false;
+    if (word.size() < least || word.size() > most ||
+        !std::all_of(word.begin(), word.end(), is_digit))
+      return false;
     std::from_chars(word.data(), word.data() + word.size(), value);
     return true;
   };
@@ -91,7 +94,8 @@ bool read_date(std::string_view text, std::int64_t& seconds) {
       const int m = month_of(words[i + 1]);
       int d = 0;
       int y = 0;
-      if (m != 0 && number(words[i], 1, 9, d) && number(words[i + 2], least, least == 4 ? 4 : 3, y)) {
+      if (m != 0 && number(words[i], 1, 9, d) &&
+          number(words[i + 2], least, least == 4 ? 4 : 3, y)) {
         day = d;
         month = m;
         year = y;
@@ -103,7 +107,8 @@ bool read_date(std::string_view text, std::int64_t& seconds) {
         const int m = month_of(words[i]);
         int d = 0;
         int y = 0;
-        if (m != 0 && number(words[i + 1], 1, 9, d) && has(words[i + 2], ":") && number(words[i + 3], 4, 4, y)) {
+        if (m != 0 && number(words[i + 1], 1, 9, d) && has(words[i + 2], ":") &&
+            number(words[i + 3], 4, 4, y)) {
           day = d;
           month = m;
           year = y;
@@ -128,9 +133,12 @@ bool read_date(std::string_view text, std::int64_t& seconds) {
     int h = 0;
     int m = 0;
     int s = 0;
-    const std::string_view minutes = word.substr(colon + 1, second_colon == std::string_view::npos ? second_colon : second_colon - colon - 1);
+    const std::string_view minutes =
+        word.substr(colon + 1, second_colon == std::string_view::npos ? second_colon
+                                                                      : second_colon - colon - 1);
     if (!number(word.substr(0, colon), 1, 2, h) || !number(minutes, 2, 2, m)) continue;
-    if (second_colon != std::string_view::npos && !number(word.substr(second_colon + 1), 2, 2, s)) continue;
+    if (second_colon != std::string_view::npos && !number(word.substr(second_colon + 1), 2, 2, s))
+      continue;
     hour = h;
     minute = m;
     second = s;
@@ -140,7 +148,8 @@ bool read_date(std::string_view text, std::int64_t& seconds) {
   bool numeric = false;
   for (const std::string_view word : words) {
     int value = 0;
-    if (word.size() == 5 && (word[0] == '+' || word[0] == '-') && number(word.substr(1), 4, 4, value)) {
+    if (word.size() == 5 && (word[0] == '+' || word[0] == '-') &&
+        number(word.substr(1), 4, 4, value)) {
       zone = word[0] == '-' ? -value : value;
       numeric = true;
       break;

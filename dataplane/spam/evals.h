@@ -33,8 +33,8 @@ void prepare_list_evals();
 
 // A number of an argument; 0 for what is none.
 double number_of(std::string_view text);
-// Seconds since the epoch of an RFC 5322 date, as tolerantly as SpamAssassin reads it; false when it
-// cannot be read.
+// Seconds since the epoch of an RFC 5322 date, as tolerantly as SpamAssassin reads it; false when
+// it cannot be read.
 bool read_date(std::string_view text, std::int64_t& seconds);
 // No usable Received fields, or such of list software that removes them.
 bool gated(const View& view);

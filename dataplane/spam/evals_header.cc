@@ -13,20 +13,23 @@ namespace {
 struct Tables {
   static constexpr std::uint32_t kNoCase = scan::kRegexCaseless;
   scan::Regex aol_relay = constant_regex(R"( rly-[a-z][a-z]\d\d\.)", kNoCase);
-  scan::Regex aol_via = constant_regex(R"(/AOL-\d+\.\d+\.\d+\)|ESMTP id (?:RELAY|MAILRELAY|MAILIN))");
+  scan::Regex aol_via =
+      constant_regex(R"(/AOL-\d+\.\d+\.\d+\)|ESMTP id (?:RELAY|MAILRELAY|MAILIN))");
   scan::Regex ezmlm = constant_regex(R"(^contact \S+\@\S+\; run by ezmlm$)", scan::kRegexMultiline);
   scan::Regex ezmlm_to = constant_regex(R"(^mailing list \S+\@\S+)", scan::kRegexMultiline);
-  scan::Regex qmail = constant_regex(R"(qmail \d+ invoked (?:from network|by .{3,20})\); \d+ ... \d+)");
+  scan::Regex qmail =
+      constant_regex(R"(qmail \d+ invoked (?:from network|by .{3,20})\); \d+ ... \d+)");
   scan::Regex date_in_received = constant_regex(R"((\s.?\d+ \S\S\S \d+ \d+:\d+:\d+ \S+))");
-  scan::Regex local_received =
-      constant_regex(R"(\bfrom (?:localhost\s|(?:\S+ ){1,2}\S*\b127\.0\.0\.1\b)|qmail \d+ invoked by uid \d+)");
+  scan::Regex local_received = constant_regex(
+      R"(\bfrom (?:localhost\s|(?:\S+ ){1,2}\S*\b127\.0\.0\.1\b)|qmail \d+ invoked by uid \d+)");
   scan::Regex fetchmail = constant_regex(R"(\bby localhost with \w+ \(fetchmail-[\d.]+)");
   scan::Regex reply_prefix =
       constant_regex(R"(^(?:(?:Re|Fwd|Fw|Aw|Antwort|WG|SV|VB|VS|VL):\s*)+)", kNoCase);
   scan::Regex capital_charset = constant_regex(
       R"(=\?[-_a-z0-9]*(?:koi|jp|jis|euc|gb|big5|isoir|cp1251|windows-1251|georgianps|pt154|tis)[-_a-z0-9]*\?)",
       kNoCase);
-  scan::Regex outlook_id = constant_regex(R"(^<[0-9a-f]{4}([0-9a-f]{8})\$[0-9a-f]{8}\$[0-9a-f]{8}\@)");
+  scan::Regex outlook_id =
+      constant_regex(R"(^<[0-9a-f]{4}([0-9a-f]{8})\$[0-9a-f]{8}\$[0-9a-f]{8}\@)");
   scan::Regex last_received_date = constant_regex(R"((\s.?\d+ \S\S\S \d+ \d+:\d+:\d+ \S+).*?$)");
   scan::Regex unsubscribe =
       constant_regex(R"(<mailto:(?:leave-\S+|\S+-unsubscribe)\@\S+>$)", kNoCase);
@@ -125,7 +128,8 @@ double similar_recipients(const View& view, Arguments a) {
     }
     similar = static_cast<double>(hits) / static_cast<double>(pairs);
   }
-  return (a[0] == "undef" || similar >= number_of(a[0])) && (a[1] == "undef" || similar < number_of(a[1]));
+  return (a[0] == "undef" || similar >= number_of(a[0])) &&
+         (a[1] == "undef" || similar < number_of(a[1]));
 }
 
 double check_for_missing_to_header(const View& view, Arguments) {
@@ -155,7 +159,8 @@ double date_difference(const View& view) {
   if (!known) return 0;
   std::vector<std::string_view> received;
   for (const Field& field : view.parts->header().fields()) {
-    if (field.lower_name == "received" && !trim(field.value).empty()) received.push_back(field.value);
+    if (field.lower_name == "received" && !trim(field.value).empty())
+      received.push_back(field.value);
   }
   std::size_t skip = 0;
   if (!received.empty() && view.find(tables().local_received, received[0])) {
@@ -167,7 +172,8 @@ double date_difference(const View& view) {
   scan::Regex::Match m;
   for (std::size_t i = skip; i < received.size(); ++i) {
     std::int64_t time = 0;
-    if (view.find(tables().date_in_received, received[i], &m) && read_date(m.group(received[i], 1), time)) {
+    if (view.find(tables().date_in_received, received[i], &m) &&
+        read_date(m.group(received[i], 1), time)) {
       differences.push_back(static_cast<double>(date - time));
     }
   }
@@ -188,7 +194,8 @@ double subject_is_all_caps(const View& view, Arguments) {
   std::string_view subject = trim(whole);
   scan::Regex::Match m;
   if (view.find(tables().reply_prefix, subject, &m)) subject.remove_prefix(m.end[0]);
-  if (subject.size() < 10 || subject.find_first_of(" \t\n\r\f\v") == std::string_view::npos) return 0;
+  if (subject.size() < 10 || subject.find_first_of(" \t\n\r\f\v") == std::string_view::npos)
+    return 0;
   bool letters = false;
   for (const char c : subject) {
     if (c >= 'a' && c <= 'z') return 0;
@@ -276,7 +283,8 @@ double check_outlook_message_id(const View& view, Arguments) {
 double check_messageid_not_usable(const View& view, Arguments) {
   if (view.find(tables().unsubscribe, view.get("List-Unsubscribe")) || gated(view)) return 1;
   const String received = view.get("Received");
-  return sluice::spam::has(received, "/CWT/DCE)") || sluice::spam::has(received, "iPlanet Messaging Server");
+  return sluice::spam::has(received, "/CWT/DCE)") ||
+         sluice::spam::has(received, "iPlanet Messaging Server");
 }
 
 double check_header_count_range(const View& view, Arguments a) {
@@ -285,7 +293,8 @@ double check_header_count_range(const View& view, Arguments a) {
   std::vector<std::string_view> different;
   for (const Field& field : view.parts->header().fields()) {
     if (field.lower_name != name) continue;
-    if (std::find(different.begin(), different.end(), std::string_view(field.value)) == different.end()) {
+    if (std::find(different.begin(), different.end(), std::string_view(field.value)) ==
+        different.end()) {
       different.push_back(field.value);
     }
   }
@@ -300,7 +309,8 @@ double check_unresolved_template(const View& view, Arguments) {
     line = field.name;
     line += ": ";
     line += field.value;
-    if (view.find(tables().template_field, line) && !view.find(tables().template_exempt, line)) return 1;
+    if (view.find(tables().template_field, line) && !view.find(tables().template_exempt, line))
+      return 1;
   }
   return 0;
 }
@@ -316,8 +326,7 @@ double check_ratware_name_id(const View& view, Arguments) {
   const std::size_t at = from.find(wanted);
   if (at == String::npos) return 0;
   const std::string_view name = trim(std::string_view(from).substr(0, at));
-  return name.size() > 2 && name.ends_with('"') &&
-         name.find('"') != name.size() - 1;
+  return name.size() > 2 && name.ends_with('"') && name.find('"') != name.size() - 1;
 }
 
 double check_ratware_envelope_from(const View& view, Arguments) {
@@ -336,7 +345,10 @@ double check_ratware_envelope_from(const View& view, Arguments) {
   lower(user);
   user += '@';
   for (std::size_t i = text.find(domain); i != String::npos; i = text.find(domain, i + 1)) {
-    if (word_border(text, i) && std::string_view(text).substr(std::min(i + domain.size() + 1, text.size())).starts_with(user)) return 1;
+    if (word_border(text, i) && std::string_view(text)
+                                    .substr(std::min(i + domain.size() + 1, text.size()))
+                                    .starts_with(user))
+      return 1;
   }
   return 0;
 }
@@ -344,7 +356,8 @@ double check_ratware_envelope_from(const View& view, Arguments) {
 double check_equal_from_domains(const View& view, Arguments) {
   const auto second_level = [](std::string_view address) {
     const std::size_t at = address.rfind('@');
-    std::string_view domain = at == std::string_view::npos ? std::string_view() : address.substr(at + 1);
+    std::string_view domain =
+        at == std::string_view::npos ? std::string_view() : address.substr(at + 1);
     const std::size_t last = domain.rfind('.');
     if (last == std::string_view::npos || last == 0) return domain;
     const std::size_t before = domain.rfind('.', last - 1);

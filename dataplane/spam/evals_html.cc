@@ -28,10 +28,13 @@ bool fact(const HtmlFacts& html, std::string_view name, double& value) {
     value = html.all_tags == 0 ? 0 : static_cast<double>(html.closed_extra) / html.all_tags;
     return html.all_tags != 0;
   } else if (name == "bad_tag_ratio") {
-    value = html.all_tags == 0 ? 0 : static_cast<double>(html.all_tags - html.elements) / html.all_tags;
+    value =
+        html.all_tags == 0 ? 0 : static_cast<double>(html.all_tags - html.elements) / html.all_tags;
     return html.all_tags != 0 && html.elements != 0;
   } else if (name == "non_element_ratio") {
-    value = html.tags_seen == 0 ? 0 : static_cast<double>(html.tags_seen - html.elements_seen) / html.tags_seen;
+    value = html.tags_seen == 0
+                ? 0
+                : static_cast<double>(html.tags_seen - html.elements_seen) / html.tags_seen;
     return html.tags_seen != 0 && html.elements_seen != 0;
   } else if (name == "obfuscation_ratio") {
     value = html.all_tags == 0 ? 0 : static_cast<double>(html.obfuscation) / html.all_tags;
@@ -61,7 +64,9 @@ bool fact(const HtmlFacts& html, std::string_view name, double& value) {
 bool compare(double value, std::string_view expression) {
   expression = trim(expression);
   std::size_t size = 0;
-  while (size < expression.size() && std::string_view("<>=!").find(expression[size]) != std::string_view::npos) ++size;
+  while (size < expression.size() &&
+         std::string_view("<>=!").find(expression[size]) != std::string_view::npos)
+    ++size;
   const std::string_view operation = expression.substr(0, size);
   const double other = number_of(trim(expression.substr(size)));
   if (operation == ">") return value > other;
@@ -145,7 +150,8 @@ double html_title_subject_ratio(const View& view, Arguments a) {
   return any(view, [&](const HtmlFacts& html) {
     double most = 0;
     for (const String& title : html.titles) {
-      most = std::max(most, static_cast<double>(count_characters(title)) / static_cast<double>(subject.size()));
+      most = std::max(
+          most, static_cast<double>(count_characters(title)) / static_cast<double>(subject.size()));
     }
     return most > number_of(a[0]);
   });
@@ -160,7 +166,8 @@ double html_range(const View& view, Arguments a) {
 }
 double check_iframe_src(const View& view, Arguments) {
   return any(view, [](const HtmlFacts& html) {
-    return std::any_of(html.links.begin(), html.links.end(), [](const HtmlLink& link) { return link.in_iframe; });
+    return std::any_of(html.links.begin(), html.links.end(),
+                       [](const HtmlLink& link) { return link.in_iframe; });
   });
 }
 
@@ -179,7 +186,8 @@ std::string_view web_host(std::string_view uri, bool& numeric) {
   while (at < uri.size() && uri[at] == '/') ++at;
   std::string_view rest = uri.substr(at);
   rest = rest.substr(0, rest.find_first_of("/?#"));
-  if (const std::size_t user = rest.rfind('@'); user != std::string_view::npos) rest.remove_prefix(user + 1);
+  if (const std::size_t user = rest.rfind('@'); user != std::string_view::npos)
+    rest.remove_prefix(user + 1);
   rest = rest.substr(0, rest.find(':'));
   numeric = is_ipv4_address(rest);
   return rest;
@@ -220,7 +228,8 @@ double check_https_http_mismatch(const View& view, Arguments a) {
         const std::size_t at = anchor.find("https://");
         if (at == String::npos) continue;
         bool anchor_numeric = false;
-        const std::string_view target = web_host(std::string_view(anchor).substr(at), anchor_numeric);
+        const std::string_view target =
+            web_host(std::string_view(anchor).substr(at), anchor_numeric);
         if (anchor_numeric || target.find('.') == std::string_view::npos) continue;
         String uri("https://", view.memory);
         uri += target;

@@ -25,8 +25,9 @@ struct Tables {
       R"((?!(?:[a-z0-9-]|\.[a-z0-9])))",
       kNoCase);
   scan::Regex web_with_at = constant_regex(R"(<?https?://\S{0,255}(?:\@|%40)\S{0,255})", kNoCase);
-  scan::Regex field_like = constant_regex(
-      R"((?:>|\s{1,10}(?!(?:fa(?:x|csi)|tel|phone|e?-?mail))[a-z]{2,11}:))", kNoCase | scan::kRegexAnchored);
+  scan::Regex field_like =
+      constant_regex(R"((?:>|\s{1,10}(?!(?:fa(?:x|csi)|tel|phone|e?-?mail))[a-z]{2,11}:))",
+                     kNoCase | scan::kRegexAnchored);
 };
 
 const Tables& tables() {
@@ -63,7 +64,8 @@ bool is_freemail(const View& view, std::string_view address) {
   const std::size_t at = address.rfind('@');
   const std::string_view domain = at == std::string_view::npos ? address : address.substr(at + 1);
   for (const std::string_view list : {"freemail_welcomelist", "freemail_whitelist"}) {
-    if (view.rules.list(list).contains(address) || view.rules.list(list).contains(domain)) return false;
+    if (view.rules.list(list).contains(address) || view.rules.list(list).contains(domain))
+      return false;
   }
   if (view.find(tables().welcome, address)) return false;
   if (view.rules.list("freemail_domains").contains(domain)) return true;
@@ -111,7 +113,8 @@ Strings body_freemails(const View& view, bool& useful) {
   const auto take = [&](std::string_view text) {
     String address(text, view.memory);
     lower(address);
-    if (addresses.size() < 40 && std::find(addresses.begin(), addresses.end(), address) == addresses.end()) {
+    if (addresses.size() < 40 &&
+        std::find(addresses.begin(), addresses.end(), address) == addresses.end()) {
       addresses.push_back(std::move(address));
     }
   };
@@ -130,7 +133,8 @@ Strings body_freemails(const View& view, bool& useful) {
     if (paragraph.find('@') == std::string_view::npos) continue;
     text = paragraph;
     std::size_t from = 0;
-    while (text.find("http", 0) != String::npos && from < text.size() && view.find(t.web_with_at, text, &m, from)) {
+    while (text.find("http", 0) != String::npos && from < text.size() &&
+           view.find(t.web_with_at, text, &m, from)) {
       text.replace(m.begin[0], m.end[0] - m.begin[0], " ");
       from = m.begin[0] + 1;
     }
@@ -142,8 +146,10 @@ Strings body_freemails(const View& view, bool& useful) {
       if (!view.uris.domains().known_top(domain)) continue;
       // What looks like an address list or a quoted header field does not count.
       scan::Regex::Match tail;
-      const bool link = m.begin[0] >= 7 && std::string_view(text).substr(m.begin[0] - 7, 7) == "mailto:";
-      if (!link && view.find(t.field_like, std::string_view(text).substr(m.end[0]), &tail)) continue;
+      const bool link =
+          m.begin[0] >= 7 && std::string_view(text).substr(m.begin[0] - 7, 7) == "mailto:";
+      if (!link && view.find(t.field_like, std::string_view(text).substr(m.end[0]), &tail))
+        continue;
       take(address);
     }
   }
@@ -158,11 +164,13 @@ Strings body_freemails(const View& view, bool& useful) {
 }
 
 double check_freemail_replyto(const View& view, Arguments a) {
-  if (const auto envelope = view.envelope_from(); envelope && view.find(tables().bulk, *envelope)) return 0;
+  if (const auto envelope = view.envelope_from(); envelope && view.find(tables().bulk, *envelope))
+    return 0;
   const Strings from = lower_values(view, "From:addr");
   const Strings reply = lower_values(view, "Reply-To:addr");
   const auto free = [&](const Strings& list) {
-    return std::any_of(list.begin(), list.end(), [&](const String& s) { return is_freemail(view, s); });
+    return std::any_of(list.begin(), list.end(),
+                       [&](const String& s) { return is_freemail(view, s); });
   };
   const bool from_free = free(from);
   const bool reply_free = free(reply);
@@ -227,7 +235,8 @@ double check_replyto_in_list(const View& view, Arguments a) {
 
 double host_listed(const View& view, std::string_view list) {
   for (const Uri& uri : view.uris.uris()) {
-    if (uri.raw.size() >= 7 && equals_lower(std::string_view(uri.raw).substr(0, 7), "mailto:")) continue;
+    if (uri.raw.size() >= 7 && equals_lower(std::string_view(uri.raw).substr(0, 7), "mailto:"))
+      continue;
     for (const String& host : uri.hosts) {
       const bool found = enlisted(view, "enlist_uri_host", list, [&](std::string_view word) {
         if (word.starts_with('!')) return false;
@@ -245,8 +254,12 @@ double host_listed(const View& view, std::string_view list) {
   return 0;
 }
 double check_uri_host_listed(const View& view, Arguments a) { return host_listed(view, a[0]); }
-double check_uri_host_in_welcomelist(const View& view, Arguments) { return host_listed(view, "WELCOME"); }
-double check_uri_host_in_blocklist(const View& view, Arguments) { return host_listed(view, "BLOCK"); }
+double check_uri_host_in_welcomelist(const View& view, Arguments) {
+  return host_listed(view, "WELCOME");
+}
+double check_uri_host_in_blocklist(const View& view, Arguments) {
+  return host_listed(view, "BLOCK");
+}
 
 constexpr NamedEval kEvals[] = {
     {"check_freemail_from", check_freemail_from},

@@ -75,18 +75,23 @@ double check_mime_multipart_ratio(const View& view, Arguments a) {
 }
 double check_msg_parse_flags(const View& view, Arguments a) {
   const std::string_view flag = a[0];
-  if (flag == "missing_mime_head_body_separator") return view.parts->missing_mime_head_body_separator();
+  if (flag == "missing_mime_head_body_separator")
+    return view.parts->missing_mime_head_body_separator();
   if (flag == "missing_mime_headers") return view.parts->missing_mime_headers();
   if (flag == "mime_epilogue_exists") return view.parts->mime_epilogue_exists();
   if (flag == "missing_head_body_separator") return view.parts->missing_head_body_separator();
-  if (flag == "truncated_headers" || flag == "truncated_header") return view.parts->truncated_header();
+  if (flag == "truncated_headers" || flag == "truncated_header")
+    return view.parts->truncated_header();
   if (flag == "mimepart_limit_exceeded") return view.parts->part_limit_exceeded();
   return 0;
 }
-double check_for_ascii_text_illegal(const View& view, Arguments) { return view.mime.ascii_text_illegal > 0; }
+double check_for_ascii_text_illegal(const View& view, Arguments) {
+  return view.mime.ascii_text_illegal > 0;
+}
 double check_abundant_unicode_ratio(const View& view, Arguments a) {
   if (view.mime.normal_characters == 0) return number_of(a[0]) <= 0;
-  return static_cast<double>(view.mime.unicode_characters) / static_cast<double>(view.mime.normal_characters) >=
+  return static_cast<double>(view.mime.unicode_characters) /
+             static_cast<double>(view.mime.normal_characters) >=
          number_of(a[0]);
 }
 double no_locale(const View&, Arguments) { return 0; }  // all charsets are welcome
@@ -116,7 +121,9 @@ double check_for_uppercase(const View& view, Arguments a) {
     int runs = 0;
     while (runs < 2) {
       const std::size_t begin = at;
-      while (at < line.size() && (is_alnum(line[at]) || line[at] == '+' || line[at] == '/' || line[at] == '=')) ++at;
+      while (at < line.size() &&
+             (is_alnum(line[at]) || line[at] == '+' || line[at] == '/' || line[at] == '='))
+        ++at;
       if (at - begin < 60 || at - begin > 76 || at >= line.size() || line[at] != ' ') break;
       ++at;
       ++runs;
@@ -136,7 +143,8 @@ double check_for_uppercase(const View& view, Arguments a) {
     }
   }
   if (length < 200 || upper_letters + lower_letters == 0) return 0;
-  const double percent = 100.0 * static_cast<double>(upper_letters) / static_cast<double>(upper_letters + lower_letters);
+  const double percent = 100.0 * static_cast<double>(upper_letters) /
+                         static_cast<double>(upper_letters + lower_letters);
   return percent > number_of(a[0]) && percent <= number_of(a[1]);
 }
 
@@ -144,8 +152,11 @@ double check_ma_non_text(const View& view, Arguments) {
   const auto& parts = view.parts->parts();
   for (std::size_t i = 1; i < parts.size(); ++i) {
     const MessagePart& part = parts[i];
-    if (!part.leaf || parts[part.parent].type != "multipart/alternative" || part.parent == i) continue;
-    if (part.type != "multipart/related" && part.type != "application/rtf" && !part.type.starts_with("text/")) return 1;
+    if (!part.leaf || parts[part.parent].type != "multipart/alternative" || part.parent == i)
+      continue;
+    if (part.type != "multipart/related" && part.type != "application/rtf" &&
+        !part.type.starts_with("text/"))
+      return 1;
   }
   return 0;
 }
@@ -194,7 +205,8 @@ void words(std::string_view text, std::set<std::string_view>& out) {
     const std::size_t begin = i;
     while (i < text.size() && !is_space(text[i]) && !text.substr(i).starts_with("\xc2\xa0")) ++i;
     const std::string_view word = text.substr(begin, i - begin);
-    if (std::any_of(word.begin(), word.end(), [](char c) { return is_word(c) || (c & 0x80) != 0; })) out.insert(word);
+    if (std::any_of(word.begin(), word.end(), [](char c) { return is_word(c) || (c & 0x80) != 0; }))
+      out.insert(word);
   }
 }
 
@@ -213,7 +225,8 @@ Difference alternative_difference(const View& view) {
     if (html.empty()) continue;
     result.html = static_cast<double>(html.size());
     result.text = static_cast<double>(text.size());
-    const auto left = std::count_if(html.begin(), html.end(), [&](std::string_view w) { return !text.contains(w); });
+    const auto left = std::count_if(html.begin(), html.end(),
+                                    [&](std::string_view w) { return !text.contains(w); });
     result.percent = std::max(result.percent, static_cast<double>(left) / result.html * 100);
   }
   return result;
@@ -231,7 +244,8 @@ double multipart_alternative_difference_count(const View& view, Arguments a) {
 double check_blank_line_ratio(const View& view, Arguments a) {
   const double least_lines = std::max(a.size() > 2 ? number_of(a[2]) : 1.0, 1.0);
   const double lines = static_cast<double>(view.decoded_lines);
-  const double ratio = lines < least_lines ? -1 : 100 * static_cast<double>(view.blank_lines) / lines;
+  const double ratio =
+      lines < least_lines ? -1 : 100 * static_cast<double>(view.blank_lines) / lines;
   const double least = number_of(a[0]);
   return (least == 0 || ratio > least) && ratio <= number_of(a[1]);
 }
@@ -250,11 +264,34 @@ double tvd_vertical_words(const View& view, Arguments a) {
 
 double check_stock_info(const View& view, Arguments a) {
   static constexpr std::string_view kWords[] = {"tradedate", "tradingdate"};
-  static constexpr std::string_view kEnds[] = {
-      "company",       "companyname",   "symbol",        "sym",          "stk",       "stck",       "stock",
-      "target",        "ticker",        "openingp",      "openingprice", "currentp",  "currentprice", "projected",
-      "position",      "expectations",  "weekhigh",      "weekshigh",    "marketperformance", "yeartarget", "weektarget",
-      "monthtarget",   "daytarget",     "pricetarget",   "yearestimate", "sector",    "recommendation", "rating"};
+  static constexpr std::string_view kEnds[] = {"company",
+                                               "companyname",
+                                               "symbol",
+                                               "sym",
+                                               "stk",
+                                               "stck",
+                                               "stock",
+                                               "target",
+                                               "ticker",
+                                               "openingp",
+                                               "openingprice",
+                                               "currentp",
+                                               "currentprice",
+                                               "projected",
+                                               "position",
+                                               "expectations",
+                                               "weekhigh",
+                                               "weekshigh",
+                                               "marketperformance",
+                                               "yeartarget",
+                                               "weektarget",
+                                               "monthtarget",
+                                               "daytarget",
+                                               "pricetarget",
+                                               "yearestimate",
+                                               "sector",
+                                               "recommendation",
+                                               "rating"};
   const double least = number_of(a[0]);
   if (least == 0) return 1;
   std::set<std::string_view> hits;
@@ -298,15 +335,18 @@ double plaintext_sig_length(const View& view, Arguments a) {
 double plaintext_body_sig_ratio(const View& view, Arguments a) {
   const double ratio = view.plain_signature_length == 0
                            ? 1e6
-                           : static_cast<double>(view.plain_body_length) / static_cast<double>(view.plain_signature_length);
-  return view.has_plain_body && ratio >= number_of(a[0]) && ratio <= (a.size() > 1 ? number_of(a[1]) : 1e6);
+                           : static_cast<double>(view.plain_body_length) /
+                                 static_cast<double>(view.plain_signature_length);
+  return view.has_plain_body && ratio >= number_of(a[0]) &&
+         ratio <= (a.size() > 1 ? number_of(a[1]) : 1e6);
 }
 
 // --- images ---
 
 bool of_type(const Image& image, std::string_view type) {
   return type == "all" || (type == "gif" && image.type == Image::Type::gif) ||
-         (type == "png" && image.type == Image::Type::png) || (type == "jpeg" && image.type == Image::Type::jpeg);
+         (type == "png" && image.type == Image::Type::png) ||
+         (type == "jpeg" && image.type == Image::Type::jpeg);
 }
 double area(const View& view, std::string_view type) {
   double sum = 0;
@@ -316,8 +356,8 @@ double area(const View& view, std::string_view type) {
   return sum;
 }
 double image_count(const View& view, Arguments a) {
-  const double n = static_cast<double>(
-      std::count_if(view.images.begin(), view.images.end(), [&](const Image& i) { return of_type(i, a[0]); }));
+  const double n = static_cast<double>(std::count_if(
+      view.images.begin(), view.images.end(), [&](const Image& i) { return of_type(i, a[0]); }));
   return n >= number_of(a[1]) && (a.size() < 3 || n <= number_of(a[2]));
 }
 double pixel_coverage(const View& view, Arguments a) {
@@ -326,7 +366,8 @@ double pixel_coverage(const View& view, Arguments a) {
 }
 double image_size_exact(const View& view, Arguments a) {
   return std::any_of(view.images.begin(), view.images.end(), [&](const Image& i) {
-    return of_type(i, a[0]) && i.height == number_of(a[1]) && i.width == number_of(a[2]) && i.height > 0 && i.width > 0;
+    return of_type(i, a[0]) && i.height == number_of(a[1]) && i.width == number_of(a[2]) &&
+           i.height > 0 && i.width > 0;
   });
 }
 double image_size_range(const View& view, Arguments a) {
@@ -337,8 +378,9 @@ double image_size_range(const View& view, Arguments a) {
   });
 }
 double image_named(const View& view, Arguments a) {
-  return std::any_of(view.images.begin(), view.images.end(),
-                     [&](const Image& i) { return i.height > 0 && i.width > 0 && i.name == std::string_view(a[0]); });
+  return std::any_of(view.images.begin(), view.images.end(), [&](const Image& i) {
+    return i.height > 0 && i.width > 0 && i.name == std::string_view(a[0]);
+  });
 }
 double image_to_text_ratio(const View& view, Arguments a) {
   const double pixels = area(view, a[0]);

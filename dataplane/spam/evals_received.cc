@@ -12,10 +12,12 @@ struct Tables {
   scan::Regex ip = constant_regex("%I");
   scan::Regex hotmail_pickup =
       constant_regex(R"(from mail pickup service by hotmail\.com with Microsoft SMTPSVC;)");
-  scan::Regex hotmail_1 = constant_regex(R"(from (?:\S*\.)?hotmail.com \(\S+\.hotmail(?:\.msn)?\.com[ \)])");
+  scan::Regex hotmail_1 =
+      constant_regex(R"(from (?:\S*\.)?hotmail.com \(\S+\.hotmail(?:\.msn)?\.com[ \)])");
   scan::Regex outlook_1 = constant_regex(
       R"(from \S*\.outbound\.protection\.outlook\.com \(\S+\.outbound\.protection\.outlook\.com[ \)])");
-  scan::Regex outlook_2 = constant_regex(R"(from \S*\.(?:eur|nam)prd\d+\.prod\.outlook\.com \(%I\))");
+  scan::Regex outlook_2 =
+      constant_regex(R"(from \S*\.(?:eur|nam)prd\d+\.prod\.outlook\.com \(%I\))");
   scan::Regex hotmail_2 = constant_regex(R"(from \S*\.hotmail.com \(\[%I\][ \):])");
   scan::Regex hotmail_3 = constant_regex(R"(from \S+ by \S+\.hotmail(?:\.msn)?\.com with HTTP\;)");
   scan::Regex hotmail_4 = constant_regex(R"(from \[66\.218.\S+\] by \S+\.yahoo\.com)");
@@ -23,7 +25,8 @@ struct Tables {
   scan::Regex hotmail_from = constant_regex(R"(\bhotmail\.com$)", kNoCase);
   scan::Regex originator = constant_regex(R"(hotmail\.com|msonline\-outlook)");
   scan::Regex msn_group = constant_regex(R"(<(\S+)\@groups\.msn\.com>)", kNoCase);
-  scan::Regex msn_pickup = constant_regex(R"(from mail pickup service by ((?:p\d\d\.)groups\.msn\.com)\b)");
+  scan::Regex msn_pickup =
+      constant_regex(R"(from mail pickup service by ((?:p\d\d\.)groups\.msn\.com)\b)");
   scan::Regex eudora_from = constant_regex(R"(\beudoramail\.com$)", kNoCase);
   scan::Regex whowhere = constant_regex(R"(by \S*whowhere.com\;)");
   scan::Regex yahoo_from = constant_regex(R"(\byahoo\.com$)", kNoCase);
@@ -44,7 +47,8 @@ struct Tables {
   scan::Regex juno_mailer = constant_regex(R"(\bmail\.com)");
   scan::Regex juno_webmail = constant_regex(R"(^Webmail Version \d)");
   scan::Regex gmail_from = constant_regex(R"(\bgmail\.com$)", kNoCase);
-  scan::Regex gmail_x = constant_regex(R"(by 10\.\S+ with SMTP id \S+|by 2002\:a\d\d\:\w+\:\S+ with SMTP id \S+)");
+  scan::Regex gmail_x =
+      constant_regex(R"(by 10\.\S+ with SMTP id \S+|by 2002\:a\d\d\:\w+\:\S+ with SMTP id \S+)");
   scan::Regex gmail_r = constant_regex(R"(by smtp\.googlemail\.com with ESMTPSA id \S+)");
   scan::Regex dotcom = constant_regex(
       R"((?:\.|^)(lycos\.com|lycos\.co\.uk|hotmail\.com|localhost\.com|excite\.com|caramail\.com|)"
@@ -101,10 +105,11 @@ Hotmail hotmail(const View& view) {
   const bool ip = view.find(t.ip, view.get("X-Originating-Ip"));
   const bool originator = view.find(t.originator, view.get("X-OriginatorOrg"));
   if (gated(view)) return Hotmail::fine;
-  if (ip && (view.find(t.hotmail_1, path) || view.find(t.hotmail_2, path) || view.find(t.hotmail_3, path) ||
-             view.find(t.hotmail_4, path)))
+  if (ip && (view.find(t.hotmail_1, path) || view.find(t.hotmail_2, path) ||
+             view.find(t.hotmail_3, path) || view.find(t.hotmail_4, path)))
     return Hotmail::fine;
-  if (originator && (view.find(t.outlook_1, path) || view.find(t.outlook_2, path))) return Hotmail::fine;
+  if (originator && (view.find(t.outlook_1, path) || view.find(t.outlook_2, path)))
+    return Hotmail::fine;
   if (view.find(t.hotmail_claim, path)) return Hotmail::forged;
   return view.find(t.hotmail_from, view.get("From:addr")) ? Hotmail::none : Hotmail::fine;
 }
@@ -162,8 +167,10 @@ double check_for_forged_juno_received_headers(const View& view, Arguments) {
 double check_for_forged_gmail_received_headers(const View& view, Arguments) {
   const Tables& t = tables();
   if (!view.find(t.gmail_from, view.get("From:addr"))) return 0;
-  if (view.find(t.gmail_x, view.get("X-Received")) || view.find(t.gmail_r, view.get("Received"))) return 0;
-  return !(view.get("X-Gm-Message-State").size() >= 60 && view.get("X-Google-Smtp-Source").size() >= 60);
+  if (view.find(t.gmail_x, view.get("X-Received")) || view.find(t.gmail_r, view.get("Received")))
+    return 0;
+  return !(view.get("X-Gm-Message-State").size() >= 60 &&
+           view.get("X-Google-Smtp-Source").size() >= 60);
 }
 
 // --- relays ---
@@ -172,23 +179,26 @@ double helo_ip_mismatch(const View& view, Arguments) {
   for (const Relay& relay : view.relays.untrusted) {
     if (!is_ipv4_address(relay.helo) || is_private_address(relay.helo, view.scratch)) continue;
     const std::string_view net = std::string_view(relay.helo).substr(0, relay.helo.rfind('.') + 1);
-    if (is_ipv4_address(relay.ip) && !is_private_address(relay.ip, view.scratch) && relay.helo != relay.ip &&
-        !relay.ip.starts_with(net))
+    if (is_ipv4_address(relay.ip) && !is_private_address(relay.ip, view.scratch) &&
+        relay.helo != relay.ip && !relay.ip.starts_with(net))
       return 1;
   }
   return 0;
 }
 double check_all_trusted(const View& view, Arguments) {
-  return !view.relays.trusted.empty() && view.relays.untrusted.empty() && view.relays.unparseable == 0;
+  return !view.relays.trusted.empty() && view.relays.untrusted.empty() &&
+         view.relays.unparseable == 0;
 }
 double check_no_relays(const View& view, Arguments) {
-  return view.relays.trusted.empty() && view.relays.untrusted.empty() && view.relays.unparseable == 0;
+  return view.relays.trusted.empty() && view.relays.untrusted.empty() &&
+         view.relays.unparseable == 0;
 }
 double check_relays_unparseable(const View& view, Arguments) { return view.relays.unparseable > 0; }
 double check_for_numeric_helo(const View& view, Arguments) {
   scan::Regex::Match m;
   const std::string_view text = view.relays.untrusted_text;
-  return view.find(tables().numeric_helo, text, &m) && !is_private_address(m.group(text, 1), view.scratch);
+  return view.find(tables().numeric_helo, text, &m) &&
+         !is_private_address(m.group(text, 1), view.scratch);
 }
 double check_for_sender_no_reverse(const View& view, Arguments) {
   if (view.relays.untrusted.empty()) return 0;
@@ -204,7 +214,8 @@ double check_for_from_domain_in_received_headers(const View& view, Arguments a) 
   bool found = false;
   for (const auto* list : {&view.relays.trusted, &view.relays.untrusted}) {
     for (const Relay& relay : *list) {
-      found = found || (std::string_view(relay.rdns).ends_with(a[0]) && std::string_view(relay.by).ends_with(a[0]));
+      found = found || (std::string_view(relay.rdns).ends_with(a[0]) &&
+                        std::string_view(relay.by).ends_with(a[0]));
     }
   }
   return found == (a[1] == "true");
@@ -232,7 +243,7 @@ String to_domain(const View& view, std::string_view host) {
   }
   const std::size_t keep = labels.size() > 1 && view.find(tables().domain_tail, labels.back()) ? 2
                            : labels.size() > 2                                                 ? 3
-                                                                                               : labels.size();
+                                               : labels.size();
   String out(view.memory);
   for (std::size_t i = labels.size() - std::min(keep, labels.size()); i < labels.size(); ++i) {
     if (!out.empty()) out += '.';
@@ -254,11 +265,16 @@ Forged forged(const View& view) {
   for (std::size_t i = 0; i < relays.size(); ++i) {
     const String by = to_domain(view, relays[i].by);
     if (!view.find(tables().domain_name, by)) continue;
-    if ((from[i] == "localhost" || from[i] == "localhost.localdomain") && relays[i].ip == "127.0.0.1") from[i].clear();
+    if ((from[i] == "localhost" || from[i] == "localhost.localdomain") &&
+        relays[i].ip == "127.0.0.1")
+      from[i].clear();
     const String helo = to_domain(view, relays[i].helo);
     if (is_ipv4_address(helo) && is_ipv4_address(relays[i].ip) && helo != relays[i].ip) {
-      const auto class_b = [](std::string_view ip) { return ip.substr(0, ip.find('.', ip.find('.') + 1)); };
-      if (class_b(helo) != class_b(relays[i].ip) && !is_private_address(helo, view.scratch)) ++result.helo;
+      const auto class_b = [](std::string_view ip) {
+        return ip.substr(0, ip.find('.', ip.find('.') + 1));
+      };
+      if (class_b(helo) != class_b(relays[i].ip) && !is_private_address(helo, view.scratch))
+        ++result.helo;
     }
     if (i == 0) continue;
     const String& previous = from[i - 1];
@@ -268,8 +284,12 @@ Forged forged(const View& view) {
   }
   return result;
 }
-double check_for_forged_received_trail(const View& view, Arguments) { return forged(view).from > 1; }
-double check_for_forged_received_ip_helo(const View& view, Arguments) { return forged(view).helo > 0; }
+double check_for_forged_received_trail(const View& view, Arguments) {
+  return forged(view).from > 1;
+}
+double check_for_forged_received_ip_helo(const View& view, Arguments) {
+  return forged(view).helo > 0;
+}
 
 // --- bounces ---
 

@@ -18,24 +18,24 @@ bool among(const std::string_view (&sorted)[N], std::string_view name) {
 
 // Elements of HTML 4.01 and XHTML 1.0, and nobr, x-sigsep, x-tab.
 constexpr std::string_view kElements[] = {
-    "a",        "abbr",     "acronym",    "address", "applet",   "area",     "b",        "base",
-    "basefont", "bdo",      "big",        "blockquote", "body",  "br",       "button",   "caption",
-    "center",   "cite",     "code",       "col",     "colgroup", "dd",       "del",      "dfn",
-    "dir",      "div",      "dl",         "dt",      "em",       "fieldset", "font",     "form",
-    "frame",    "frameset", "h1",         "h2",      "h3",       "h4",       "h5",       "h6",
-    "head",     "hr",       "html",       "i",       "iframe",   "img",      "input",    "ins",
-    "isindex",  "kbd",      "label",      "legend",  "li",       "link",     "map",      "menu",
-    "meta",     "nobr",     "noframes",   "noscript", "object",  "ol",       "optgroup", "option",
-    "p",        "param",    "pre",        "q",       "s",        "samp",     "script",   "select",
-    "small",    "span",     "strike",     "strong",  "style",    "sub",      "sup",      "table",
-    "tbody",    "td",       "textarea",   "tfoot",   "th",       "thead",    "title",    "tr",
-    "tt",       "u",        "ul",         "var",     "x-sigsep", "x-tab"};
+    "a",        "abbr",     "acronym",  "address",    "applet",   "area",     "b",        "base",
+    "basefont", "bdo",      "big",      "blockquote", "body",     "br",       "button",   "caption",
+    "center",   "cite",     "code",     "col",        "colgroup", "dd",       "del",      "dfn",
+    "dir",      "div",      "dl",       "dt",         "em",       "fieldset", "font",     "form",
+    "frame",    "frameset", "h1",       "h2",         "h3",       "h4",       "h5",       "h6",
+    "head",     "hr",       "html",     "i",          "iframe",   "img",      "input",    "ins",
+    "isindex",  "kbd",      "label",    "legend",     "li",       "link",     "map",      "menu",
+    "meta",     "nobr",     "noframes", "noscript",   "object",   "ol",       "optgroup", "option",
+    "p",        "param",    "pre",      "q",          "s",        "samp",     "script",   "select",
+    "small",    "span",     "strike",   "strong",     "style",    "sub",      "sup",      "table",
+    "tbody",    "td",       "textarea", "tfoot",      "th",       "thead",    "title",    "tr",
+    "tt",       "u",        "ul",       "var",        "x-sigsep", "x-tab"};
 constexpr std::string_view kTricks[] = {"bgsound", "embed", "listing", "plaintext", "xmp"};
-constexpr std::string_view kStyled[] = {"a",  "basefont", "big",   "body", "div",   "font", "marquee",
-                                        "p",  "small",    "span",  "table", "td",   "th",   "tr"};
-constexpr std::string_view kSpaced[] = {"blockquote", "br", "dd", "div", "dt", "embed", "h1", "h2",
-                                        "h3", "h4", "h5", "h6", "hr", "li", "listing", "p",
-                                        "plaintext", "pre", "td", "th", "title", "xmp"};
+constexpr std::string_view kStyled[] = {"a", "basefont", "big",  "body",  "div", "font", "marquee",
+                                        "p", "small",    "span", "table", "td",  "th",   "tr"};
+constexpr std::string_view kSpaced[] = {
+    "blockquote", "br", "dd", "div",     "dt", "embed",     "h1",  "h2", "h3", "h4",    "h5",
+    "h6",         "hr", "li", "listing", "p",  "plaintext", "pre", "td", "th", "title", "xmp"};
 
 // Attributes that count for the style of an element.
 bool counts(std::string_view tag, std::string_view attribute) {
@@ -47,7 +47,8 @@ bool counts(std::string_view tag, std::string_view attribute) {
            attribute == "alink" || attribute == "vlink" || attribute == "background";
   }
   if (tag == "marquee") return attribute == "bgcolor" || attribute == "background";
-  if (tag == "table" || tag == "td" || tag == "tr") return attribute == "bgcolor" || attribute == "style";
+  if (tag == "table" || tag == "td" || tag == "tr")
+    return attribute == "bgcolor" || attribute == "style";
   if (tag == "span" || tag == "p" || tag == "div" || tag == "a") return attribute == "style";
   return false;
 }
@@ -89,10 +90,15 @@ bool is_near(std::string_view a, std::string_view b) {
 
 struct Style {
   using allocator_type = std::pmr::polymorphic_allocator<>;
-  explicit Style(const allocator_type& a) : tag(a), foreground(a), background(a), display(a), visibility(a) {}
+  explicit Style(const allocator_type& a)
+      : tag(a), foreground(a), background(a), display(a), visibility(a) {}
   Style(const Style& o, const allocator_type& a)
-      : tag(o.tag, a), foreground(o.foreground, a), background(o.background, a), display(o.display, a),
-        visibility(o.visibility, a), size(o.size) {}
+      : tag(o.tag, a),
+        foreground(o.foreground, a),
+        background(o.background, a),
+        display(o.display, a),
+        visibility(o.visibility, a),
+        size(o.size) {}
   Style(Style&& o, const allocator_type& a) : Style(static_cast<const Style&>(o), a) {}
   String tag;
   String foreground;
@@ -108,7 +114,12 @@ constexpr std::size_t kMaxTags = 300;    // different ones
 class Renderer final : public HtmlTokenSink {
  public:
   Renderer(String& text, HtmlFacts& facts, std::pmr::memory_resource* memory)
-      : text_(text), facts_(facts), memory_(memory), styles_(memory), base_(memory), anchor_(memory) {
+      : text_(text),
+        facts_(facts),
+        memory_(memory),
+        styles_(memory),
+        base_(memory),
+        anchor_(memory) {
     Style first{Style::allocator_type(memory)};
     first.tag = "default";
     first.foreground = "#000000";
@@ -220,9 +231,9 @@ class Renderer final : public HtmlTokenSink {
 
   void white_space(std::string_view tag) {
     const std::string_view space = tag == "br" || tag == "div" ? "\n"
-                                   : tag == "p" || tag == "hr" || tag == "blockquote" || tag == "pre" ||
-                                           tag == "listing" || tag == "plaintext" || tag == "xmp" ||
-                                           tag == "title"
+                                   : tag == "p" || tag == "hr" || tag == "blockquote" ||
+                                           tag == "pre" || tag == "listing" || tag == "plaintext" ||
+                                           tag == "xmp" || tag == "title"
                                        ? "\n\n"
                                        : " ";
     if (has_chunk_ && !last_is_space_ && !last_is_invisible_ && text_.size() > last_begin_ &&
@@ -259,7 +270,8 @@ class Renderer final : public HtmlTokenSink {
   }
 
   static bool is_letter(char c) {  // neither white space nor ASCII punctuation
-    return is_alnum(c) || (c & 0x80) != 0 || (static_cast<unsigned char>(c) < 32 && !is_space(c)) || c == 127;
+    return is_alnum(c) || (c & 0x80) != 0 || (static_cast<unsigned char>(c) < 32 && !is_space(c)) ||
+           c == 127;
   }
 
   // Words that are torn apart by tags.
@@ -290,13 +302,15 @@ class Renderer final : public HtmlTokenSink {
       facts_.font_invalid_color = true;
       return true;
     }
-    return style.size <= 1 || equals_lower(style.display, "none") || equals_lower(style.visibility, "hidden");
+    return style.size <= 1 || equals_lower(style.display, "none") ||
+           equals_lower(style.visibility, "hidden");
   }
 
   // --- styles ---
 
   bool has_style(std::string_view tag) const {
-    return std::any_of(styles_.begin(), styles_.end(), [&](const Style& s) { return s.tag == tag; });
+    return std::any_of(styles_.begin(), styles_.end(),
+                       [&](const Style& s) { return s.tag == tag; });
   }
 
   void close_style(std::string_view tag) {
@@ -371,7 +385,8 @@ class Renderer final : public HtmlTokenSink {
       if (name == "color" || name == "background-color") {
         String& color = name == "color" ? style.foreground : style.background;
         lower(value);
-        if (const std::size_t important = value.rfind('!'); important != String::npos &&
+        if (const std::size_t important = value.rfind('!');
+            important != String::npos &&
             trim(std::string_view(value).substr(important + 1)) == "important") {
           value.resize(important);
           while (!value.empty() && is_space(value.back())) value.pop_back();
@@ -463,9 +478,10 @@ class Renderer final : public HtmlTokenSink {
     uri = canonical(uri);
     if (uri.empty() || facts_.links.size() >= kMaxHtmlLinks) return;
     static constexpr std::string_view kPlain[] = {"data:", "mailto:", "file:", "cid:", "tel:"};
-    const bool plain = std::any_of(std::begin(kPlain), std::end(kPlain), [&](std::string_view scheme) {
-      return uri.size() >= scheme.size() && equals_lower(uri.substr(0, scheme.size()), scheme);
-    });
+    const bool plain =
+        std::any_of(std::begin(kPlain), std::end(kPlain), [&](std::string_view scheme) {
+          return uri.size() >= scheme.size() && equals_lower(uri.substr(0, scheme.size()), scheme);
+        });
     String target(memory_);
     if (plain) {
       target = uri;
@@ -497,17 +513,19 @@ class Renderer final : public HtmlTokenSink {
     } else if (tag == "a" || tag == "area" || tag == "link") {
       if (const String* value = attribute("href", true)) push(tag, *value);
       if (const String* value = attribute("data-saferedirecturl", false)) push(tag, *value);
-    } else if (tag == "img" || tag == "frame" || tag == "iframe" || tag == "embed" || tag == "script" ||
-               tag == "bgsound") {
+    } else if (tag == "img" || tag == "frame" || tag == "iframe" || tag == "embed" ||
+               tag == "script" || tag == "bgsound") {
       if (const String* value = attribute("src", true)) push(tag, *value);
     } else if (tag == "form") {
       if (const String* value = attribute("action", false)) push(tag, *value);
     } else if (tag == "base") {
-      if (const String* value = attribute("href", false); value != nullptr && !value->empty()) set_base(*value);
+      if (const String* value = attribute("href", false); value != nullptr && !value->empty())
+        set_base(*value);
     } else if (tag == "meta") {
       const String* content = attribute("content", false);
       const String* equivalent = attribute("http-equiv", false);
-      if (content == nullptr || equivalent == nullptr || !contains_nocase(*equivalent, "refresh")) return;
+      if (content == nullptr || equivalent == nullptr || !contains_nocase(*equivalent, "refresh"))
+        return;
       String lowered(*content, memory_);
       lower(lowered);
       std::size_t at = lowered.rfind("url");
@@ -528,7 +546,9 @@ class Renderer final : public HtmlTokenSink {
     if (uri.size() < 5) return;
     String lowered(uri.substr(0, 6), memory_);
     lower(lowered);
-    if (!lowered.starts_with("http:") && !lowered.starts_with("https:") && !lowered.starts_with("ftp:")) return;
+    if (!lowered.starts_with("http:") && !lowered.starts_with("https:") &&
+        !lowered.starts_with("ftp:"))
+      return;
     base_ = uri;
     const std::size_t slash = base_.rfind('/');
     const std::size_t host = base_.find("//");
@@ -544,7 +564,8 @@ class Renderer final : public HtmlTokenSink {
     if (value == nullptr) return 0;
     std::size_t i = 0;
     double number = 0;
-    while (i < value->size() && is_digit((*value)[i])) number = std::min(number * 10 + ((*value)[i++] - '0'), 1e6);
+    while (i < value->size() && is_digit((*value)[i]))
+      number = std::min(number * 10 + ((*value)[i++] - '0'), 1e6);
     if (i == 0) return 0;
     if (i < value->size()) {
       if (i + 1 != value->size() || (*value)[i] != '%') return 0;
@@ -575,7 +596,8 @@ class Renderer final : public HtmlTokenSink {
         facts_.image_area += width * height;
       }
     } else if (tag == "form") {
-      if (const String* action = find(attributes, "action"); action != nullptr && contains_nocase(*action, "mailto:")) {
+      if (const String* action = find(attributes, "action");
+          action != nullptr && contains_nocase(*action, "mailto:")) {
         facts_.form_action_mailto = true;
       }
     } else if (tag == "object" || tag == "embed") {
@@ -595,7 +617,9 @@ class Renderer final : public HtmlTokenSink {
     } else if (tag == "meta") {
       const String* content = find(attributes, "content");
       const String* equivalent = find(attributes, "http-equiv");
-      if (content == nullptr || equivalent == nullptr || !contains_nocase(*equivalent, "content-type")) return;
+      if (content == nullptr || equivalent == nullptr ||
+          !contains_nocase(*equivalent, "content-type"))
+        return;
       String lowered(*content, memory_);
       lower(lowered);
       const std::size_t at = lowered.find("charset");
@@ -625,7 +649,9 @@ class Renderer final : public HtmlTokenSink {
       }
       const std::size_t begin = i;
       while (i < face.size() && (is_alpha(face[i]) || face[i] == ' ' || face[i] == '-')) ++i;
-      if (i - begin < 2 || !(is_alpha(face[begin]) || (first && face[begin] == ' ')) || !is_alpha(face[i - 1])) return false;
+      if (i - begin < 2 || !(is_alpha(face[begin]) || (first && face[begin] == ' ')) ||
+          !is_alpha(face[i - 1]))
+        return false;
       if (first && i < face.size() && is_digit(face[i])) ++i;
       quote();
       if (i < face.size() && face[i] == ';') ++i;

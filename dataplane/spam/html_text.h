@@ -1,5 +1,6 @@
 // HTML as SpamAssassin renders it (Mail::SpamAssassin::HTML over HTML::Parser): the text with its
-// white space, the links, and the facts that html_* rules ask for. On one whole, bounded part; linear.
+// white space, the links, and the facts that html_* rules ask for. On one whole, bounded part;
+// linear.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +27,13 @@ struct HtmlLink {
 
 struct HtmlFacts {
   explicit HtmlFacts(std::pmr::memory_resource* memory)
-      : titles(memory), anchors(memory), scripts(memory), comments(memory), charsets(memory),
-        links(memory), tags(memory) {}
+      : titles(memory),
+        anchors(memory),
+        scripts(memory),
+        comments(memory),
+        charsets(memory),
+        links(memory),
+        tags(memory) {}
   HtmlFacts(HtmlFacts&&) = default;
 
   struct Tag {
@@ -46,8 +52,8 @@ struct HtmlFacts {
   std::pmr::vector<HtmlLink> links;
   std::pmr::vector<Tag> tags;
   double image_area = 0;
-  std::uint64_t length = 0;         // characters of the source
-  std::uint64_t html_length = 0;    // characters of the text
+  std::uint64_t length = 0;       // characters of the source
+  std::uint64_t html_length = 0;  // characters of the text
   std::uint64_t non_space_len = 0;
   double ratio = 0;
   bool has_ratio = false;

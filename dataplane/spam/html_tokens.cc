@@ -152,7 +152,8 @@ class TokenReader {
     set_tag(name);
     attributes_.clear();
     while (i < s.size() && is_space(s[i])) ++i;
-    if (i + 1 < s.size() && s[i] == '/' && s[i + 1] == '>' && std::all_of(tag_.begin(), tag_.end(), is_word)) {
+    if (i + 1 < s.size() && s[i] == '/' && s[i + 1] == '>' &&
+        std::all_of(tag_.begin(), tag_.end(), is_word)) {
       ++i;  // <br />
     }
     while (i < s.size() && s[i] != '>') {
@@ -189,8 +190,8 @@ class TokenReader {
     }
     if (i >= s.size()) return npos;
     sink_.on_start(tag_, attributes_);
-    static constexpr std::string_view kLiteral[] = {"script", "style", "xmp", "iframe", "plaintext",
-                                                    "title",  "textarea"};
+    static constexpr std::string_view kLiteral[] = {"script",    "style", "xmp",     "iframe",
+                                                    "plaintext", "title", "textarea"};
     for (std::size_t k = 0; k < std::size(kLiteral); ++k) {
       if (tag_ != kLiteral[k]) continue;
       literal_ = kLiteral[k];

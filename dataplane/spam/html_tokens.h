@@ -14,7 +14,8 @@ inline constexpr std::size_t kMaxTagName = 64;     // longer ones are cut
 struct HtmlAttribute {
   using allocator_type = std::pmr::polymorphic_allocator<>;
   explicit HtmlAttribute(const allocator_type& a = {}) : name(a), value(a) {}
-  HtmlAttribute(const HtmlAttribute& o, const allocator_type& a) : name(o.name, a), value(o.value, a) {}
+  HtmlAttribute(const HtmlAttribute& o, const allocator_type& a)
+      : name(o.name, a), value(o.value, a) {}
   HtmlAttribute(HtmlAttribute&& o, const allocator_type& a)
       : name(std::move(o.name), a), value(std::move(o.value), a) {}
   String name;   // lower case

@@ -5,7 +5,7 @@
 namespace sluice::spam {
 namespace {
 
-constexpr std::size_t kMaxLine = 65536;      // longer ones are cut
+constexpr std::size_t kMaxLine = 65536;       // longer ones are cut
 constexpr std::uint32_t kMaxBlankLines = 20;  // in a row
 constexpr std::uint32_t kMaxInvalidFields = 3;
 constexpr std::uint32_t kMaxWithoutBoundary = 4;  // multiparts read again as one part
@@ -64,7 +64,8 @@ ContentType read_content_type(const std::string_view* given, std::pmr::memory_re
       boundary = value.substr(at + 1, end == std::string_view::npos ? end : end - at - 1);
     } else {
       std::size_t end = at;
-      while (end < value.size() && !is_space(value[end]) && value[end] != ';' && value[end] != '"') ++end;
+      while (end < value.size() && !is_space(value[end]) && value[end] != ';' && value[end] != '"')
+        ++end;
       if (end == value.size() || value[end] != '"') boundary = value.substr(at, end - at);
     }
     type.has_boundary = !boundary.empty();
@@ -93,7 +94,8 @@ ContentType read_content_type(const std::string_view* given, std::pmr::memory_re
   lower(out);
   if (out.empty()) type.missing = true;
   const bool text = out.starts_with("text") && (out.size() == 4 || !is_word(out[4]));
-  if (out.empty() || (text && out != "text/x-vcard" && out != "text/calendar" && out != "text/html")) {
+  if (out.empty() ||
+      (text && out != "text/x-vcard" && out != "text/calendar" && out != "text/html")) {
     out = "text/plain";
   }
   static constexpr std::string_view kBad = "\"(),:;<=>?@[\\]";
@@ -105,14 +107,20 @@ ContentType read_content_type(const std::string_view* given, std::pmr::memory_re
 }
 
 MessageParts::MessageParts(PartsSink& sink, std::pmr::memory_resource* memory)
-    : sink_(sink), memory_(memory), parts_(memory), frames_(memory), pristine_(memory), pending_(memory) {
+    : sink_(sink),
+      memory_(memory),
+      parts_(memory),
+      frames_(memory),
+      pristine_(memory),
+      pending_(memory) {
   begin_message(0);
 }
 
 bool MessageParts::keeps_text(const MessagePart& part) const {
   const std::string_view name = part.name;
   const auto ends = [&](std::string_view suffix) {
-    return name.size() >= suffix.size() && equals_lower(name.substr(name.size() - suffix.size()), suffix);
+    return name.size() >= suffix.size() &&
+           equals_lower(name.substr(name.size() - suffix.size()), suffix);
   };
   return part.type.starts_with("text/") || part.type.starts_with("message/") || ends(".html") ||
          ends(".htm");
@@ -129,7 +137,8 @@ void MessageParts::feed(Bytes octets) {
     if (pending_.empty() && end < kMaxLine) {
       line(text.substr(0, end + 1));
     } else {
-      if (pending_.size() < kMaxLine) pending_ += text.substr(0, std::min(end, kMaxLine - pending_.size()));
+      if (pending_.size() < kMaxLine)
+        pending_ += text.substr(0, std::min(end, kMaxLine - pending_.size()));
       pending_ += '\n';
       String whole(std::move(pending_));
       pending_ = String(memory_);
@@ -159,7 +168,8 @@ void MessageParts::line(std::string_view raw) {
   if (first_line_) {
     first_line_ = false;
     crlf_ = raw.ends_with("\r\n");
-    if (raw.starts_with("From ") && raw.size() > 5 && raw.find_first_not_of(" \t", 5) != std::string_view::npos &&
+    if (raw.starts_with("From ") && raw.size() > 5 &&
+        raw.find_first_not_of(" \t", 5) != std::string_view::npos &&
         raw[raw.find_first_not_of(" \t", 5)] != ':')
       return;  // an mbox line
   }
@@ -213,7 +223,8 @@ void MessageParts::body_line(std::string_view text) {
       header_line(top, text);
       break;
     case State::preamble:
-      if (top.text.size() < kMaxTextPart) top.text += text.substr(0, kMaxTextPart - top.text.size());
+      if (top.text.size() < kMaxTextPart)
+        top.text += text.substr(0, kMaxTextPart - top.text.size());
       break;
     case State::epilogue:
       if (std::any_of(text.begin(), text.end(), [](char c) { return c != '.' && !is_space(c); })) {
@@ -320,7 +331,8 @@ void MessageParts::header_line(Frame& frame, std::string_view text) {
     if (root) {
       missing_head_body_separator_ = true;
       in_header_ = false;
-      if (pristine_.size() >= text.size()) pristine_.resize(pristine_.size() - text.size() - (crlf_ ? 1 : 0));
+      if (pristine_.size() >= text.size())
+        pristine_.resize(pristine_.size() - text.size() - (crlf_ ? 1 : 0));
       body_octets_ += text.size();
     }
     end_header();
@@ -336,7 +348,8 @@ void MessageParts::end_header() {
   add_field(frames_[index]);
   MessagePart& part = parts_[frames_[index].part];
   const Field* field = part.header.last("content-type");
-  const std::string_view value = field != nullptr ? std::string_view(field->value) : std::string_view();
+  const std::string_view value =
+      field != nullptr ? std::string_view(field->value) : std::string_view();
   ContentType type = read_content_type(field != nullptr ? &value : nullptr, memory_);
   part.type = type.type;
   if (type.missing && !part.message && parts_[part.parent].type == "multipart/digest") {
@@ -368,7 +381,8 @@ void MessageParts::end_header() {
   if (part.name.empty() && type.has_name) part.name = type.name;
   Frame& frame = frames_[index];
   // A multipart without a boundary of its own has that of the one around it.
-  String boundary(type.has_boundary ? std::string_view(type.boundary) : std::string_view(), memory_);
+  String boundary(type.has_boundary ? std::string_view(type.boundary) : std::string_view(),
+                  memory_);
   const bool multipart = part.type.starts_with("multipart/");
   bool has_boundary = type.has_boundary;
   if (!has_boundary && index > 0) {
@@ -397,7 +411,9 @@ void MessageParts::end_header() {
 void MessageParts::begin_content() {
   const Frame& frame = frames_.back();
   MessagePart& part = parts_[frame.part];
-  if (frame.state != State::leaf || (part.type != "message/rfc822" && part.type != "message/global")) return;
+  if (frame.state != State::leaf ||
+      (part.type != "message/rfc822" && part.type != "message/global"))
+    return;
   if (part.encoding == "base64" || part.encoding == "quoted-printable") return;
   if (frames_.size() >= kMaxPartDepth * 2 || parts_.size() >= kMaxMessageParts) return;
   part.leaf = false;

@@ -3,10 +3,11 @@
 // they come; a part is given to the sink when it ends. Bounded; the result never depends on how the
 // octets are cut.
 //
-// It is a reading of its own beside mime/: rules written for SpamAssassin mean its reading, with its
-// quirks (which lines are header fields, what closes a part, what a part without boundary is).
+// It is a reading of its own beside mime/: rules written for SpamAssassin mean its reading, with
+// its quirks (which lines are header fields, what closes a part, what a part without boundary is).
 //
-//   message_header ─ blank line ─► leaf | multipart: preamble ─ boundary ─► part_header ─► leaf | ...
+//   message_header ─ blank line ─► leaf | multipart: preamble ─ boundary ─► part_header ─► leaf |
+//   ...
 //                                                     ▲── boundary of this or an outer level ──┘
 //                                             last boundary ─► epilogue
 #pragma once
@@ -21,9 +22,9 @@
 
 namespace sluice::spam {
 
-inline constexpr std::size_t kMaxHeaderBlock = 65536;   // kept of a header
-inline constexpr std::size_t kMaxTextPart = 262144;     // octets kept of one text part, as sent
-inline constexpr std::size_t kMaxImageOctets = 65536;   // kept of an image, as sent
+inline constexpr std::size_t kMaxHeaderBlock = 65536;  // kept of a header
+inline constexpr std::size_t kMaxTextPart = 262144;    // octets kept of one text part, as sent
+inline constexpr std::size_t kMaxImageOctets = 65536;  // kept of an image, as sent
 inline constexpr std::size_t kMaxMessageParts = 1000;
 inline constexpr std::size_t kMaxPartDepth = 20;
 inline constexpr std::size_t kMaxBodyLine = 2048;
@@ -117,7 +118,7 @@ class MessageParts {
     bool multipart = false;
     bool has_field = false;
     bool has_held = false;
-    bool opened = false;      // its boundary was seen
+    bool opened = false;          // its boundary was seen
     bool expects_header = false;  // the next line should be a header field
     std::uint32_t invalid_fields = 0;
     std::size_t header_octets = 0;

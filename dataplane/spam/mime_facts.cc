@@ -11,9 +11,9 @@ namespace {
 constexpr std::size_t kMaxImages = 200;
 
 bool is_ascii_charset(std::string_view charset) {
-  static constexpr std::string_view kNames[] = {"us-ascii", "ansi_x3.4", "iso-ir-6", "iso_646.irv:1991",
-                                                "ascii",    "iso646-us", "us",       "ibm367",
-                                                "cp367"};
+  static constexpr std::string_view kNames[] = {
+      "us-ascii", "ansi_x3.4", "iso-ir-6", "iso_646.irv:1991", "ascii", "iso646-us",
+      "us",       "ibm367",    "cp367"};
   for (const std::string_view name : kNames) {
     if (has(charset, name)) return true;
   }
@@ -22,7 +22,8 @@ bool is_ascii_charset(std::string_view charset) {
 
 std::uint32_t big_endian(std::string_view s, std::size_t at, int octets) {
   std::uint32_t value = 0;
-  for (int i = 0; i < octets; ++i) value = value << 8 | static_cast<unsigned char>(s[at + static_cast<std::size_t>(i)]);
+  for (int i = 0; i < octets; ++i)
+    value = value << 8 | static_cast<unsigned char>(s[at + static_cast<std::size_t>(i)]);
   return value;
 }
 
@@ -32,7 +33,8 @@ void SpamScan::count_part(std::uint32_t number) {
   const MessagePart& part = parts_.parts()[number];
   MimeFacts& mime = view_.mime;
   const Field* field = part.header.last("content-type");
-  const std::string_view value = field != nullptr ? std::string_view(field->value) : std::string_view();
+  const std::string_view value =
+      field != nullptr ? std::string_view(field->value) : std::string_view();
   const ContentType type = read_content_type(field != nullptr ? &value : nullptr, &arena_);
   String charset(type.charset, &arena_);
   lower(charset);
@@ -57,8 +59,10 @@ void SpamScan::count_part(std::uint32_t number) {
   if (const std::size_t iso = charset.find("iso-"); iso != String::npos) {
     const std::string_view rest = std::string_view(charset).substr(iso + 4);
     const std::size_t dash = rest.find('-');
-    const bool known = rest.starts_with("8859-") || rest.starts_with("2022-jp") || rest.starts_with("2022-kr");
-    if (dash != std::string_view::npos && dash > 0 && dash + 1 < rest.size() && !known) mime.bad_iso_charset = true;
+    const bool known =
+        rest.starts_with("8859-") || rest.starts_with("2022-jp") || rest.starts_with("2022-kr");
+    if (dash != std::string_view::npos && dash > 0 && dash + 1 < rest.size() && !known)
+      mime.bad_iso_charset = true;
   }
 }
 
@@ -73,10 +77,11 @@ void SpamScan::on_raw_line(std::uint32_t number, std::string_view line) {
       const char a = line[i + 1];
       const char b = line[i + 2];
       const bool hex = is_digit(b) || (b >= 'A' && b <= 'F');
-      const bool needless = (a == '0' && b == '9') ||
-                            (a == '3' && (is_digit(b) || (b >= 'A' && b <= 'C') || b == 'E' || b == 'F')) ||
-                            ((a == '2' || a == '4' || a == '5' || a == '6') && hex) ||
-                            (a == '7' && (is_digit(b) || (b >= 'A' && b <= 'E')));
+      const bool needless =
+          (a == '0' && b == '9') ||
+          (a == '3' && (is_digit(b) || (b >= 'A' && b <= 'C') || b == 'E' || b == 'F')) ||
+          ((a == '2' || a == '4' || a == '5' || a == '6') && hex) ||
+          (a == '7' && (is_digit(b) || (b >= 'A' && b <= 'E')));
       if (needless) ++mime.qp_escapes;
     }
     // Blanks at the end of a line must be encoded.
@@ -101,10 +106,12 @@ void SpamScan::on_raw_line(std::uint32_t number, std::string_view line) {
   }
   if (part.encoding.empty() || part.encoding == "7bit" || part.encoding == "8bit") {
     std::uint64_t found = 0;
-    for (std::size_t i = line.find("&#x"); i != std::string_view::npos; i = line.find("&#x", i + 3)) {
+    for (std::size_t i = line.find("&#x"); i != std::string_view::npos;
+         i = line.find("&#x", i + 3)) {
       if (i + 7 >= line.size() || line[i + 7] != ';') continue;
       bool hex = true;
-      for (std::size_t k = i + 3; k < i + 7; ++k) hex = hex && (is_digit(line[k]) || (line[k] >= 'A' && line[k] <= 'F'));
+      for (std::size_t k = i + 3; k < i + 7; ++k)
+        hex = hex && (is_digit(line[k]) || (line[k] >= 'A' && line[k] <= 'F'));
       if (hex) ++found;
     }
     mime.unicode_characters += found;
@@ -115,7 +122,8 @@ void SpamScan::on_raw_line(std::uint32_t number, std::string_view line) {
 // Received fields that a bounce carries in its text.
 void SpamScan::on_body_line(std::string_view line) {
   while (!line.empty() && (line.front() == '>' || line.front() == ' ')) line.remove_prefix(1);
-  if (line.size() > 9 && equals_lower(line.substr(0, 9), "received:")) view_.received_in_body = true;
+  if (line.size() > 9 && equals_lower(line.substr(0, 9), "received:"))
+    view_.received_in_body = true;
 }
 
 void SpamScan::image(const MessagePart& part, std::string_view raw) {
@@ -135,10 +143,12 @@ void SpamScan::image(const MessagePart& part, std::string_view raw) {
   const std::string_view s = data;
   image.name = part.name;
   if (image.type == Image::Type::gif && s.size() >= 13 && s.starts_with("GIF8")) {
-    image.width = static_cast<unsigned char>(s[6]) | static_cast<std::uint32_t>(static_cast<unsigned char>(s[7])) << 8;
-    image.height = static_cast<unsigned char>(s[8]) | static_cast<std::uint32_t>(static_cast<unsigned char>(s[9])) << 8;
-  } else if (image.type == Image::Type::png && s.size() >= 24 && s.starts_with("\x89PNG\r\n\x1a\n") &&
-             s.substr(12, 4) == "IHDR") {
+    image.width = static_cast<unsigned char>(s[6]) |
+                  static_cast<std::uint32_t>(static_cast<unsigned char>(s[7])) << 8;
+    image.height = static_cast<unsigned char>(s[8]) |
+                   static_cast<std::uint32_t>(static_cast<unsigned char>(s[9])) << 8;
+  } else if (image.type == Image::Type::png && s.size() >= 24 &&
+             s.starts_with("\x89PNG\r\n\x1a\n") && s.substr(12, 4) == "IHDR") {
     image.width = big_endian(s, 16, 4);
     image.height = big_endian(s, 20, 4);
   } else if (image.type == Image::Type::jpeg && s.starts_with("\xff\xd8")) {

@@ -66,23 +66,24 @@ struct Tables {
   scan::Regex helo_word = constant_regex(
       R"(\b(?:HELO|EHLO) ([-A-Za-z0-9\.\^+_&:=?!@%*\$\\\/]+)(?:[^-A-Za-z0-9\.\^+_&:=?!@%*\$\\\/]|$))");
   scan::Regex by = constant_regex(R"( by (\S+)(?:[^-A-Za-z0-9\;\.]|$))");
-  scan::Regex with_auth =
-      constant_regex(R"( with ((?:ES|L|UTF8S|UTF8L)MTPS?A|ASMTP|HTTP[SU]?)(?: |;|$))", scan::kRegexCaseless);
-  scan::Regex sendmail_auth = constant_regex(
-      R"(^from .*?(?:\](?: \([^)]*\))?\)|\)\]) .*?\(.*?authenticated.*?\).*? by)");
+  scan::Regex with_auth = constant_regex(
+      R"( with ((?:ES|L|UTF8S|UTF8L)MTPS?A|ASMTP|HTTP[SU]?)(?: |;|$))", scan::kRegexCaseless);
+  scan::Regex sendmail_auth =
+      constant_regex(R"(^from .*?(?:\](?: \([^)]*\))?\)|\)\]) .*?\(.*?authenticated.*?\).*? by)");
   scan::Regex auth_word = constant_regex(
       R"(^from .*?(?:\]\)|\)\]) \(AUTH: (LOGIN|PLAIN|DIGEST-MD5|CRAM-MD5) \S+(?:, .*?)?\) by )");
   scan::Regex postfix_auth =
       constant_regex(R"(\) \(Authenticated sender: \S+\) by \S+ \(([^\)]+)\) with )");
   scan::Regex via_http = constant_regex(R"( \(via (HTTP.?)\)(?: |;|$))", scan::kRegexCaseless);
-  scan::Regex communigate = constant_regex(R"(CommuniGate Pro (HTTP|SMTP|XIMSS|IMAP).* \(account )");
-  scan::Regex envelope =
-      constant_regex(R"((?:return-path:? |envelope-(?:sender|from)[ =])(\S+)\b)", scan::kRegexCaseless);
+  scan::Regex communigate =
+      constant_regex(R"(CommuniGate Pro (HTTP|SMTP|XIMSS|IMAP).* \(account )");
+  scan::Regex envelope = constant_regex(R"((?:return-path:? |envelope-(?:sender|from)[ =])(\S+)\b)",
+                                        scan::kRegexCaseless);
   scan::Regex upper_from = constant_regex(
       R"(^(\S+) \((\S+) \[(%I)\]\) BY (\S+) (?:\([^\)]+\) WITH SMTP )?ID <?(\S+?)>?(?: FOR <[^>]+>)?$)");
   scan::Regex navgw = constant_regex(R"(^(\S*) \[(%I)\]\) by (\S+) \(NAVGW .*?\) with )");
-  scan::Regex paren_skip =
-      constant_regex(R"(^(?:\S+\@localhost\) by \S+ |[^\s\@]+\@[^)]+\) by \S+\(jqueuemail\) id [^\s;]+))");
+  scan::Regex paren_skip = constant_regex(
+      R"(^(?:\S+\@localhost\) by \S+ |[^\s\@]+\@[^)]+\) by \S+\(jqueuemail\) id [^\s;]+))");
   scan::Regex any_bracket_ip = constant_regex(R"(\[(%I)\])");
   scan::Regex first_word = constant_regex(R"(^(\S+)[^-A-Za-z0-9\.])");
   scan::Regex inner_helo = constant_regex(R"(helo=(\S+))");
@@ -181,7 +182,8 @@ class LineReader {
       relay_.auth = m.group(s, 1);
     } else if (sluice::spam::has(s, "authenticated") && t.sendmail_auth.find(s, scratch_)) {
       relay_.auth = "Sendmail";
-    } else if (sluice::spam::has(s, "(Authenticated sender: ") && t.postfix_auth.find(s, scratch_, &m)) {
+    } else if (sluice::spam::has(s, "(Authenticated sender: ") &&
+               t.postfix_auth.find(s, scratch_, &m)) {
       if (m.group(s, 1) == "Postfix") {
         relay_.auth = "Postfix";
       } else {
@@ -447,8 +449,9 @@ void read_relays(const std::vector<std::string_view>& received,
     relay.ip = flow.client;
     relay.helo = flow.helo;
     strip(relay.helo);
-    // Nobody asks the DNS in the path. A sender from outside is taken at its word, so that rules for
-    // hosts without a name do not judge everybody; those of our own are off for mail that leaves.
+    // Nobody asks the DNS in the path. A sender from outside is taken at its word, so that rules
+    // for hosts without a name do not judge everybody; those of our own are off for mail that
+    // leaves.
     if (!flow.outbound && sluice::spam::has(relay.helo, ".")) relay.rdns = relay.helo;
     relay.by = "sluice";
     relay.envelope_from = flow.mail_from;

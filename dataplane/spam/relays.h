@@ -1,5 +1,6 @@
 // The relays that a message went through, as its Received fields tell (SpamAssassin's
-// X-Spam-Relays-*). The first relay is the one that handed the message to us, when the flow is known.
+// X-Spam-Relays-*). The first relay is the one that handed the message to us, when the flow is
+// known.
 #pragma once
 
 #include <string_view>
@@ -16,10 +17,18 @@ struct Relay {
   explicit Relay(const allocator_type& a = {})
       : ip(a), rdns(a), helo(a), by(a), ident(a), envelope_from(a), id(a), auth(a) {}
   Relay(const Relay& o, const allocator_type& a)
-      : ip(o.ip, a), rdns(o.rdns, a), helo(o.helo, a), by(o.by, a), ident(o.ident, a),
-        envelope_from(o.envelope_from, a), id(o.id, a), auth(o.auth, a),
-        has_envelope_from(o.has_envelope_from), no_reverse_dns(o.no_reverse_dns),
-        ip_private(o.ip_private), internal(o.internal) {}
+      : ip(o.ip, a),
+        rdns(o.rdns, a),
+        helo(o.helo, a),
+        by(o.by, a),
+        ident(o.ident, a),
+        envelope_from(o.envelope_from, a),
+        id(o.id, a),
+        auth(o.auth, a),
+        has_envelope_from(o.has_envelope_from),
+        no_reverse_dns(o.no_reverse_dns),
+        ip_private(o.ip_private),
+        internal(o.internal) {}
   Relay(Relay&& o, const allocator_type& a) : Relay(static_cast<const Relay&>(o), a) {}
   Relay(const Relay&) = default;
   Relay& operator=(const Relay&) = default;
@@ -41,8 +50,14 @@ inline constexpr std::size_t kMaxRelays = 64;
 
 struct Relays {
   explicit Relays(std::pmr::memory_resource* memory)
-      : trusted(memory), untrusted(memory), internal(memory), external(memory), trusted_text(memory),
-        untrusted_text(memory), internal_text(memory), external_text(memory) {}
+      : trusted(memory),
+        untrusted(memory),
+        internal(memory),
+        external(memory),
+        trusted_text(memory),
+        untrusted_text(memory),
+        internal_text(memory),
+        external_text(memory) {}
   std::pmr::vector<Relay> trusted;
   std::pmr::vector<Relay> untrusted;
   std::pmr::vector<Relay> internal;
@@ -52,7 +67,7 @@ struct Relays {
   String internal_text;
   String external_text;
   int unparseable = 0;
-  int last_trusted = -1;   // index of a Received field, counted from the top
+  int last_trusted = -1;  // index of a Received field, counted from the top
   int last_internal = -1;
 };
 
@@ -72,9 +87,8 @@ void read_relays(const std::vector<std::string_view>& received,
                  const std::vector<std::string_view>& originating, const FlowFacts& flow,
                  scan::RegexScratch& scratch, std::pmr::memory_resource* memory, Relays& out);
 
-// A regex with %I for an IP address, %L for the local host, %M for a mailbox, %U for the octets that
-// end a URL (inside of brackets); aborts the program when it is broken
-// (they are constants).
+// A regex with %I for an IP address, %L for the local host, %M for a mailbox, %U for the octets
+// that end a URL (inside of brackets); aborts the program when it is broken (they are constants).
 scan::Regex constant_regex(std::string_view pattern, std::uint32_t options = 0);
 // Whether the text begins as a private or local address.
 bool is_private_address(std::string_view text, scan::RegexScratch& scratch);

@@ -10,8 +10,9 @@
 namespace sluice::spam {
 namespace {
 
-constexpr std::size_t kMaxBody = 262144;       // kept of the paragraphs
-constexpr std::size_t kMaxRendered = 50000;    // of one part's text is looked at (SpamAssassin's default)
+constexpr std::size_t kMaxBody = 262144;  // kept of the paragraphs
+constexpr std::size_t kMaxRendered =
+    50000;  // of one part's text is looked at (SpamAssassin's default)
 constexpr std::size_t kMaxRenderedKept = 65536;  // of all parts, to compare alternatives
 constexpr std::size_t kMaxLine = 2048;
 
@@ -24,7 +25,8 @@ std::size_t white_space(std::string_view s) {
   if (c == 0xe1) return s.starts_with("\xe1\x9a\x80") ? 3 : 0;
   if (c == 0xe2) {
     const auto d = static_cast<unsigned char>(s[2]);
-    if (s[1] == '\x80') return (d >= 0x80 && d <= 0x8a) || d == 0xa8 || d == 0xa9 || d == 0xaf ? 3 : 0;
+    if (s[1] == '\x80')
+      return (d >= 0x80 && d <= 0x8a) || d == 0xa8 || d == 0xa9 || d == 0xaf ? 3 : 0;
     return s[1] == '\x81' && d == 0x9f ? 3 : 0;
   }
   if (c == 0xe3) return s.starts_with("\xe3\x80\x80") ? 3 : 0;
@@ -36,8 +38,8 @@ bool ends_nocase(std::string_view s, std::string_view suffix) {
 }
 
 std::string_view effective_type(const MessagePart& part) {
-  if (ends_nocase(part.name, ".html") || ends_nocase(part.name, ".htm") || ends_nocase(part.name, ".shtml") ||
-      ends_nocase(part.name, ".shtm"))
+  if (ends_nocase(part.name, ".html") || ends_nocase(part.name, ".htm") ||
+      ends_nocase(part.name, ".shtml") || ends_nocase(part.name, ".shtm"))
     return "text/html";
   return part.type;
 }
@@ -217,7 +219,8 @@ void SpamScan::on_leaf(std::uint32_t number, std::string_view raw) {
     }
   }
   if (type != "text/plain" && type != "text/html") return;
-  const std::string_view charset = part.has_charset ? std::string_view(part.charset) : std::string_view("us-ascii");
+  const std::string_view charset =
+      part.has_charset ? std::string_view(part.charset) : std::string_view("us-ascii");
   String utf8(&arena_);
   utf8.reserve(decoded.size());
   normalize(decoded, charset, false, utf8);
@@ -226,7 +229,8 @@ void SpamScan::on_leaf(std::uint32_t number, std::string_view raw) {
   rendered.html = type == "text/html" && !decoded.empty();
   if (rendered.html) {
     for (std::size_t at = 0; (at = utf8.find("\xe2\x80", at)) != String::npos; ++at) {
-      if (at + 2 < utf8.size() && (utf8[at + 2] == '\x9c' || utf8[at + 2] == '\x9d')) utf8.replace(at, 3, "\"");
+      if (at + 2 < utf8.size() && (utf8[at + 2] == '\x9c' || utf8[at + 2] == '\x9d'))
+        utf8.replace(at, 3, "\"");
     }
     HtmlFacts& facts = view_.htmls.emplace_back(&arena_);
     String shown(&arena_);
@@ -294,7 +298,9 @@ void SpamScan::body_text(std::string_view text) {
     std::size_t size = 1;
     while (size < text.size()) {
       const auto c = static_cast<unsigned char>(text[size]);
-      if (c < 0x80 ? is_space(text[size]) : (c == 0xc2 || (c >= 0xe1 && c <= 0xe3)) && white_space(text.substr(size)) > 0) break;
+      if (c < 0x80 ? is_space(text[size])
+                   : (c == 0xc2 || (c >= 0xe1 && c <= 0xe3)) && white_space(text.substr(size)) > 0)
+        break;
       ++size;
     }
     line_ += text.substr(0, size);
@@ -348,7 +354,8 @@ void SpamScan::evaluate() {
   values_.assign(rules_.baseline().begin(), rules_.baseline().end());
   std::pmr::vector<std::uint64_t> dirty((tests.size() + 63) / 64, 0, &arena_);
   const auto changed = [&](std::uint32_t test) {
-    for (const std::uint32_t meta : rules_.dependents(test)) dirty[meta / 64] |= std::uint64_t{1} << (meta % 64);
+    for (const std::uint32_t meta : rules_.dependents(test))
+      dirty[meta / 64] |= std::uint64_t{1} << (meta % 64);
   };
   const auto off = [&](const scan::SpamTest& test) {
     return options_.outbound && (test.flags & scan::kTestNotOutbound) != 0;

@@ -5,8 +5,8 @@
 // metas at the end of the message, metas only where an input changed (scan/spam_rules.h). Nothing
 // depends on how the octets are cut.
 //
-// Memory: what the view keeps comes from `memory` by way of an arena and goes with the scan; bounded
-// by the constants of message_parts.h.
+// Memory: what the view keeps comes from `memory` by way of an arena and goes with the scan;
+// bounded by the constants of message_parts.h.
 #pragma once
 
 #include <memory>

@@ -97,7 +97,8 @@ void target_uri(std::string_view base_text, std::string_view reference, String& 
         String merged(out.get_allocator());
         if (base.has_authority && base.path.empty()) {
           merged = "/";
-        } else if (const std::size_t slash = base.path.rfind('/'); slash != std::string_view::npos) {
+        } else if (const std::size_t slash = base.path.rfind('/');
+                   slash != std::string_view::npos) {
           merged = base.path.substr(0, slash + 1);
         }
         merged += r.path;
@@ -112,7 +113,8 @@ void target_uri(std::string_view base_text, std::string_view reference, String& 
     t.scheme = base.scheme;
   }
   const auto starts_www = [](std::string_view host, std::string_view prefix) {
-    if (host.size() < prefix.size() || !equals_lower(host.substr(0, prefix.size()), prefix)) return false;
+    if (host.size() < prefix.size() || !equals_lower(host.substr(0, prefix.size()), prefix))
+      return false;
     std::size_t i = prefix.size();
     while (i < host.size() && is_digit(host[i])) ++i;
     return i < host.size() && host[i] == '.';

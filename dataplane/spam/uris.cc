@@ -30,7 +30,8 @@ const Tables& tables() {
 }
 
 bool starts(std::string_view s, std::string_view lower_prefix) {
-  return s.size() >= lower_prefix.size() && equals_lower(s.substr(0, lower_prefix.size()), lower_prefix);
+  return s.size() >= lower_prefix.size() &&
+         equals_lower(s.substr(0, lower_prefix.size()), lower_prefix);
 }
 
 bool has_www(std::string_view s) {
@@ -68,7 +69,9 @@ void undo_escapes(std::string_view in, String& out) {
 
 bool has_escape(std::string_view s) {
   for (std::size_t i = 0; i + 2 < s.size(); ++i) {
-    const auto hex = [](char c) { return is_digit(c) || (to_lower(c) >= 'a' && to_lower(c) <= 'f'); };
+    const auto hex = [](char c) {
+      return is_digit(c) || (to_lower(c) >= 'a' && to_lower(c) <= 'f');
+    };
     if (s[i] == '%' && hex(s[i + 1]) && hex(s[i + 2])) return true;
   }
   return false;
@@ -181,13 +184,15 @@ bool Domains::of_uri(std::string_view uri, String& host, String& domain) const {
     const std::size_t at = s.rfind('@');
     if (at != std::string_view::npos) s.remove_prefix(at + 1);
     const std::size_t colon = s.rfind(':');
-    if (colon != std::string_view::npos && std::all_of(s.begin() + static_cast<std::ptrdiff_t>(colon) + 1, s.end(), is_digit)) {
+    if (colon != std::string_view::npos &&
+        std::all_of(s.begin() + static_cast<std::ptrdiff_t>(colon) + 1, s.end(), is_digit)) {
       s = s.substr(0, colon);
     }
   }
   for (std::size_t i = 0; i + 2 < s.size(); ++i) {
     unsigned value = 0;
-    if (s[i] == '%' && std::from_chars(s.data() + i + 1, s.data() + i + 3, value, 16).ptr == s.data() + i + 3 &&
+    if (s[i] == '%' &&
+        std::from_chars(s.data() + i + 1, s.data() + i + 3, value, 16).ptr == s.data() + i + 3 &&
         value > 0x20 && value < 0x7f)
       return false;
   }
@@ -205,8 +210,15 @@ bool Domains::of_uri(std::string_view uri, String& host, String& domain) const {
 
 UriList::UriList(const scan::SpamRules& rules, scan::RegexScratch& scratch,
                  std::pmr::memory_resource* memory)
-    : rules_(rules), scratch_(scratch), memory_(memory), domains_(rules), uris_(memory), forms_(memory),
-      form_hashes_(memory), seen_(memory), seen_hashes_(memory) {}
+    : rules_(rules),
+      scratch_(scratch),
+      memory_(memory),
+      domains_(rules),
+      uris_(memory),
+      forms_(memory),
+      form_hashes_(memory),
+      seen_(memory),
+      seen_hashes_(memory) {}
 
 // The text is cut at what ends a URL for every form of it; a piece without '.', '@' or ':' holds
 // none.
@@ -218,8 +230,9 @@ void UriList::add_text(std::string_view paragraph) {
     bool dot = false;
     while (end < paragraph.size() && !is_space(paragraph[end])) {
       const char c = paragraph[end];
-      if (c == '@' || (c == '.' && end + 1 < paragraph.size() && !is_space(paragraph[end + 1]) &&
-                       paragraph[end + 1] != '.') ||
+      if (c == '@' ||
+          (c == '.' && end + 1 < paragraph.size() && !is_space(paragraph[end + 1]) &&
+           paragraph[end + 1] != '.') ||
           (c == ':' && end + 2 < paragraph.size() && paragraph[end + 1] == '/'))
         dot = true;
       ++end;
@@ -244,7 +257,8 @@ void UriList::add_token(std::string_view paragraph, std::size_t begin, std::size
     const auto starts_there = [&](std::size_t place) {
       if (place == 0) return true;
       const char c = piece[place - 1];
-      const bool delimiter = is_space(c) || std::string_view("><\"'`,{[(|\x1b\xa0").find(c) != std::string_view::npos;
+      const bool delimiter =
+          is_space(c) || std::string_view("><\"'`,{[(|\x1b\xa0").find(c) != std::string_view::npos;
       return delimiter || is_word(c) != is_word(piece[place]);
     };
     const auto try_form = [&](const scan::Regex& regex, int number) {
@@ -263,7 +277,8 @@ void UriList::add_token(std::string_view paragraph, std::size_t begin, std::size
       }
     };
     try_form(t.known, 1);
-    if (piece.find('@', from) != std::string_view::npos || has(piece.substr(from), ":")) try_form(t.mail, 2);
+    if (piece.find('@', from) != std::string_view::npos || has(piece.substr(from), ":"))
+      try_form(t.mail, 2);
     // A bare host must end in a top-level domain: the longest that does.
     {
       std::size_t place = from;
@@ -288,11 +303,13 @@ void UriList::add_token(std::string_view paragraph, std::size_t begin, std::size
     std::string_view raw = piece.substr(best.begin[0], best.end[0] - best.begin[0]);
     from = std::max(best.end[0], best.begin[0] + 1);
     // As Thunderbird: a ')' without '(' before it ends a URL, and so does punctuation at its end.
-    if (const std::size_t close = raw.find(')'); close != std::string_view::npos &&
+    if (const std::size_t close = raw.find(')');
+        close != std::string_view::npos &&
         raw.substr(0, close).find('(') == std::string_view::npos) {
       raw = raw.substr(0, close);
     }
-    while (!raw.empty() && std::string_view("-~!@#^&*()_+=:;'?,.").find(raw.back()) != std::string_view::npos) {
+    while (!raw.empty() &&
+           std::string_view("-~!@#^&*()_+=:;'?,.").find(raw.back()) != std::string_view::npos) {
       raw.remove_suffix(1);
     }
     const std::size_t hash = std::hash<std::string_view>()(raw);
@@ -318,12 +335,14 @@ void UriList::add_parsed(std::string_view raw, bool, bool) {
       return;
   }
   String uri(memory_);
-  if (!starts(raw, "http:") && !starts(raw, "https:") && !starts(raw, "ftp:") && !starts(raw, "mailto:")) {
+  if (!starts(raw, "http:") && !starts(raw, "https:") && !starts(raw, "ftp:") &&
+      !starts(raw, "mailto:")) {
     const std::size_t at = raw.find('@');
     const std::size_t slash = raw.find('/');
     if (starts(raw, "ftp.")) {
       uri = "ftp://";
-    } else if (has_www(raw) || (at != std::string_view::npos && slash != std::string_view::npos && slash + 1 < raw.rfind('@'))) {
+    } else if (has_www(raw) || (at != std::string_view::npos && slash != std::string_view::npos &&
+                                slash + 1 < raw.rfind('@'))) {
       uri = "http://";
     } else if (at != std::string_view::npos) {
       const std::size_t dot = raw.find('.', at + 2);
@@ -428,7 +447,8 @@ void UriList::canonicalize(std::string_view given, Strings& forms) {
     if (starts(uri, "mailto:") || (at != String::npos && uri.find(':') > at)) {
       if (at == String::npos) continue;
       const std::size_t question = uri.find('?', at);
-      if (question != String::npos && question > at + 1) found.emplace_back(uri.substr(0, question));
+      if (question != String::npos && question > at + 1)
+        found.emplace_back(uri.substr(0, question));
       const std::size_t ampersand = uri.find_first_of("?&", at);
       if (ampersand != String::npos && uri[ampersand] == '&' && ampersand > at + 1) {
         found.emplace_back(uri.substr(0, ampersand));
@@ -456,7 +476,8 @@ void UriList::canonicalize(std::string_view given, Strings& forms) {
     for (const std::string_view scheme : {"http:", "https:"}) {
       if (!starts(form, scheme)) continue;
       std::size_t slashes = scheme.size();
-      while (slashes < form.size() && slashes < scheme.size() + 2 && form[slashes] == '/') ++slashes;
+      while (slashes < form.size() && slashes < scheme.size() + 2 && form[slashes] == '/')
+        ++slashes;
       form.replace(scheme.size(), slashes - scheme.size(), "//");
       break;
     }
@@ -483,7 +504,8 @@ void UriList::canonicalize(std::string_view given, Strings& forms) {
           const bool hex = to_lower(form[i + 2]) == 'x';
           std::uint32_t code = 0;
           const char* first = form.data() + i + (hex ? 3 : 2);
-          const auto [ptr, error] = std::from_chars(first, form.data() + form.size(), code, hex ? 16 : 10);
+          const auto [ptr, error] =
+              std::from_chars(first, form.data() + form.size(), code, hex ? 16 : 10);
           if (error == std::errc() && ptr != form.data() + form.size() && *ptr == ';' &&
               ((code > 32 && code < 127) || code == 12290 || code == 65294 || code == 65377)) {
             undone += code < 127 ? static_cast<char>(code) : '.';
@@ -532,7 +554,8 @@ void UriList::canonicalize(std::string_view given, Strings& forms) {
       std::string_view inner = rest.substr(i);
       if (!starts(inner, "http:") && !starts(inner, "https:")) continue;
       inner = inner.substr(0, inner.find_first_of("&#"));
-      if (inner.find('.') != std::string_view::npos && queue.size() < kMaxForms) queue.emplace_back(inner);
+      if (inner.find('.') != std::string_view::npos && queue.size() < kMaxForms)
+        queue.emplace_back(inner);
       break;
     }
     if (!host.empty() && !is_alnum(host.back())) {
@@ -566,7 +589,8 @@ void UriList::canonicalize(std::string_view given, Strings& forms) {
         if (i > 0) dotted += '.';
       }
       push(dotted, rest);
-    } else if (proto.size() == 7 && !has_auth && lowered != "localhost" && (port.empty() || port == "80")) {
+    } else if (proto.size() == 7 && !has_auth && lowered != "localhost" &&
+               (port.empty() || port == "80")) {
       std::string_view bare = lowered;
       if (bare.starts_with("www.")) bare.remove_prefix(4);
       if (!bare.empty() && bare.find('.') == std::string_view::npos && !domains_.valid(lowered)) {
@@ -579,7 +603,8 @@ void UriList::canonicalize(std::string_view given, Strings& forms) {
   }
   for (Strings* list : {&queue, &found}) {
     for (String& form : *list) {
-      if (std::find(forms.begin(), forms.end(), form) == forms.end()) forms.push_back(std::move(form));
+      if (std::find(forms.begin(), forms.end(), form) == forms.end())
+        forms.push_back(std::move(form));
     }
   }
 }

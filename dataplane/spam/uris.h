@@ -41,16 +41,17 @@ struct Uri {
   Uri(Uri&&) = default;
   String raw;
   Strings forms;
-  Strings hosts;    // of the forms, lower case
-  Strings domains;  // of the hosts
-  bool parsed = false;     // from the text
-  bool in_a = false;       // from an <a>
+  Strings hosts;        // of the forms, lower case
+  Strings domains;      // of the hosts
+  bool parsed = false;  // from the text
+  bool in_a = false;    // from an <a>
   bool in_html = false;
 };
 
 class UriList {
  public:
-  UriList(const scan::SpamRules& rules, scan::RegexScratch& scratch, std::pmr::memory_resource* memory);
+  UriList(const scan::SpamRules& rules, scan::RegexScratch& scratch,
+          std::pmr::memory_resource* memory);
 
   // URLs in a paragraph of the rendered text.
   void add_text(std::string_view paragraph);

@@ -23,7 +23,8 @@ Request read_request(std::string_view selector) {
   Request request;
   const std::size_t colon = selector.find(':');
   request.name = selector.substr(0, colon);
-  std::string_view rest = colon == std::string_view::npos ? std::string_view() : selector.substr(colon + 1);
+  std::string_view rest =
+      colon == std::string_view::npos ? std::string_view() : selector.substr(colon + 1);
   while (!rest.empty()) {
     const std::size_t end = rest.find(':');
     const std::string_view modifier = rest.substr(0, end);
@@ -43,7 +44,8 @@ Request read_request(std::string_view selector) {
 
 struct Tables {
   scan::Regex ip = constant_regex(R"((?<!\.)\b(%I)\b(?!\.))");
-  scan::Regex host = constant_regex(R"((?<![._-])([^\s@]{1,251}\.[a-z\d-]{2,})(?![._-]))", scan::kRegexCaseless);
+  scan::Regex host =
+      constant_regex(R"((?<![._-])([^\s@]{1,251}\.[a-z\d-]{2,})(?![._-]))", scan::kRegexCaseless);
   scan::Regex for_address = constant_regex(R"( for <?(\S+\@(\S+?))>?;)");
 };
 
@@ -56,8 +58,8 @@ const Tables& tables() {
 
 void prepare_view() { tables(); }
 
-View::View(const scan::SpamRules& the_rules, scan::RegexScratch& the_scratch, const FlowFacts& facts,
-           std::pmr::memory_resource* resource)
+View::View(const scan::SpamRules& the_rules, scan::RegexScratch& the_scratch,
+           const FlowFacts& facts, std::pmr::memory_resource* resource)
     : rules(the_rules),
       scratch(the_scratch),
       memory(resource),
@@ -75,7 +77,7 @@ View::View(const scan::SpamRules& the_rules, scan::RegexScratch& the_scratch, co
 void View::received_range(std::string_view selector, bool, Strings& out) const {
   const bool upper = selector == "ALL-TRUSTED" || selector == "ALL-INTERNAL";
   const int last = selector == "ALL-TRUSTED" || selector == "ALL-UNTRUSTED" ? relays.last_trusted
-                                                                           : relays.last_internal;
+                                                                            : relays.last_internal;
   const int border = last + 1;
   int received = -1;
   for (const Field& field : parts->header().fields()) {
@@ -107,9 +109,11 @@ std::optional<String> View::envelope_from() const {
     return std::move(found.front());
   };
   const auto& fields = parts->header().fields();
-  if (const auto sender = first_address("X-Sender:first:addr"); sender && sender->find('@') != String::npos) {
+  if (const auto sender = first_address("X-Sender:first:addr");
+      sender && sender->find('@') != String::npos) {
     for (const Field& field : fields) {
-      if (field.lower_name == "received" && sluice::spam::has(field.value, "(fetchmail")) return std::nullopt;
+      if (field.lower_name == "received" && sluice::spam::has(field.value, "(fetchmail"))
+        return std::nullopt;
     }
   }
   // A field below a Received one may be that of another delivery.
@@ -125,8 +129,11 @@ std::optional<String> View::envelope_from() const {
     if (below_received("x-envelope-from")) return std::nullopt;
     return found;
   }
-  if (auto found = first_address("Envelope-Sender:first:addr"); found && !below_received("envelope-sender")) return found;
-  if (auto found = first_address("Return-Path:first:addr"); found && !below_received("return-path")) return found;
+  if (auto found = first_address("Envelope-Sender:first:addr");
+      found && !below_received("envelope-sender"))
+    return found;
+  if (auto found = first_address("Return-Path:first:addr"); found && !below_received("return-path"))
+    return found;
   return std::nullopt;
 }
 
@@ -291,7 +298,8 @@ Strings View::from_addresses() const {
         if (c == '.' && clean.ends_with('.')) continue;
         clean += c;
       }
-      if (!clean.empty() && std::find(all.begin(), all.end(), clean) == all.end()) all.push_back(std::move(clean));
+      if (!clean.empty() && std::find(all.begin(), all.end(), clean) == all.end())
+        all.push_back(std::move(clean));
     }
   };
   add("Resent-From:first:addr");

@@ -58,8 +58,8 @@ class View {
   View(const scan::SpamRules& rules, scan::RegexScratch& scratch, const FlowFacts& flow,
        std::pmr::memory_resource* memory);
 
-  // The values of a selector ("Subject:raw", "From:addr", "ALL", "X-Spam-Relays-External"), in order;
-  // none when there is no such field. Only when the header is whole.
+  // The values of a selector ("Subject:raw", "From:addr", "ALL", "X-Spam-Relays-External"), in
+  // order; none when there is no such field. Only when the header is whole.
   void values(std::string_view selector, Strings& out) const;
   // Them as one text, as a regex sees it; false when there is none.
   bool joined(std::string_view selector, String& out) const;

@@ -3,8 +3,8 @@
 //   spam_bench [--hits] [--cache DIR] [--chunk OCTETS] [--rounds N] RULES... -- MESSAGES...
 //
 // Without --hits: CPU time for a message, and what it is made of. With --hits: a JSON line for each
-// message with its score, the rules that hit and the parts of metas that did. MESSAGES may be @FILE,
-// a file with a name a line.
+// message with its score, the rules that hit and the parts of metas that did. MESSAGES may be
+// @FILE, a file with a name a line.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -129,7 +129,8 @@ int main(int argc, char** argv) {
       octets += message.size();
       ++count;
       if (!arguments.hits) continue;
-      std::printf("{\"file\":\"%s\",\"score\":%.3f,\"rules\":[", name.c_str(), scan.score() / 1000.0);
+      std::printf("{\"file\":\"%s\",\"score\":%.3f,\"rules\":[", name.c_str(),
+                  scan.score() / 1000.0);
       const char* comma = "";
       for (const sluice::scan::Hit& hit : scan.hits()) {
         std::printf("%s\"%s\"", comma, hit.rule->name.c_str());
@@ -150,8 +151,8 @@ int main(int argc, char** argv) {
   }
   if (count == 0) return 0;
   const auto messages = static_cast<double>(count);
-  std::fprintf(stderr, "%.0f messages of %.0f octets: %.1f us of CPU each, %.0f octets scanned\n", messages,
-               static_cast<double>(octets) / messages, seconds / messages * 1e6,
+  std::fprintf(stderr, "%.0f messages of %.0f octets: %.1f us of CPU each, %.0f octets scanned\n",
+               messages, static_cast<double>(octets) / messages, seconds / messages * 1e6,
                static_cast<double>(scanned) / messages);
   return 0;
 }

@@ -16,14 +16,18 @@ constexpr std::string_view kRules =
     "meta M2 B1 && R2 && U1 && H1\n";
 
 constexpr std::string_view kMessages[] = {
-    "Subject: some\n folded here\nContent-Type: multipart/alternative; boundary=\"b\"\n\npreamble\n--b\n"
+    "Subject: some\n folded here\nContent-Type: multipart/alternative; "
+    "boundary=\"b\"\n\npreamble\n--b\n"
     "Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: quoted-printable\n\n"
     "one=\n two caf=C3=A9\nHello\n   world http://shop.example/x\n--b\nContent-Type: text/html\n\n"
-    "<html><b>bold</b> one <i>two</i> <a href='http://shop.example/'>x</a></html>\n--b--\nepilogue\n",
-    "Subject: some folded here\nContent-Transfer-Encoding: base64\n\nZGVjb2RlZApsaW5lIG9uZSB0d28gd3d3LnNob3AuZXhhbXBsZQ==\n",
+    "<html><b>bold</b> one <i>two</i> <a "
+    "href='http://shop.example/'>x</a></html>\n--b--\nepilogue\n",
+    "Subject: some folded here\nContent-Transfer-Encoding: "
+    "base64\n\nZGVjb2RlZApsaW5lIG9uZSB0d28gd3d3LnNob3AuZXhhbXBsZQ==\n",
     "Subject: no separator\nnot a field\n another\nbody one two\n",
     "\nno header at all: one two\n",
-    "Content-Type: multipart/mixed; boundary=x\n\n--x\n\none two\n--x\nContent-Type: message/rfc822\n\n"
+    "Content-Type: multipart/mixed; boundary=x\n\n--x\n\none two\n--x\nContent-Type: "
+    "message/rfc822\n\n"
     "Subject: inner\nContent-Type: text/html\n\n<b>bold</b>\n--x--\n",
 };
 

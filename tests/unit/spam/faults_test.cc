@@ -72,7 +72,8 @@ TEST(SpamFaults, EachNamesItsLineAndCostsItsRuleOnly) {
   const SpamRuleset rules(text, true);
   ASSERT_TRUE(rules.ruleset);
   std::map<std::uint32_t, std::string> said;
-  for (const control::RuleFault& fault : rules.compiled->faults) said[fault.line] += fault.text + "\n";
+  for (const control::RuleFault& fault : rules.compiled->faults)
+    said[fault.line] += fault.text + "\n";
   for (const auto& [number, text_expected] : expected) {
     EXPECT_NE(said[number].find(text_expected), std::string::npos)
         << "line " << number << " wants '" << text_expected << "', got: " << said[number];
@@ -90,7 +91,8 @@ TEST(SpamFaults, OpenBlocksAreNamed) {
 
 TEST(SpamFaults, SkippedAndUselessRulesAreNamed) {
   const SpamRuleset rules(
-      "ifplugin Mail::SpamAssassin::Plugin::NoSuch\nbody A /x/\nendif\nbody B /x/\nscore B 0\n", true);
+      "ifplugin Mail::SpamAssassin::Plugin::NoSuch\nbody A /x/\nendif\nbody B /x/\nscore B 0\n",
+      true);
   ASSERT_EQ(rules.compiled->faults.size(), 2u);
   EXPECT_EQ(rules.compiled->faults[0].rule, "A");
   EXPECT_FALSE(rules.compiled->faults[0].fatal);

@@ -47,11 +47,12 @@ TEST(SpamRules, HeaderSelectors) {
       "header U1 X-Missing =~ /^unset$/ [if-unset: unset]\n"
       "header U2 To =~ /^unset$/ [if-unset: unset]\n"
       "header Z1 X-Missing =~ /^$/\n"
-      "header R1 X-Spam-Relays-External =~ /^\\[ ip=192\\.0\\.2\\.7 rdns=a\\.example helo=a\\.example by=mx\\.example /\n"
+      "header R1 X-Spam-Relays-External =~ /^\\[ ip=192\\.0\\.2\\.7 rdns=a\\.example "
+      "helo=a\\.example by=mx\\.example /\n"
       "header C1 subject =~ /Buy/\n",
       kPlain);
-  EXPECT_EQ(hit, (Names{"S1", "S2", "F1", "F2", "F3", "F4", "T1", "M1", "A1", "A2", "X1", "N1", "N3",
-                        "U1", "Z1", "R1", "C1"}));
+  EXPECT_EQ(hit, (Names{"S1", "S2", "F1", "F2", "F3", "F4", "T1", "M1", "A1", "A2", "X1", "N1",
+                        "N3", "U1", "Z1", "R1", "C1"}));
 }
 
 // Return-Path below a Received field may be that of another delivery.
@@ -63,7 +64,8 @@ TEST(SpamRules, EnvelopeFromOfTheFlowComesFirst) {
   options.flow.mail_from = "real@envelope.example";
   const Names hit = spam_hits(
       "header E1 EnvelopeFrom =~ /^real\\@envelope\\.example$/\n"
-      "header E2 X-Spam-Relays-External =~ /^\\[ ip=198\\.51\\.100\\.9 rdns=client\\.example helo=client\\.example /\n",
+      "header E2 X-Spam-Relays-External =~ /^\\[ ip=198\\.51\\.100\\.9 rdns=client\\.example "
+      "helo=client\\.example /\n",
       kPlain, options);
   EXPECT_EQ(hit, (Names{"E1", "E2"}));
 }
@@ -92,15 +94,17 @@ TEST(SpamRules, UrisInTheTextAndInHtml) {
                             "uri U4 m!^http://hidden\\.example/a$!\n"
                             "uri U5 m{^http://10\\.1\\.2\\.3/}\n";
   EXPECT_EQ(spam_hits(rules, kPlain), (Names{"U1", "U2"}));
-  EXPECT_EQ(spam_hits(rules,
-                      "Subject: x\nContent-Type: text/html\n\n"
-                      "<a href=\"http://hid%64en.example/a\">x</a> <img src=http://0x0a010203/ >\n"),
-            (Names{"U3", "U4", "U5"}));
+  EXPECT_EQ(
+      spam_hits(rules,
+                "Subject: x\nContent-Type: text/html\n\n"
+                "<a href=\"http://hid%64en.example/a\">x</a> <img src=http://0x0a010203/ >\n"),
+      (Names{"U3", "U4", "U5"}));
 }
 
 TEST(SpamRules, MimeHeaders) {
   constexpr std::string_view kMessage =
-      "Subject: x\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: text/plain\n\na\n"
+      "Subject: x\nContent-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: "
+      "text/plain\n\na\n"
       "--b\nContent-Type: image/gif;\n name=\"x.gif\"\n\nR0lG\n--b--\n";
   const Names hit = spam_hits(
       "mimeheader M1 Content-Type =~ /^image\\/gif; name=\"x\\.gif\"$/\n"
@@ -150,7 +154,8 @@ TEST(SpamRules, Scores) {
 
 TEST(SpamRules, LaterDefinitionsReplaceEarlierOnes) {
   EXPECT_EQ(spam_hits("body A /one/\nbody A /two/\n", "Subject: y\n\none\n"), (Names{}));
-  EXPECT_EQ(spam_hits("body A /one/\nheader A Subject =~ /y/\n", "Subject: y\n\none\n"), (Names{"A"}));
+  EXPECT_EQ(spam_hits("body A /one/\nheader A Subject =~ /y/\n", "Subject: y\n\none\n"),
+            (Names{"A"}));
 }
 
 TEST(SpamRules, Conditions) {
@@ -158,10 +163,13 @@ TEST(SpamRules, Conditions) {
       "ifplugin Mail::SpamAssassin::Plugin::MIMEEval\nbody A1 /x/\nelse\nbody A2 /x/\nendif\n"
       "ifplugin Mail::SpamAssassin::Plugin::NoSuch\nbody B1 /x/\nelse\nbody B2 /x/\nendif\n"
       "if (version >= 3.004002)\nbody C1 /x/\nendif\n"
-      "if (version < 3.0) || !can(Mail::SpamAssassin::Conf::feature_bug6558_free)\nbody C2 /x/\nendif\n"
-      "if can(Mail::SpamAssassin::Conf::feature_bug6558_free) && (perl_version >= 5.018000)\nbody C3 /x/\nendif\n"
+      "if (version < 3.0) || !can(Mail::SpamAssassin::Conf::feature_bug6558_free)\nbody C2 "
+      "/x/\nendif\n"
+      "if can(Mail::SpamAssassin::Conf::feature_bug6558_free) && (perl_version >= 5.018000)\nbody "
+      "C3 /x/\nendif\n"
       "if has(Mail::SpamAssassin::Plugin::MIMEEval::has_check_qp_ratio)\nbody C4 /x/\nendif\n"
-      "if plugin(Mail::SpamAssassin::Plugin::NoSuch)\nif (version > 1)\nbody D1 /x/\nendif\nelse\nbody D2 /x/\nendif\n"
+      "if plugin(Mail::SpamAssassin::Plugin::NoSuch)\nif (version > 1)\nbody D1 "
+      "/x/\nendif\nelse\nbody D2 /x/\nendif\n"
       "lang de body E1 /x/\nlang en body E2 /x/\n",
       "Subject: y\n\nx\n");
   EXPECT_EQ(hit, (Names{"A1", "B2", "C1", "C3", "C4", "D2", "E2"}));
@@ -171,7 +179,8 @@ TEST(SpamRules, ReplaceTags) {
   const Names hit = spam_hits(
       "replace_tag A [a\\@]\nreplace_tag B (?:b|8)\nreplace_tag N <A><B>\n"
       "replace_inter W2 \\W{0,2}\nreplace_post P2 {1,2}\nreplace_pre P3 (?:^|x)\n"
-      "body T1 /^<A><B>c/\nbody T2 /<inter W2>^<A><B>/\nbody T3 /<post P2>^<A>q/\nbody T4 /<N>c/\nbody T5 /<A>/\n"
+      "body T1 /^<A><B>c/\nbody T2 /<inter W2>^<A><B>/\nbody T3 /<post P2>^<A>q/\nbody T4 "
+      "/<N>c/\nbody T5 /<A>/\n"
       "replace_rules T1 T2\nreplace_rules T3 T4\n",
       "Subject: y\n\n@8c\n\n@-8\n\n@@q\n");
   EXPECT_EQ(hit, (Names{"T1", "T2", "T3", "T4"}));
@@ -180,12 +189,14 @@ TEST(SpamRules, ReplaceTags) {
 // Patterns that Hyperscan cannot express, and those with octets above 127.
 TEST(SpamRules, SecondLook) {
   const Names hit = spam_hits(
-      "body A1 /(\\w)\\1\\1/\nbody A2 /foo(?!bar)/\nbody A3 /(?<=x)foo/\nbody A4 /(?:^|[^a])foo(?:$|\\s)/\n"
+      "body A1 /(\\w)\\1\\1/\nbody A2 /foo(?!bar)/\nbody A3 /(?<=x)foo/\nbody A4 "
+      "/(?:^|[^a])foo(?:$|\\s)/\n"
       "body A5 /[vV\\xc3][\\xa0-\\xbf]?iagra/\nbody A6 /\\xc3\\xad/\nbody A7 /(?>a+)b/\n"
       "body A8 /(?=.{0,9}q)f/\nbody A9 /never{2,400}more/\n",
       "Subject: y\n\naaab foo\n\nV\xc3\xadiagra\n");
   EXPECT_EQ(hit, (Names{"A1", "A2", "A4", "A6", "A7"}));
-  EXPECT_EQ(spam_hits("body A5 /[vV\\xc3][\\xa0-\\xbf]?iagra/\n", "Subject: y\n\nviagra\n"), (Names{"A5"}));
+  EXPECT_EQ(spam_hits("body A5 /[vV\\xc3][\\xa0-\\xbf]?iagra/\n", "Subject: y\n\nviagra\n"),
+            (Names{"A5"}));
 }
 
 TEST(SpamRules, RulesThatJudgeTheReceivingSideAreOffForMailThatLeaves) {

@@ -27,7 +27,8 @@ class SpamRuleset {
     if (!compiled) return;
     for (const control::RuleFault& fault : compiled->faults) {
       if (!faults_expected) {
-        EXPECT_FALSE(fault.fatal) << "line " << fault.line << ": " << fault.rule << ": " << fault.text;
+        EXPECT_FALSE(fault.fatal) << "line " << fault.line << ": " << fault.rule << ": "
+                                  << fault.text;
       }
     }
     auto opened = scan::Ruleset::open(compiled->image);

@@ -83,7 +83,8 @@ TEST(SpamView, Addresses) {
     return text;
   };
   EXPECT_EQ(read(" a@b.example\n"), "<a@b.example>;");
-  EXPECT_EQ(read("\"Doe, J\" <j@d.example>, K <k@d.example>"), "Doe, J<j@d.example>;K <k@d.example>;");
+  EXPECT_EQ(read("\"Doe, J\" <j@d.example>, K <k@d.example>"),
+            "Doe, J<j@d.example>;K <k@d.example>;");
   EXPECT_EQ(read("a@b.example (The Name)"), "The Name<a@b.example>;");
   EXPECT_EQ(read("undisclosed"), "undisclosed<>;");
 }
@@ -92,20 +93,27 @@ std::string relay_of(std::string_view received) {
   scan::RegexScratch scratch;
   spam::Relays relays(std::pmr::get_default_resource());
   spam::read_relays({received}, {}, {}, scratch, std::pmr::get_default_resource(), relays);
-  return std::string(relays.trusted_text + relays.untrusted_text) + (relays.unparseable != 0 ? "?" : "");
+  return std::string(relays.trusted_text + relays.untrusted_text) +
+         (relays.unparseable != 0 ? "?" : "");
 }
 
 TEST(SpamView, ReceivedForms) {
-  EXPECT_EQ(relay_of("from helo.example (rdns.example [192.0.2.1]) by mx.example (Postfix) with ESMTP id ABC"),
-            "[ ip=192.0.2.1 rdns=rdns.example helo=helo.example by=mx.example ident= envfrom= intl=0 id=ABC auth= msa=0 ]");
+  EXPECT_EQ(
+      relay_of(
+          "from helo.example (rdns.example [192.0.2.1]) by mx.example (Postfix) with ESMTP id ABC"),
+      "[ ip=192.0.2.1 rdns=rdns.example helo=helo.example by=mx.example ident= envfrom= intl=0 "
+      "id=ABC auth= msa=0 ]");
   EXPECT_EQ(relay_of("from [192.0.2.2] (helo=foo) by mx.example with esmtp (Exim 4.9) id 1 for x"),
             "[ ip=192.0.2.2 rdns= helo=foo by=mx.example ident= envfrom= intl=0 id= auth= msa=0 ]");
-  EXPECT_EQ(relay_of("from unknown (HELO foo) (192.0.2.3) by mx.example with SMTP; 1 Jan 2024 10:00:00 -0000"),
-            "[ ip=192.0.2.3 rdns= helo=foo by=mx.example ident= envfrom= intl=0 id= auth= msa=0 ]");
+  EXPECT_EQ(
+      relay_of(
+          "from unknown (HELO foo) (192.0.2.3) by mx.example with SMTP; 1 Jan 2024 10:00:00 -0000"),
+      "[ ip=192.0.2.3 rdns= helo=foo by=mx.example ident= envfrom= intl=0 id= auth= msa=0 ]");
   EXPECT_EQ(relay_of("from local by mx.example with local id 1"), "");
   EXPECT_EQ(relay_of("by mx.example id 1"), "");
   EXPECT_EQ(relay_of("from a.example (a.example [10.0.0.1]) by mx.example with ESMTPSA id 1"),
-            "[ ip=10.0.0.1 rdns=a.example helo=a.example by=mx.example ident= envfrom= intl=1 id=1 auth=ESMTPSA msa=0 ]");
+            "[ ip=10.0.0.1 rdns=a.example helo=a.example by=mx.example ident= envfrom= intl=1 id=1 "
+            "auth=ESMTPSA msa=0 ]");
 }
 
 TEST(SpamView, Dates) {
@@ -133,16 +141,20 @@ TEST(SpamView, Evals) {
       "body A9 eval:check_body_length('5')\n"
       "body B1 eval:check_for_uppercase('75','100')\n";
   const SpamRuleset rules(kRules);
-  EXPECT_EQ(rules.run("From: x@free.example\nSubject: BUY THIS THING\nSubject: BUY THIS OTHER\n"
-                      "Content-Type: text/html\n\nx\n")
+  EXPECT_EQ(rules
+                .run("From: x@free.example\nSubject: BUY THIS THING\nSubject: BUY THIS OTHER\n"
+                     "Content-Type: text/html\n\nx\n")
                 .names,
             (Names{"A1", "A2", "A4", "A6", "A7", "A8", "A9"}));
-  EXPECT_EQ(rules.run("From: x@a.wild.example\nTo: y@z.example\nDate: Mon, 1 Jan 2024 14:00:00 +0000\n"
-                      "Received: from a.example (a.example [192.0.2.7]) by mx.example (Postfix); Mon, 1 Jan 2024 10:00:00 +0000\n"
-                      "Subject: \x01\x02 odd\n\n" +
-                      std::string(300, 'A') + " " + std::string(10, 'b') + "\n")
-                .names,
-            (Names{"A3", "A4", "A5", "B1"}));
+  EXPECT_EQ(
+      rules
+          .run("From: x@a.wild.example\nTo: y@z.example\nDate: Mon, 1 Jan 2024 14:00:00 +0000\n"
+               "Received: from a.example (a.example [192.0.2.7]) by mx.example (Postfix); Mon, 1 "
+               "Jan 2024 10:00:00 +0000\n"
+               "Subject: \x01\x02 odd\n\n" +
+               std::string(300, 'A') + " " + std::string(10, 'b') + "\n")
+          .names,
+      (Names{"A3", "A4", "A5", "B1"}));
 }
 
 }  // namespace
