@@ -3,6 +3,9 @@
 
   replay    the whole pipeline on 4,000 made messages of 10 KB, 0 to 10,000 rules
   scan      the scanner and host look-ups alone
+  rules     1 to 100,000 rules: compile time, octets of databases and of state, speed (alerts exact)
+  spamassassin  Debian's SpamAssassin rules: CPU a message, ours, spamassassin -L and rspamd
+  lists     a million entries of each kind: load, memory, look-ups
   micro     hot functions (Google Benchmark)
   failover  how long mail stands still when the dataplane dies or hangs (root, namespaces)
 """
@@ -17,7 +20,7 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-NAMES = ('replay', 'scan', 'micro', 'failover')
+NAMES = ('lists', 'rules', 'spamassassin', 'replay', 'scan', 'micro', 'failover')
 
 
 def machine():
@@ -56,7 +59,44 @@ def lines_of(command):
     return measure
 
 
+def json_lines_of(command):
+    def measure(build):
+        for one in lines_of(command)(build):
+            yield json.loads(one['line'])
+    return measure
+
+
+def rules(build, counts=(1, 100, 1000, 10000, 100000), sessions=2000):
+    with tempfile.TemporaryDirectory() as folder:
+        capture = pathlib.Path(folder) / 'mail.pcap'
+        subprocess.run([sys.executable, HERE / 'replay/gen_smtp_pcap.py', capture, '--sessions', str(sessions),
+                        '--seed', '2'], check=True, stdout=subprocess.DEVNULL)
+        for count in counts:
+            path = pathlib.Path(folder) / f'{count}.rules'
+            subprocess.run([sys.executable, HERE / 'replay/gen_rules.py', str(count), path, 'suricata'], check=True)
+            report = json.loads(subprocess.run([build / 'control/cli/sluicectl', 'rules', 'check', '--json', path],
+                                               check=True, capture_output=True, text=True).stdout)
+            replayed = json.loads(subprocess.run([build / 'perf/replay', capture, '--rules', path], check=True,
+                                                 capture_output=True, text=True).stdout)
+            # One in a hundred messages carries each of the markers that the first three rules look for.
+            expected = sessions // 100 * min(len(report['names']), 3)
+            if report['refused'] or replayed['alerts'] != expected:
+                sys.exit(f'rules: {report["refused"]} refused, {replayed["alerts"]} alerts, not {expected}')
+            yield {'rules': count, 'compile_seconds': report['compile_seconds'],
+                   'section_octets': report['image_octets'],
+                   'databases': {d['buffer']: {k: d[k] for k in ('patterns', 'literals', 'octets', 'stream_octets')}
+                                 for d in report['databases']},
+                   'database_octets': sum(d['octets'] for d in report['databases']),
+                   'stream_octets': sum(d['stream_octets'] for d in report['databases']),
+                   'microseconds_per_message': replayed['microseconds_per_message'],
+                   'messages_per_hour': replayed['messages_per_hour'],
+                   'spread_percent': replayed['spread_percent'], 'alerts': replayed['alerts']}
+
+
 MEASURES = {
+    'rules': rules,
+    'spamassassin': json_lines_of([sys.executable, HERE / 'spamassassin/peers.py', '{build}/control/cli/sluicectl']),
+    'lists': json_lines_of(['{build}/perf/lists_bench']),
     'replay': replay,
     'scan': lines_of(['{build}/perf/scan_bench']),
     'micro': lines_of(['{build}/perf/micro_flow_tcp', '--benchmark_min_time=0.2']),
@@ -77,7 +117,7 @@ def main():
         parser.error(f'unknown: {", ".join(sorted(unknown))}; there are {", ".join(NAMES)}')
     out = open(arguments.out, 'a', encoding='utf-8') if arguments.out else None
     about = machine()
-    for name in arguments.names or NAMES[:3]:
+    for name in arguments.names or ('replay', 'scan', 'micro'):
         for result in MEASURES[name](pathlib.Path(arguments.build).resolve()):
             line = json.dumps({'bench': name} | result | {'machine': about})
             print(line, flush=True)

@@ -211,6 +211,7 @@ class Reader {
     });
     each(child(root, "rules"), "file",
          [&](const lyd_node* n) { c_.rule_files.emplace_back(value_of(n)); });
+    each(child(root, "rules"), "match-list", [&](const lyd_node* n) { read_match_list(n); });
     read_groups(child(root, "policy"));
     read_exceptions(child(root, "exceptions"));
     read_detection(child(root, "detection"));
@@ -294,6 +295,48 @@ class Reader {
         c_.groups.push_back(std::move(g));
       }
     });
+  }
+  void read_match_list(const lyd_node* n) {
+    constexpr std::string_view kActions[] = {"alert", "pass", "tempfail", "reject", "drop"};
+    constexpr std::pair<std::string_view, lists::Place> kWhere[] = {
+        {"sender", lists::Place::sender},
+        {"recipient", lists::Place::recipient},
+        {"from", lists::Place::from}};
+    MatchListConfig l;
+    scan::RuleInfo& rule = l.list.rule;
+    rule.name = text_at(n, "name");
+    l.kind = enum_at(n, "kind", kMatchKindNames, MatchKind::url);
+    l.file = text_at(n, "file");
+    l.allow_empty = flag_at(n, "allow-empty");
+    l.comment = text_at(n, "comment");
+    rule.gid = kMatchListGid;
+    read_number(n, "sid", rule.sid);
+    read_number(n, "severity", rule.severity);
+    rule.action = enum_at(n, "action", kActions, scan::RuleAction::alert);
+    read_score(n, "score", rule.score);
+    rule.message = text_at(n, "message");
+    if (rule.message.empty()) rule.message = rule.name;
+    rule.category = "Listed " + std::string(kMatchKindNames[static_cast<std::size_t>(l.kind)]);
+    switch (l.kind) {
+      case MatchKind::url:
+        l.list.places = mask_of(lists::Place::url);
+        break;
+      case MatchKind::hash:
+      case MatchKind::file_name:
+        l.list.places = mask_of(lists::Place::attachment);
+        break;
+      case MatchKind::address:
+        each(n, "where", [&](const lyd_node* m) {
+          for (const auto& [name, place] : kWhere) {
+            if (value_of(m) == name) l.list.places |= mask_of(place);
+          }
+        });
+        if (l.list.places == 0) {
+          for (const auto& [name, place] : kWhere) l.list.places |= mask_of(place);
+        }
+        break;
+    }
+    c_.match_lists.push_back(std::move(l));
   }
   void read_exceptions(const lyd_node* n) {
     c_.exceptions.flow_table_full = failure_at(n, "flow-table-full");

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "control/policy/loaded_lists.h"
 #include "control/publish/image.h"
 #include "dataplane/base/result.h"
 #include "dataplane/policy/policy.h"
@@ -127,6 +128,7 @@ struct Configuration {
   DetectionConfig detection;
   std::vector<HostOverride> hosts;
   std::vector<PrefixListConfig> prefix_lists;
+  std::vector<MatchListConfig> match_lists;
   policy::Texts texts;
   bool hash_messages = false;
   bool hash_attachments = true;

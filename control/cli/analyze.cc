@@ -105,7 +105,7 @@ Result<OfflinePolicy> prepare(const Options& options) {
   offline.rules.assign(options.rules.begin(), options.rules.end());
   offline.inside = options.inside;
   auto prepared = open_offline_policy(offline);
-  if (prepared) print_faults(*prepared->rules, std::cerr);
+  if (prepared) print_faults(*prepared, std::cerr);
   return prepared;
 }
 
@@ -113,6 +113,7 @@ inspect::Settings settings_of(const OfflinePolicy& prepared, const Options& opti
   inspect::Settings settings;
   settings.wires = {prepared.wire()};
   settings.verify_checksums = options.checksums == "on";
+  settings.verify_sides = false;  // a capture does not say them
   settings.all_ports = true;
   return settings;
 }

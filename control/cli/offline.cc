@@ -30,7 +30,15 @@ Result<OfflinePolicy> open_offline_policy(const OfflineOptions& options) {
   auto rules = compile_rules(files, options.compile);
   if (!rules) return Error{rules.error()};
   made.rules = std::move(*rules);
-  auto image = build_image(made.spec, *made.rules, true);
+  auto lists = load_match_lists(configuration->match_lists, made.rules->lists, {});
+  if (!lists) return Error{lists.error()};
+  for (const LoadedList& list : lists->lists) {
+    if (!list.error.empty()) {
+      return Error{"match list " + list.configured.name() + ": " + list.error};
+    }
+  }
+  made.lists = std::move(*lists);
+  auto image = build_image(made.spec, *made.rules, true, *made.lists.compiled);
   if (!image) return Error{image.error()};
   auto opened = policy::Policy::open(*image, {});
   if (!opened) return Error{opened.error()};
@@ -44,6 +52,17 @@ void print_faults(const CompiledRules& rules, std::ostream& out) {
                              (f.rule.empty() ? "" : ": ") + f.text +
                              (f.fatal ? " (refused)" : " (runs)");
     out << for_terminal(line) << "\n";
+  }
+}
+
+void print_faults(const OfflinePolicy& policy, std::ostream& out) {
+  print_faults(*policy.rules, out);
+  for (const LoadedList& list : policy.lists.lists) {
+    if (!list.list) continue;
+    const std::string file = list.configured.file.string();
+    for (const MatchListFault& f : list.list->faults) {
+      out << for_terminal(file + ":" + std::to_string(f.line) + ": " + f.text) << " (left out)\n";
+    }
   }
 }
 

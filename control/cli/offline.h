@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "control/policy/loaded_lists.h"
 #include "control/policy/rules.h"
 #include "control/publish/image.h"
 #include "dataplane/base/result.h"
@@ -26,6 +27,7 @@ struct OfflineOptions {
 struct OfflinePolicy {
   PolicySpec spec;
   std::shared_ptr<const CompiledRules> rules;
+  LoadedLists lists;
   std::shared_ptr<const policy::Policy> policy;
   const std::string& wire() const;  // the name of the only wire that there is
 };
@@ -35,5 +37,6 @@ Result<OfflinePolicy> open_offline_policy(const OfflineOptions& options);
 
 // One line for each fault.
 void print_faults(const CompiledRules& rules, std::ostream& out);
+void print_faults(const OfflinePolicy& policy, std::ostream& out);  // and for those of lists
 
 }  // namespace sluice::control

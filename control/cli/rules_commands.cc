@@ -41,13 +41,16 @@ std::string decimal(double value, int digits) {
 }
 
 json check_report(const CompiledRules& rules) {
-  json result = {{"rules", rules.rules.size()},
+  json result = {{"rules", rules.rules.size() + rules.lists.size()},
                  {"refused", rules.refused},
                  {"compile_seconds", rules.compile_seconds},
                  {"image_octets", rules.image.size()},
+                 {"names", json::array()},
                  {"files", json::array()},
                  {"databases", json::array()},
                  {"faults", json::array()}};
+  for (const scan::RuleInfo& r : rules.rules) result["names"].push_back(r.name);
+  for (const ListToCompile& l : rules.lists) result["names"].push_back(l.list.rule.name);
   for (const RuleFileReport& f : rules.files) {
     result["files"].push_back({{"file", f.file}, {"compiled", f.compiled}, {"refused", f.refused}});
   }
@@ -55,6 +58,7 @@ json check_report(const CompiledRules& rules) {
     result["databases"].push_back(
         {{"buffer", scan::kBufferNames[static_cast<std::size_t>(d.buffer)]},
          {"patterns", d.patterns},
+         {"literals", d.literals},
          {"octets", d.octets},
          {"stream_octets", d.stream_octets},
          {"seconds", d.seconds},
@@ -81,20 +85,22 @@ void print_check(const CompiledRules& rules, std::size_t width, std::ostream& ou
   if (!rules.databases.empty()) {
     Table databases({{"BUFFER"},
                      {"PATTERNS", true},
+                     {"LITERALS", true},
                      {"DATABASE", true},
                      {"STATE/MESSAGE", true},
                      {"COMPILED IN", true}});
     for (const DatabaseReport& d : rules.databases) {
       databases.add({std::string(scan::kBufferNames[static_cast<std::size_t>(d.buffer)]),
-                     count_text(d.patterns), octets_text(d.octets),
+                     count_text(d.patterns), count_text(d.literals), octets_text(d.octets),
                      scan::is_stream(d.buffer) ? octets_text(d.stream_octets) : "-",
                      d.from_cache ? "cached" : decimal(d.seconds, 2) + " s"});
     }
     out << "\n" << databases.text(width);
   }
   out << "\n"
-      << count_text(rules.rules.size()) << " rules, " << count_text(rules.refused)
-      << " refused, compiled in " << decimal(rules.compile_seconds, 2) << " s\n";
+      << count_text(rules.rules.size() + rules.lists.size()) << " rules, "
+      << count_text(rules.refused) << " refused, compiled in " << decimal(rules.compile_seconds, 2)
+      << " s\n";
 }
 
 // What the events of one message say of it.
@@ -214,7 +220,7 @@ int rules_check(const json& arguments, const RunOptions& run, std::ostream& out,
     print_check(rules, run.width, out, errors);
   }
   if (rules.refused == 0) return kDone;
-  return rules.rules.empty() ? kFailed : kPartial;
+  return rules.rules.empty() && rules.lists.empty() ? kFailed : kPartial;
 }
 
 int rules_test(const json& arguments, const RunOptions& run, std::ostream& out,
@@ -235,7 +241,7 @@ int rules_test(const json& arguments, const RunOptions& run, std::ostream& out,
     print_error(errors, prepared.error());
     return kFailed;
   }
-  print_faults(*prepared->rules, errors);
+  print_faults(*prepared, errors);
 
   inspect::Settings settings;
   settings.wires = {prepared->wire()};

@@ -8,6 +8,7 @@
 #include "control/api/server.h"
 #include "control/cli/commands.h"
 #include "control/cli/rules_commands.h"
+#include "control/cli/rules_update.h"
 #include "control/cli/text.h"
 
 namespace sluice::control {
@@ -78,6 +79,7 @@ int run_command(const Command& command, const json& given, const RunOptions& opt
   json arguments = given;
   arguments.update(command.fixed);
   if (command.words == "rules check") return rules_check(arguments, options, out, errors);
+  if (command.words == "rules update") return rules_update(arguments, options, out, errors);
   if (command.words == "rules test") return rules_test(arguments, options, out, errors);
   if (command.words == "config validate") return config_validate(arguments, as_json, out, errors);
   if (command.words == "config load") {

@@ -255,6 +255,38 @@ json Controller::show_policies() const {
   return result;
 }
 
+json Controller::match_lists_json(std::size_t most_faults) const {
+  json all = json::array();
+  std::size_t compiled = 0;
+  for (const LoadedList& l : match_lists_.lists) {
+    json j = {{"name", l.configured.name()},
+              {"kind", kMatchKindNames[static_cast<std::size_t>(l.configured.kind)]},
+              {"file", l.configured.file.string()},
+              {"entries", l.list ? match_lists_.compiled->entries[compiled] : 0},
+              {"lines", l.list ? l.list->lines : 0},
+              {"bad_lines", l.list ? l.list->fault_count : 0},
+              {"error", l.error},
+              {"faults", json::array()}};
+    if (l.list) {
+      ++compiled;
+      for (const MatchListFault& f : l.list->faults) {
+        if (j["faults"].size() >= most_faults) break;
+        j["faults"].push_back({{"line", f.line}, {"text", f.text}});
+      }
+    }
+    all.push_back(std::move(j));
+  }
+  return all;
+}
+
+// Rules of files and those that lists are.
+std::vector<const scan::RuleInfo*> Controller::all_rules() const {
+  std::vector<const scan::RuleInfo*> all;
+  for (const scan::RuleInfo& r : rules_->rules) all.push_back(&r);
+  for (const lists::List& l : match_lists_.compiled->lists) all.push_back(&l.rule);
+  return all;
+}
+
 json Controller::show_rules(const json& arguments) const {
   const std::size_t most = limit_of(arguments, 100);
   json result = {{"count", rules_->rules.size()},
@@ -264,10 +296,11 @@ json Controller::show_rules(const json& arguments) const {
                  {"rules", json::array()},
                  {"faults", json::array()}};
   for (const auto& f : config_->rule_files) result["files"].push_back(f.string());
+  result["match_lists"] = match_lists_json(20);
   constexpr const char* kActions[] = {"alert", "pass", "tempfail", "reject", "drop"};
   std::vector<std::pair<std::uint64_t, const scan::RuleInfo*>> ordered;
-  for (const scan::RuleInfo& r : rules_->rules)
-    ordered.emplace_back(traffic_.hits(r.gid, r.sid), &r);
+  for (const scan::RuleInfo* r : all_rules())
+    ordered.emplace_back(traffic_.hits(r->gid, r->sid), r);
   std::stable_sort(ordered.begin(), ordered.end(),
                    [](const auto& a, const auto& b) { return a.first > b.first; });
   for (const auto& [hits, r] : ordered) {
@@ -526,17 +559,18 @@ Result<json> Controller::explain_event(const std::string& text) const {
   if (event.is_object() && event.contains("alert") && event["alert"].is_object()) {
     const auto gid = event["alert"].value("gid", std::uint64_t{1});
     const auto sid = event["alert"].value("signature_id", std::uint64_t{0});
-    for (const scan::RuleInfo& r : rules_->rules) {
-      if (r.gid == gid && r.sid == sid) {
-        rules.push_back({{"name", r.name}, {"message", r.message}, {"score", r.score / 100.0}});
+    for (const scan::RuleInfo* r : all_rules()) {
+      if (r->gid == gid && r->sid == sid) {
+        rules.push_back({{"name", r->name}, {"message", r->message}, {"score", r->score / 100.0}});
       }
     }
   }
   if (event.is_object() && event.contains("sluice") && event["sluice"].is_object()) {
     for (const json& name : event["sluice"].value("rules", json::array())) {
-      for (const scan::RuleInfo& r : rules_->rules) {
-        if (name.is_string() && r.name == name.get<std::string>()) {
-          rules.push_back({{"name", r.name}, {"message", r.message}, {"score", r.score / 100.0}});
+      for (const scan::RuleInfo* r : all_rules()) {
+        if (name.is_string() && r->name == name.get<std::string>()) {
+          rules.push_back(
+              {{"name", r->name}, {"message", r->message}, {"score", r->score / 100.0}});
         }
       }
     }
@@ -698,6 +732,13 @@ json Controller::self_test() const {
           state.error.empty() ? std::to_string(state.prefixes) + " prefixes, " +
                                     std::to_string(state.fault_count) + " bad lines"
                               : state.error);
+  }
+  for (const LoadedList& l : match_lists_.lists) {
+    const std::size_t bad = l.list ? l.list->fault_count : 0;
+    check("match list " + l.configured.name(), l.error.empty() && bad == 0,
+          l.error.empty() ? std::to_string(l.list ? l.list->entries : 0) + " entries, " +
+                                std::to_string(bad) + " bad lines"
+                          : l.error);
   }
   return {{"good", good}, {"checks", std::move(checks)}};
 }

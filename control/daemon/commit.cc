@@ -18,6 +18,7 @@ struct Controller::Prepared {
   std::shared_ptr<const Configuration> configuration;
   std::shared_ptr<const CompiledRules> rules;
   bool compiled = false;  // the rules are new
+  LoadedLists match_lists;
   struct List {
     std::string name;
     PrefixList report;  // its prefixes are in `contents`
@@ -31,13 +32,16 @@ struct Controller::Prepared {
   std::string old_text;
   std::shared_ptr<const Configuration> old_configuration;
   std::shared_ptr<const CompiledRules> old_rules;
+  LoadedLists old_match_lists;
   Orders old_orders;
   std::map<std::string, ListState> old_list_states;
 };
 
-void Controller::prepare(const Commit& commit, const std::shared_ptr<const Configuration>& before,
+void Controller::prepare(const Commit& commit, const std::filesystem::path& cache,
+                         const std::shared_ptr<const Configuration>& before,
                          const std::shared_ptr<const CompiledRules>& rules,
-                         const Orders::Lists& last_good, Prepared& out) {
+                         const LoadedLists& match_lists, const Orders::Lists& last_good,
+                         Prepared& out) {
   auto configuration = parse_configuration(commit.text, commit.name);
   if (!configuration) {
     out.error = configuration.error();
@@ -52,14 +56,30 @@ void Controller::prepare(const Commit& commit, const std::shared_ptr<const Confi
   out.rules = rules;
   if (rules == nullptr || commit.recompile || before == nullptr ||
       before->rule_files != configuration->rule_files) {
-    auto compiled = compile_rules(configuration->rule_files);
+    auto compiled = compile_rules(configuration->rule_files, {.cache = cache});
     if (!compiled) {
       out.error = compiled.error();
+      return;
+    }
+    // A set of which nothing is left is broken: what is live stays. (At the start nothing is.)
+    if (before != nullptr && (*compiled)->rules.empty() && (*compiled)->lists.empty() &&
+        (*compiled)->refused > 0) {
+      const RuleFault& first =
+          *std::ranges::find_if((*compiled)->faults, [](const RuleFault& f) { return f.fatal; });
+      out.error = "none of the " + std::to_string((*compiled)->refused) +
+                  " rules compiles, the rules in force stay; the first fault: " + first.file + ":" +
+                  std::to_string(first.line) + ": " + first.text;
       return;
     }
     out.rules = std::move(*compiled);
     out.compiled = true;
   }
+  auto loaded = load_match_lists(configuration->match_lists, out.rules->lists, match_lists);
+  if (!loaded) {
+    out.error = loaded.error();
+    return;
+  }
+  out.match_lists = std::move(*loaded);
   for (const PrefixListConfig& l : configuration->prefix_lists) {
     Prepared::List list;
     list.name = l.name;
@@ -90,7 +110,7 @@ Status Controller::first_configuration() {
   commit.text.assign(std::istreambuf_iterator<char>(file), {});
   commit.name = options_.config.string();
   Prepared prepared;
-  prepare(commit, nullptr, nullptr, {}, prepared);
+  prepare(commit, options_.state / "databases", nullptr, nullptr, {}, {}, prepared);
   if (!prepared.error.empty()) return Error{prepared.error};
   apply(prepared);
   for (const RuleFault& f : rules_->faults) {
@@ -99,6 +119,9 @@ Status Controller::first_configuration() {
   for (const auto& [name, state] : list_states_) {
     if (!state.error.empty()) spdlog::error("prefix list {}: {}", name, state.error);
   }
+  for (const LoadedList& l : match_lists_.lists) {
+    if (!l.error.empty()) spdlog::error("match list {}: {}", l.configured.name(), l.error);
+  }
   return ok();
 }
 
@@ -106,6 +129,7 @@ void Controller::apply(const Prepared& prepared) {
   config_text_ = prepared.text;
   config_ = prepared.configuration;
   rules_ = prepared.rules;
+  match_lists_ = prepared.match_lists;
   ladder_.configure(config_->detection, config_->inside);
   orders_.set_standing(prepared.standing, prepared.contents);
   std::erase_if(list_states_, [this](const auto& l) {
@@ -169,9 +193,12 @@ void Controller::next_commit() {
   const auto commit = commits_.front();
   commits_.pop_front();
   auto prepared = std::make_shared<Prepared>();
-  compile_->run([commit, prepared, before = config_, rules = rules_,
-                 lists = orders_.lists()] { prepare(*commit, before, rules, lists, *prepared); },
-                [this, commit, prepared] { try_commit(commit, prepared); });
+  compile_->run(
+      [commit, prepared, cache = options_.state / "databases", before = config_, rules = rules_,
+       match_lists = match_lists_, lists = orders_.lists()] {
+        prepare(*commit, cache, before, rules, match_lists, lists, *prepared);
+      },
+      [this, commit, prepared] { try_commit(commit, prepared); });
 }
 
 void Controller::try_commit(const std::shared_ptr<Commit>& commit,
@@ -185,6 +212,7 @@ void Controller::try_commit(const std::shared_ptr<Commit>& commit,
   prepared->old_text = config_text_;
   prepared->old_configuration = config_;
   prepared->old_rules = rules_;
+  prepared->old_match_lists = match_lists_;
   prepared->old_orders = orders_;
   prepared->old_list_states = list_states_;
   apply(*prepared);
@@ -201,6 +229,7 @@ void Controller::end_commit(const std::shared_ptr<Commit>& commit,
     config_text_ = prepared->old_text;
     config_ = prepared->old_configuration;
     rules_ = prepared->old_rules;
+    match_lists_ = prepared->old_match_lists;
     // Orders that operators gave meanwhile are of now, not of then.
     const std::vector<Order> now = orders_.operators();
     orders_ = prepared->old_orders;
@@ -248,6 +277,10 @@ void Controller::end_commit(const std::shared_ptr<Commit>& commit,
       list["faults"].push_back({{"line", f.line}, {"text", f.text}});
     }
     result["lists"].push_back(std::move(list));
+  }
+  result["match_lists"] = match_lists_json(20);
+  for (const LoadedList& l : match_lists_.lists) {
+    if (!l.error.empty() || (l.list && l.list->fault_count > 0)) partial = true;
   }
   if (outcome.status == PublishOutcome::Status::adopted) {
     result["dataplane"] = "adopted";

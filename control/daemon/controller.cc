@@ -491,7 +491,9 @@ void Controller::publish_now(Publisher::Done done) {
   const MergedOrders merged = orders_.merged(ladder_);
   kernel_->want(std::move(wanted), config_->mail_ports,
                 [merged] { return merged.kernel_entries(); });
-  publisher_->publish({config_, rules_, [merged] { return merged.host_rules(); }}, std::move(done));
+  publisher_->publish(
+      {config_, rules_, match_lists_.compiled, [merged] { return merged.host_rules(); }},
+      std::move(done));
 }
 
 }  // namespace sluice::control

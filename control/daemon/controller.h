@@ -80,9 +80,11 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
   struct Prepared;
   void enqueue(Commit commit);
   void next_commit();
-  static void prepare(const Commit& commit, const std::shared_ptr<const Configuration>& before,
+  static void prepare(const Commit& commit, const std::filesystem::path& cache,
+                      const std::shared_ptr<const Configuration>& before,
                       const std::shared_ptr<const CompiledRules>& rules,
-                      const Orders::Lists& last_good, Prepared& out);
+                      const LoadedLists& match_lists, const Orders::Lists& last_good,
+                      Prepared& out);
   void try_commit(const std::shared_ptr<Commit>& commit, const std::shared_ptr<Prepared>& prepared);
   void end_commit(const std::shared_ptr<Commit>& commit, const std::shared_ptr<Prepared>& prepared,
                   const PublishOutcome& outcome);
@@ -130,6 +132,8 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
   json show_messages(const json& arguments) const;
   json show_events(const json& arguments) const;
   json show_policies() const;
+  json match_lists_json(std::size_t most_faults) const;
+  std::vector<const scan::RuleInfo*> all_rules() const;
   json show_rules(const json& arguments) const;
   json show_interfaces() const;
   json show_wire(const std::string& name, const json& arguments) const;
@@ -163,6 +167,7 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
   std::string config_text_;
   std::shared_ptr<const Configuration> config_;
   std::shared_ptr<const CompiledRules> rules_;
+  LoadedLists match_lists_;
   Ladder ladder_;
   Orders orders_;
   struct ListState {

@@ -215,6 +215,25 @@ bool read_cache(const std::filesystem::path& path, const Digest& key,
   return hash.finish() == expected;
 }
 
+// Keeps the newest files of a cache, so that it does not grow with every change of rules.
+void prune_cache(const std::filesystem::path& cache) {
+  constexpr std::size_t kMostFiles = 64;
+  std::vector<std::pair<std::filesystem::file_time_type, std::filesystem::path>> files;
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(cache, error), end; !error && at != end;
+       at.increment(error)) {
+    if (at->path().extension() != ".hsdb") continue;
+    std::error_code gone;
+    const auto time = at->last_write_time(gone);
+    if (!gone) files.emplace_back(time, at->path());
+  }
+  if (files.size() <= kMostFiles) return;
+  std::ranges::sort(files);
+  for (std::size_t i = 0; i + kMostFiles < files.size(); ++i) {
+    std::filesystem::remove(files[i].second, error);
+  }
+}
+
 // A cache that cannot be written is no fault: the database is there. Whole files only: written
 // beside and moved into place.
 void write_cache(const std::filesystem::path& path, const Digest& key,
@@ -239,6 +258,7 @@ void write_cache(const std::filesystem::path& path, const Digest& key,
   }
   std::filesystem::rename(beside, path, ignored);
   if (ignored) std::filesystem::remove(beside, ignored);
+  prune_cache(path.parent_path());
 }
 
 }  // namespace
@@ -272,6 +292,9 @@ Result<BuiltDatabase> build_database(std::span<const Pattern> patterns, bool str
   const Digest key = cache.empty() ? Digest{} : cache_key(patterns, streaming);
   const std::filesystem::path path = cache.empty() ? cache : cache_path(cache, key);
   if (!cache.empty() && read_cache(path, key, built.serialized)) {
+    // What is used is not the oldest.
+    std::error_code ignored;
+    std::filesystem::last_write_time(path, std::filesystem::file_time_type::clock::now(), ignored);
     hs_database_t* database = nullptr;
     if (hs_deserialize_database(reinterpret_cast<const char*>(built.serialized.data()),
                                 built.serialized.size(), &database) == HS_SUCCESS) {

@@ -34,6 +34,8 @@ struct BufferContents {
 
 struct SourceRule {
   scan::RuleInfo info;
+  std::string
+      hash_list;  // file of attachment hashes (filesha256, filemd5); then there are no buffers
   std::uint32_t line = 0;
   std::vector<BufferContents> buffers;  // each buffer once
 };

@@ -168,6 +168,12 @@ class Compiler {
       fault(file, line.number, guess_sid(line.text), source.error());
       return;
     }
+    if (!source->hash_list.empty()) {
+      for (const std::string& note : notes)
+        fault(file, line.number, source->info.name, note, false);
+      read_hash_list(file, line.number, *source);
+      return;
+    }
     ReadRule rule{.file = file, .source = std::move(*source)};
     rule.source.line = line.number;
     const std::string& name = rule.source.info.name;
@@ -189,6 +195,24 @@ class Compiler {
     if (!replaces_older(file, line.number, rule)) return;
     for (const std::string& note : notes) fault(file, line.number, name, note, false);
     rules_.push_back(std::move(rule));
+  }
+
+  // A rule that is a list: hashes in a file whose path is relative to that of the rules.
+  void read_hash_list(const std::string& file, std::uint32_t line, const SourceRule& source) {
+    const std::filesystem::path path = std::filesystem::path(file).parent_path() / source.hash_list;
+    auto list = read_match_list(path, MatchKind::hash, false);
+    if (!list) {
+      fault(file, line, source.info.name, list.error());
+      return;
+    }
+    for (const MatchListFault& bad : (*list)->faults) {
+      fault(file, line, source.info.name,
+            path.string() + ":" + std::to_string(bad.line) + ": " + bad.text, false);
+    }
+    result_->lists.push_back(
+        {.list = {.rule = source.info, .places = mask_of(lists::Place::attachment)},
+         .entries = std::move(*list)});
+    ++result_->files.back().compiled;
   }
 
   // A test of SpamAssassin's that looks at the message as a stream.
@@ -330,7 +354,11 @@ class Compiler {
     for (std::size_t b = 0; b < tables_.size(); ++b) {
       if (tables_[b].patterns.empty()) continue;
       databases.push_back(database(out, b, tables_[b]));
-      result_->databases.push_back(tables_[b].report);
+      DatabaseReport report = tables_[b].report;
+      report.buffer = static_cast<scan::Buffer>(b);  // there may be literals alone
+      report.literals = tables_[b].patterns.size() - tables_[b].compiled;
+      report.patterns = tables_[b].compiled;
+      result_->databases.push_back(report);
     }
     flatbuffers::Offset<image::SpamRules> spam;
     if (!spam_.empty()) {

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "control/policy/compiled_lists.h"
 #include "dataplane/base/result.h"
 #include "dataplane/contract/policy_image.h"
 #include "dataplane/scan/scan.h"
@@ -33,7 +34,8 @@ struct RuleFileReport {
 // What the patterns of one buffer cost.
 struct DatabaseReport {
   scan::Buffer buffer = scan::Buffer::stream;
-  std::size_t patterns = 0;
+  std::size_t patterns = 0;       // in the Hyperscan database
+  std::size_t literals = 0;       // found beside it (scan/literals.h)
   std::size_t octets = 0;         // of the database in memory
   std::size_t stream_octets = 0;  // of state for each message; 0: the buffer is scanned whole
   double seconds = 0;             // of compiling; near 0 from the cache
@@ -42,6 +44,7 @@ struct DatabaseReport {
 
 // The compiled form: what goes into a policy image. Immutable; shared by images.
 struct CompiledRules {
+  std::vector<ListToCompile> lists;       // rules that are lists of hashes; not in `rules`
   std::vector<scan::RuleInfo> rules;      // for reports; the image has them too
   std::vector<std::uint8_t> image;        // the ruleset section of a policy image (rule tables and
                                           // serialized databases)

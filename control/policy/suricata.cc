@@ -36,7 +36,7 @@ const std::unordered_map<std::string_view, Buffer>& sticky_buffers() {
 // Keywords of Suricata that a mail rule may hold and that are not supported, with what to do.
 const std::unordered_map<std::string_view, std::string_view>& refused_keywords() {
   static constexpr std::string_view kHash =
-      "hashes of attachments are not looked up by rules yet; use a content on file.data";
+      "only filesha256 and filemd5 are looked up; use one of them or a content on file.data";
   static constexpr std::string_view kHeader =
       "use `sluice.header` and a content with the field name";
   static constexpr std::string_view kState =
@@ -46,9 +46,7 @@ const std::unordered_map<std::string_view, std::string_view>& refused_keywords()
   static constexpr std::string_view kNumber =
       "numbers in the data cannot be compared; use a content or a pcre";
   static const std::unordered_map<std::string_view, std::string_view> kRefused{
-      {"filesha256", kHash},
       {"filesha1", kHash},
-      {"filemd5", kHash},
       {"filemagic", "use fileext, or a content with startswith on file.data"},
       {"filesize", "sizes of attachments are not compared by rules; remove it"},
       {"filestore", "attachments are not stored; remove it"},
@@ -200,7 +198,9 @@ class Reader {
         {"startswith", &Reader::startswith},
         {"endswith", &Reader::endswith},
         {"filename", &Reader::filename},
-        {"fileext", &Reader::fileext}};
+        {"fileext", &Reader::fileext},
+        {"filesha256", &Reader::file_hash},
+        {"filemd5", &Reader::file_hash}};
     if (const auto handler = kHandlers.find(one.name); handler != kHandlers.end()) {
       return (this->*handler->second)(one);
     }
@@ -219,6 +219,19 @@ class Reader {
     return Error{"unknown keyword"};
   }
 
+  Status file_hash(const RuleOption& one) {
+    if (!rule_.hash_list.empty()) return Error{"a rule looks into one list: write a rule for each"};
+    std::string_view file = one.value;
+    if (file.starts_with('!')) {
+      return Error{"not supported with `!`: a file that is on no list is no sign of anything"};
+    }
+    if (file.size() > 1 && file.front() == '"' && file.back() == '"') {
+      file = file.substr(1, file.size() - 2);
+    }
+    if (file.empty()) return Error{"the name of a file of hashes is wanted, one a line"};
+    rule_.hash_list = file;
+    return ok();
+  }
   Status msg(const RuleOption& one) {
     auto text = unquote(one.value);
     if (!text) return Error{text.error()};
@@ -451,6 +464,10 @@ class Reader {
   Status complete() {
     if (rule_.info.sid == 0) return Error{"sid: missing: every rule has a number"};
     rule_.info.name = std::to_string(rule_.info.sid);
+    if (!rule_.hash_list.empty()) {
+      if (rule_.buffers.empty()) return ok();
+      return Error{"filesha256 and filemd5 stand without contents: a hash says all of a file"};
+    }
     if (rule_.buffers.empty()) {
       return Error{"the rule looks for nothing: give it a content or a pcre"};
     }

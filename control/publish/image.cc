@@ -132,7 +132,8 @@ std::size_t aligned(std::size_t size) {
 }  // namespace
 
 Result<std::vector<std::uint8_t>> build_image(const PolicySpec& spec, const CompiledRules& rules,
-                                              bool with_ruleset) {
+                                              bool with_ruleset, const CompiledLists& lists,
+                                              bool with_lists) {
   if (Status status = check(spec); !status) return Error{status.error()};
   flatbuffers::FlatBufferBuilder out(65536 + spec.hosts.size() * sizeof(image::HostRule));
   out.Finish(write_policy(out, spec), contract::kPolicySectionId);
@@ -148,8 +149,15 @@ Result<std::vector<std::uint8_t>> build_image(const PolicySpec& spec, const Comp
     header.ruleset_size = rules.image.size();
     size = header.ruleset_offset + header.ruleset_size;
   }
+  header.lists_digest = lists.digest;
+  if (with_lists && !lists.image.empty()) {
+    header.lists_offset = aligned(size);
+    header.lists_size = lists.image.size();
+    size = header.lists_offset + header.lists_size;
+  }
   if (header.policy_size > contract::kMaxSectionSize ||
-      header.ruleset_size > contract::kMaxSectionSize) {
+      header.ruleset_size > contract::kMaxSectionSize ||
+      header.lists_size > contract::kMaxSectionSize) {
     return Error{"the policy is too large: a section has at most " +
                  std::to_string(contract::kMaxSectionSize) + " octets"};
   }
@@ -159,6 +167,9 @@ Result<std::vector<std::uint8_t>> build_image(const PolicySpec& spec, const Comp
   std::memcpy(&octets[header.policy_offset], out.GetBufferPointer(), header.policy_size);
   if (header.ruleset_size != 0) {
     std::memcpy(&octets[header.ruleset_offset], rules.image.data(), rules.image.size());
+  }
+  if (header.lists_size != 0) {
+    std::memcpy(&octets[header.lists_offset], lists.image.data(), lists.image.size());
   }
   constexpr std::size_t kDigest = offsetof(PolicyImageHeader, digest);
   std::memcpy(octets.data(), &header, sizeof header);

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "control/policy/compiled_lists.h"
 #include "control/policy/rules.h"
 #include "dataplane/base/result.h"
 #include "dataplane/policy/policy.h"
@@ -37,9 +38,11 @@ struct PolicySpec {
   std::uint64_t scan_budget = 0;
 };
 
-// The octets of an image; `with_ruleset` false leaves the ruleset section out (its digest stays):
-// for a dataplane that already has it.
+// The octets of an image; `with_ruleset` or `with_lists` false leaves that section out (its digest
+// stays): for a dataplane that already has it.
 Result<std::vector<std::uint8_t>> build_image(const PolicySpec& spec, const CompiledRules& rules,
-                                              bool with_ruleset);
+                                              bool with_ruleset,
+                                              const CompiledLists& lists = *no_lists(),
+                                              bool with_lists = true);
 
 }  // namespace sluice::control

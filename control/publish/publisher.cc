@@ -13,6 +13,7 @@ struct Publisher::Built {
   std::size_t size = 0;
   std::uint32_t epoch = 0;
   std::array<std::uint8_t, 32> digest{};
+  std::array<std::uint8_t, 32> lists_digest{};
   std::string error;
 };
 
@@ -41,15 +42,18 @@ void Publisher::start() {
   for (Done& done : std::exchange(waiting_, {})) carried_.push_back(std::move(done));
   const auto input = wanted_;
   const std::uint32_t epoch = ++epoch_;
-  const bool with_ruleset =
-      std::exchange(send_ruleset_, false) || input->rules->digest != live_digest_;
+  const bool whole = std::exchange(send_ruleset_, false);
+  const bool with_ruleset = whole || input->rules->digest != live_digest_;
+  const bool with_lists = whole || input->lists->digest != live_lists_;
   auto result = std::make_shared<Built>();
   executor_.run(
-      [input, epoch, with_ruleset, result] {
+      [input, epoch, with_ruleset, with_lists, result] {
         result->epoch = epoch;
         result->digest = input->rules->digest;
+        result->lists_digest = input->lists->digest;
         const PolicySpec spec = policy_spec(*input->configuration, epoch, input->hosts());
-        const auto image = build_image(spec, *input->rules, with_ruleset);
+        const auto image =
+            build_image(spec, *input->rules, with_ruleset, *input->lists, with_lists);
         if (!image) {
           result->error = image.error();
           return;
@@ -78,6 +82,7 @@ void Publisher::built(const std::shared_ptr<Built>& result) {
   }
   last_size_ = result->size;
   flying_digest_ = result->digest;
+  flying_lists_ = result->lists_digest;
   if (channel_.publish(result->epoch, std::move(result->image), result->size, clock_())) {
     flying_ = true;
     return;
@@ -97,6 +102,7 @@ void Publisher::policy_answered(const contract::ChannelPolicyAnswer& answer) {
     case contract::PolicyStatus::adopted:
       adopted_ = answer.epoch;
       live_digest_ = flying_digest_;
+      live_lists_ = flying_lists_;
       ++adoptions_;
       last_nanoseconds_ = answer.nanoseconds;
       last_refusal_.clear();
@@ -105,9 +111,10 @@ void Publisher::policy_answered(const contract::ChannelPolicyAnswer& answer) {
       outcome.nanoseconds = answer.nanoseconds;
       break;
     case contract::PolicyStatus::needs_ruleset:
-      if (live_digest_ != decltype(live_digest_){}) {
-        // It forgot a ruleset that it had: once more, whole.
+      if (live_digest_ != decltype(live_digest_){} || live_lists_ != decltype(live_lists_){}) {
+        // It forgot a ruleset or lists that it had: once more, whole.
         live_digest_ = {};
+        live_lists_ = {};
         send_ruleset_ = true;
         dirty_ = true;
         for (Done& done : std::exchange(carried_, {})) waiting_.push_back(std::move(done));
@@ -142,6 +149,7 @@ void Publisher::dataplane_connected(const contract::ChannelHello& hello) {
 
 void Publisher::dataplane_disconnected(const std::string& reason) {
   live_digest_ = {};
+  live_lists_ = {};
   if (!flying_) return;
   flying_ = false;
   dirty_ = true;

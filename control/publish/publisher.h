@@ -3,8 +3,9 @@
 // Theory. There is one wanted policy at a time; a newer one replaces one that has not been sent.
 // Building an image and sealing it happens off the loop; one image is in flight at a time. The
 // ruleset section is left out when the dataplane has that ruleset (its digest is known from Hello
-// and from what it adopted); it may ask for it all the same. A dataplane that comes back is sent
-// the policy again unless it still has the one of ours that it adopted last.
+// and from what it adopted), and so are the lists; it may ask for them all the same. A dataplane
+// that comes back is sent the policy again unless it still has the one of ours that it adopted
+// last.
 //
 // One thread (that of the loop).
 #pragma once
@@ -27,6 +28,7 @@ namespace sluice::control {
 struct PolicyInput {
   std::shared_ptr<const Configuration> configuration;
   std::shared_ptr<const CompiledRules> rules;
+  std::shared_ptr<const CompiledLists> lists;
   std::function<std::vector<policy::HostRule>()> hosts;  // called off the loop
 };
 
@@ -85,6 +87,8 @@ class Publisher {
   std::uint32_t adopted_ = 0;
   std::array<std::uint8_t, 32> flying_digest_{};
   std::array<std::uint8_t, 32> live_digest_{};  // of the dataplane's ruleset
+  std::array<std::uint8_t, 32> flying_lists_{};
+  std::array<std::uint8_t, 32> live_lists_{};  // digest of the dataplane's lists
   std::uint64_t adoptions_ = 0;
   std::uint64_t refusals_ = 0;
   std::uint64_t last_nanoseconds_ = 0;

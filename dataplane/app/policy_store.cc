@@ -46,6 +46,7 @@ PolicyStore::PolicyStore(unsigned workers, std::shared_ptr<const Policy> initial
   Result<LiveRuleset> loaded = load(*initial, workers);
   if (!loaded) throw std::bad_alloc();
   rulesets_.push_back(std::move(*loaded));
+  lists_.emplace_back(initial->lists_digest(), initial->shared_lists());
   live_.push_back(
       std::make_unique<const Edition>(Edition{std::move(initial), rulesets_.back().scratches}));
   current_.store(live_.back().get(), std::memory_order_release);
@@ -65,8 +66,8 @@ PolicyStore::Outcome PolicyStore::prepare(Bytes image, std::uint32_t epoch) {
                      std::to_string(latest_epoch());
     return outcome;
   }
-  Policy::KnownRulesets known;
-  for (const LiveRuleset& live : rulesets_) known.emplace_back(live.digest, live.ruleset);
+  Policy::Known known{.rulesets = {}, .lists = lists_};
+  for (const LiveRuleset& live : rulesets_) known.rulesets.emplace_back(live.digest, live.ruleset);
   Result<std::shared_ptr<const Policy>> opened = Policy::open(image, known);
   if (!opened) {
     outcome.reason = opened.error();
@@ -78,7 +79,7 @@ PolicyStore::Outcome PolicyStore::prepare(Bytes image, std::uint32_t epoch) {
                      std::to_string((*opened)->epoch());
     return outcome;
   }
-  known.clear();
+  known = {};
   const Policy::Digest& digest = (*opened)->ruleset_digest();
   const auto same = [&digest](const LiveRuleset& live) { return live.digest == digest; };
   auto ruleset = std::find_if(rulesets_.begin(), rulesets_.end(), same);
@@ -96,6 +97,11 @@ PolicyStore::Outcome PolicyStore::prepare(Bytes image, std::uint32_t epoch) {
     ruleset = rulesets_.end() - 1;
   }
   ruleset->last_epoch = epoch;
+  const Policy::Digest& lists = (*opened)->lists_digest();
+  if (std::none_of(lists_.begin(), lists_.end(),
+                   [&lists](const auto& live) { return live.first == lists; })) {
+    lists_.emplace_back(lists, (*opened)->shared_lists());
+  }
   live_.push_back(std::make_unique<const Edition>(Edition{std::move(*opened), ruleset->scratches}));
   live_count_.store(live_.size(), std::memory_order_relaxed);
   current_.store(live_.back().get(), std::memory_order_release);
@@ -170,6 +176,7 @@ void PolicyStore::reclaim() {
     live_count_.store(live_.size(), std::memory_order_relaxed);
   }
   std::erase_if(rulesets_, unused);
+  std::erase_if(lists_, [](const auto& live) { return live.second.use_count() == 1; });
 }
 
 }  // namespace sluice::app

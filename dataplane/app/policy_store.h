@@ -83,9 +83,10 @@ class PolicyStore {
   }
   // Destroys what nobody uses any more. Publisher's thread; also called now and then.
   void reclaim();
-  // How many policies and how many different rulesets are alive.
+  // How many policies and how many different rulesets and sets of lists are alive.
   std::size_t policies() const { return live_count_.load(std::memory_order_relaxed); }
   std::size_t rulesets() const { return rulesets_.size(); }
+  std::size_t lists() const { return lists_.size(); }
   const policy::Policy& latest() const { return *live_.back()->policy; }
 
  private:
@@ -108,9 +109,11 @@ class PolicyStore {
   rte_rcu_qsbr* quiescence_ = nullptr;
   std::atomic<const Edition*> current_{nullptr};
   std::vector<std::unique_ptr<const Edition>> live_;  // oldest first; back() is in force
-  // Every set of databases that a policy or a message holds; ours is the last reference, so that
-  // it is destroyed here and not in a loop.
+  // Every set of databases and of lists that a policy or a message holds; ours is the last
+  // reference, so that it is destroyed here and not in a loop. (Workers bound the sets of lists:
+  // a message pins ruleset and lists together, inspect/rulesets.h.)
   std::vector<LiveRuleset> rulesets_;
+  std::vector<std::pair<policy::Policy::Digest, std::shared_ptr<const lists::Lists>>> lists_;
   std::atomic<std::size_t> live_count_{1};
 };
 

@@ -42,6 +42,7 @@
   X(one_sided,              "one-sided",              stream, "only one direction of the connection is seen") \
   X(stream_gap,             "stream-gap",             stream, "octets that the receiver acknowledged were never seen") \
   X(reassembly_limit,       "reassembly-limit",       stream, "out-of-order or unacknowledged octets at their bound") \
+  X(wrong_side,             "wrong-side",             stream, "segment that came in on the other end's port (spoofed or reflected); not part of the stream") \
   X(ack_unseen_data,        "ack-unseen-data",        stream, "acknowledgement of octets that were not seen") \
   /* SMTP */ \
   X(chunk_too_long,         "chunk-too-long",         applayer, "BDAT chunk runs past its declared size") \

@@ -1,11 +1,13 @@
 // The container of a policy image: what control seals into a memfd and the dataplane opens.
 //
 //   PolicyImageHeader | policy section (FlatBuffers, id "SLPO") | ruleset section ("SLRU")
+//                     | lists section ("SLLI")
 //
 // Sections start at multiples of kSectionAlignment, in this order, and only zero octets stand
-// between them. The ruleset section may be left out (ruleset_size 0): the dataplane then looks its
-// digest up among the rulesets that are live. `digest` is the SHA-256 of the whole image with this
-// field left out, so that a flipped bit anywhere is found before anything is parsed.
+// between them. The ruleset and lists sections may be left out (their size 0): the dataplane then
+// looks their digests up among those that are live; a digest of zeros: there are none. `digest` is
+// the SHA-256 of the whole image with this field left out, so that a flipped bit anywhere is found
+// before anything is parsed.
 #pragma once
 
 #include <array>
@@ -15,12 +17,13 @@
 namespace sluice::contract {
 
 inline constexpr std::array<char, 8> kPolicyImageMagic{'S', 'L', 'U', 'I', 'C', 'E', 'P', 'I'};
-inline constexpr std::uint32_t kPolicyImageVersion = 1;
+inline constexpr std::uint32_t kPolicyImageVersion = 2;
 inline constexpr std::size_t kSectionAlignment = 64;
 // Larger images are refused before they are mapped: FlatBuffers offsets are 32 bits wide.
 inline constexpr std::uint64_t kMaxSectionSize = std::uint64_t{1} << 30;
 inline constexpr char kPolicySectionId[] = "SLPO";
 inline constexpr char kRulesetSectionId[] = "SLRU";
+inline constexpr char kListsSectionId[] = "SLLI";
 // How deep and how many tables the FlatBuffers verifier allows.
 inline constexpr std::uint32_t kPolicyImageDepth = 8;
 inline constexpr std::uint32_t kPolicyImageTables = 20'000'000;
@@ -43,9 +46,12 @@ struct PolicyImageHeader {
   std::uint64_t ruleset_offset = 0;
   std::uint64_t ruleset_size = 0;                 // 0: left out
   std::array<std::uint8_t, 32> ruleset_digest{};  // SHA-256 of the ruleset section
-  std::array<std::uint8_t, 32> digest{};          // SHA-256 of all but this field
+  std::uint64_t lists_offset = 0;
+  std::uint64_t lists_size = 0;                 // 0: left out
+  std::array<std::uint8_t, 32> lists_digest{};  // SHA-256 of the lists section
+  std::array<std::uint8_t, 32> digest{};        // SHA-256 of all but this field
 };
-static_assert(sizeof(PolicyImageHeader) == 120 && alignof(PolicyImageHeader) == 8);
-static_assert(offsetof(PolicyImageHeader, digest) == 88);
+static_assert(sizeof(PolicyImageHeader) == 168 && alignof(PolicyImageHeader) == 8);
+static_assert(offsetof(PolicyImageHeader, digest) == 136);
 
 }  // namespace sluice::contract

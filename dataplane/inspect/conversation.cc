@@ -57,9 +57,14 @@ Disposition Conversation::segment(Direction direction, Frame& frame, const net::
 
   follow_policy();
   if (host_blocked_) return {.drop = DropReason::host_blocked};
-  if (phase_ == Phase::passing) return {};
+  if (phase_ == Phase::passing) return passed_unread();
+  if (!right_side(direction, frame, packet)) {
+    if (!restart_) on_alternative(direction, 0, payload);
+    return {};
+  }
   if (phase_ == Phase::closing || phase_ == Phase::ended)
     return after_stop(direction, frame, packet, payload);
+  if (phase_ == Phase::opaque) return pass_opaque(direction, frame, packet, payload);
 
   const tcp::SegmentResult result =
       connection_.segment(direction, packet, payload, context_.now.monotonic, *this);
@@ -96,7 +101,34 @@ Disposition Conversation::segment(Direction direction, Frame& frame, const net::
   return disposition;
 }
 
+// Whether the segment came in on the port of the end that it says it is from. What came in on the
+// other one did not come from there: it goes on, and drives nothing. Which end is where is known
+// for good when both were heard on ports of their own; before that, whoever spoke first may be the
+// one who lies, and the conversation begins anew (restart_) when there is reason to think so.
+bool Conversation::right_side(Direction direction, const Frame& frame, const net::Packet& packet) {
+  if (!context_.settings.verify_sides) return true;
+  const auto bit = static_cast<std::uint8_t>(1u << index(direction));
+  const Side expected =
+      direction == Direction::to_server ? identity_.client_side : opposite(identity_.client_side);
+  if (frame.side == expected) {
+    right_seen_ |= bit;
+    return true;
+  }
+  on_anomaly(Anomaly::wrong_side);
+  constexpr std::uint8_t kBoth = 3;
+  if (right_seen_ == kBoth || packet.checksum_bad) return false;
+  wrong_seen_ |= bit;
+  const policy::Policy& policy = *context_.policy;
+  const bool inside = policy.inside(packet.source);
+  const bool known = inside != policy.inside(packet.destination);
+  const bool credible = known ? inside == (frame.side == Side::inside)
+                              : wrong_seen_ == kBoth || (packet.flags & net::tcp_flag::syn) != 0;
+  restart_ = credible && phase_ == Phase::inspecting;
+  return false;
+}
+
 void Conversation::frame_left() {
+  tell_kernel();
   if (phase_ != Phase::owing || stop_->replies_seen < stop_->replies_before) return;
   release_replies(true);
   begin_closing();
@@ -122,7 +154,8 @@ void Conversation::finish(std::string_view reason) {
   closing_.reset();
   if (phase_ == Phase::inspecting) connection_.finish(*this);
   if (session_ && phase_ != Phase::passing) session_->finish();
-  if (hello_) emit_tls();
+  if (hello_ && !(connection_.midstream() && hello_->client_progress() != tls::Progress::done))
+    emit_tls();
   if (!transacted_ && !tls_ && (!helo_.empty() || !auth_mechanism_.empty() || claimed_))
     emit_session();
   while (!transactions_.empty()) on_transaction_end(transactions_.front()->id, {});
@@ -130,6 +163,7 @@ void Conversation::finish(std::string_view reason) {
   for (const scan::Hit& hit : gather_hits()) emit_alert(hit, 0, false);
   emit_drops();
   emit_flow(reason);
+  forget_marks();
 }
 
 void Conversation::forget_stream() {
@@ -190,11 +224,14 @@ bool Conversation::recognise(Direction direction, Bytes octets) {
                octets.begin() + static_cast<std::ptrdiff_t>(std::min(room, octets.size())));
   switch (smtp::looks_like_smtp(direction, probe)) {
     case smtp::Likeness::no:
+      // A client may say something in front (PROXY), a server does not.
+      not_mail_ = direction == Direction::to_client || !probe_[index(Direction::to_client)].empty();
       probe.resize(kProbeOctets);
       break;
     case smtp::Likeness::maybe:
       break;
     case smtp::Likeness::yes: {
+      not_mail_ = false;
       begin_mail();
       // Octets before this chunk go first; those of the other direction that were not yet known.
       const auto own = Bytes(probe);
@@ -313,6 +350,11 @@ FlowScan& Conversation::scan() {
   return *scan_;
 }
 
+void Conversation::look_up_address(lists::Place place, std::string_view mailbox) {
+  if (scan_ ? scan_->wants(place) : context_.policy->lists().wants(place))
+    scan().look_up_address(place, mailbox);
+}
+
 // What SpamAssassin's rules are told beside the message.
 spam::SpamScan::Options Conversation::spam_options() {
   spam::SpamScan::Options options;
@@ -366,6 +408,7 @@ void Conversation::on_mail(smtp::TransactionId tx, std::string_view path, std::s
   transaction.mail_from = path;
   transaction.parameters = parameters.substr(0, kMaxListedOctets);
   if (wanted(scan::Buffer::mail_from)) scan().whole(scan::Buffer::mail_from, as_bytes(mailbox));
+  look_up_address(lists::Place::sender, mailbox);
 }
 
 void Conversation::on_rcpt(smtp::TransactionId tx, std::uint32_t index, std::string_view path,
@@ -374,6 +417,7 @@ void Conversation::on_rcpt(smtp::TransactionId tx, std::uint32_t index, std::str
   if (index == transaction.recipients.size() && index < kMaxRecipients)
     transaction.recipients.push_back({std::pmr::string(path, context_.memory), 0});
   if (wanted(scan::Buffer::rcpt_to)) scan().whole(scan::Buffer::rcpt_to, as_bytes(mailbox));
+  look_up_address(lists::Place::recipient, mailbox);
 }
 
 void Conversation::on_envelope_reply(smtp::TransactionId tx, std::uint32_t rcpt_index,
@@ -448,6 +492,7 @@ smtp::MessageVerdict Conversation::on_message_end(smtp::TransactionId tx, smtp::
   judge(*transaction);
   message_.reset();
   between_chunks_ = false;
+  exhausted_ = false;
   if (scan_) scan_->next_transaction();
   if (!transaction->enforced) {
     current_ = nullptr;
@@ -514,6 +559,11 @@ void Conversation::on_transaction_end(smtp::TransactionId tx, const smtp::Reply&
     current_ = nullptr;
   }
   transacted_ = true;
+  // A transaction that came to no message: what its envelope hit is not the next one's.
+  if (!(*it)->begun && !message_ && scan_) {
+    for (const scan::Hit& hit : scan_->list_hits()) emit_alert(hit, tx, false);
+    scan_->forget_list_hits();
+  }
   const Transaction& transaction = **it;
   emit_transaction(**it, transaction.delivery_code == 0
                              ? reply
@@ -530,6 +580,8 @@ void Conversation::on_smuggled_envelope(smtp::TransactionId, std::string_view ma
     scan().whole_other(scan::Buffer::mail_from, as_bytes(mail_mailbox));
   if (wanted(scan::Buffer::rcpt_to))
     scan().whole_other(scan::Buffer::rcpt_to, as_bytes(first_rcpt));
+  look_up_address(lists::Place::sender, mail_mailbox);
+  look_up_address(lists::Place::recipient, first_rcpt);
 }
 
 void Conversation::on_smuggled_data(smtp::TransactionId, Bytes octets) {

@@ -4,6 +4,7 @@
 //   inspecting ── a message is stopped ──► owing replies ── all forwarded ──► closing ──► ended
 //       │                                                                       (Closing)
 //       ├── verdict drop ──► silenced (client octets from the stop on never pass)
+//       ├── all that TLS shows was read ──► opaque (counted, its end noted)
 //       └── a bound was reached, policy fail-open ──► passing (forwarded unseen)
 #pragma once
 
@@ -86,11 +87,11 @@ class Conversation final : public tcp::StreamSink,
   void count_drop(contract::DropReason reason);
 
   const Identity& identity() const { return identity_; }
-  tcp::State tcp_state() const { return connection_.state(); }
+  tcp::State tcp_state() const;
   bool ended() const { return phase_ == Phase::ended; }
 
  private:
-  enum class Phase : std::uint8_t { inspecting, owing, closing, silenced, passing, ended };
+  enum class Phase : std::uint8_t { inspecting, owing, closing, silenced, opaque, passing, ended };
 
   struct Recipient {
     std::pmr::string path;
@@ -183,7 +184,7 @@ class Conversation final : public tcp::StreamSink,
 
   // MessageObserver
   void on_attachment(const Attachment& attachment) override;
-  void on_message_anomaly(contract::Anomaly anomaly) override { on_anomaly(anomaly); }
+  void on_message_anomaly(contract::Anomaly anomaly) override;
   spam::SpamScan::Options spam_options();
 
   // verdict (conversation_verdict.cc)
@@ -208,6 +209,15 @@ class Conversation final : public tcp::StreamSink,
   Disposition after_stop(Direction direction, Frame& frame, const net::Packet& packet,
                          MutableBytes payload);
 
+  // what the kernel's part takes over (conversation_kernel.cc)
+  Disposition pass_opaque(Direction direction, const Frame& frame, const net::Packet& packet,
+                          Bytes payload);
+  Disposition passed_unread();
+  FlowTraffic traffic_by_kernel() const;
+  void tell_kernel();
+  void tell_kernel(FlowMark mark);
+  void forget_marks();
+
   // events (conversation_events.cc)
   void begin_event(contract::EventType type);
   static bool nobody_receives(const Transaction& transaction);
@@ -221,6 +231,7 @@ class Conversation final : public tcp::StreamSink,
   void emit_drops();
   contract::Visibility visibility() const;
 
+  bool right_side(Direction direction, const Frame& frame, const net::Packet& packet);
   bool recognise(Direction direction, Bytes octets);
   void begin_mail();
   void scan_stream(const std::uint8_t* until, bool of_message = false);
@@ -228,6 +239,7 @@ class Conversation final : public tcp::StreamSink,
   Transaction& open_transaction(smtp::TransactionId tx);
   bool wanted(scan::Buffer buffer) const;
   FlowScan& scan();
+  void look_up_address(lists::Place place, std::string_view mailbox);
 
   Identity identity_;
   Context& context_;
@@ -291,7 +303,17 @@ class Conversation final : public tcp::StreamSink,
   smtp::TransactionId last_tx_ = 0;
   std::uint16_t client_mss_ = 0;
   Phase phase_ = Phase::inspecting;
-  std::uint8_t left_out_ = 0;  // of the client octets in hand, see smtp::Session::client
+  // Directions (bits) of which a segment came in on the port of its end, and on the other one.
+  std::uint8_t right_seen_ = 0;
+  std::uint8_t wrong_seen_ = 0;
+  // Of an opaque flow: FINs by direction, and kReset.
+  static constexpr std::uint8_t kReset = 4;
+  std::uint8_t ends_seen_ = 0;
+  std::uint8_t unmarked_ = 0;     // frames that came although the flow was marked
+  bool exhausted_ = false;        // the message in progress is past its scan budget
+  bool not_mail_ = false;         // of another port, and not mail
+  std::optional<FlowMark> mark_;  // last told of the flow
+  std::uint8_t left_out_ = 0;     // of the client octets in hand, see smtp::Session::client
   bool expect_mail_;
   bool between_chunks_ = false;  // of a BDAT message that has octets
   bool restart_ = false;

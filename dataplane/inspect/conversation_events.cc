@@ -204,21 +204,25 @@ void Conversation::on_opaque(Direction direction, Bytes octets) {
                   : hello_->server_progress() == tls::Progress::done)
     octets = {};
   const tls::Progress progress = from_client ? hello_->client(octets) : hello_->server(octets);
-  if (progress == tls::Progress::failed && from_client) {
-    on_anomaly(contract::Anomaly::bad_client_hello);
+  if (progress == tls::Progress::need_more) return;
+  if (from_client && progress == tls::Progress::done && !connection_.one_sided()) return;
+  // Picked up in the middle of a session there is no hello to be seen.
+  const bool no_hello = connection_.midstream() && hello_->client_progress() != tls::Progress::done;
+  if (!no_hello) {
+    if (from_client && progress == tls::Progress::failed)
+      on_anomaly(contract::Anomaly::bad_client_hello);
     emit_tls();
-    hello_.reset();
-  } else if (progress != tls::Progress::need_more && !from_client) {
-    emit_tls();
-    hello_.reset();
   }
+  hello_.reset();
+  if (phase_ == Phase::inspecting) phase_ = Phase::opaque;
 }
 
 void Conversation::put_traffic(contract::EventWriter& writer) const {
-  writer.put_number(Field::packets_to_server, packets_[0]);
-  writer.put_number(Field::packets_to_client, packets_[1]);
-  writer.put_number(Field::bytes_to_server, bytes_[0]);
-  writer.put_number(Field::bytes_to_client, bytes_[1]);
+  const FlowTraffic by_kernel = traffic_by_kernel();
+  writer.put_number(Field::packets_to_server, packets_[0] + by_kernel.frames[0]);
+  writer.put_number(Field::packets_to_client, packets_[1] + by_kernel.frames[1]);
+  writer.put_number(Field::bytes_to_server, bytes_[0] + by_kernel.octets[0]);
+  writer.put_number(Field::bytes_to_client, bytes_[1] + by_kernel.octets[1]);
   writer.put_number(Field::flow_start, start_wall_);
   writer.put_number(Field::flow_end, last_wall_);
 }
@@ -230,7 +234,7 @@ void Conversation::emit_flow(std::string_view reason) {
     writer.put(Field::app_proto, tls_ && !starttls_ ? std::string_view("tls") : "smtp");
   put_traffic(writer);
   std::string_view state = "new";
-  switch (connection_.state()) {
+  switch (tcp_state()) {
     case tcp::State::opening:
       break;
     case tcp::State::established:
@@ -273,7 +277,7 @@ void Conversation::snapshot() {
   contract::EventWriter& writer = context_.writer;
   put_traffic(writer);
   static constexpr std::string_view kStates[] = {"opening", "established", "closing", "closed"};
-  writer.put(Field::flow_state, kStates[static_cast<std::size_t>(connection_.state())]);
+  writer.put(Field::flow_state, kStates[static_cast<std::size_t>(tcp_state())]);
   if (session_) {
     static constexpr std::string_view kPhases[] = {"greeting", "command", "data", "bdat",
                                                    "auth",     "tls",     "tls",  "not-smtp"};

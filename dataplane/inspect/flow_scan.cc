@@ -1,6 +1,7 @@
 #include "dataplane/inspect/flow_scan.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "dataplane/scan/ruleset.h"
 
@@ -11,7 +12,11 @@ using scan::Buffer;
 using scan::MessageScan;
 
 FlowScan::FlowScan(Context& context)
-    : context_(context), pin_(*this), parts_(context.memory), part_hits_(context.memory) {
+    : context_(context),
+      pin_(*this),
+      parts_(context.memory),
+      part_hits_(context.memory),
+      list_hits_(context.memory) {
   context_.rulesets.pin(pin_);
 }
 
@@ -139,6 +144,51 @@ std::pmr::vector<scan::Hit> FlowScan::hits() {
   return all;
 }
 
+void FlowScan::look_up_address(lists::Place place, std::string_view address) {
+  if (!wants(place)) return;
+  list_place_ = place == lists::Place::sender      ? Buffer::mail_from
+                : place == lists::Place::recipient ? Buffer::rcpt_to
+                                                   : Buffer::from;
+  pin_.lists().find_address(place, address, *this);
+}
+
+void FlowScan::look_up_url(std::string_view url, std::string_view host) {
+  if (!wants(lists::Place::url)) return;
+  list_place_ = Buffer::url;
+  pin_.lists().find_url(url, host, context_.memory, *this);
+}
+
+void FlowScan::look_up_name(std::string_view name) {
+  if (!wants(lists::Place::attachment)) return;
+  list_place_ = Buffer::name;
+  pin_.lists().find_name(name, *this);
+}
+
+void FlowScan::look_up_md5(const std::array<std::uint8_t, 16>& digest) {
+  if (!wants(lists::Place::attachment)) return;
+  list_place_ = Buffer::name;
+  pin_.lists().find_md5(digest, *this);
+}
+
+void FlowScan::look_up_sha256(const std::array<std::uint8_t, 32>& digest) {
+  if (!wants(lists::Place::attachment)) return;
+  list_place_ = Buffer::name;
+  pin_.lists().find_sha256(digest, *this);
+}
+
+void FlowScan::on_list(const lists::List& list) {
+  if (std::none_of(list_hits_.begin(), list_hits_.end(),
+                   [&](const scan::Hit& hit) { return hit.rule == &list.rule; }))
+    list_hits_.push_back({&list.rule, list_place_});
+}
+
+// When each became known depends on the cuts; its place among the lists does not.
+const std::pmr::vector<scan::Hit>& FlowScan::list_hits() {
+  std::sort(list_hits_.begin(), list_hits_.end(),
+            [](const scan::Hit& a, const scan::Hit& b) { return std::less<>()(a.rule, b.rule); });
+  return list_hits_;
+}
+
 bool FlowScan::incomplete() const {
   return !pin_.held() || parts_incomplete_ || (main_ && main_->incomplete());
 }
@@ -150,6 +200,7 @@ void FlowScan::next_transaction() {
   parts_.clear();
   part_hits_.clear();
   parts_incomplete_ = false;
+  list_hits_.clear();
   renew();
 }
 
@@ -166,6 +217,7 @@ void FlowScan::drop() {
   parts_.clear();
   part_hits_.clear();
   parts_incomplete_ = false;
+  list_hits_.clear();
   pin_.release();
 }
 

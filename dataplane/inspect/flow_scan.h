@@ -7,10 +7,12 @@
 // until the next transaction, and the one in progress takes the declared policy (incomplete()).
 #pragma once
 
+#include <array>
 #include <list>
 #include <memory_resource>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "dataplane/inspect/context.h"
@@ -20,7 +22,7 @@
 
 namespace sluice::inspect {
 
-class FlowScan final : private RulesetUser {
+class FlowScan final : private RulesetUser, private lists::Lists::Hits {
  public:
   explicit FlowScan(Context& context);
   ~FlowScan();
@@ -44,6 +46,17 @@ class FlowScan final : private RulesetUser {
   void end_part(mime::PartNumber part);
   void end_parts();
 
+  // Lists, asked as the rules are: of every reading, and not when the ruleset was withdrawn.
+  bool wants(lists::Place place) const { return pin_.held() && pin_.lists().wants(place); }
+  void look_up_address(lists::Place place, std::string_view address);
+  void look_up_url(std::string_view url, std::string_view host);
+  void look_up_name(std::string_view name);
+  void look_up_md5(const std::array<std::uint8_t, 16>& digest);
+  void look_up_sha256(const std::array<std::uint8_t, 32>& digest);
+  // Lists that hold something of this transaction, each once, in the order of the configuration.
+  const std::pmr::vector<scan::Hit>& list_hits();
+  void forget_list_hits() { list_hits_.clear(); }
+
   // SpamAssassin's rules on the next message: begin, its octets, its end. Nothing happens when the
   // ruleset has none.
   bool wants_spam() const;
@@ -51,7 +64,7 @@ class FlowScan final : private RulesetUser {
   void feed_spam(Bytes octets);
   void finish_spam();
 
-  // Hits so far, of all readings, each rule once; everything that can be known now is.
+  // Hits of rules so far, of all readings, each rule once; everything that can be known now is.
   std::pmr::vector<scan::Hit> hits();
   // Some octets could not be scanned since next_transaction(): the declared policy applies.
   bool incomplete() const;
@@ -68,6 +81,7 @@ class FlowScan final : private RulesetUser {
   static constexpr std::size_t kMaxParts = 16;
 
   void withdraw_ruleset() override;
+  void on_list(const lists::List& list) override;
   void drop();
   scan::MessageScan make();
   scan::MessageScan& main();
@@ -82,6 +96,8 @@ class FlowScan final : private RulesetUser {
   std::pmr::list<Part> parts_;             // not yet ended
   std::pmr::vector<scan::Hit> part_hits_;  // of those that have
   bool parts_incomplete_ = false;
+  std::pmr::vector<scan::Hit> list_hits_;
+  scan::Buffer list_place_{};  // of the question being asked
 };
 
 }  // namespace sluice::inspect

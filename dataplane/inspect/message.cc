@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cctype>
 
+#include "dataplane/mime/address.h"
+
 namespace sluice::inspect {
 namespace {
 
@@ -143,10 +145,25 @@ void Message::finish() {
   summary_.parsed = true;
 }
 
+void Message::look_up_addresses(std::string_view raw_value) {
+  if (!scans_.wants(lists::Place::from)) return;
+  struct Sink final : mime::MailboxSink {
+    explicit Sink(FlowScan& s) : scans(s) {}
+    void on_mailbox(const mime::Mailbox& mailbox) override {
+      scans.look_up_address(lists::Place::from, mailbox.address);
+    }
+    FlowScan& scans;
+  };
+  Sink sink(scans_);
+  mime::parse_addresses(raw_value, kMaxListed, sink, memory_);
+}
+
 void Message::on_header(mime::PartNumber part, std::string_view name, std::string_view raw_value,
                         std::string_view value) {
   if (part != 0) return;
   const auto text = bounded(trimmed(value));
+  if (equals(name, "from") || equals(name, "sender") || equals(name, "reply-to"))
+    look_up_addresses(raw_value);
   const auto scan_both = [&](scan::Buffer buffer) {
     if (!wanted(buffer)) return;
     scans_.whole(buffer, as_bytes(value));
@@ -185,6 +202,8 @@ void Message::on_part_begin(const mime::Part& part) {
   for (const std::string_view name : {part.name, part.other_name})
     if (!name.empty() && wanted(scan::Buffer::name))
       scans_.whole(scan::Buffer::name, as_bytes(name));
+  for (const std::string_view name : {part.name, part.other_name})
+    if (!name.empty()) scans_.look_up_name(name);
   // Members of archives are scanned, but the attachment is the archive.
   if (!part.attachment || (part.number & mime::kArchiveMember) != 0 ||
       summary_.attachments.size() + open_.size() >= kMaxListed)
@@ -220,6 +239,8 @@ void Message::on_part_end(const mime::PartEnd& end) {
     for (const scan::Buffer b : {scan::Buffer::decoded, scan::Buffer::text})
       if (wanted(b)) scans_.end_item(b);
   }
+  if (end.has_md5) scans_.look_up_md5(end.md5);
+  if (end.has_sha256) scans_.look_up_sha256(end.sha256);
   const auto part = std::find_if(open_.begin(), open_.end(),
                                  [&](const OpenPart& p) { return p.number == end.number; });
   if (part == open_.end()) return;
@@ -241,6 +262,7 @@ void Message::on_url(mime::PartNumber part, std::string_view url, std::string_vi
     if (!host.empty() && url.find(host) == std::string_view::npos)
       scans_.whole(scan::Buffer::url, as_bytes(host));
   }
+  scans_.look_up_url(url, host);
   std::pmr::string shown(memory_);
   std::string_view text = bounded(url);
   // A long user part must not push the host out of what is shown.

@@ -20,16 +20,21 @@ Rulesets::~Rulesets() {
 }
 
 void Rulesets::adopt(std::shared_ptr<const scan::Ruleset> ruleset,
+                     std::shared_ptr<const lists::Lists> lists,
                      std::shared_ptr<scan::Scratch> scratch, std::uint32_t epoch) {
-  const auto same = [&](const Slot& slot) {
+  const auto same_rules = [&](const Slot& slot) {
     return slot.ruleset && slot.ruleset->identity() == ruleset->identity();
   };
+  const auto same = [&](const Slot& slot) { return same_rules(slot) && slot.lists == lists; };
   Slot* const before = current_;
   const auto known = std::find_if(slots_.begin(), slots_.end(), same);
   if (known != slots_.end()) {
     current_ = &*known;
   } else {
+    const auto rules = std::find_if(slots_.begin(), slots_.end(), same_rules);
+    if (rules != slots_.end()) scratch = rules->scratch;
     current_ = &free_slot();
+    current_->lists = std::move(lists);
     current_->ruleset = std::move(ruleset);
     current_->scratch = std::move(scratch);
     current_->scratch->charge_to(account_);
@@ -69,8 +74,12 @@ void Rulesets::unlink(Pin& pin) {
 
 void Rulesets::free_if_unused(Slot& slot) {
   if (&slot == current_ || slot.oldest != nullptr || !slot.ruleset) return;
-  slot.scratch->charge_to(nullptr);
+  const bool shared = std::any_of(slots_.begin(), slots_.end(), [&](const Slot& other) {
+    return &other != &slot && other.scratch == slot.scratch;
+  });
+  if (!shared) slot.scratch->charge_to(nullptr);
   slot.scratch.reset();
+  slot.lists.reset();
   slot.ruleset.reset();
 }
 

@@ -1,5 +1,6 @@
 // The rulesets that one worker uses: the one in force, and those of messages that began under an
-// earlier one. Each has the worker's scratch for it, made off the loop.
+// earlier one. Each has the worker's scratch for it, made off the loop, and the lists that were in
+// force with it: another set of lists is another ruleset here, with the same databases and scratch.
 //
 // A user (a conversation) holds a Pin from its first scan to its last, so that what it scans with
 // stays. At most kMost are live: beyond, the users of the oldest are told to do without, and take
@@ -13,6 +14,7 @@
 #include <memory>
 
 #include "dataplane/base/limited_resource.h"
+#include "dataplane/lists/lists.h"
 #include "dataplane/scan/ruleset.h"
 #include "dataplane/scan/scan.h"
 
@@ -44,6 +46,7 @@ class Rulesets {
     // While held.
     scan::Scratch& scratch() const { return *slot_->scratch; }
     const scan::Ruleset& ruleset() const { return *slot_->ruleset; }
+    const lists::Lists& lists() const { return *slot_->lists; }
     void release() {
       if (slot_ != nullptr) slot_->owner->unlink(*this);
     }
@@ -62,9 +65,10 @@ class Rulesets {
   Rulesets(const Rulesets&) = delete;
   Rulesets& operator=(const Rulesets&) = delete;
 
-  // `ruleset` is in force from now on, under the policy of `epoch`. `scratch` was made for it; it
-  // is not taken when the worker has one already.
-  void adopt(std::shared_ptr<const scan::Ruleset> ruleset, std::shared_ptr<scan::Scratch> scratch,
+  // `ruleset` and `lists` are in force from now on, under the policy of `epoch`. `scratch` was made
+  // for the ruleset; it is not taken when the worker has one already.
+  void adopt(std::shared_ptr<const scan::Ruleset> ruleset,
+             std::shared_ptr<const lists::Lists> lists, std::shared_ptr<scan::Scratch> scratch,
              std::uint32_t epoch);
   // Pins the ruleset in force. `pin` is not held.
   void pin(Pin& pin);
@@ -78,6 +82,7 @@ class Rulesets {
   struct Slot {
     Rulesets* owner = nullptr;
     std::shared_ptr<const scan::Ruleset> ruleset;  // null: free
+    std::shared_ptr<const lists::Lists> lists;
     std::shared_ptr<scan::Scratch> scratch;
     std::uint32_t last_epoch = 0;  // of the policies that used it
     Pin* oldest = nullptr;

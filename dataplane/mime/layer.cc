@@ -152,6 +152,10 @@ Layer::Match Layer::match(std::string_view line, bool whole) const {
 
 // Does what a delimiter line says. `line_end` stood before it and is its own.
 void Layer::act(const Match& m, Bytes line_end, Bytes line) {
+  if (files_ > 0 && line_end.empty()) {
+    for (std::size_t i = m.entity + 1; i < stack_.size(); ++i)
+      if (stack_[i].file != nullptr) stack_[i].file->drop_line_end();
+  }
   while (stack_.size() - 1 > m.entity) pop();
   Entity& e = stack_[m.entity];
   if (e.boundary.empty()) e.boundary.assign(trim(as_text(line).substr(2)));
@@ -170,9 +174,33 @@ void Layer::act(const Match& m, Bytes line_end, Bytes line) {
   begin_entity(e.number, e.depth + 1, e.digest);
 }
 
-// Octets that the other readings have to see too.
+void Layer::AttachedMessage::feed(Bytes octets) {
+  if (octets.empty()) return;
+  if (held_ == 1 && line_end_[0] == '\r' && octets[0] == '\n') {
+    line_end_[held_++] = '\n';
+    octets = octets.subspan(1);
+    if (octets.empty()) return;
+  }
+  output_.feed({line_end_, held_});
+  std::size_t held = line_end_size(octets);
+  if (held == 0 && octets.back() == '\r') held = 1;
+  output_.feed(octets.first(octets.size() - held));
+  std::copy_n(octets.data() + octets.size() - held, held, line_end_);
+  held_ = static_cast<std::uint8_t>(held);
+}
+
+void Layer::AttachedMessage::finish(PartEnd& end) {
+  output_.feed({line_end_, held_});
+  output_.finish(end);
+}
+
+// Octets that the other readings, and attached messages as files, have to see too.
 void Layer::commit(Bytes octets) {
-  if (branches_.empty() || octets.empty()) return;
+  if ((branches_.empty() && files_ == 0) || octets.empty()) return;
+  if (files_ > 0) {
+    for (Entity& e : stack_)
+      if (e.file != nullptr) e.file->feed(octets);
+  }
   for (const Branch& b : branches_) {
     if (b.decoder == nullptr) {
       b.layer->take(octets);

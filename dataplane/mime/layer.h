@@ -24,6 +24,7 @@
 
 #include "dataplane/mime/content.h"
 #include "dataplane/mime/context.h"
+#include "dataplane/mime/file_output.h"
 #include "dataplane/mime/header_block.h"
 #include "dataplane/mime/leaf.h"
 #include "dataplane/mime/octet_sink.h"
@@ -44,6 +45,21 @@ class Layer final : public OctetSink {
   void finish();
 
  private:
+  // The octets of an attached message, lines of headers and delimiters included. A line end waits
+  // until it is known whether it is the message's or of the delimiter that ends it.
+  class AttachedMessage {
+   public:
+    AttachedMessage(Context& context, const FileOutput::Plan& plan) : output_(context, plan) {}
+    void feed(Bytes octets);
+    // The message ends before the held line end, or behind it.
+    void drop_line_end() { held_ = 0; }
+    void finish(PartEnd& end);
+
+   private:
+    FileOutput output_;
+    std::uint8_t held_ = 0;
+    std::uint8_t line_end_[2]{};
+  };
   enum class Mode : std::uint8_t { header, leaf, multipart, message };
   struct Entity {
     PartNumber number = 0;
@@ -59,6 +75,8 @@ class Layer final : public OctetSink {
     std::pmr::string boundary;
     Leaf* leaf = nullptr;    // of a leaf, or of a container's preamble or epilogue
     Layer* child = nullptr;  // of an encoded message
+    // Of an attached message that is not encoded: its octets are a file too.
+    AttachedMessage* file = nullptr;
   };
   struct Branch {
     std::size_t host;  // index of the entity in whose body both readings lie
@@ -96,7 +114,8 @@ class Layer final : public OctetSink {
   bool begin_entity(PartNumber parent, std::uint32_t depth, bool in_digest);
   void begin_body(const Reading& reading);
   void branch_readings(const ContentType& type, const Reading& reading, bool message);
-  void begin_container(Entity& e, const ContentType& type, const Reading& reading, bool message);
+  void begin_container(Entity& e, const ContentType& type, const Reading& reading,
+                       const Part& part);
   void begin_leaf(Entity& e, const ContentType& type, const Reading& reading, const Part& part);
   Entity& push_entity(PartNumber parent, std::uint32_t depth);
   Leaf& filler(Entity& entity);
@@ -104,6 +123,7 @@ class Layer final : public OctetSink {
   void pop();
   Layer* begin_branch(std::size_t host, Encoding encoding = Encoding::identity);
   void branch_body(const Reading& reading, Encoding encoding);
+  void branch_message(const Reading& reading);
   void branch_header_goes_on();
   void branch_blank_lines();
   void branch_body_begins();
@@ -118,6 +138,7 @@ class Layer final : public OctetSink {
   bool skip_blank_ = false;  // blank lines before the header are nothing
   bool remainder_ = false;   // past a bound: the rest is not divided any more
   std::size_t multiparts_ = 0;
+  std::size_t files_ = 0;  // entities with `file`
   std::pmr::vector<Entity> stack_;
   std::optional<HeaderBlock> header_;
   std::pmr::vector<Branch> branches_;

@@ -7,6 +7,7 @@
 #include "dataplane/mime/file_output.h"
 #include "dataplane/mime/html.h"
 #include "dataplane/mime/keyed_hash.h"
+#include "dataplane/mime/meta_charset.h"
 #include "dataplane/mime/transfer.h"
 #include "dataplane/mime/uu_filter.h"
 
@@ -20,6 +21,7 @@ class TextPath final : public OctetSink, private HtmlSink {
     PartNumber part = 0;
     std::string_view charset;
     bool html = false;
+    bool sniffed = false;
     std::optional<DataKind> kind;  // how the text is given to the sink, if it is
     bool opposite = false;
   };
@@ -28,20 +30,35 @@ class TextPath final : public OctetSink, private HtmlSink {
         part_(plan.part),
         kind_(plan.kind),
         opposite_(plan.opposite),
-        charset_(plan.charset, plan.opposite),
+        declared_(&context.memory),
+        first_(&context.memory),
         finder_(urls, &context.memory),
         attributes_(urls, &context.memory) {
     if (plan.html) html_.emplace(static_cast<HtmlSink&>(*this), &context.memory);
-    if (charset_.unknown()) context_.raise(contract::Anomaly::charset);
+    if (plan.sniffed)
+      declared_.assign(plan.charset);
+    else
+      decode_as(plan.charset);
   }
   TextPath(const TextPath&) = delete;
   TextPath& operator=(const TextPath&) = delete;
 
-  void feed(Bytes decoded) { charset_.feed(decoded, *this); }
+  void feed(Bytes decoded) {
+    if (!charset_) {
+      const std::size_t n = std::min(decoded.size(), kMetaOctets - first_.size());
+      first_.insert(first_.end(), decoded.begin(),
+                    decoded.begin() + static_cast<std::ptrdiff_t>(n));
+      if (first_.size() < kMetaOctets) return;
+      sniff();
+      decoded = decoded.subspan(n);
+    }
+    charset_->feed(decoded, *this);
+  }
 
   void finish() {
-    charset_.finish(*this);
-    if ((charset_.malformed() && !opposite_) || charset_.unknown())
+    if (!charset_) sniff();
+    charset_->finish(*this);
+    if ((charset_->malformed() && !opposite_) || charset_->unknown())
       context_.raise(contract::Anomaly::charset);
     if (html_) html_->finish();
     finder_.end();
@@ -49,6 +66,17 @@ class TextPath final : public OctetSink, private HtmlSink {
   }
 
  private:
+  void decode_as(std::string_view charset) {
+    charset_.emplace(charset, opposite_);
+    if (charset_->unknown()) context_.raise(contract::Anomaly::charset);
+  }
+  // The first octets are all there, or all that there are.
+  void sniff() {
+    const std::string_view named = find_meta_charset(as_text(Bytes(first_)));
+    decode_as(named.empty() ? std::string_view(declared_) : named);
+    charset_->feed(first_, *this);
+    first_ = std::pmr::vector<std::uint8_t>(&context_.memory);
+  }
   void take(Bytes utf8) override {
     // Looked for behind the charset: half of UTF-16's octets are zero.
     if (!opposite_ && !utf8.empty() && std::memchr(utf8.data(), 0, utf8.size()) != nullptr)
@@ -81,7 +109,9 @@ class TextPath final : public OctetSink, private HtmlSink {
   PartNumber part_;
   std::optional<DataKind> kind_;
   bool opposite_;
-  CharsetDecoder charset_;
+  std::optional<CharsetDecoder> charset_;  // once it is known which
+  std::pmr::string declared_;
+  std::pmr::vector<std::uint8_t> first_;
   std::optional<HtmlTokenizer> html_;
   UrlFinder finder_;
   UrlFinder attributes_;
@@ -110,6 +140,10 @@ FileOutput::Plan file_plan(const Context& context, const Leaf::Plan& plan) {
   }
   file.hashed = plan.hashed;
   file.opened = plan.kind == DataKind::decoded;
+  if (plan.nested != nullptr) {
+    file.kind.reset();
+    file.opened = false;
+  }
   return file;
 }
 
@@ -138,6 +172,7 @@ class Leaf::Path final : private UuFilterSink {
       text.part = plan.number;
       text.charset = plan.charset;
       text.html = plan.html;
+      text.sniffed = plan.sniffed && !plan.opposite;
       text.opposite = plan.opposite;
       if (text_is_given(context, plan))
         text.kind = plan.alternative ? DataKind::alternative : DataKind::text;
@@ -173,6 +208,7 @@ class Leaf::Path final : private UuFilterSink {
   void decoded(Bytes octets) {
     if (octets.empty()) return;
     if (plan_.nested != nullptr) {
+      file_.feed(octets);
       plan_.nested->take(octets);
     } else if (filter_) {
       filter_->feed(octets);

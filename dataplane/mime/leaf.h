@@ -40,7 +40,8 @@ class Leaf {
     bool text = false;         // charset undone, URLs looked for
     bool report_text = true;   // and given to the sink
     bool html = false;
-    bool plain = false;  // uuencoded files are looked for
+    bool sniffed = false;  // HTML that may name its charset itself; `charset` if it does not
+    bool plain = false;    // uuencoded files are looked for
     bool hashed = false;
     DataKind kind = DataKind::decoded;
     OctetSink* nested = nullptr;

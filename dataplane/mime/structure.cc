@@ -26,6 +26,14 @@ bool is_message_type(std::string_view type, std::string_view subtype) {
   return type == "message" && (subtype == "rfc822" || subtype == "global" || subtype == "news");
 }
 
+// What mail programs open as a message, whatever its type.
+bool is_message_name(std::string_view name) {
+  for (const std::string_view suffix : {".eml", ".mht", ".mhtml"}) {
+    if (ends_with_ignoring_case(trim(name), suffix)) return true;
+  }
+  return false;
+}
+
 bool is_html_name(std::string_view name) {
   for (const std::string_view suffix : {".html", ".htm", ".shtml", ".xhtml", ".xht", ".svg"}) {
     if (ends_with_ignoring_case(trim(name), suffix)) return true;
@@ -73,6 +81,7 @@ Layer::~Layer() {
   for (Entity& e : stack_) {
     destroy(context_, e.leaf);
     destroy(context_, e.child);
+    destroy(context_, e.file);
   }
 }
 
@@ -146,10 +155,11 @@ void Layer::begin_body(const Reading& reading) {
     return;
   }
   if (part.multipart || message) {
-    begin_container(e, type, reading, message);
+    begin_container(e, type, reading, part);
   } else {
     begin_leaf(e, type, reading, part);
     branch_readings(type, reading, true);
+    if (is_message_name(part.name) || is_message_name(part.other_name)) branch_message(reading);
     header_.reset();
   }
 }
@@ -168,6 +178,8 @@ void Layer::begin_leaf(Entity& e, const ContentType& type, const Reading& readin
   plan.plain = type.type == "text" && subtype == "plain";
   plan.hashed = part.attachment;
   plan.charset = type.charset;
+  // Who opens an attachment from its file does not see what the header declared.
+  plan.sniffed = plan.html && (type.charset.empty() || part.attachment);
   plan.opposite = reading.opposite;
   if (!reading.identity && reading.encoding < info.encoding_count)
     plan.encoding = info.encodings[reading.encoding];
@@ -178,10 +190,10 @@ void Layer::begin_leaf(Entity& e, const ContentType& type, const Reading& readin
 
 // A multipart, or a nested message. The reference `e` does not outlive what is pushed.
 void Layer::begin_container(Entity& e, const ContentType& type, const Reading& reading,
-                            bool message) {
+                            const Part& part) {
   const ContentInfo& info = header_->info();
   const std::size_t at = stack_.size() - 1;
-  if (!message) {
+  if (!part.nested_message) {
     e.mode = Mode::multipart;
     ++multiparts_;
     e.digest = type.subtype == "digest";
@@ -204,6 +216,14 @@ void Layer::begin_container(Entity& e, const ContentType& type, const Reading& r
                                 : info.encodings[reading.encoding];
   if (encoding == Encoding::identity) {
     e.mode = Mode::message;
+    if (part.attachment) {
+      FileOutput::Plan file;
+      file.part = e.number;
+      file.depth = e.depth;
+      file.hashed = true;
+      e.file = make<AttachedMessage>(context_, context_, file);
+      ++files_;
+    }
     branch_readings(type, reading, true);
     header_.reset();
     begin_entity(stack_[at].number, stack_[at].depth + 1, false);
@@ -215,6 +235,7 @@ void Layer::begin_container(Entity& e, const ContentType& type, const Reading& r
   plan.depth = e.depth;
   plan.nested = e.child;
   plan.encoding = encoding;
+  plan.hashed = part.attachment;
   e.mode = Mode::leaf;
   e.leaf = make<Leaf>(context_, context_, plan);
   e.child->begin_message();
@@ -264,6 +285,11 @@ void Layer::pop() {
     destroy(context_, e.child);
   } else {
     end_filler(e);
+    if (e.file != nullptr) {
+      e.file->finish(end);
+      destroy(context_, e.file);
+      --files_;
+    }
     if (e.mode == Mode::multipart) {
       --multiparts_;
       if (!e.closed) context_.raise(contract::Anomaly::missing_boundary);
@@ -329,6 +355,15 @@ void Layer::branch_readings(const ContentType& type, const Reading& reading, boo
     if (info.encodings[i] != Encoding::identity)
       branch_body({.type = reading.type, .identity = true}, info.encodings[i]);
   }
+}
+
+// A file that is opened as a message: what it is attached as says nothing.
+void Layer::branch_message(const Reading& reading) {
+  const ContentInfo& info = header_->info();
+  const Encoding encoding = reading.identity || reading.encoding >= info.encoding_count
+                                ? Encoding::identity
+                                : info.encodings[reading.encoding];
+  if (Layer* const layer = begin_branch(stack_.size() - 1, encoding)) layer->begin_message();
 }
 
 // The line that is no field does not end the header.

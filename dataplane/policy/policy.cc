@@ -31,6 +31,9 @@ class Image final : public Policy {
   const scan::Ruleset& ruleset() const override { return *ruleset_; }
   std::shared_ptr<const scan::Ruleset> shared_ruleset() const override { return ruleset_; }
   const Digest& ruleset_digest() const override { return ruleset_digest_; }
+  const lists::Lists& lists() const override { return *lists_; }
+  std::shared_ptr<const lists::Lists> shared_lists() const override { return lists_; }
+  const Digest& lists_digest() const override { return lists_digest_; }
   const Wire* wire(std::string_view name) const override {
     for (const Wire& wire : wires_) {
       if (wire.name == name) return &wire;
@@ -62,6 +65,8 @@ class Image final : public Policy {
   std::uint32_t epoch_ = 0;
   std::shared_ptr<const scan::Ruleset> ruleset_ = scan::Ruleset::empty();
   Digest ruleset_digest_{};
+  std::shared_ptr<const lists::Lists> lists_ = lists::Lists::empty();
+  Digest lists_digest_{};
   std::vector<Wire> wires_;
   std::vector<Group> groups_{Group{.name = "default"}};
   PrefixMap members_;
@@ -140,6 +145,13 @@ class ImageLoader {
                           const Policy::Digest& digest) {
     made.ruleset_ = std::move(ruleset);
     made.ruleset_digest_ = digest;
+  }
+  static void set_lists(Image& made, std::shared_ptr<const lists::Lists> lists,
+                        const Policy::Digest& digest) {
+    made.lists_ = std::move(lists);
+    made.lists_digest_ = digest;
+    made.hash_attachments_ |= made.lists_->has(lists::Kind::sha256);
+    made.hash_md5_ |= made.lists_->has(lists::Kind::md5);
   }
   static std::shared_ptr<const Policy> defaults() {
     auto made = std::make_shared<Image>();
@@ -303,6 +315,12 @@ Result<PolicyImageHeader> check_container(Bytes octets) {
                                            header.policy_offset + header.policy_size)) {
     return Error{"header: the ruleset section is out of place"};
   }
+  const std::uint64_t behind = header.ruleset_size != 0
+                                   ? header.ruleset_offset + header.ruleset_size
+                                   : header.policy_offset + header.policy_size;
+  if (header.lists_size != 0 && !section(header.lists_offset, header.lists_size, behind)) {
+    return Error{"header: the lists section is out of place"};
+  }
   Policy::Digest digest;
   constexpr std::size_t kDigest = offsetof(PolicyImageHeader, digest);
   if (!sha256({octets.first(kDigest), octets.subspan(kDigest + digest.size())}, digest)) {
@@ -312,9 +330,36 @@ Result<PolicyImageHeader> check_container(Bytes octets) {
   return header;
 }
 
+struct ContentSection {
+  const char* name;
+  std::uint64_t offset;
+  std::uint64_t size;  // 0: left out
+  const Policy::Digest& digest;
+};
+
+// What a content-addressed section holds: the live one of that digest, or it is opened.
+template <typename Content>
+Result<std::shared_ptr<const Content>> by_digest(
+    Bytes image, const ContentSection& section,
+    const std::vector<std::pair<Policy::Digest, std::shared_ptr<const Content>>>& known) {
+  for (const auto& [digest, live] : known) {
+    if (digest == section.digest) return live;
+  }
+  if (section.size == 0) {
+    if (section.digest != Policy::Digest{}) return Error{Policy::kNeedsRuleset};
+    return Content::empty();
+  }
+  const Bytes octets = image.subspan(section.offset, section.size);
+  Policy::Digest digest;
+  if (!sha256({octets}, digest) || digest != section.digest) {
+    return Error{std::string(section.name) + " section: its digest is not the one in the header"};
+  }
+  return Content::open(octets);
+}
+
 }  // namespace
 
-Result<std::shared_ptr<const Policy>> Policy::open(Bytes octets, const KnownRulesets& known) {
+Result<std::shared_ptr<const Policy>> Policy::open(Bytes octets, const Known& known) {
   auto header = check_container(octets);
   if (!header) return Error{header.error()};
   if (Status status = scan::Ruleset::runs(header->platform); !status) {
@@ -335,28 +380,19 @@ Result<std::shared_ptr<const Policy>> Policy::open(Bytes octets, const KnownRule
     return Error{"policy section: its tables reach out of bounds or lack required fields"};
   }
 
-  std::shared_ptr<const scan::Ruleset> ruleset;
-  for (const auto& [digest, live] : known) {
-    if (digest == header->ruleset_digest) ruleset = live;
-  }
-  if (!ruleset && header->ruleset_size == 0) {
-    if (header->ruleset_digest != Digest{}) return Error{kNeedsRuleset};
-    ruleset = scan::Ruleset::empty();
-  }
-  if (!ruleset) {
-    const Bytes rules = octets.subspan(header->ruleset_offset, header->ruleset_size);
-    Digest digest;
-    if (!sha256({rules}, digest) || digest != header->ruleset_digest) {
-      return Error{"ruleset section: its digest is not the one in the header"};
-    }
-    auto opened = scan::Ruleset::open(rules);
-    if (!opened) return Error{opened.error()};
-    ruleset = std::move(*opened);
-  }
+  auto ruleset = by_digest<scan::Ruleset>(
+      octets, {"ruleset", header->ruleset_offset, header->ruleset_size, header->ruleset_digest},
+      known.rulesets);
+  if (!ruleset) return Error{ruleset.error()};
+  auto lists = by_digest<lists::Lists>(
+      octets, {"lists", header->lists_offset, header->lists_size, header->lists_digest},
+      known.lists);
+  if (!lists) return Error{lists.error()};
 
   auto loaded = ImageLoader::load(*flatbuffers::GetRoot<image::Policy>(section.data()));
   if (!loaded) return Error{loaded.error()};
-  ImageLoader::set_ruleset(**loaded, std::move(ruleset), header->ruleset_digest);
+  ImageLoader::set_ruleset(**loaded, std::move(*ruleset), header->ruleset_digest);
+  ImageLoader::set_lists(**loaded, std::move(*lists), header->lists_digest);
   return std::shared_ptr<const Policy>(std::move(*loaded));
 }
 

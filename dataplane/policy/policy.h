@@ -12,6 +12,7 @@
 #include "dataplane/base/address.h"
 #include "dataplane/base/result.h"
 #include "dataplane/contract/event_record.h"
+#include "dataplane/lists/lists.h"
 #include "dataplane/scan/scan.h"
 
 namespace sluice::policy {
@@ -70,20 +71,27 @@ struct Exceptions {
 
 class Policy {
  public:
-  // Verifies and opens a sealed image. `known` finds rulesets that are already live by digest, so
-  // that a change of lists ships and builds none. Off the loop; any thread. `image` must stand at a
-  // multiple of 8 octets in memory and is not needed afterwards. The error says which part is wrong
-  // and why; it is kNeedsRuleset when the ruleset section was left out and is not among `known`.
+  // Verifies and opens a sealed image. `known` finds rulesets and lists that are already live by
+  // digest, so that a change of the one ships and builds none of the other. Off the loop; any
+  // thread. `image` must stand at a multiple of 8 octets in memory and is not needed afterwards.
+  // The error says which part is wrong and why; it is kNeedsRuleset when a section was left out and
+  // is not among `known`.
   static constexpr char kNeedsRuleset[] = "needs ruleset";
   using Digest = std::array<std::uint8_t, 32>;
-  using KnownRulesets = std::vector<std::pair<Digest, std::shared_ptr<const scan::Ruleset>>>;
-  static Result<std::shared_ptr<const Policy>> open(Bytes image, const KnownRulesets& known);
+  struct Known {
+    std::vector<std::pair<Digest, std::shared_ptr<const scan::Ruleset>>> rulesets;
+    std::vector<std::pair<Digest, std::shared_ptr<const lists::Lists>>> lists;
+  };
+  static Result<std::shared_ptr<const Policy>> open(Bytes image, const Known& known);
 
   virtual ~Policy() = default;
   virtual std::uint32_t epoch() const = 0;
   virtual const scan::Ruleset& ruleset() const = 0;
   virtual std::shared_ptr<const scan::Ruleset> shared_ruleset() const = 0;
   virtual const Digest& ruleset_digest() const = 0;
+  virtual const lists::Lists& lists() const = 0;
+  virtual std::shared_ptr<const lists::Lists> shared_lists() const = 0;
+  virtual const Digest& lists_digest() const = 0;
   virtual const Wire* wire(std::string_view name) const = 0;
   virtual const Group& group_of(const Address& client) const = 0;
   // The rule of the longest prefix that holds `client`, or nullptr. Of two rules for the same
@@ -93,8 +101,9 @@ class Policy {
   virtual bool mail_port(std::uint16_t port) const = 0;
   virtual const Texts& texts() const = 0;
   virtual const Exceptions& exceptions() const = 0;
-  virtual bool hash_messages() const = 0;     // smtp.sha256
-  virtual bool hash_attachments() const = 0;  // sha256 of attachments
+  virtual bool hash_messages() const = 0;  // smtp.sha256
+  // Of attachments; also on when a list of such hashes is loaded.
+  virtual bool hash_attachments() const = 0;  // sha256
   virtual bool hash_md5() const = 0;
   virtual std::uint64_t scan_budget()
       const = 0;  // octets of a message that are scanned; 0: no bound

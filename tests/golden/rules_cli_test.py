@@ -99,11 +99,12 @@ class Rules(unittest.TestCase):
         report = json.loads(out)
         self.assertEqual([(pathlib.Path(f['file']).name, f['compiled'], f['refused'])
                           for f in report['files']], [('a.rules', 3, 0), ('b.rules', 1, 1)])
-        self.assertEqual({d['buffer']: d['patterns'] for d in report['databases']},
+        self.assertEqual({d['buffer']: d['patterns'] + d['literals'] for d in report['databases']},
                          {'decoded': 2, 'subject': 1})
         for database in report['databases']:
-            self.assertGreater(database['octets'], 0)
-            self.assertEqual(database['stream_octets'] > 0, database['buffer'] == 'decoded')
+            self.assertEqual(database['octets'] > 0, database['patterns'] > 0)
+            self.assertEqual(database['stream_octets'] > 0,
+                             database['buffer'] == 'decoded' and database['patterns'] > 0)
         fault = report['faults'][0]
         self.assertEqual((pathlib.Path(fault['file']).name, fault['line'], fault['rule']),
                          ('b.rules', 1, '9'))

@@ -24,6 +24,7 @@ RULES = pathlib.Path('/usr/share/spamassassin')
 PLUGINS = pathlib.Path('/etc/spamassassin')
 CACHE = pathlib.Path('/var/cache/sluice-lab/spamassassin')
 # Everything else is Debian's default. No address is trusted but what spamassassin infers itself.
+FORM = b'1'  # of what is kept: to be raised when spamassassin_hits.pl says other things
 LOCAL = 'use_bayes 0\nuse_bayes_rules 0\n'
 
 
@@ -33,8 +34,7 @@ def available():
 
 def _key():
     """Digest of what decides about a message's hits."""
-    digest = hashlib.sha256(LOCAL.encode())
-    digest.update((HERE / 'spamassassin_hits.pl').read_bytes())
+    digest = hashlib.sha256(LOCAL.encode() + FORM)
     version = subprocess.run(['dpkg-query', '-W', '-f=${Version}', 'spamassassin'], check=True,
                              capture_output=True).stdout
     digest.update(version)
@@ -107,6 +107,17 @@ def hits(files, processes=2):
         _run(missing, keys, cache, processes)
         known = _read(cache)
     return {f: known[key] for f, key in keys.items()}
+
+
+def rules():
+    """{name: type} of the rules that it runs so: those without a score, or for the network, are out."""
+    with tempfile.TemporaryDirectory() as site:
+        for path in PLUGINS.glob('*.pre'):
+            shutil.copy(path, site)
+        (pathlib.Path(site) / 'local.cf').write_text(LOCAL)
+        out = subprocess.run(['perl', str(HERE / 'spamassassin_hits.pl'), site, str(RULES), 'rules'],
+                             check=True, capture_output=True, text=True, timeout=300).stdout
+    return json.loads(out)
 
 
 def message_files(paths):

@@ -113,6 +113,65 @@ class OnAWire(unittest.TestCase):
         drops = [e['drop'] for e in a.events('drop')]
         self.assertEqual(drops, [])
 
+    def test_ten_thousand_rules_are_replaced_under_mail(self):
+        """No message sees half of one set and half of another, none is lost, and a set that is
+        broken leaves the one before in force."""
+        def rules(name, first):
+            text = ''.join(f'alert smtp any any -> any any (msg:"{name}"; {buffer} content:"X-RELOAD-MARK"; sid:{first + i};)\n'
+                           for i, buffer in enumerate(('', 'file_data;', 'sluice.raw;')))
+            return text + ''.join(f'alert smtp any any -> any any (content:"{name}-filler-{n}-word"; sid:{10_000 + n};)\n'
+                                  for n in range(10_000 - 3))
+
+        sets = {'one': (rules('one', 101), {'101', '102', '103'}), 'two': (rules('two', 201), {'201', '202', '203'})}
+        a = self.appliance(mode='monitor', rules=sets['one'][0], subscribers=2, heartbeat=2000)
+        sink = SinkProcess(self.topology, self.topology.far[0].netns).start()
+        self.addCleanup(sink.stop)
+        self.topology.wait_reachable()
+
+        def load():
+            return subprocess.run([a.build / 'control/cli/sluicectl', '--socket', a.control_socket, 'rules', 'load', '--json'],
+                                  capture_output=True, text=True, timeout=300)
+
+        stop = threading.Event()
+        reports = []
+
+        def send():
+            seed = 0
+            while not stop.is_set():
+                seed += 1
+                reports.append(mailer.run_mailer(
+                    self.topology.far[0].v4, 25, mailer.generate(30, seed=seed, text='X-RELOAD-MARK'),
+                    netns=self.topology.subscribers[0].netns, concurrency=4))
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        try:
+            for name in ('two', 'one', 'two', 'one', 'two'):
+                self.rules.write_text(sets[name][0])
+                done = load()
+                self.assertEqual(done.returncode, 0, done.stderr)
+            self.rules.write_text('nonsense\n' * 10_000)
+            done = load()
+            self.assertEqual(done.returncode, 1, done.stdout)
+            self.assertIn('the rules in force stay', done.stderr)
+        finally:
+            stop.set()
+            sender.join()
+        sent = sum(sum(r.counts.values()) for r in reports)
+        self.assertEqual(sum(r.counts['accepted'] for r in reports), sent)
+        self.eventually(lambda: len(a.events('smtp')) >= sent, 'events are missing')
+        before = len(a.events('smtp'))
+        mailer.run_mailer(self.topology.far[0].v4, 25, mailer.generate(5, seed=999, text='X-RELOAD-MARK'),
+                          netns=self.topology.subscribers[0].netns)
+        self.eventually(lambda: len(a.events('smtp')) >= before + 5, 'events are missing')
+        seen = [frozenset(e['sluice'].get('rules', [])) for e in a.events('smtp')]
+        whole = {frozenset(numbers) for _, numbers in sets.values()}
+        self.assertEqual([s for s in seen if s not in whole], [], 'verdicts of half a set')
+        self.assertEqual(set(seen), whole, 'both sets were in force')
+        self.assertEqual(set(seen[-5:]), {frozenset(sets['two'][1])})
+        self.assertEqual(a.show('rules')['count'], 10_000)
+        self.assertEqual(a.events('drop'), [])
+
     @staticmethod
     def resident(pid):
         for line in pathlib.Path(f'/proc/{pid}/status').read_text().splitlines():

@@ -122,16 +122,17 @@ class ControllerTest : public testing::Test {
       contract::ChannelPolicyAnswer answer;
       answer.epoch = publish.epoch;
       answer.status = contract::PolicyStatus::adopted;
-      const auto opened = policy::Policy::open(Bytes(image), rulesets);
+      const auto opened = policy::Policy::open(Bytes(image), known);
       if (refuse) {
         answer.status = contract::PolicyStatus::refused;
         std::strcpy(answer.reason, "test says no");
       } else if (!opened) {
-        answer.status = rulesets.empty() ? contract::PolicyStatus::refused
-                                         : contract::PolicyStatus::needs_ruleset;
+        answer.status = known.rulesets.empty() ? contract::PolicyStatus::refused
+                                               : contract::PolicyStatus::needs_ruleset;
       } else {
         live = *opened;
-        rulesets = {{live->ruleset_digest(), live->shared_ruleset()}};
+        known = {.rulesets = {{live->ruleset_digest(), live->shared_ruleset()}},
+                 .lists = {{live->lists_digest(), live->shared_lists()}}};
         ++adopted;
       }
       dataplane->send(answer);
@@ -208,7 +209,7 @@ class ControllerTest : public testing::Test {
   std::unique_ptr<FakeDataplane> dataplane;
   std::unique_ptr<EventLoop> loop;
   std::unique_ptr<Controller> controller;
-  policy::Policy::KnownRulesets rulesets;
+  policy::Policy::Known known;
   std::shared_ptr<const policy::Policy> live;
   int adopted = 0;
   bool refuse = false;
@@ -257,7 +258,7 @@ TEST_F(ControllerTest, ASpammerIsLimitedThenBlockedAndOthersAreNot) {
   dataplane.reset();  // its socket goes with it, so before the next one is made
   dataplane = std::make_unique<FakeDataplane>(folder.path() / "dp.sock");
   live = nullptr;
-  rulesets.clear();
+  known = {};
   start();
   ASSERT_TRUE(until([&] { return rule("10.0.0.1") != nullptr; }));
   EXPECT_EQ(rule("10.0.0.1")->action, policy::HostAction::block);

@@ -421,6 +421,66 @@ TEST(Engine, LimitedHostIsTempfailedPastItsRate) {
   EXPECT_TRUE(rig.injected(Side::inside).back().payload().starts_with("451 4.7.1 "));
 }
 
+// A segment of `talk` that comes in on the port of the other end.
+void send_reflected(Rig& rig, Conversation& talk) {
+  for (SentFrame s : talk.take()) {
+    s.side = opposite(s.side);
+    rig.send(s);
+  }
+}
+
+TEST(Engine, SegmentsOfTheWrongSideDriveNothing) {
+  Rig rig({.rules = kRejectRule});
+  Conversation talk;
+  begin_message(talk);
+  rig.send(talk.take());
+  // From outside, in the client's name: an end of data, decoys for what is still to come, a RST.
+  const std::uint32_t at = talk.next(Direction::to_server);
+  talk.inject(Direction::to_server, at, "decoy\r\n.\r\nQUIT\r\n");
+  talk.inject(Direction::to_server, at, body(std::string(3000, 'z')));
+  talk.inject(Direction::to_server, at, "", tcp_flags::kRst | tcp_flags::kAck);
+  talk.inject(Direction::to_client, talk.next(Direction::to_client), "421 go away\r\n");
+  send_reflected(rig, talk);
+  talk.client(body("XJS-SPAM-XJS"));
+  talk.client(".\r\n");
+  rig.send(talk.take());
+  EXPECT_EQ(rig.anomalies(), std::vector<std::string>{"wrong-side"});
+  ASSERT_FALSE(rig.injected(Side::inside).empty());
+  EXPECT_TRUE(rig.injected(Side::inside)[0].payload().starts_with("550 "));
+  EXPECT_EQ(rig.events_of("smtp")[0]["smtp"]["size"], body("XJS-SPAM-XJS").size());
+}
+
+TEST(Engine, WhoSpokeFirstOnTheWrongSideIsNotBelieved) {
+  // A SYN, or octets, in the client's name from outside, before the true connection.
+  for (const int kind : {0, 1, 2, 3}) {
+    Rig rig({.rules = kRejectRule});
+    Conversation false_talk({.client_isn = 77'000, .server_isn = 5});
+    if (kind == 0) {
+      false_talk.open();
+    } else if (kind == 1) {
+      false_talk.open_silently();
+      false_talk.client("DATA\r\nz\r\n");
+    } else if (kind == 2) {
+      false_talk.open_silently();
+      false_talk.server("220 false ESMTP\r\n");
+    } else {
+      false_talk.inject(Direction::to_server, 3, "", tcp_flags::kSyn);
+    }
+    auto frames = false_talk.take();
+    frames.resize(1);
+    frames[0].side = opposite(frames[0].side);
+    rig.send(frames);
+    Conversation talk;
+    begin_message(talk);
+    talk.client(body("XJS-SPAM-XJS"));
+    talk.client(".\r\n");
+    rig.send(talk.take());
+    ASSERT_FALSE(rig.injected(Side::inside).empty()) << kind;
+    EXPECT_TRUE(rig.injected(Side::inside)[0].payload().starts_with("550 "));
+    EXPECT_EQ(rig.injected(Side::inside)[0].packet().destination, talk.path().client.address);
+  }
+}
+
 TEST(Engine, NewRulesTakeEffectWithTheNextMessage) {
   Rig rig({.rules = ""});
   Conversation talk;

@@ -191,6 +191,130 @@ TEST(MimeCases, B06_LineEndBeforeDelimiter) {
   EXPECT_EQ(q.parts.at(1).decoded, "a\r\n\r\n\r\nb\r\n");
 }
 
+std::string digest_of(const EVP_MD* algorithm, std::string_view octets) {
+  std::uint8_t digest[EVP_MAX_MD_SIZE];
+  unsigned size = 0;
+  EVP_Digest(octets.data(), octets.size(), digest, &size, algorithm, nullptr);
+  std::string hex;
+  for (unsigned i = 0; i < size; ++i) {
+    hex += "0123456789abcdef"[digest[i] >> 4];
+    hex += "0123456789abcdef"[digest[i] & 15];
+  }
+  return hex;
+}
+
+TEST(MimeCases, B07_AttachedMessageIsAFileToo) {
+  const std::string inner =
+      "Subject: B\r\nContent-Type: multipart/mixed; "
+      "boundary=i\r\n\r\npreamble\r\n--i\r\n\r\none\r\n"
+      "--i\r\nContent-Type: application/x; name=in.bin\r\n\r\ntwo\r\n--i--\r\nepilogue";
+  const std::string deeper =
+      "Subject: C\r\nContent-Type: message/rfc822; name=b.eml\r\n\r\n" + inner;
+  const std::string outer =
+      "Subject: A\r\nContent-Type: multipart/mixed; boundary=o\r\n\r\n--o\r\n\r\nhi\r\n--o\r\n"
+      "Content-Type: message/rfc822\r\nContent-Disposition: attachment; filename=m.eml\r\n";
+  for (const std::string& message : {inner, deeper, "\r\n"s, ""s, "no header at all\r\n--i\r\n"s}) {
+    const std::string ways[] = {
+        outer + "\r\n" + message + "\r\n--o--\r\n",
+        outer + "Content-Transfer-Encoding: base64\r\n\r\n" + base64_lines(message) + "--o--\r\n",
+        outer + "\r\n" + message + "\r\n--o\r\n\r\nmore\r\n--o--\r\n",
+        outer + "\r\n" + message,  // never ended
+    };
+    for (const std::string& way : ways) {
+      const Recorder r = run(way);
+      const auto& part = r.parts.at(2);
+      EXPECT_EQ(part.octets, message.size()) << way;
+      EXPECT_EQ(part.md5, digest_of(EVP_md5(), message)) << way;
+      EXPECT_EQ(part.sha256, digest_of(EVP_sha256(), message)) << way;
+    }
+  }
+  // Of the two that are nested, each is counted by itself.
+  const Recorder r = run(outer + "\r\n" + deeper + "\r\n--o--\r\n");
+  int found = 0;
+  for (const auto& [n, p] : r.parts) found += p.sha256 == digest_of(EVP_sha256(), inner);
+  EXPECT_EQ(found, 1);
+}
+
+TEST(MimeCases, B07_MessageAttachedAsAnyFile) {
+  const std::string inner =
+      "Subject: B\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=i\r\n\r\n--i\r\n"
+      "Content-Type: text/html\r\nContent-Transfer-Encoding: base64\r\n\r\n" +
+      base64_lines("<a href='http://inner.test/x'>" + kSecret + "</a>") +
+      "--i\r\nContent-Type: application/x; name=in.bin\r\nContent-Transfer-Encoding: "
+      "base64\r\n\r\n" +
+      base64_lines("binary " + kSecret) + "--i--\r\n";
+  for (const std::string_view type :
+       {"application/octet-stream", "text/plain", "image/png", "message/x-odd"}) {
+    for (const std::string_view name : {"m.eml", "M.EML", " m.mht ", "m.mhtml"}) {
+      for (const bool coded : {false, true}) {
+        const std::string head =
+            "Subject: A\r\nContent-Type: multipart/mixed; boundary=o\r\n\r\n--o\r\nContent-Type: " +
+            std::string(type) + "\r\nContent-Disposition: attachment; filename=\"" +
+            std::string(name) + "\"\r\n";
+        const Recorder r = run(coded ? head + "Content-Transfer-Encoding: base64\r\n\r\n" +
+                                           base64_lines(inner) + "--o--\r\n"
+                                     : head + "\r\n" + inner + "\r\n--o--\r\n");
+        EXPECT_TRUE(r.sees("binary " + kSecret)) << type << name << coded;
+        const auto hosts = r.all_hosts();
+        EXPECT_TRUE(std::find(hosts.begin(), hosts.end(), "inner.test") != hosts.end())
+            << type << name << coded;
+        EXPECT_EQ(r.parts.at(1).octets, inner.size()) << "and it is one file";
+        EXPECT_EQ(r.parts.at(1).sha256, digest_of(EVP_sha256(), inner));
+      }
+    }
+  }
+}
+
+TEST(MimeCases, B17_CharsetThatTheDocumentNames) {
+  const std::string word = "\xf0\xe5\xea\xeb\xe0\xec\xe0";  // реклама in Windows-1251
+  const std::string utf8 = "\xd1\x80\xd0\xb5\xd0\xba\xd0\xbb\xd0\xb0\xd0\xbc\xd0\xb0";
+  const std::string metas[] = {
+      "<meta charset=windows-1251>",
+      "<META CHARSET = \"Windows-1251\" />",
+      "<html><head><title>x > y</title><meta name=a content='charset=utf-8'><meta "
+      "charset='windows-1251'>",
+      "<meta http-equiv='Content-Type' content='text/html; charset=windows-1251'>",
+      "<meta content=\"text/html;charset = 'windows-1251'\" http-equiv=content-type>",
+      "<!-- <meta charset=utf-8> --><!DOCTYPE html><meta charset=windows-1251><meta charset=utf-8>",
+      "<a title='<meta charset=utf-8>'></a><meta charset=windows-1251>",
+      "<!--><meta charset=windows-1251>",
+      std::string(900, ' ') + "<meta charset=windows-1251>",
+  };
+  for (const std::string& meta : metas) {
+    const Recorder r = run("Content-Type: text/html\r\n\r\n" + meta + "<p>" + word + "</p>" +
+                           std::string(2000, 'x'));
+    EXPECT_NE(r.parts.at(0).text.find(utf8), std::string::npos) << meta;
+    EXPECT_FALSE(r.has(Anomaly::charset)) << meta;
+  }
+  // Short documents, and what the header says of text that is read in place.
+  EXPECT_EQ(
+      run("Content-Type: text/html\r\n\r\n<meta charset=windows-1251>" + word).parts.at(0).text,
+      utf8);
+  EXPECT_EQ(
+      run("Content-Type: text/html; charset=koi8-r\r\n\r\n<meta charset=windows-1251>\xd2\xc5")
+          .parts.at(0)
+          .text,
+      "\xd1\x80\xd0\xb5");
+  EXPECT_NE(run("Content-Type: text/html\r\n\r\n" + std::string(1100, ' ') +
+                "<meta charset=windows-1251>" + word)
+                .parts.at(0)
+                .text,
+            utf8);
+  // Octets that could be read are not UTF-16.
+  EXPECT_EQ(run("Content-Type: text/html\r\n\r\n<meta charset=utf-16>" + utf8).parts.at(0).text,
+            utf8);
+  // A file is read as it names itself, whatever the header said; UTF-16 by its mark.
+  const std::string file =
+      "Content-Type: text/html; charset=us-ascii\r\nContent-Disposition: attachment; "
+      "filename=a.html\r\n\r\n";
+  EXPECT_EQ(run(file + "<meta charset=windows-1251>" + word).parts.at(0).text, utf8);
+  std::string wide = "\xff\xfe";
+  for (const char c : "<a href=http://w.test/x>wide</a>"s) wide += {c, '\0'};
+  EXPECT_EQ(run(file + wide).all_hosts(), std::vector<std::string>{"w.test"});
+  EXPECT_EQ(run("Content-Type: text/html\r\n\r\n" + wide).all_hosts(),
+            std::vector<std::string>{"w.test"});
+}
+
 TEST(MimeCases, B07_NestedMessage) {
   const std::string inner =
       "Received: from [192.0.2.999]\r\nSubject: B\r\nFrom: b@b.test\r\n" +

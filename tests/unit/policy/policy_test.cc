@@ -44,8 +44,7 @@ void sign(std::vector<std::uint8_t>& image) {
   EVP_Digest(rest.data(), rest.size(), &image[kDigest], nullptr, EVP_sha256(), nullptr);
 }
 
-std::string refusal(const std::vector<std::uint8_t>& image,
-                    const Policy::KnownRulesets& known = {}) {
+std::string refusal(const std::vector<std::uint8_t>& image, const Policy::Known& known = {}) {
   const auto policy = Policy::open(image, known);
   return policy ? "" : policy.error();
 }
@@ -193,7 +192,7 @@ TEST(PolicyImage, RulesetIsFoundByItsDigestWhenLeftOut) {
   const auto without = image_of(spec, *rules, false);
   EXPECT_LT(without.size(), 2000u);
   EXPECT_EQ(refusal(without), Policy::kNeedsRuleset);
-  const Policy::KnownRulesets known{{(*with)->ruleset_digest(), (*with)->shared_ruleset()}};
+  const Policy::Known known{.rulesets = {{(*with)->ruleset_digest(), (*with)->shared_ruleset()}}};
   const auto again = Policy::open(without, known);
   ASSERT_TRUE(again) << again.error();
   EXPECT_EQ((*again)->shared_ruleset(), (*with)->shared_ruleset());
