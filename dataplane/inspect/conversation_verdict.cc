@@ -50,6 +50,7 @@ std::pmr::vector<scan::Hit> Conversation::gather_hits() {
   std::sort(hits.begin(), hits.end(), [](const scan::Hit& a, const scan::Hit& b) {
     return a.spam != b.spam ? b.spam : std::less<>()(a.rule, b.rule);
   });
+  hits.insert(hits.end(), scan_->list_hits().begin(), scan_->list_hits().end());
   return hits;
 }
 
