@@ -205,14 +205,13 @@ void Conversation::on_opaque(Direction direction, Bytes octets) {
     octets = {};
   const tls::Progress progress = from_client ? hello_->client(octets) : hello_->server(octets);
   if (progress == tls::Progress::need_more) return;
-  if (from_client && progress == tls::Progress::done && !connection_.one_sided()) return;
   // Picked up in the middle of a session there is no hello to be seen.
   const bool no_hello = connection_.midstream() && hello_->client_progress() != tls::Progress::done;
-  if (!no_hello) {
-    if (from_client && progress == tls::Progress::failed)
-      on_anomaly(contract::Anomaly::bad_client_hello);
-    emit_tls();
-  }
+  if (from_client && progress == tls::Progress::failed && !no_hello)
+    on_anomaly(contract::Anomaly::bad_client_hello);
+  // What the server answers tells whether it is TLS at all.
+  if (from_client && !connection_.one_sided()) return;
+  if (!no_hello) emit_tls();
   hello_.reset();
   if (phase_ == Phase::inspecting) phase_ = Phase::opaque;
 }

@@ -179,7 +179,7 @@ void FlowScan::look_up_sha256(const std::array<std::uint8_t, 32>& digest) {
 void FlowScan::on_list(const lists::List& list) {
   if (std::none_of(list_hits_.begin(), list_hits_.end(),
                    [&](const scan::Hit& hit) { return hit.rule == &list.rule; }))
-    list_hits_.push_back({&list.rule, list_place_});
+    list_hits_.push_back({&list.rule, list_place_, 10 * list.rule.score});
 }
 
 // When each became known depends on the cuts; its place among the lists does not.
