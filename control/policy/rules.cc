@@ -80,8 +80,8 @@ struct PatternTable {
     compiled -= literals;
     std::vector<std::size_t> order(patterns.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
-    std::ranges::stable_partition(order,
-                                  [&](std::size_t i) { return !can_be_literal(patterns[i]); });
+    std::stable_partition(order.begin(), order.end(),
+                          [&](std::size_t i) { return !can_be_literal(patterns[i]); });
     PatternTable divided{.compiled = compiled};
     for (const std::size_t i : order) {
       divided.users[divided.number(patterns[i])] = std::move(users[i]);
