@@ -84,7 +84,7 @@ TEST(SpamView, Addresses) {
   };
   EXPECT_EQ(read(" a@b.example\n"), "<a@b.example>;");
   EXPECT_EQ(read("\"Doe, J\" <j@d.example>, K <k@d.example>"),
-            "Doe, J<j@d.example>;K <k@d.example>;");
+            "Doe, J <j@d.example>;K <k@d.example>;");
   EXPECT_EQ(read("a@b.example (The Name)"), "The Name<a@b.example>;");
   EXPECT_EQ(read("undisclosed"), "undisclosed<>;");
 }
@@ -111,9 +111,10 @@ TEST(SpamView, ReceivedForms) {
       "[ ip=192.0.2.3 rdns= helo=foo by=mx.example ident= envfrom= intl=0 id= auth= msa=0 ]");
   EXPECT_EQ(relay_of("from local by mx.example with local id 1"), "");
   EXPECT_EQ(relay_of("by mx.example id 1"), "");
-  EXPECT_EQ(relay_of("from a.example (a.example [10.0.0.1]) by mx.example with ESMTPSA id 1"),
-            "[ ip=10.0.0.1 rdns=a.example helo=a.example by=mx.example ident= envfrom= intl=1 id=1 "
-            "auth=ESMTPSA msa=0 ]");
+  EXPECT_EQ(
+      relay_of("from a.example (a.example [10.0.0.1]) by mx.example with ESMTPSA id 100"),
+      "[ ip=10.0.0.1 rdns=a.example helo=a.example by=mx.example ident= envfrom= intl=1 id=100 "
+      "auth=ESMTPSA msa=0 ]");
 }
 
 TEST(SpamView, Dates) {
