@@ -264,6 +264,8 @@ void Session::Impl::begin_tls(bool by_starttls) {
   pending.release(memory);
   retired = 0;
   while (auths) finish_auth(0);
+  // Also content that is being read: the server began TLS where we took the client to be in it.
+  if (message_open) abort_message();
   end_transactions_up_to(last_tx);
   sink.on_tls(by_starttls);
   if (!by_starttls && greeting_seen && !midstream) raise(Anomaly::tls_on_smtp_port);
