@@ -45,8 +45,8 @@ constexpr std::uint8_t kOtherPort = 64;  // both forms: the dialogue must be rec
 
 // What one form said, in an order that does not depend on when things became known.
 struct Told {
-  std::vector<std::string> ordered;    // smtp, fileinfo, tls
-  std::vector<std::string> unordered;  // alerts and anomalies
+  std::vector<std::string> ordered;    // smtp, tls
+  std::vector<std::string> unordered;  // alerts, anomalies, files
   bool operator==(const Told&) const = default;
 
   void print(const char* name) const {
@@ -90,12 +90,12 @@ class Wire final : public inspect::Output, public contract::EventSink {
     }
     switch (header.type) {
       case EventType::smtp:
-      case EventType::fileinfo:
       case EventType::tls:
         told.ordered.push_back(std::move(line));
         break;
       case EventType::alert:
       case EventType::anomaly:
+      case EventType::fileinfo:  // two readings of one message find them side by side
         told.unordered.push_back(std::move(line));
         break;
       default:  // flow, drop: they count segments
