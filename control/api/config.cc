@@ -382,15 +382,13 @@ class Reader {
     read_number(n, "rate", h.rate);
     each(n, "token", [&](const lyd_node* t) {
       h.tokens.push_back({text_at(t, "name"), text_at(t, "sha256"),
-                          enum_at(t, "role", kAccessRoleNames, AccessRole::viewer),
-                          text_at(t, "expires")});
+                          enum_at(t, "role", kAccessNames, Access::viewer), text_at(t, "expires")});
     });
   }
   void read_access(const lyd_node* n) {
     const auto read = [&](const char* list, auto& into) {
       each(n, list, [&](const lyd_node* e) {
-        into.emplace_back(text_at(e, "name"),
-                          enum_at(e, "role", kAccessRoleNames, AccessRole::viewer));
+        into.emplace_back(text_at(e, "name"), enum_at(e, "role", kAccessNames, Access::viewer));
       });
     };
     read("group", c_.access.groups);

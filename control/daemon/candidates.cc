@@ -57,8 +57,8 @@ Candidates::Candidates(std::unique_ptr<Model> model, ReadRevision read_revision)
 
 bool Candidates::answers(const std::string& command) {
   static const std::string_view kCommands[] = {
-      "config open",    "config close",    "config edit",           "config get",
-      "config compare", "config rollback", "config load-candidate", "config update"};
+      "config open",     "config close",          "config edit",   "config get",   "config compare",
+      "config rollback", "config load-candidate", "config update", "config status"};
   return std::find(std::begin(kCommands), std::end(kCommands), command) != std::end(kCommands);
 }
 
@@ -79,8 +79,10 @@ json Candidates::answer(ClientId client, const Peer& peer, const std::string& co
     reply = rollback(client, peer, arguments);
   } else if (command == "config load-candidate") {
     reply = load(client, peer, arguments);
-  } else {
+  } else if (command == "config update") {
     reply = update(client);
+  } else {
+    reply = good({{"sessions", sessions(client)}});
   }
   add_notices(client, reply);
   return reply;
@@ -123,15 +125,9 @@ json Candidates::open(ClientId client, const Peer& peer, const json& arguments) 
                " that are not committed");
   }
   json result = {{"mode", text},
-                 {"others", json::array()},
+                 {"others", sessions(client)},
                  {"changed", mode != Mode::private_ && shared_.changed()},
                  {"changed_by", shared_.last_user}};
-  for (const auto& [id, s] : sessions_) {
-    result["others"].push_back({{"user", s.peer.user},
-                                {"pid", s.peer.pid},
-                                {"since", s.since},
-                                {"mode", kModeNames[static_cast<std::size_t>(s.mode)]}});
-  }
   notify(peer.user + " (pid " + std::to_string(peer.pid) + ") edits the configuration too" +
          (mode == Mode::shared ? "" : ", " + text));
   Session session;
@@ -141,6 +137,18 @@ json Candidates::open(ClientId client, const Peer& peer, const json& arguments) 
   if (mode == Mode::private_) session.own = Candidate{running_, *running_, {}, {}};
   sessions_.emplace(client, std::move(session));
   return good(std::move(result));
+}
+
+json Candidates::sessions(ClientId client) const {
+  json all = json::array();
+  for (const auto& [id, s] : sessions_) {
+    all.push_back({{"user", s.peer.user},
+                   {"pid", s.peer.pid},
+                   {"since", s.since},
+                   {"mode", kModeNames[static_cast<std::size_t>(s.mode)]},
+                   {"own", id == client}});
+  }
+  return all;
 }
 
 json Candidates::close(ClientId client) {
@@ -231,9 +239,9 @@ json Candidates::compare(ClientId client, const json& arguments) {
   const ConfigTree& after = candidate_of(client).tree;
   const ConfigPath& path = parsed.targets.front();
   if (path.empty()) return good({{"text", difference(before->root(), after.root())}});
-  const bool block = !path.back().schema->is_term() &&
-                     (path.back().schema->kind == SchemaNode::Kind::container ||
-                      path.back().has_value);
+  const bool block =
+      !path.back().schema->is_term() &&
+      (path.back().schema->kind == SchemaNode::Kind::container || path.back().has_value);
   if (!block) return bad("a comparison is of a block: a container or an entry of a list");
   // What one of them lacks is compared with nothing.
   const ConfigNode nothing(*path.back().schema, path.back().value);
@@ -241,7 +249,8 @@ json Candidates::compare(ClientId client, const json& arguments) {
   const ConfigNode* b = node_at(after, path);
   std::string base;
   for (const std::string& w : parsed.full) base += (base.empty() ? "" : " ") + quoted_word(w);
-  return good({{"text", difference(a == nullptr ? nothing : *a, b == nullptr ? nothing : *b, base)}});
+  return good(
+      {{"text", difference(a == nullptr ? nothing : *a, b == nullptr ? nothing : *b, base)}});
 }
 
 json Candidates::rollback(ClientId client, const Peer& peer, const json& arguments) {

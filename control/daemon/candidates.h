@@ -1,8 +1,8 @@
 // Candidate configurations: what users edit before it is committed.
 //
-// Who opens a session gets, as on a router, the shared candidate, one of their own (private), or the
-// shared one alone (exclusive). A session is a connection to the socket: when it ends, however it
-// ends, so does its private candidate or its lock; the shared candidate stays. Without a session
+// Who opens a session gets, as on a router, the shared candidate, one of their own (private), or
+// the shared one alone (exclusive). A session is a connection to the socket: when it ends, however
+// it ends, so does its private candidate or its lock; the shared candidate stays. Without a session
 // (one-shot commands) the shared candidate is meant.
 //
 // A candidate remembers the configuration that it began with. What runs may change meanwhile: a
@@ -38,7 +38,8 @@ class Candidates {
   static Result<std::unique_ptr<Candidates>> create(ReadRevision read_revision);
 
   // The answer to one of: "config open", "config close", "config edit", "config get",
-  // "config compare", "config rollback", "config load-candidate", "config update".
+  // "config compare", "config rollback", "config load-candidate", "config update",
+  // "config status".
   nlohmann::json answer(ClientId client, const Peer& peer, const std::string& command,
                         const nlohmann::json& arguments);
   static bool answers(const std::string& command);
@@ -83,6 +84,7 @@ class Candidates {
   // Why this client may not change the shared candidate; empty: it may.
   std::string locked_for(ClientId client) const;
   nlohmann::json open(ClientId client, const Peer& peer, const nlohmann::json& arguments);
+  nlohmann::json sessions(ClientId client) const;
   nlohmann::json close(ClientId client);
   nlohmann::json edit(ClientId client, const Peer& peer, const nlohmann::json& arguments);
   nlohmann::json get(ClientId client, const nlohmann::json& arguments);

@@ -13,8 +13,8 @@ namespace sluice::control {
 
 // All that a commit needs and that takes time to get.
 struct Controller::Prepared {
-  std::string error;  // not empty: it cannot be
-  std::string text;   // as it will be written down
+  std::string error;               // not empty: it cannot be
+  std::string text;                // as it will be written down
   std::vector<std::string> notes;  // of what was migrated
   std::shared_ptr<const Configuration> configuration;
   std::shared_ptr<const CompiledRules> rules;
@@ -211,7 +211,8 @@ void Controller::reload(const std::string& who) {
             const auto newest = revisions.empty() ? Result<std::string>(Error{})
                                                   : archive_->text(revisions.front().sequence);
             if (newest && *newest == text) return;
-            if (const Status s = archive_->record(revision, text); !s) spdlog::warn("{}", s.error());
+            if (const Status s = archive_->record(revision, text); !s)
+              spdlog::warn("{}", s.error());
           },
           {});
     } else {
@@ -281,9 +282,9 @@ Revision Controller::revision_of(const Commit& commit) const {
     const std::uint64_t left = std::uint64_t{commit.confirm_minutes} * 60 * kSecond;
     Unconfirmed u;
     // A second one before the first is confirmed goes back to where the first would.
-    u.return_to = waiting_               ? waiting_->unconfirmed.return_to
-                  : revisions.empty()    ? 0
-                                         : revisions.front().sequence;
+    u.return_to = waiting_            ? waiting_->unconfirmed.return_to
+                  : revisions.empty() ? 0
+                                      : revisions.front().sequence;
     u.until_monotonic = clock.monotonic + left;
     u.until_wall = clock.wall + left;
     u.boot = clock.boot;
@@ -409,13 +410,12 @@ void Controller::add_report(const Prepared& prepared, const CompiledRules& rules
   for (const Prepared::List& l : prepared.lists) {
     if (!l.error.empty() || l.report.fault_count > 0) partial = true;
     const auto contents = prepared.contents.find(l.name);
-    json list = {
-        {"name", l.name},
-        {"prefixes", contents == prepared.contents.end() ? 0 : contents->second->size()},
-        {"lines", l.report.lines},
-        {"bad_lines", l.report.fault_count},
-        {"error", l.error},
-        {"faults", json::array()}};
+    json list = {{"name", l.name},
+                 {"prefixes", contents == prepared.contents.end() ? 0 : contents->second->size()},
+                 {"lines", l.report.lines},
+                 {"bad_lines", l.report.fault_count},
+                 {"error", l.error},
+                 {"faults", json::array()}};
     for (const PrefixListFault& f : l.report.faults) {
       if (list["faults"].size() >= 20) break;
       list["faults"].push_back({{"line", f.line}, {"text", f.text}});

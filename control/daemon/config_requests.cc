@@ -38,14 +38,13 @@ Status Controller::open_archive() {
 void Controller::candidate_request(ClientId client, const Peer& peer, const std::string& command,
                                    const json& arguments) {
   auto reply = std::make_shared<json>();
-  config_jobs_->run(
-      [this, client, peer, command, arguments, reply] {
-        *reply = candidates_->answer(client, peer, command, arguments);
-      },
-      [this, client, command, reply] {
-        if (command == "config open" && waiting_) (*reply)["result"]["confirm"] = confirmation_text();
-        if (api_) api_->reply(client, *reply);
-      });
+  config_jobs_->run([this, client, peer, command, arguments,
+                     reply] { *reply = candidates_->answer(client, peer, command, arguments); },
+                    [this, client, command, reply] {
+                      if ((command == "config open" || command == "config status") && waiting_)
+                        (*reply)["result"]["confirm"] = confirmation_text();
+                      if (api_) api_->reply(client, *reply);
+                    });
 }
 
 // "revision 12 of alice goes back to revision 11 in 9m58s unless it is confirmed"
@@ -183,8 +182,8 @@ void Controller::confirm(const std::shared_ptr<Commit>& commit) {
         if (!failure->empty()) return give_up_commit(commit, *failure);
         answer["result"]["confirmed"] = waiting_ ? waiting_->sequence : 0;
         waiting_.reset();
-        record("audit", audit_event(commit->who, commit->from, "confirm commit", commit->comment,
-                                    stamp()));
+        record("audit",
+               audit_event(commit->who, commit->from, "confirm commit", commit->comment, stamp()));
         committing_ = false;
         if (commit->done) commit->done(answer);
         next_commit();

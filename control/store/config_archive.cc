@@ -40,10 +40,9 @@ std::optional<Revision> parse_header(const std::string& line) try {
   r.what = j.at("what").get<std::string>();
   r.comment = j.at("comment").get<std::string>();
   if (const auto u = j.find("unconfirmed"); u != j.end()) {
-    r.unconfirmed = Unconfirmed{u->at("return_to").get<std::uint64_t>(),
-                                u->at("until_monotonic").get<std::uint64_t>(),
-                                u->at("until_wall").get<std::uint64_t>(),
-                                u->at("boot").get<std::string>()};
+    r.unconfirmed = Unconfirmed{
+        u->at("return_to").get<std::uint64_t>(), u->at("until_monotonic").get<std::uint64_t>(),
+        u->at("until_wall").get<std::uint64_t>(), u->at("boot").get<std::string>()};
   }
   return r;
 } catch (const json::exception&) {
@@ -81,8 +80,7 @@ Result<std::unique_ptr<ConfigArchive>> ConfigArchive::open(std::filesystem::path
   std::error_code code;
   std::filesystem::create_directories(folder, code);
   if (code) return Error{folder.string() + ": " + code.message()};
-  std::unique_ptr<ConfigArchive> archive(
-      new ConfigArchive(std::move(folder), std::move(file)));
+  std::unique_ptr<ConfigArchive> archive(new ConfigArchive(std::move(folder), std::move(file)));
   if (auto s = archive->read_all(); !s) return Error{s.error()};
   if (auto s = archive->recover(); !s) return Error{s.error()};
   return archive;

@@ -1,11 +1,11 @@
 // The configuration on the disk and those before it: `rollback 0` to `rollback 49`.
 //
 // The configuration is one file; each that was committed stands in FOLDER/revision-N (a line of
-// JSON that says who, when and why, then the text). A commit is made in two halves: prepare() writes
-// everything beside, so that a full disk is known before anything has changed; finish() renames. The
-// rename of the configuration itself is the instant of the commit: killed before it, the old one is
-// there and what was prepared is thrown away at the next start; killed after it, the new one is
-// there and its revision is put in its place at the next start. Nothing is ever both.
+// JSON that says who, when and why, then the text). A commit is made in two halves: prepare()
+// writes everything beside, so that a full disk is known before anything has changed; finish()
+// renames. The rename of the configuration itself is the instant of the commit: killed before it,
+// the old one is there and what was prepared is thrown away at the next start; killed after it, the
+// new one is there and its revision is put in its place at the next start. Nothing is ever both.
 //
 // A commit that wants to be confirmed says so in its revision; whoever opens the archive later,
 // after a crash or not, sees until when, and what to go back to.
