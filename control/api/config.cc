@@ -540,6 +540,13 @@ std::vector<policy::HostRule> configured_host_rules(const Configuration& configu
   return rules;
 }
 
+std::string model_revision() {
+  constexpr std::string_view kMark = "\n  revision ";
+  const std::string_view source = model_source();
+  const std::size_t at = source.find(kMark);
+  return at == source.npos ? std::string{} : std::string(source.substr(at + kMark.size(), 10));
+}
+
 std::string_view model_source() { return sluice_model_yang; }
 
 }  // namespace sluice::control

@@ -169,5 +169,7 @@ std::vector<policy::HostRule> configured_host_rules(const Configuration& configu
 
 // The source of the model, YANG 1.1.
 std::string_view model_source();
+// Its newest revision, as the model says: "2026-11-26".
+std::string model_revision();
 
 }  // namespace sluice::control

@@ -541,32 +541,6 @@ std::string render_commit(const json& r, const RenderOptions&) {
   return out;
 }
 
-std::string render_commit_result(const json& r) {
-  std::string out;
-  for (const json& n : member(r, "notes")) {
-    if (n.is_string()) out += for_terminal(n.get<std::string>()) + "\n";
-  }
-  if (r.contains("confirmed")) return out + "commit confirmed: it stays\n";
-  if (flag(r, "unchanged")) {
-    out += "no changes\n";
-    if (r.contains("confirm")) out += for_terminal(text(r, "confirm")) + "\n";
-    return out;
-  }
-  if (flag(r, "checked")) {
-    // The rules and lists as they would be; the dataplane has not been asked.
-    json rest = r;
-    rest["dataplane"] = "not asked";
-    return out + render_commit(rest, {}) + "configuration check succeeds\n";
-  }
-  out += render_commit(r, {});
-  if (r.contains("confirm")) {
-    out += "commit complete, to be confirmed: " + for_terminal(text(r, "confirm")) + "\n";
-  } else {
-    out += "commit complete: revision " + text(r, "revision") + "\n";
-  }
-  return out;
-}
-
 std::string render_self_test(const json& r, const RenderOptions& options) {
   Table t({{"CHECK", false, true}, {"RESULT"}, {"DETAIL", false, true}});
   for (const json& c : member(r, "checks")) {

@@ -224,10 +224,21 @@ Shell::Fault Shell::operational(const Line& line, std::size_t from) {
 Shell::Fault Shell::put(const Line& line, std::string text) {
   auto out = through(line.pipes, std::move(text));
   if (!out) return failed(out.error());
-  if (editor_->interactive() && !has(line.pipes, Pipe::Kind::no_more)) {
-    page(*out);
-  } else {
+  if (!editor_->interactive()) {
     std::cout << *out;
+    return {};
+  }
+  // Comments of a configuration are whatever somebody wrote.
+  std::string safe;
+  for (std::size_t begin = 0; begin < out->size();) {
+    const std::size_t end = std::min(out->find('\n', begin), out->size());
+    safe += for_terminal(std::string_view(*out).substr(begin, end - begin)) + "\n";
+    begin = end + 1;
+  }
+  if (has(line.pipes, Pipe::Kind::no_more)) {
+    std::cout << safe;
+  } else {
+    page(safe);
   }
   return {};
 }

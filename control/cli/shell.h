@@ -30,6 +30,9 @@ class Shell {
   explicit Shell(std::string socket);
   // Until the end of input or `exit`; the exit status of the process.
   int run();
+  // What may stand at the end of a one-shot command line, for completion in other shells: a word a
+  // line. `line` begins with the program's name.
+  int complete(std::string_view line);
 
  private:
   using json = nlohmann::json;
@@ -91,6 +94,8 @@ class Shell {
   void operational_choices(std::span<const std::string> words, const SplitLine& split,
                            std::size_t from, Choices& out);
   void configure_choices(std::span<const std::string> words, const SplitLine& split, Choices& out);
+  void configuration_choices(std::span<const std::string> words, const SplitLine& split,
+                             std::size_t from, Choices& out);
   void model_choices(std::span<const std::string> words, const SplitLine& split, std::size_t from,
                      WordsUse use, Choices& out);
   const ConfigTree* candidate();

@@ -1,5 +1,6 @@
 // What may stand at the cursor, in both modes.
 #include <algorithm>
+#include <iostream>
 
 #include "control/cli/command_parser.h"
 #include "control/cli/shell.h"
@@ -49,6 +50,28 @@ const ConfigTree* Shell::running() {
   if (!tree) return nullptr;
   running_ = {std::move(*tree), now};
   return &*running_.tree;
+}
+
+int Shell::complete(std::string_view line) {
+  auto model = Model::create();
+  if (!model) return 1;
+  model_ = std::move(*model);
+  const SplitLine split = split_line(line);
+  std::vector<std::string> words;
+  for (const auto& w : split.words) words.push_back(w.text);
+  std::string begun;
+  if (split.open_word && !words.empty()) {
+    begun = words.back();
+    words.pop_back();
+  }
+  if (words.empty()) return 0;
+  words.erase(words.begin());
+  Choices out;
+  operational_choices(words, split, 1, out);
+  for (const auto& c : out.choices) {
+    if (!c.placeholder && c.text.starts_with(begun)) std::cout << c.text << "\n";
+  }
+  return 0;
 }
 
 Choices Shell::choices(std::string_view line) {
@@ -102,9 +125,32 @@ void Shell::operational_choices(std::span<const std::string> words, const SplitL
         }
       }
     }
+    if (n.value && n.kind == ArgumentKind::words) {
+      configuration_choices(words, split, from, out);
+      continue;
+    }
     add(out, n.value ? "<" + n.text + ">" : n.text, n.help, n.value);
   }
   out.complete = next.complete;
+}
+
+// A path of the configuration behind a command of the one-shot form ("config set PATH").
+void Shell::configuration_choices(std::span<const std::string> words, const SplitLine& split,
+                                  std::size_t from, Choices& out) {
+  constexpr std::size_t kCommand = 2;  // "config set"
+  if (words.size() < kCommand) return;
+  const WordsUse use = words[1] == "set"         ? WordsUse::set
+                       : words[1] == "candidate" ? WordsUse::show
+                                                 : WordsUse::remove;
+  const NextConfigWords next =
+      next_config_words(*model_, running(), words.subspan(kCommand), use);
+  if (!next.error.empty()) {
+    out.error = next.error;
+    const std::size_t at = from + kCommand + next.error_word;
+    out.column = at < split.words.size() ? split.words[at].column : out.begin;
+    return;
+  }
+  for (const NextConfigWord& n : next.words) add(out, n.text, n.help, n.placeholder);
 }
 
 void Shell::model_choices(std::span<const std::string> words, const SplitLine& split,

@@ -381,7 +381,7 @@ Shell::Fault Shell::commit(const Line& line) {
                   for_terminal(answer->value("error", std::string("refused"))).substr(0, 100'000));
   }
   const json result = answer->value("result", json::object());
-  std::cout << render_commit_result(result);
+  std::cout << render_commit_answer(result, {.width = terminal_width()});
   if (answer->value("partial", false) && status_ == 0) status_ = 3;
   return and_quit ? leave(false) : Fault{};
 }

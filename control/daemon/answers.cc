@@ -52,7 +52,7 @@ json Controller::show_version() const {
   json result = {{"version", SLUICE_VERSION},
                  {"process", ::getpid()},
                  {"started", eve_timestamp(started_wall_)},
-                 {"model", "sluice@2026-11-25"}};
+                 {"model", "sluice@" + model_revision()}};
   json& dataplane = result["dataplane"];
   dataplane["connected"] = channel_->connected();
   if (channel_->connected()) {
