@@ -227,7 +227,9 @@ Shell::Fault Shell::configure(const Line& line) {
     rest.words.erase(rest.words.begin());
     const std::vector<std::string> before = std::exchange(path_, {});
     Fault fault = configure(rest);
-    if (std::string_view("edit") != rest.words.front().text && session_) path_ = before;
+    const ConfigureCommand* inner = configure_command(rest.words.front().text, error);
+    const bool moves = inner != nullptr && (inner->name == "edit" || inner->name == "top");
+    if (session_ && (!moves || !fault.error.empty())) path_ = before;
     return fault;
   }
   if (name == "run")

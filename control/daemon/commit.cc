@@ -444,10 +444,13 @@ void Controller::finish_commit(const std::shared_ptr<Commit>& commit, json answe
       if (!newest.unconfirmed) {
         waiting_.reset();
       } else {
-        const bool first = !waiting_;
-        waiting_ = Waiting{*newest.unconfirmed, newest.sequence,
-                           newest.unconfirmed->until_monotonic, commit->who, false};
-        if (first || commit->confirm_minutes > 0) watch_confirmation();
+        const std::string user =
+            commit->confirm_minutes > 0 || !waiting_ ? commit->who : waiting_->user;
+        const Nanoseconds deadline =
+            commit->confirm_minutes > 0 || !waiting_ ? newest.unconfirmed->until_monotonic
+                                                     : waiting_->deadline;
+        waiting_ = Waiting{*newest.unconfirmed, newest.sequence, deadline, user, false};
+        watch_confirmation();
         answer["result"]["confirm"] = confirmation_text();
       }
     }

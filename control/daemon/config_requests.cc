@@ -121,13 +121,9 @@ void Controller::running_changed(const std::shared_ptr<Commit>& commit) {
 
 void Controller::watch_confirmation() {
   if (!waiting_) return;
-  loop_.at(waiting_->deadline, [this, sequence = waiting_->sequence] {
-    if (waiting_ && waiting_->sequence == sequence && monotonic_now() >= waiting_->deadline) {
-      return_now();
-    } else if (waiting_ && waiting_->sequence != sequence) {
-      // Another commit went between; its own time counts.
-      if (monotonic_now() >= waiting_->deadline) return_now();
-    }
+  // A later commit may have given it more time: then that one's timer counts.
+  loop_.at(waiting_->deadline, [this] {
+    if (waiting_ && monotonic_now() >= waiting_->deadline) return_now();
   });
 }
 

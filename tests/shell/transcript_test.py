@@ -113,17 +113,19 @@ class Transcripts(ShellCase):
         t = self.shell()
         t.line('configure')
         self.assertEqual(
-            t.line('set wire w1 inside lo0 outside lo1 mode monitor failure open'), '[edit]')
+            t.line('set wire w1 inside ens1f0 outside ens1f1 mode monitor failure open'), '[edit]')
         self.assertEqual(t.line('set inside prefix 203.0.113.0/24 role shared-web'), '[edit]')
         self.assertIn('configuration check succeeds', t.line('commit check'))
         out = t.line('commit confirmed 10 comment CHG-4711')
         self.assertIn('goes back to revision 1 in 10m0s unless', out.replace('\n', ' '))
-        self.assertIn('FAIL', t.line('run request self-test'))  # there is no dataplane here
+        self.assertIn('dataplane', t.line('run request wire w1 self-test'))  # there is none here
         self.assertNotIn('error', t.line('run show wire w1 visibility last 15m'))
         self.assertIn('it stays', t.line('commit'))
         self.assertIn('203.0.113.77', t.line('run explain host 203.0.113.77'))
-        self.assertNotIn('error', t.line('run host limit 203.0.113.77 rate 20/h for 2h comment AB-99'))
+        out = t.line('run request host 203.0.113.77 limit messages 20/h for 2h ticket AB-99')
+        self.assertNotIn('error', out)
         self.assertNotIn('error', t.line('run show messages from *@cust.example to *@gmail.com last 2h'))
+        self.assertIn('AB-99', t.line('run show hosts | json'))
         self.assertIn('set inside prefix 203.0.113.0/24 role shared-web', self.control.running())
         history = self.control.ask('config history')['result']['revisions']
         self.assertEqual(history[0]['comment'], 'CHG-4711')
