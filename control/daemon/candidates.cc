@@ -327,6 +327,55 @@ Candidates::ToCommit Candidates::to_commit(ClientId client) {
   return out;
 }
 
+Candidates::ToCommit Candidates::edited_running(const json& operations) const try {
+  ToCommit out;
+  if (const Session* owner = exclusive(); owner != nullptr) {
+    out.error = owner->peer.user + " has the configuration exclusively";
+    return out;
+  }
+  if (!operations.is_array() || operations.empty()) {
+    out.error = "no edits";
+    return out;
+  }
+  ConfigTree tree = *running_;
+  for (const json& o : operations) {
+    const std::string operation = o.value("operation", std::string("set"));
+    if (operation == "merge") {
+      const auto given = tree_of(*model_, o.value("text", std::string{}), "edit");
+      if (!given) {
+        out.error = given.error();
+        return out;
+      }
+      tree.merge(*given);
+      continue;
+    }
+    const auto words = words_of(o);
+    if (!words) {
+      out.error = words.error();
+      return out;
+    }
+    if (operation == "delete" && o.value("if_there", false)) {
+      const auto parsed = parse_config_words(*model_, *words, WordsUse::remove);
+      const bool there = parsed.error.empty() && !parsed.targets.empty() &&
+                         node_at(tree, parsed.targets.front()) != nullptr;
+      if (parsed.error.empty() && !there) continue;
+    }
+    const EditFault fault = edit_tree(tree, operation, *words);
+    if (!fault.error.empty()) {
+      out.error = fault.error;
+      return out;
+    }
+  }
+  out.unchanged = same(tree.root(), running_->root());
+  mark_version(tree);
+  out.text = tree.json();
+  return out;
+} catch (const json::exception& e) {
+  ToCommit out;
+  out.error = std::string("malformed request: ") + e.what();
+  return out;
+}
+
 void Candidates::committed(ClientId client) {
   Candidate& candidate = candidate_of(client);
   if (!candidate.in_commit) return;

@@ -89,6 +89,27 @@ void Controller::config_commit(ClientId client, const Peer& peer, const json& ar
   enqueue(std::move(commit));
 }
 
+// Edits of what runs, all or none, without a candidate: made when their turn comes, so that nothing
+// that was committed meanwhile is lost. They do not confirm what waits for confirmation.
+void Controller::config_apply(ClientId client, const Peer& peer, const json& arguments) {
+  Commit commit;
+  commit.comment = arguments.value("comment", std::string{}).substr(0, 1000);
+  commit.check_only = arguments.value("check", false);
+  commit.name = "edit";
+  commit.persist = true;
+  commit.who = peer.user;
+  commit.from = "local uid " + std::to_string(peer.uid) + " pid " + std::to_string(peer.pid);
+  commit.what = "edit of the running configuration";
+  commit.resolve = [this, operations = arguments.value("operations", json::array())] {
+    Candidates::ToCommit t = candidates_->edited_running(operations);
+    return Commit::Resolved{std::move(t.text), std::move(t.error), t.unchanged};
+  };
+  commit.done = [this, client](const json& answer) {
+    if (api_) api_->reply(client, answer);
+  };
+  enqueue(std::move(commit));
+}
+
 void Controller::config_history(ClientId client) {
   json result = {{"revisions", json::array()}};
   std::size_t number = 0;

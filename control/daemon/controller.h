@@ -119,6 +119,7 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
   void candidate_request(ClientId client, const Peer& peer, const std::string& command,
                          const json& arguments);
   void config_commit(ClientId client, const Peer& peer, const json& arguments);
+  void config_apply(ClientId client, const Peer& peer, const json& arguments);
   void config_history(ClientId client);
   void running_changed(const std::shared_ptr<Commit>& commit);
   // Of a commit that nobody has confirmed.

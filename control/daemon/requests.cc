@@ -58,6 +58,7 @@ void Controller::api_request(ClientId client, const Peer& peer, const json& requ
   if (command == "host release") return host_release(client, peer, arguments);
   if (Candidates::answers(command)) return candidate_request(client, peer, command, arguments);
   if (command == "config commit") return config_commit(client, peer, arguments);
+  if (command == "config apply") return config_apply(client, peer, arguments);
   if (command == "config history") return config_history(client);
   if (command == "config load") return config_load(client, peer, arguments);
   if (command == "rules load") return rules_load(client, peer, arguments);
