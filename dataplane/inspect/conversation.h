@@ -4,6 +4,7 @@
 //   inspecting ── a message is stopped ──► owing replies ── all forwarded ──► closing ──► ended
 //       │                                                                       (Closing)
 //       ├── verdict drop ──► silenced (client octets from the stop on never pass)
+//       ├── all that TLS shows was read ──► opaque (counted, its end noted)
 //       └── a bound was reached, policy fail-open ──► passing (forwarded unseen)
 #pragma once
 
@@ -70,7 +71,9 @@ class Conversation final : public tcp::StreamSink,
     return stop_ ? flow::Opening{} : connection_.next_opening();
   }
   // Whether tick() is to be called.
-  bool needs_tick() const { return closing_ || phase_ == Phase::owing || !held_.empty(); }
+  bool needs_tick() const {
+    return closing_ || phase_ == Phase::owing || !held_.empty() || (reset_at_ != 0 && !told_);
+  }
   void tick();
   // The flow ends: open transactions and the flow itself become events.
   void finish(std::string_view reason);
@@ -86,11 +89,14 @@ class Conversation final : public tcp::StreamSink,
   void count_drop(contract::DropReason reason);
 
   const Identity& identity() const { return identity_; }
-  tcp::State tcp_state() const { return connection_.state(); }
+  tcp::State tcp_state() const;
+  // A RST ended it in the middle of something: one end may not have taken it (cases C04, C06), and
+  // then it goes on as long as a server waits.
+  bool may_go_on() const { return reset_at_ != 0; }
   bool ended() const { return phase_ == Phase::ended; }
 
  private:
-  enum class Phase : std::uint8_t { inspecting, owing, closing, silenced, passing, ended };
+  enum class Phase : std::uint8_t { inspecting, owing, closing, silenced, opaque, passing, ended };
 
   struct Recipient {
     std::pmr::string path;
@@ -128,6 +134,7 @@ class Conversation final : public tcp::StreamSink,
     bool complete = false;  // its end
     bool refused = false;   // DATA was: what stood behind it was no message
     bool enforced = false;  // the verdict was carried out
+    bool told = false;      // as it stood after a RST
   };
 
   // What is to be said to the client when its message was stopped.
@@ -183,7 +190,8 @@ class Conversation final : public tcp::StreamSink,
 
   // MessageObserver
   void on_attachment(const Attachment& attachment) override;
-  void on_message_anomaly(contract::Anomaly anomaly) override { on_anomaly(anomaly); }
+  void on_message_anomaly(contract::Anomaly anomaly) override;
+  spam::SpamScan::Options spam_options();
 
   // verdict (conversation_verdict.cc)
   void judge(Transaction& transaction);
@@ -207,6 +215,15 @@ class Conversation final : public tcp::StreamSink,
   Disposition after_stop(Direction direction, Frame& frame, const net::Packet& packet,
                          MutableBytes payload);
 
+  // what the kernel's part takes over (conversation_kernel.cc)
+  Disposition pass_opaque(Direction direction, const Frame& frame, const net::Packet& packet,
+                          Bytes payload);
+  Disposition passed_unread();
+  FlowTraffic traffic_by_kernel() const;
+  void tell_kernel();
+  void tell_kernel(FlowMark mark);
+  void forget_marks();
+
   // events (conversation_events.cc)
   void begin_event(contract::EventType type);
   static bool nobody_receives(const Transaction& transaction);
@@ -220,6 +237,8 @@ class Conversation final : public tcp::StreamSink,
   void emit_drops();
   contract::Visibility visibility() const;
 
+  void note_reset();
+  void tell_unfinished();
   bool right_side(Direction direction, const Frame& frame, const net::Packet& packet);
   bool recognise(Direction direction, Bytes octets);
   void begin_mail();
@@ -273,6 +292,7 @@ class Conversation final : public tcp::StreamSink,
 
   std::pmr::string community_id_;  // made for the first event
   std::pmr::string helo_;
+  std::pmr::string client_text_;  // the client's address, for SpamAssassin's rules
   std::pmr::string auth_mechanism_;
   std::pmr::string auth_user_;
   std::uint16_t auth_code_ = 0;
@@ -283,6 +303,7 @@ class Conversation final : public tcp::StreamSink,
   std::pmr::vector<std::uint8_t> probe_[2];      // first octets, until the flow is known to be mail
 
   contract::AnomalySet anomalies_;
+  Nanoseconds reset_at_ = 0;  // a RST came in the middle of a transaction
   std::uint64_t packets_[2]{};
   std::uint64_t bytes_[2]{};
   std::uint64_t start_wall_;
@@ -294,8 +315,16 @@ class Conversation final : public tcp::StreamSink,
   // Directions (bits) of which a segment came in on the port of its end, and on the other one.
   std::uint8_t right_seen_ = 0;
   std::uint8_t wrong_seen_ = 0;
-  std::uint8_t left_out_ = 0;  // of the client octets in hand, see smtp::Session::client
+  // Of an opaque flow: FINs by direction, and kReset.
+  static constexpr std::uint8_t kReset = 4;
+  std::uint8_t ends_seen_ = 0;
+  std::uint8_t unmarked_ = 0;     // frames that came although the flow was marked
+  bool exhausted_ = false;        // the message in progress is past its scan budget
+  bool not_mail_ = false;         // of another port, and not mail
+  std::optional<FlowMark> mark_;  // last told of the flow
+  std::uint8_t left_out_ = 0;     // of the client octets in hand, see smtp::Session::client
   bool expect_mail_;
+  bool told_ = false;            // after that RST, what was open
   bool between_chunks_ = false;  // of a BDAT message that has octets
   bool restart_ = false;
   bool starttls_ = false;

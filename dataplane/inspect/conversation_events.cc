@@ -103,13 +103,6 @@ void Conversation::emit_transaction(Transaction& transaction, const smtp::Reply&
     writer.put(Field::mail_from, std::string_view(transaction.mail_from));
   if (!transaction.parameters.empty())
     writer.put(Field::mail_parameters, std::string_view(transaction.parameters));
-  for (const Recipient& r : transaction.recipients)
-    if (r.refusal() < 400) writer.put(Field::rcpt_to, std::string_view(r.path));
-  for (const Recipient& r : transaction.recipients) {
-    if (r.refusal() < 400) continue;
-    writer.put(Field::rcpt_refused, std::string_view(r.path));
-    writer.put_number(Field::rcpt_code, r.refusal());
-  }
   if (transaction.begun) {
     writer.put(Field::via, transaction.via == smtp::Via::bdat ? std::string_view("bdat") : "data");
     writer.put_number(Field::size, transaction.summary.size);
@@ -127,9 +120,25 @@ void Conversation::emit_transaction(Transaction& transaction, const smtp::Reply&
     writer.put(Field::reply_text, reply.text);
   }
   writer.put_number(Field::outcome, static_cast<std::uint8_t>(outcome));
+  // Then lists, each within a share of the record, so that none leaves no room for the next.
+  constexpr std::size_t kAccepted = 4000;
+  constexpr std::size_t kRefused = 2000;
+  std::size_t room = kAccepted;
+  for (const Recipient& r : transaction.recipients) {
+    if (r.refusal() >= 400) continue;
+    if (!writer.put_within(room, Field::rcpt_to, std::string_view(r.path))) break;
+  }
+  room = kRefused;
+  for (const Recipient& r : transaction.recipients) {
+    if (r.refusal() < 400) continue;
+    if (!writer.put_within(room, Field::rcpt_refused, std::string_view(r.path))) break;
+    writer.put_number(Field::rcpt_code, r.refusal());
+  }
   if (transaction.begun) transaction.summary.put(writer);
   if (transaction.enforced) writer.set_flags(contract::kEventEnforced);
+  const bool truncated = writer.truncated();
   context_.emit();
+  if (truncated) on_anomaly(contract::Anomaly::event_truncated);
 }
 
 // A conversation that never came to a transaction, as EVE reports it: who said HELO, who tried
@@ -198,27 +207,35 @@ void Conversation::emit_tls() {
 }
 
 void Conversation::on_opaque(Direction direction, Bytes octets) {
-  if (!hello_) return;
   const bool from_client = direction == Direction::to_server;
+  if (!hello_) {
+    // What the server says in TLS, or instead of it, has been looked at.
+    if (!from_client && phase_ == Phase::inspecting) phase_ = Phase::opaque;
+    return;
+  }
   if (from_client ? hello_->client_progress() == tls::Progress::done
                   : hello_->server_progress() == tls::Progress::done)
     octets = {};
   const tls::Progress progress = from_client ? hello_->client(octets) : hello_->server(octets);
-  if (progress == tls::Progress::failed && from_client) {
+  if (progress == tls::Progress::need_more) return;
+  // Picked up in the middle of a session there is no hello to be seen.
+  const bool no_hello = connection_.midstream() && hello_->client_progress() != tls::Progress::done;
+  if (from_client && progress == tls::Progress::failed && !no_hello)
     on_anomaly(contract::Anomaly::bad_client_hello);
-    emit_tls();
-    hello_.reset();
-  } else if (progress != tls::Progress::need_more && !from_client) {
-    emit_tls();
-    hello_.reset();
-  }
+  // What the server answers tells whether it is TLS at all.
+  if (from_client && !connection_.one_sided()) return;
+  if (!no_hello) emit_tls();
+  hello_.reset();
+  const bool server_spoke = !from_client || connection_.one_sided();
+  if (server_spoke && phase_ == Phase::inspecting) phase_ = Phase::opaque;
 }
 
 void Conversation::put_traffic(contract::EventWriter& writer) const {
-  writer.put_number(Field::packets_to_server, packets_[0]);
-  writer.put_number(Field::packets_to_client, packets_[1]);
-  writer.put_number(Field::bytes_to_server, bytes_[0]);
-  writer.put_number(Field::bytes_to_client, bytes_[1]);
+  const FlowTraffic by_kernel = traffic_by_kernel();
+  writer.put_number(Field::packets_to_server, packets_[0] + by_kernel.frames[0]);
+  writer.put_number(Field::packets_to_client, packets_[1] + by_kernel.frames[1]);
+  writer.put_number(Field::bytes_to_server, bytes_[0] + by_kernel.octets[0]);
+  writer.put_number(Field::bytes_to_client, bytes_[1] + by_kernel.octets[1]);
   writer.put_number(Field::flow_start, start_wall_);
   writer.put_number(Field::flow_end, last_wall_);
 }
@@ -230,7 +247,7 @@ void Conversation::emit_flow(std::string_view reason) {
     writer.put(Field::app_proto, tls_ && !starttls_ ? std::string_view("tls") : "smtp");
   put_traffic(writer);
   std::string_view state = "new";
-  switch (connection_.state()) {
+  switch (tcp_state()) {
     case tcp::State::opening:
       break;
     case tcp::State::established:
@@ -273,7 +290,7 @@ void Conversation::snapshot() {
   contract::EventWriter& writer = context_.writer;
   put_traffic(writer);
   static constexpr std::string_view kStates[] = {"opening", "established", "closing", "closed"};
-  writer.put(Field::flow_state, kStates[static_cast<std::size_t>(connection_.state())]);
+  writer.put(Field::flow_state, kStates[static_cast<std::size_t>(tcp_state())]);
   if (session_) {
     static constexpr std::string_view kPhases[] = {"greeting", "command", "data", "bdat",
                                                    "auth",     "tls",     "tls",  "not-smtp"};

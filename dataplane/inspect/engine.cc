@@ -21,6 +21,18 @@ constexpr Nanoseconds kTickPeriod = 10 * kMillisecond;  // while segments of our
 constexpr std::size_t kExpiryWork = 256;                // flows forgotten in one tick
 constexpr std::size_t kWithdrawals = 1024;              // users of a ruleset told at a time
 
+// Whether octets on a port that is not mail's are a greeting of the form of SMTP's (FTP has it too:
+// the kernel's part sends both here, and is told when it is not mail).
+bool greets(Bytes payload) {
+  const std::string_view text = as_text(payload.first(std::min<std::size_t>(payload.size(), 4)));
+  return text == "220 " || text == "220-";
+}
+bool speaks_mail(Bytes payload) {
+  return greets(payload) ||
+         (!payload.empty() &&
+          smtp::looks_like_smtp(Direction::to_server, payload) == smtp::Likeness::yes);
+}
+
 // The table's hash key: secret on the wire, so that nobody can aim at one bucket.
 flow::HashKey hash_key(std::uint64_t seed) {
   return {seed * 0x9e3779b97f4a7c15 + 0x736c75696365,
@@ -60,7 +72,7 @@ struct Engine::Impl {
                       std::uint64_t hash, flow::Entry* entry, MutableBytes payload,
                       bool whole_frame);
   Conversation* open(Frame& frame, const net::Packet& packet, const flow::KeyedPacket& keyed,
-                     const flow::Opening& opening);
+                     const flow::Opening& opening, Bytes payload);
   void close(Conversation* conversation, std::string_view reason);
   void report(const Frame& frame, const net::Packet& packet,
               std::span<const contract::Anomaly> anomalies);
@@ -182,12 +194,12 @@ void Engine::Impl::handle(Frame& frame, Parsed& p, bool stale) {
       break;
   }
   if (stale) p.entry = table.find(p.keyed.key, p.hash);
-  if (!p.entry && !settings.all_ports && !is_mail(p.packet)) {
+  const MutableBytes payload = frame.octets.subspan(p.packet.payload_offset, p.packet.payload_size);
+  if (!p.entry && !settings.all_ports && !is_mail(p.packet) && !speaks_mail(payload)) {
     context.count(Counter::frames_not_mail);
     settle(frame, {});
     return;
   }
-  const MutableBytes payload = frame.octets.subspan(p.packet.payload_offset, p.packet.payload_size);
   settle(frame, segment(frame, p.packet, p.keyed, p.hash, p.entry, payload, true));
 }
 
@@ -208,13 +220,14 @@ void Engine::Impl::handle_fragment(Frame& frame, Parsed& p) {
           datagram, p.packet,
           {.verify_checksums = settings.verify_checksums, .link = settings.link});
       for (std::size_t i = 0; i < result.anomaly_count; ++i) whole.note(result.anomalies[i]);
-      if (whole.kind != net::PacketKind::tcp || !(settings.all_ports || is_mail(whole))) continue;
+      if (whole.kind != net::PacketKind::tcp) continue;
       const flow::KeyedPacket keyed = flow::key_of(whole, frame.wire);
       const std::uint64_t hash = flow::hash(keyed.key, table.secret());
+      flow::Entry* entry = table.find(keyed.key, hash);
       const MutableBytes payload =
           MutableBytes(datagram).subspan(whole.payload_offset, whole.payload_size);
-      const Disposition one =
-          segment(frame, whole, keyed, hash, table.find(keyed.key, hash), payload, false);
+      if (!entry && !settings.all_ports && !is_mail(whole) && !speaks_mail(payload)) continue;
+      const Disposition one = segment(frame, whole, keyed, hash, entry, payload, false);
       if (one.drop != DropReason::none) disposition = one;
     }
   } catch (const std::bad_alloc&) {
@@ -302,7 +315,7 @@ Disposition Engine::Impl::segment(Frame& frame, const net::Packet& packet,
         }
       }
       if (!conversation) {
-        conversation = open(frame, packet, keyed, opening);
+        conversation = open(frame, packet, keyed, opening, payload);
         entry->set_state(conversation);
       }
       const bool low_is_client =
@@ -329,7 +342,10 @@ Disposition Engine::Impl::segment(Frame& frame, const net::Packet& packet,
           table.set_class(entry, flow::FlowClass::established, context.now.monotonic);
           break;
         case tcp::State::closed:
-          table.set_class(entry, flow::FlowClass::closed, context.now.monotonic);
+          table.set_class(
+              entry,
+              conversation->may_go_on() ? flow::FlowClass::established : flow::FlowClass::closed,
+              context.now.monotonic);
           break;
       }
       table.touch(entry, context.now.monotonic);
@@ -348,7 +364,8 @@ Disposition Engine::Impl::segment(Frame& frame, const net::Packet& packet,
 // Who is the client: the sender of a SYN, the receiver of a SYN/ACK, else the one who does not use
 // a mail port.
 Conversation* Engine::Impl::open(Frame& frame, const net::Packet& packet,
-                                 const flow::KeyedPacket& keyed, const flow::Opening& opening) {
+                                 const flow::KeyedPacket& keyed, const flow::Opening& opening,
+                                 Bytes payload) {
   namespace flag = net::tcp_flag;
   const bool syn = (packet.flags & flag::syn) != 0;
   const bool ack = (packet.flags & flag::ack) != 0;
@@ -359,7 +376,9 @@ Conversation* Engine::Impl::open(Frame& frame, const net::Packet& packet,
              context.policy->mail_port(packet.source_port)) {
     source_is_client = context.policy->mail_port(packet.destination_port);
   } else {
-    source_is_client = packet.source_port >= packet.destination_port;
+    // Where no port says it, a greeting or a HELO does.
+    source_is_client =
+        speaks_mail(payload) ? !greets(payload) : packet.source_port >= packet.destination_port;
   }
   Conversation::Identity identity;
   identity.key = keyed.key;

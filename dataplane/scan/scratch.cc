@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "dataplane/scan/spam_rules.h"
+
 namespace sluice::scan {
 
 StreamPool::StreamPool(const Ruleset& ruleset) {
@@ -99,6 +101,16 @@ Result<std::shared_ptr<Scratch>> Scratch::make(const Ruleset& ruleset) {
     if (!database.compiled) continue;
     if (hs_alloc_scratch(database.compiled.get(), &made->impl_->hyperscan) != HS_SUCCESS) {
       return Error{"no memory for the scratch of buffer " + std::string(kBufferNames[i])};
+    }
+  }
+  if (const SpamRules* spam = ruleset.spam()) {
+    for (std::size_t i = 0; i < kSpamBufferCount; ++i) {
+      const SpamDatabase& database = spam->database(static_cast<SpamBuffer>(i));
+      if (!database.compiled) continue;
+      if (hs_alloc_scratch(database.compiled.get(), &made->impl_->hyperscan) != HS_SUCCESS) {
+        return Error{"no memory for the scratch of spam buffer " +
+                     std::string(kSpamBufferNames[i])};
+      }
     }
   }
   if (!made->impl_->pool.fill()) return Error{"no memory for streams"};
