@@ -52,7 +52,8 @@ class Candidates {
     bool unchanged = false;
   };
   ToCommit to_commit(ClientId client);
-  // What runs with edits made to it, for whoever has no candidate (RESTCONF): each of `operations` is
+  // What runs with edits made to it, for whoever has no candidate (RESTCONF): each of `operations`
+  // is
   // {"operation": "set" | "delete" | "activate" | "deactivate", "words": [...]}, a delete with
   // "if_there": true also when there is nothing, or {"operation": "merge", "text": RFC 7951 JSON}.
   ToCommit edited_running(const nlohmann::json& operations) const;
