@@ -8,6 +8,8 @@
 #include <optional>
 #include <string_view>
 
+#include "control/policy/linear_regex.h"
+
 namespace sluice::control {
 namespace {
 
@@ -115,13 +117,22 @@ std::string hyperscan_regex(const Content& content) {
   return regex;
 }
 
+// What of an exact regex can be found without Hyperscan.
+void add_literals(Pattern& pattern, std::string_view regex, std::uint32_t options) {
+  auto linear = linear_regex(regex, options);
+  if (!linear) return;
+  pattern.literals = std::move(linear->literals);
+  pattern.nocase = linear->nocase;
+  pattern.tail = std::move(linear->tail);
+}
+
 Pattern literal_pattern(const Content& content) {
   Pattern pattern;
   pattern.literal = true;
   pattern.flags = HS_FLAG_SINGLEMATCH | HS_FLAG_DOTALL;
   if (content.nocase) pattern.flags |= HS_FLAG_CASELESS;
   escape(pattern.expression, content.octets);
-  pattern.octets = content.octets;
+  pattern.literals = {content.octets};
   pattern.nocase = content.nocase;
   return pattern;
 }
@@ -218,11 +229,11 @@ class Lowering {
     condition.pattern = literal_pattern(content);
     if (content.at_end) {
       condition.pattern.expression += "\\z";
-      condition.pattern.octets.clear();
+      condition.pattern.literals.clear();
     }
     const auto size = content.octets.size();
     const auto offset = static_cast<std::uint64_t>(content.offset.value_or(0));
-    if (offset > 0 || content.depth) condition.pattern.octets.clear();
+    if (offset > 0 || content.depth) condition.pattern.literals.clear();
     if (offset > 0) condition.pattern.min_end = offset + size;
     if (content.depth) {
       condition.pattern.max_end = offset + static_cast<std::uint64_t>(*content.depth);
@@ -239,6 +250,7 @@ class Lowering {
     Expression answer = ask(pattern);
     if (exact && answer.error.empty()) {
       if (answer.min_width == 0) return Error{matches_nothing()};
+      add_literals(pattern, content.octets, content.options);
       condition.pattern = std::move(pattern);
       return condition;
     }
@@ -370,6 +382,7 @@ class Lowering {
     if (gaps > kMaxGap) return std::nullopt;
     const Expression answer = ask(pattern);
     if (!answer.error.empty() || answer.min_width == 0) return std::nullopt;
+    add_literals(pattern, pattern.expression, 0);
     return pattern;
   }
 

@@ -16,6 +16,7 @@
 #include "control/policy/rule_source.h"
 #include "dataplane/base/result.h"
 #include "dataplane/scan/confirmation.h"
+#include "dataplane/scan/literal_tail.h"
 
 namespace sluice::control {
 
@@ -26,8 +27,9 @@ struct Pattern {
   std::uint64_t min_end = 0;           // least offset at which a match may end
   std::uint64_t max_end = UINT64_MAX;  // the greatest
   bool literal = false;                // cheap by construction
-  std::string octets;                  // not empty: the pattern is just these, anywhere
-  bool nocase = false;                 // of `octets`
+  std::vector<std::string> literals;   // not empty: the pattern is any of these, anywhere,
+  bool nocase = false;                 // in any case
+  std::vector<scan::LiteralTail::Position> tail;  // and then this
 
   friend bool operator==(const Pattern&, const Pattern&) = default;
 };

@@ -38,6 +38,16 @@ class RegexTree {
   // Nothing but strings and single characters that repeat.
   bool plain() const;
 
+  // One character and how often it stands there.
+  struct Run {
+    std::bitset<256> octets;  // both cases of letters when case is ignored
+    std::uint32_t least = 1;
+    std::uint32_t most = 1;  // UINT32_MAX: no bound
+  };
+  // The regex as a row of runs; nothing when it is more than that (choices, anchors, groups that
+  // repeat, possessive repeats). `options`: scan::kRegex*, as in read().
+  std::optional<std::vector<Run>> runs(std::uint32_t options) const;
+
   struct Node;
   using NodePointer = std::shared_ptr<const Node>;
 

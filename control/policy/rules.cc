@@ -47,8 +47,11 @@ struct PatternHash {
 constexpr std::size_t kManyLiterals = 32;
 
 bool can_be_literal(const Pattern& pattern) {
-  return pattern.octets.size() >= scan::LiteralSet::kShortest &&
-         pattern.octets.size() <= scan::LiteralSet::kLongest;
+  return !pattern.literals.empty() &&
+         std::ranges::all_of(pattern.literals, [](const std::string& literal) {
+           return literal.size() >= scan::LiteralSet::kShortest &&
+                  literal.size() <= scan::LiteralSet::kLongest;
+         });
 }
 
 // The patterns of one buffer, each once, with the rules that use it.
@@ -406,22 +409,31 @@ class Compiler {
     }
     std::vector<image::Literal> literals;
     std::vector<std::uint8_t> literal_octets;
+    std::vector<flatbuffers::Offset<image::LiteralTail>> tails;
     for (std::size_t i = table.compiled; i < table.patterns.size(); ++i) {
       const Pattern& pattern = table.patterns[i];
-      literals.emplace_back(static_cast<std::uint32_t>(i),
-                            static_cast<std::uint32_t>(literal_octets.size()),
-                            static_cast<std::uint8_t>(pattern.octets.size()), pattern.nocase);
-      literal_octets.insert(literal_octets.end(), pattern.octets.begin(), pattern.octets.end());
+      const auto number = static_cast<std::uint32_t>(i);
+      for (const std::string& literal : pattern.literals) {
+        literals.emplace_back(number, static_cast<std::uint32_t>(literal_octets.size()),
+                              static_cast<std::uint8_t>(literal.size()), pattern.nocase);
+        literal_octets.insert(literal_octets.end(), literal.begin(), literal.end());
+      }
+      if (pattern.tail.empty()) continue;
+      std::vector<image::TailPosition> positions;
+      for (const auto& p : pattern.tail)
+        positions.emplace_back(flatbuffers::make_span(p.octets), p.optional, p.repeats);
+      tails.push_back(image::CreateLiteralTail(out, number, out.CreateVectorOfStructs(positions)));
     }
     const auto patterns_offset = out.CreateVector(first);
     const auto references_offset = out.CreateVectorOfStructs(references);
     const auto literals_offset = out.CreateVectorOfStructs(literals);
     const auto octets_offset = out.CreateVector(literal_octets);
+    const auto tails_offset = out.CreateVector(tails);
     out.ForceVectorAlignment(table.serialized.size(), 1, 8);
     return image::CreateDatabase(out, static_cast<std::uint8_t>(buffer),
                                  static_cast<std::uint32_t>(table.patterns.size()), patterns_offset,
                                  references_offset, out.CreateVector(table.serialized),
-                                 literals_offset, octets_offset);
+                                 literals_offset, octets_offset, tails_offset);
   }
 
   const CompileOptions& options_;

@@ -196,7 +196,8 @@ void LiteralSet::look(const Sampling& s, const Text& text, std::size_t at) const
     const std::size_t start = at - place.offset;
     const std::size_t end = start + literal.size;
     if (end > text.octets.size() || end <= text.known) continue;
-    if (stands_at(literal, text.octets.data() + start)) text.found(text.context, literal.pattern);
+    if (stands_at(literal, text.octets.data() + start))
+      text.found(text.context, literal.pattern, end);
   }
 }
 

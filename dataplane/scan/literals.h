@@ -42,9 +42,10 @@ class LiteralSet {
   static bool has_vectors();
   void use_vectors(bool use) { vectors_ = use && has_vectors(); }
 
-  using Found = void (*)(void* context, std::uint32_t pattern);
-  // Reports the literals that occur in `octets`, each occurrence that ends behind the first
-  // `known` octets; one literal may be reported several times.
+  // `end`: how many octets into the text the occurrence ends.
+  using Found = void (*)(void* context, std::uint32_t pattern, std::size_t end);
+  // Reports each occurrence that ends behind the first `known` octets, in no order; an occurrence
+  // may be reported twice.
   void scan(Bytes octets, std::size_t known, Found found, void* context) const;
 
  private:

@@ -31,6 +31,7 @@ struct Item {
         candidates(memory),
         gathered(memory),
         tail(memory),
+        followed(memory),
         copy(memory),
         packed(memory) {}
 
@@ -40,13 +41,15 @@ struct Item {
   std::pmr::vector<Candidate> candidates;
   std::pmr::vector<std::uint8_t> gathered;  // not scanned yet
   std::pmr::vector<std::uint8_t> tail;      // scanned last: a literal may go on from there
+  std::pmr::vector<FollowedTail> followed;  // by pattern; each once
   std::pmr::vector<std::uint8_t> copy;      // the window of confirmations
   std::uint64_t copy_base = 0;              // number of its first octet
   std::pmr::vector<char> packed;            // the stream of an idle flow, compressed
 
   std::size_t memory_used() const {
     return sizeof *this + conditions.memory_used() + candidates.capacity() * sizeof(Candidate) +
-           gathered.capacity() + tail.capacity() + copy.capacity() + packed.capacity();
+           gathered.capacity() + tail.capacity() + followed.capacity() * sizeof(FollowedTail) +
+           copy.capacity() + packed.capacity();
   }
 };
 
@@ -86,14 +89,24 @@ struct MessageScan::Impl {
     Impl& scan;
     Item& item;
     const Database& database;
+    std::size_t seam = 0;  // octets of the tail in front of those that are scanned for literals
   };
   static int on_match(unsigned int pattern, unsigned long long, unsigned long long, unsigned int,
                       void* pointer) {
-    on_pattern(pointer, pattern);
+    on_pattern(*static_cast<Context*>(pointer), pattern);
     return 0;
   }
-  static void on_pattern(void* pointer, std::uint32_t pattern) {
+  // `end`: of an occurrence, in the octets that are being scanned, or behind the tail before them.
+  static void on_literal(void* pointer, std::uint32_t pattern, std::size_t end) {
     auto& context = *static_cast<Context*>(pointer);
+    if (context.database.tail_of[pattern] == 0) return on_pattern(context, pattern);
+    auto& begun = context.scan.scratch.begun;
+    if (begun.size() < Scratch::Impl::kMostBegun)
+      begun.push_back({pattern, end - context.seam});
+    else
+      context.scan.failed = true;
+  }
+  static void on_pattern(const Context& context, std::uint32_t pattern) {
     const std::uint32_t* first = &context.database.first[pattern];
     for (std::uint32_t i = first[0]; i != first[1]; ++i) {
       const Reference& reference = context.database.references[i];
@@ -203,16 +216,19 @@ struct MessageScan::Impl {
 
   // Literals that lie in `octets`, or across their beginning.
   void scan_literals(Item& current, const LiteralSet& literals, Bytes octets, Context& context) {
-    literals.scan(octets, 0, &Impl::on_pattern, &context);
+    context.seam = 0;
+    literals.scan(octets, 0, &Impl::on_literal, &context);
     const std::size_t kept = literals.longest() - 1;  // an occurrence needs one octet more
     if (!current.tail.empty()) {
       std::array<std::uint8_t, 2 * LiteralSet::kLongest> seam;
       const Bytes head = octets.first(std::min(octets.size(), kept));
       std::copy(current.tail.begin(), current.tail.end(), seam.begin());
       std::copy(head.begin(), head.end(), seam.data() + current.tail.size());
+      context.seam = current.tail.size();
       literals.scan(Bytes(seam).first(current.tail.size() + head.size()), current.tail.size(),
-                    &Impl::on_pattern, &context);
+                    &Impl::on_literal, &context);
     }
+    if (!scratch.begun.empty() || !current.followed.empty()) follow_tails(octets, context);
     if (octets.size() >= kept) {
       current.tail.assign(octets.end() - static_cast<std::ptrdiff_t>(kept), octets.end());
       return;
@@ -224,10 +240,50 @@ struct MessageScan::Impl {
     current.tail.insert(current.tail.end(), octets.begin(), octets.end());
   }
 
+  // Goes on with the tails of literals that end in `octets`, or ended before.
+  void follow_tails(Bytes octets, const Context& context) {
+    auto& begun = scratch.begun;
+    std::ranges::sort(begun, {}, [](const auto& b) { return std::pair(b.pattern, b.end); });
+    auto& followed = context.item.followed;
+    auto& next = scratch.followed;
+    std::size_t f = 0;
+    for (std::size_t b = 0; f < followed.size() || b < begun.size();) {
+      const bool before =
+          f < followed.size() && (b == begun.size() || followed[f].pattern <= begun[b].pattern);
+      const std::uint32_t pattern = before ? followed[f].pattern : begun[b].pattern;
+      const LiteralTail& tail = context.database.tails[context.database.tail_of[pattern] - 1];
+      LiteralTail::State state = before ? followed[f++].state : 0;
+      std::size_t at = 0;
+      for (; b < begun.size() && begun[b].pattern == pattern; ++b) {
+        if (tail.matched(state)) continue;
+        state = tail.run(state, octets.subspan(at, begun[b].end - at), scanned);
+        at = begun[b].end;
+        state |= tail.begin();
+      }
+      state = tail.run(state, octets.subspan(at), scanned);
+      if (tail.matched(state)) {
+        on_pattern(context, pattern);
+      } else if (state != 0 && next.size() == Scratch::Impl::kMostFollowed) {
+        failed = true;
+      } else if (state != 0) {
+        next.push_back({pattern, state});
+      }
+    }
+    followed.assign(next.begin(), next.end());
+    begun.clear();
+    next.clear();
+  }
+
   void scan_stream(Buffer buffer, Item& current, const Database& database, Bytes octets) {
     Context context{*this, current, database};
     scanned += octets.size();
-    if (database.literals) scan_literals(current, *database.literals, octets, context);
+    if (database.literals) {
+      constexpr std::size_t kPiece = 4096;
+      for (std::size_t at = 0; at < octets.size(); at += kPiece) {
+        const Bytes piece = octets.subspan(at, std::min(kPiece, octets.size() - at));
+        scan_literals(current, *database.literals, piece, context);
+      }
+    }
     if (!database.compiled) return;
     if (!open_stream(buffer, current)) {
       failed = true;
@@ -319,6 +375,7 @@ struct MessageScan::Impl {
     current.candidates.clear();
     current.gathered.clear();
     current.tail.clear();
+    current.followed.clear();
     current.copy.clear();
     current.copy_base = 0;
     current.packed.clear();

@@ -246,6 +246,7 @@ class RulesetLoader {
       database.references.push_back({reference->group(), reference->confirm(), condition});
     }
     if (Status status = literals(index, table, database); !status) return status;
+    if (Status status = tails(index, table, database); !status) return status;
     if (table.serialized()->size() == 0 && database.literals) return ok();
     return deserialize(index, table, database);
   }
@@ -269,6 +270,29 @@ class RulesetLoader {
     }
     database.literals = std::make_unique<const LiteralSet>(list);
     database.size = database.literals->size();
+    return ok();
+  }
+
+  static Status tails(std::uint32_t index, const image::Database& table, Database& database) {
+    if (!database.literals) return ok();
+    database.tail_of.resize(table.patterns());
+    if (table.tails() == nullptr) return ok();
+    for (const image::LiteralTail* tail : *table.tails()) {
+      if (tail->pattern() >= table.patterns() || database.tail_of[tail->pattern()] != 0 ||
+          tail->positions()->size() > LiteralTail::kMostPositions) {
+        return Error{place("database", index, "the tail of a literal is out of range")};
+      }
+      std::vector<LiteralTail::Position> positions;
+      for (const image::TailPosition* position : *tail->positions()) {
+        LiteralTail::Position& p = positions.emplace_back();
+        std::copy(position->octets()->begin(), position->octets()->end(), p.octets.begin());
+        p.optional = position->optional();
+        p.repeats = position->repeats();
+      }
+      database.tails.emplace_back(positions);
+      database.size += database.tails.back().size();
+      database.tail_of[tail->pattern()] = static_cast<std::uint32_t>(database.tails.size());
+    }
     return ok();
   }
 

@@ -20,6 +20,7 @@
 #include "dataplane/base/result.h"
 #include "dataplane/contract/policy_image.h"
 #include "dataplane/scan/confirmation.h"
+#include "dataplane/scan/literal_tail.h"
 #include "dataplane/scan/literals.h"
 #include "dataplane/scan/scan.h"
 
@@ -52,7 +53,9 @@ struct DatabaseDeleter {
 struct Database {
   std::unique_ptr<hs_database, DatabaseDeleter> compiled;  // null: no pattern needs Hyperscan
   std::unique_ptr<const LiteralSet> literals;              // null: there are none
-  std::vector<std::uint32_t> first;                        // by pattern, one more than patterns
+  std::vector<std::uint32_t> tail_of;  // by pattern: 1 + index in tails, 0: literals are enough
+  std::vector<LiteralTail> tails;
+  std::vector<std::uint32_t> first;  // by pattern, one more than patterns
   std::vector<Reference> references;
   std::vector<std::uint32_t> negative_only;  // groups that hold in an item without any hit
   bool confirms = false;                     // some pattern needs a copy of the item

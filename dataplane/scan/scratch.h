@@ -55,8 +55,25 @@ class StreamPool {
   std::size_t opened_ = 0;  // octets of all streams that are open
 };
 
+// A literal was found whose pattern goes on behind it (literal_tail.h).
+struct FollowedTail {
+  std::uint32_t pattern;
+  LiteralTail::State state;
+};
+struct BegunTail {
+  std::uint32_t pattern;
+  std::size_t end;  // of the literal, in the octets that are being scanned
+};
+
 struct Scratch::Impl {
-  explicit Impl(const Ruleset& rules) : ruleset(rules), pool(rules) {}
+  // Beyond these, hits are lost and the scan is incomplete: only octets made for it get there.
+  static constexpr std::size_t kMostBegun = 16384;
+  static constexpr std::size_t kMostFollowed = 1024;
+
+  explicit Impl(const Ruleset& rules) : ruleset(rules), pool(rules) {
+    begun.reserve(kMostBegun);
+    followed.reserve(kMostFollowed);
+  }
   ~Impl();
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
@@ -65,6 +82,8 @@ struct Scratch::Impl {
   hs_scratch* hyperscan = nullptr;
   ConfirmScratch confirm;
   StreamPool pool;
+  std::vector<BegunTail> begun;        // empty between scans
+  std::vector<FollowedTail> followed;  // likewise
 };
 
 }  // namespace sluice::scan

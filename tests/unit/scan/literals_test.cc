@@ -43,7 +43,7 @@ std::set<std::uint32_t> found(const LiteralSet& set, std::string_view text, std:
   std::set<std::uint32_t> hits;
   set.scan(
       as_bytes(text), known,
-      [](void* context, std::uint32_t pattern) {
+      [](void* context, std::uint32_t pattern, std::size_t) {
         static_cast<std::set<std::uint32_t>*>(context)->insert(pattern);
       },
       &hits);
