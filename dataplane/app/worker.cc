@@ -369,15 +369,15 @@ void Worker::inject(std::uint16_t wire, Side side, Bytes octets) {
 }
 
 void Worker::mark_flow(const flow::FlowKey& key, inspect::FlowMark mark) {
-  if (key.wire >= shared_.wires.size() || !shared_.wires[key.wire].kernel) return;
-  xdp::Wire& wire = *shared_.wires[key.wire].kernel;
+  if (key.wire() >= shared_.wires.size() || !shared_.wires[key.wire()].kernel) return;
+  xdp::Wire& wire = *shared_.wires[key.wire()].kernel;
   xdp::FlowEnds ends{.a = key.low,
                      .b = key.high,
                      .a_port = key.low_port,
                      .b_port = key.high_port,
-                     .vlan_count = key.vlan_count,
-                     .pppoe_session = key.pppoe_session};
-  std::copy_n(key.vlan, 3, ends.vlan);
+                     .vlan_count = key.vlan_count(),
+                     .pppoe_session = key.pppoe_session()};
+  for (std::size_t i = 0; i < 3; ++i) ends.vlan[i] = key.vlan(i);
   // An LRU map takes every key; there is nothing to do about a system call that fails.
   switch (mark) {
     case inspect::FlowMark::sequence_changed:

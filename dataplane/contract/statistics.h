@@ -33,6 +33,7 @@
   X(flows_opened,          "flows begun") \
   X(flows_closed,          "flows ended") \
   X(flows_evicted,         "flows forgotten early because the table was at its bound") \
+  X(flows_unreported,      "half-open flows that ended without an event of their own (more than are told in a second)") \
   X(flows_bypassed,        "flows no longer inspected by declared policy") \
   X(commands,              "SMTP commands") \
   X(replies,               "SMTP replies") \

@@ -26,11 +26,11 @@ tcp::Limits tcp_limits(const Context& context) {
 
 }  // namespace
 
-Conversation::Conversation(const Identity& identity, Context& context, bool expect_mail,
-                           const flow::Opening& opening)
+Conversation::Conversation(const FlowIdentity& identity, Context& context, bool expect_mail,
+                           const Beginning& beginning)
     : identity_(identity),
       context_(context),
-      connection_(tcp_limits(context), context.memory, opening),
+      connection_(tcp_limits(context), context.memory, beginning.opening),
       transactions_(context.memory),
       held_(context.memory),
       community_id_(context.memory),
@@ -39,17 +39,24 @@ Conversation::Conversation(const Identity& identity, Context& context, bool expe
       auth_user_(context.memory),
       probe_{std::pmr::vector<std::uint8_t>(context.memory),
              std::pmr::vector<std::uint8_t>(context.memory)},
-      start_wall_(context.now.wall),
-      last_wall_(context.now.wall),
-      expect_mail_(expect_mail) {}
+      client_mss_(beginning.seen.client_mss),
+      expect_mail_(expect_mail) {
+  traffic_.start = traffic_.end = context.now.wall;
+  if (beginning.first) return;
+  traffic_.start -= context.now.monotonic - beginning.seen.first;
+  for (std::size_t i = 0; i < 2; ++i) {
+    traffic_.frames[i] = beginning.seen.frames[i];
+    traffic_.octets[i] = beginning.seen.octets[i];
+  }
+}
 
 Conversation::~Conversation() = default;
 
 Disposition Conversation::segment(Direction direction, Frame& frame, const net::Packet& packet,
                                   MutableBytes payload, bool whole_frame) {
-  ++packets_[index(direction)];
-  bytes_[index(direction)] += frame.octets.size();
-  last_wall_ = context_.now.wall;
+  ++traffic_.frames[index(direction)];
+  traffic_.octets[index(direction)] += frame.octets.size();
+  traffic_.end = context_.now.wall;
   note(packet);
   if (packet.mss && direction == Direction::to_server) client_mss_ = packet.mss;
   context_.count(Counter::segments);

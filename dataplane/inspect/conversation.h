@@ -17,6 +17,7 @@
 #include "dataplane/flow/flow_table.h"
 #include "dataplane/inspect/closing.h"
 #include "dataplane/inspect/context.h"
+#include "dataplane/inspect/flow_event.h"
 #include "dataplane/inspect/flow_scan.h"
 #include "dataplane/inspect/message.h"
 #include "dataplane/smtp/session.h"
@@ -37,22 +38,16 @@ class Conversation final : public tcp::StreamSink,
                            public smtp::SessionSink,
                            public MessageObserver {
  public:
-  struct Identity {
-    flow::FlowKey key;
-    std::uint64_t flow_id = 0;
-    Address client;
-    Address server;
-    std::uint16_t client_port = 0;
-    std::uint16_t server_port = 0;
-    std::uint16_t wire = 0;
-    Side client_side = Side::inside;  // where the client's frames come in
-    std::uint16_t vlan[3]{};
-    std::uint8_t vlan_count = 0;
+  // What was seen before: the handshake, or what is left of a connection that took over another's
+  // ports.
+  struct Beginning {
+    flow::Opening opening{};
+    flow::Handshake seen{};
+    bool first = true;  // nothing was seen before
   };
 
-  // `opening`: what is known of the handshake (of a connection that took over another's ports).
-  Conversation(const Identity& identity, Context& context, bool expect_mail,
-               const flow::Opening& opening = {});
+  Conversation(const FlowIdentity& identity, Context& context, bool expect_mail,
+               const Beginning& beginning);
   ~Conversation();
   Conversation(const Conversation&) = delete;
   Conversation& operator=(const Conversation&) = delete;
@@ -85,8 +80,10 @@ class Conversation final : public tcp::StreamSink,
   void note(const net::Packet& packet);  // its decode anomalies
   void count_drop(contract::DropReason reason);
 
-  const Identity& identity() const { return identity_; }
+  const FlowIdentity& identity() const { return identity_; }
   tcp::State tcp_state() const { return connection_.state(); }
+  // Both ends were heard.
+  bool two_way() const { return traffic_.frames[0] > 0 && traffic_.frames[1] > 0; }
   bool ended() const { return phase_ == Phase::ended; }
 
  private:
@@ -214,7 +211,6 @@ class Conversation final : public tcp::StreamSink,
   void emit_alert(const scan::Hit& hit, smtp::TransactionId tx, bool blocked);
   void emit_session();
   void put_session(contract::EventWriter& writer) const;
-  void put_traffic(contract::EventWriter& writer) const;
   void emit_tls();
   void emit_flow(std::string_view reason);
   void emit_drops();
@@ -230,7 +226,7 @@ class Conversation final : public tcp::StreamSink,
   FlowScan& scan();
   void look_up_address(lists::Place place, std::string_view mailbox);
 
-  Identity identity_;
+  FlowIdentity identity_;
   Context& context_;
   tcp::Connection connection_;
   std::optional<smtp::Session> session_;                // once the flow is known to be mail
@@ -283,10 +279,7 @@ class Conversation final : public tcp::StreamSink,
   std::pmr::vector<std::uint8_t> probe_[2];      // first octets, until the flow is known to be mail
 
   contract::AnomalySet anomalies_;
-  std::uint64_t packets_[2]{};
-  std::uint64_t bytes_[2]{};
-  std::uint64_t start_wall_;
-  std::uint64_t last_wall_;
+  Traffic traffic_;
   std::uint32_t dropped_[contract::kDropReasonCount]{};
   smtp::TransactionId last_tx_ = 0;
   std::uint16_t client_mss_ = 0;

@@ -69,6 +69,12 @@ struct Settings {
   std::uint64_t flow_id_seed = 0;
 };
 
+// Octets, exact.
+struct MemoryUse {
+  std::size_t table = 0;  // the flow table: index and entries
+  std::size_t flows = 0;  // streams, sessions, messages, scans: what Settings::max_memory bounds
+};
+
 class Engine {
  public:
   Engine(const Settings& settings, contract::WorkerStatistics& statistics,
@@ -105,7 +111,7 @@ class Engine {
   void finish(const Time& now);
 
   std::size_t flows() const;
-  std::size_t memory_used() const;
+  MemoryUse memory_use() const;
 
  private:
   struct Impl;

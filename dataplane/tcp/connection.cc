@@ -88,6 +88,10 @@ void Connection::Impl::adopt(const flow::Opening& opening) {
   if (opening.has(Opening::kSyn)) {
     begin(client, opening.client_sequence, opening.has(Opening::kClientScale),
           opening.scales & 0x0fu, opening.has(Opening::kClientTimestamp));
+    if (opening.has(Opening::kClientTimestamp) && !opening.has(Opening::kSynAck)) {
+      client.ts_recent = client.ts_latest = opening.server_sequence;
+      client.set(Half::kRecent);
+    }
   }
   if (opening.has(Opening::kSynAck)) {
     begin(server, opening.server_sequence, opening.has(Opening::kServerScale),

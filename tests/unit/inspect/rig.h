@@ -51,6 +51,19 @@ inline void begin_message(Conversation& talk) {
   talk.server("354 go\r\n");
 }
 
+// As events write the time of a frame that was sent at `time`.
+inline std::string time_text(Nanoseconds time) {
+  const std::uint64_t wall = 1'700'000'000 * kSecond + time;
+  const auto seconds = static_cast<std::time_t>(wall / kSecond);
+  std::tm parts{};
+  gmtime_r(&seconds, &parts);
+  char text[64];
+  const std::size_t size = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
+  std::snprintf(text + size, sizeof text - size, ".%06u+0000",
+                static_cast<unsigned>(wall % kSecond / kMicrosecond));
+  return text;
+}
+
 // What left the wire, in order.
 struct Left {
   enum class Kind { forwarded, changed, dropped, injected } kind;
