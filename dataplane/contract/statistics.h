@@ -56,6 +56,7 @@
   X(sleeps,                "times the worker slept for want of traffic")
 #define SLUICE_GAUGES(X) \
   X(flows_active,          "flows in the table") \
+  X(flows_dormant,         "of these, idle ones whose state is packed") \
   X(memory_bytes,          "octets held for flows, streams and messages") \
   X(policy_epoch,          "epoch of the policy in force") \
   X(heartbeat_nanoseconds, "CLOCK_MONOTONIC of the last heartbeat")

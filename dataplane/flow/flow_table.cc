@@ -235,6 +235,7 @@ void FlowTable::append(std::uint32_t slot, FlowClass c) {
 void FlowTable::unlink(std::uint32_t slot, FlowClass c) {
   List& list = lists_[static_cast<std::size_t>(c)];
   const Link l = link(slot);
+  if (list.visited == slot) list.visited = l.previous;
   (l.previous == kNone ? list.head : link(l.previous).next) = l.next;
   (l.next == kNone ? list.tail : link(l.next).previous) = l.previous;
   --list.size;

@@ -269,6 +269,25 @@ class FlowTable {
     }
     return n;
   }
+  // Gives flows in which both ends, or one, take part and that have been idle for `idle` (seconds or
+  // more) to visit(Entry&), the longest idle first, each once until it is touched again; at most
+  // `max_work` at a time. `visit` may change their state, not their place.
+  template <typename F>
+  void visit_idle(Nanoseconds now, Nanoseconds idle, std::size_t max_work, F&& visit) {
+    for (const FlowClass c : {FlowClass::one_way, FlowClass::established}) {
+      List& list = lists_[static_cast<std::size_t>(c)];
+      const auto ticks = static_cast<std::int32_t>(tick_of(idle, c));
+      for (; max_work > 0; --max_work) {
+        const std::uint32_t slot =
+            list.visited == kNone ? list.head : link(list.visited).next;
+        if (slot == kNone) break;
+        Entry& e = entry(slot);
+        if (static_cast<std::int32_t>(tick_of(now, c) - e.last_seen_) < ticks) break;
+        list.visited = slot;
+        visit(e);
+      }
+    }
+  }
   // Lower bound of when expire() has work again; UINT64_MAX when the table is empty.
   Nanoseconds next_expiry(Nanoseconds now) const;
 
@@ -317,6 +336,7 @@ class FlowTable {
   struct List {
     std::uint32_t head = kNone;
     std::uint32_t tail = kNone;
+    std::uint32_t visited = kNone;  // up to here visit_idle() has come
     std::size_t size = 0;
     std::uint32_t timeout = 0;  // ticks
   };

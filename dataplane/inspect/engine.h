@@ -67,6 +67,9 @@ struct Settings {
   bool all_ports = false;  // offline: SMTP is recognised on every port
   std::uint16_t worker = 0;
   std::uint64_t flow_id_seed = 0;
+  flow::HashKey hash_secret{0x736c75696365, 0x666c6f7773};  // of the flow table: random on the wire
+  // After so long without a segment a flow's state is made small.
+  Nanoseconds idle_after = 5 * kSecond;
 };
 
 // Octets, exact.

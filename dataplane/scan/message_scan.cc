@@ -405,6 +405,21 @@ void MessageScan::next_transaction() {
   impl_->failed = false;
 }
 
+bool MessageScan::found() const { return !impl_->hits.empty() || !impl_->rule_masks.empty(); }
+
+std::optional<Bytes> MessageScan::unscanned() const {
+  if (impl_->failed) return std::nullopt;
+  Bytes octets;
+  for (std::size_t i = 0; i < kStreamBuffers; ++i) {
+    const Item* item = impl_->streams[i];
+    if (item == nullptr || !item->open) continue;
+    const bool scanned = item->stream != nullptr || !item->packed.empty() || !item->tail.empty();
+    if (static_cast<Buffer>(i) != Buffer::stream || scanned) return std::nullopt;
+    octets = item->gathered;
+  }
+  return octets;
+}
+
 std::size_t MessageScan::compress() {
   for (std::size_t i = 0; i < kStreamBuffers; ++i) {
     Item* item = impl_->streams[i];

@@ -3,10 +3,10 @@
 //
 // Theory. A rule is a set of condition groups, one for each buffer that it looks at; a group is a
 // set of up to 32 conditions that must hold (or, negated, must not) within one item of its buffer.
-// Each condition is a pattern of the buffer's Hyperscan database, or, of many plain literals, of its
-// LiteralSet. Most patterns are exact: their hit sets the condition. Where Hyperscan cannot express what the rule says, the pattern finds a
-// superset and a Confirmation decides on a bounded copy of the item (confirmation.h).
-// Rules that share a pattern share its number.
+// Each condition is a pattern of the buffer's Hyperscan database, or, of many plain literals, of
+// its LiteralSet. Most patterns are exact: their hit sets the condition. Where Hyperscan cannot
+// express what the rule says, the pattern finds a superset and a Confirmation decides on a bounded
+// copy of the item (confirmation.h). Rules that share a pattern share its number.
 #pragma once
 
 #include <array>

@@ -23,6 +23,7 @@ class SparseMap {
     }
     return slot.mask;
   }
+  bool empty() const { return used_ == 0; }
   bool contains(std::uint32_t key) { return used_ != 0 && find(key).key != kFree; }
   template <typename Visit>
   void for_each(Visit visit) const {

@@ -136,6 +136,11 @@ Connection::Connection(const Limits& limits, std::pmr::memory_resource* memory,
   impl_->adopt(opening);
 }
 
+Connection::Connection(const Limits& limits, std::pmr::memory_resource* memory, Unpacker& packed)
+    : Connection(limits, memory) {
+  packed.get(static_cast<ConnectionState&>(*impl_));
+}
+
 Connection::~Connection() {
   if (impl_ != nullptr) std::pmr::polymorphic_allocator<>(memory_).delete_object(impl_);
 }
@@ -217,6 +222,15 @@ std::size_t Connection::memory_used() const {
     used += h.store.memory_used() + (h.urgent != nullptr ? sizeof(UrgentReadings) : 0);
   }
   return used;
+}
+
+bool Connection::packable() const {
+  return std::all_of(std::begin(impl_->halves_), std::end(impl_->halves_),
+                     [](const Half& h) { return h.store.empty() && h.urgent == nullptr; });
+}
+
+void Connection::pack(Packer& packer) const {
+  packer.put(static_cast<const ConnectionState&>(*impl_));
 }
 
 flow::Opening Connection::next_opening() const {

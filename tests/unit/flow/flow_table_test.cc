@@ -215,6 +215,40 @@ TEST(FlowTable, OneWayFlowsGoBeforeEstablishedOnes) {
   EXPECT_EQ(table.evicted(FlowClass::one_way), 2u);
 }
 
+TEST(FlowTable, VisitsIdleFlowsOnceUntilTheyAreTouched) {
+  FlowTable table({.max_flows = 100}, kSecret, std::pmr::new_delete_resource());
+  Removals removals;
+  for (std::uint32_t n = 0; n < 10; ++n) {
+    Entry* e = add(table, n, (100 + n) * kSecond, removals);
+    if (n % 5 != 4) table.set_class(e, FlowClass::established, (100 + n) * kSecond);
+  }
+  const auto visit = [&](Nanoseconds now, std::size_t work) {
+    std::vector<FlowKey> visited;
+    table.visit_idle(now, 5 * kSecond, work, [&](Entry& e) { visited.push_back(e.key()); });
+    return visited;
+  };
+  const auto keys = [](std::initializer_list<std::uint32_t> numbers) {
+    std::vector<FlowKey> list;
+    for (const std::uint32_t n : numbers) list.push_back(numbered_key(n));
+    return list;
+  };
+  EXPECT_EQ(visit(104 * kSecond, 100), keys({}));
+  EXPECT_EQ(visit(108 * kSecond, 2), keys({0, 1}));
+  EXPECT_EQ(visit(108 * kSecond, 100), keys({2, 3})) << "not 4: it is half-open";
+  EXPECT_EQ(visit(108 * kSecond, 100), keys({}));
+  // One that was visited talks, and others go: from the visited ones, the last of them, the others.
+  table.touch(table.find(numbered_key(1)), 109 * kSecond);
+  table.erase(table.find(numbered_key(0)));
+  table.erase(table.find(numbered_key(3)));
+  table.erase(table.find(numbered_key(5)));
+  EXPECT_EQ(visit(113 * kSecond, 100), keys({6, 7, 8}));
+  EXPECT_EQ(visit(120 * kSecond, 100), keys({1}));
+  table.set_class(table.find(numbered_key(2)), FlowClass::closed, 121 * kSecond);
+  EXPECT_EQ(visit(200 * kSecond, 100), keys({}));
+  table.set_class(table.find(numbered_key(2)), FlowClass::one_way, 201 * kSecond);
+  EXPECT_EQ(visit(300 * kSecond, 100), keys({2}));
+}
+
 TEST(FlowTable, EvictsClosedThenOldestHalfOpenThenLongestIdle) {
   FlowTable table({.max_flows = 6}, kSecret, std::pmr::new_delete_resource());
   Removals removals;

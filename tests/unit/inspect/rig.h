@@ -94,6 +94,7 @@ class Rig final : public inspect::Output, public contract::EventSink {
     engine_ = std::make_unique<inspect::Engine>(options_.settings, *statistics_, *this, *this,
                                                 std::pmr::new_delete_resource());
     EXPECT_TRUE(engine_->set_policy(*policy_));
+    memory_at_start_ = engine_->memory_use().flows;
   }
   ~Rig() { engine_.reset(); }
 
@@ -154,6 +155,15 @@ class Rig final : public inspect::Output, public contract::EventSink {
     }
   }
   void finish() { engine_->finish(at(now_)); }
+  // Records of all flows go to `records`.
+  void snapshot() {
+    std::size_t cursor = 0;
+    do {
+      cursor = engine_->snapshot(cursor, 16, at(now_));
+    } while (cursor != 0);
+  }
+  // Octets that the engine held before the first frame.
+  std::size_t memory_at_start() const { return memory_at_start_; }
 
   // Events of a type, in order.
   std::vector<Json> events_of(std::string_view type) const {
@@ -183,6 +193,7 @@ class Rig final : public inspect::Output, public contract::EventSink {
 
   std::vector<Left> left;
   std::vector<Json> events;
+  std::vector<std::vector<std::uint8_t>> records;  // of flow_snapshot
 
  private:
   static inspect::Time at(Nanoseconds now) {
@@ -206,6 +217,12 @@ class Rig final : public inspect::Output, public contract::EventSink {
   }
   void mark_flow(const flow::FlowKey&, inspect::FlowMark) override {}
   bool write(Bytes record) override {
+    const auto reader = contract::EventReader::open(record);
+    if (reader && reader->header().type == contract::EventType::flow_snapshot) {
+      // Behind the header, which numbers the records.
+      records.emplace_back(record.begin() + sizeof(contract::EventHeader), record.end());
+      return true;
+    }
     const std::string line = control::eve_json(record, {.host = "test", .wires = {{"w1", "", ""}}});
     if (!line.empty()) events.push_back(Json::parse(line));
     return true;
@@ -221,6 +238,7 @@ class Rig final : public inspect::Output, public contract::EventSink {
   std::vector<Frame> sent_;
   Nanoseconds now_ = 0;
   std::uint32_t epoch_ = 0;
+  std::size_t memory_at_start_ = 0;
   int settled_ = 0;
 };
 
