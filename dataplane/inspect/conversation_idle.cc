@@ -74,8 +74,7 @@ bool Conversation::pack(Packer& packer) const {
   if (server_template_) packer.put(*server_template_);
   packer.put(static_cast<std::uint32_t>(transactions_.size()));
   for (const PmrPtr<Transaction>& transaction : transactions_) pack(*transaction, packer);
-  packer.put(unscanned.has_value());
-  if (unscanned) packer.put_text(unscanned->stream);
+  packer.put_text(unscanned ? unscanned->stream : Bytes{});
   return packer.fits();
 }
 
@@ -133,7 +132,7 @@ Conversation::Conversation(const flow::FlowKey& key, Context& context, Unpacker&
     server_template_ =
         make_pmr<net::SegmentTemplate>(context_.memory, packed.get<net::SegmentTemplate>());
   for (auto n = packed.get<std::uint32_t>(); n > 0; --n) unpack_transaction(packed);
-  if (packed.get<bool>()) scan_again(packed.get_text());
+  if (!tls_ && phase_ == Phase::inspecting) scan_again(packed.get_text());
 }
 
 // A new scan with what the old one was given.

@@ -37,6 +37,10 @@ class SparseMap {
     slots_.assign(slots_.size(), Slot{});
     used_ = 0;
   }
+  // Gives back what an empty map holds.
+  void shrink() {
+    if (used_ == 0) slots_ = std::pmr::vector<Slot>(slots_.get_allocator());
+  }
   std::size_t memory_used() const { return slots_.capacity() * sizeof(Slot); }
 
  private:

