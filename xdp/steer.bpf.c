@@ -116,17 +116,50 @@ __attribute__((noinline)) int is_steered(const struct packet* packet) {
   return bpf_map_lookup_elem(&steered, &key) != NULL;
 }
 
-/* The marks that the dataplane, or we at an overload, gave this flow. A SYN begins another one. */
-__attribute__((noinline)) int find_marks(const struct packet* packet) {
+/* The marks that the dataplane, or we at an overload, gave this flow. A SYN begins another one;
+ * what was counted of the last stays until the dataplane has read it. A flow that the dataplane
+ * sent past itself shows it its end, and now and then a frame. */
+__attribute__((noinline)) int find_marks(const struct packet* packet, __u32 side) {
+  if (!packet || side >= STEER_SIDES) return 0;
+  struct steer_flow_key key = {};
+  make_key(packet, &key);
+  struct steer_flow* flow = bpf_map_lookup_elem(&bypassed, &key);
+  if (!flow) return 0;
+  if (is_first_syn(packet)) {
+    if (flow->flags & STEER_FLOW_BYPASS)
+      flow->flags = 0;
+    else
+      bpf_map_delete_elem(&bypassed, &key);
+    return 0;
+  }
+  if (!(flow->flags & STEER_FLOW_BYPASS)) return (int)flow->flags;
+  __u64 now = bpf_ktime_get_ns();
+  if ((packet->tcp_flags & (TCP_FLAG_SET_FIN | TCP_FLAG_SET_RST)) ||
+      now - flow->since_ns > STEER_BYPASS_LOOK_NS) {
+    flow->since_ns = now;
+    return 0;
+  }
+  __sync_fetch_and_add(&flow->frames[side], 1);
+  __sync_fetch_and_add(&flow->octets[side], packet->size);
+  return STEER_FLOW_BYPASS;
+}
+
+/* The flow on a port that is not mail's goes to the dataplane, both ways, until that says that it
+ * is none. */
+__attribute__((noinline)) int mark_steered(const struct packet* packet, __u64 now) {
   if (!packet) return 0;
   struct steer_flow_key key = {};
   make_key(packet, &key);
-  if (is_first_syn(packet)) {
-    bpf_map_delete_elem(&bypassed, &key);
-    return 0;
-  }
-  struct steer_flow* flow = bpf_map_lookup_elem(&bypassed, &key);
-  return flow ? (int)flow->flags : 0;
+  struct steer_flow flow = {.since_ns = now};
+  return (int)bpf_map_update_elem(&steered, &key, &flow, BPF_ANY);
+}
+
+/* RFC 5321 4.2: a server greets with 220. FTP's does too, which the dataplane tells apart. */
+static __always_inline int greets(struct xdp_md* ctx, const struct packet* packet) {
+  if (packet->kind != PACKET_TCP || packet->payload < 4) return 0;
+  __u8* text = octets(ctx, packet->end - packet->payload, 4);
+  return text && text[0] == '2' && text[1] == '2' && text[2] == '0' &&
+         (text[3] == ' ' || text[3] == '-');
 }
 
 /* The whole flow must go the way its SYN goes, or the dataplane picks it up in the middle. */
@@ -195,7 +228,7 @@ static __always_inline __u32 relieve(const struct packet* packet,
   return STEER_COUNT_overload_new;
 }
 
-static __always_inline __u32 divert(struct xdp_md* ctx, const struct packet* packet,
+static __always_inline __u32 divert(struct xdp_md* ctx, const struct packet* packet, __u32 side,
                                     const struct steer_config* settings, enum mail_end mail) {
   __u32 zero = 0;
   __u32 queue = ctx->rx_queue_index;
@@ -203,7 +236,7 @@ static __always_inline __u32 divert(struct xdp_md* ctx, const struct packet* pac
   if (!hints) return STEER_COUNT_not_mail;
   if (settings->flags & STEER_OPERATOR_BYPASS) return pass_by(packet, STEER_COUNT_operator_bypass);
   int marks = 0;
-  if (hints->bypassed_used && packet->kind == PACKET_TCP) marks = find_marks(packet);
+  if (hints->bypassed_used && packet->kind == PACKET_TCP) marks = find_marks(packet, side);
   if (marks & (STEER_FLOW_BYPASS | STEER_FLOW_OVERLOAD))
     return pass_by(packet, STEER_COUNT_flow_bypassed);
   if (packet->size != (__u32)(ctx->data_end - ctx->data))
@@ -214,6 +247,21 @@ static __always_inline __u32 divert(struct xdp_md* ctx, const struct packet* pac
   __u32 decision = relieve(packet, settings, queue, marks, now, name_socket(packet, mail));
   if (decision == STEER_COUNT_overload_new) hints->bypassed_used = 1;
   return decision;
+}
+
+/* A flow that may be mail by what its server says. Without a dataplane it is as any other, whatever
+ * the failure policy: most that greet so are not mail. */
+static __always_inline __u32 begin_steering(struct xdp_md* ctx, const struct packet* packet,
+                                            const struct steer_config* settings,
+                                            struct steer_runtime* hints) {
+  __u64 now = bpf_ktime_get_ns();
+  if ((settings->flags & STEER_OPERATOR_BYPASS) ||
+      packet->size != (__u32)(ctx->data_end - ctx->data) ||
+      check_liveness(settings, hints, ctx->rx_queue_index, now) != ALIVE)
+    return STEER_COUNT_not_mail;
+  mark_steered(packet, now);
+  hints->steered_used = 1;
+  return STEER_COUNT_greeting_to_socket;
 }
 
 /* ---- every frame ---- */
@@ -229,11 +277,12 @@ static __always_inline __u32 decide(struct xdp_md* ctx, struct packet* packet, _
   if (listed != STEER_COUNT_received) return listed;
   if (packet->kind == PACKET_OTHER) return STEER_COUNT_not_mail;
   if (packet->kind == PACKET_FRAGMENT || mail != MAIL_NONE)
-    return divert(ctx, packet, settings, mail);
+    return divert(ctx, packet, side, settings, mail);
   __u32 zero = 0;
   struct steer_runtime* hints = bpf_map_lookup_elem(&runtime, &zero);
-  if (hints && hints->steered_used && is_steered(packet))
-    return divert(ctx, packet, settings, mail);
+  if (!hints) return STEER_COUNT_not_mail;
+  if (hints->steered_used && is_steered(packet)) return divert(ctx, packet, side, settings, mail);
+  if (greets(ctx, packet)) return begin_steering(ctx, packet, settings, hints);
   return STEER_COUNT_not_mail;
 }
 
@@ -284,6 +333,7 @@ static __always_inline int carry_out(struct xdp_md* ctx, const struct packet* pa
     case STEER_COUNT_mail_to_socket:
     case STEER_COUNT_fragment_to_socket:
     case STEER_COUNT_steered_to_socket:
+    case STEER_COUNT_greeting_to_socket:
       return to_socket(ctx, packet, side, decision, settings);
     case STEER_COUNT_listed_reset:
     case STEER_COUNT_changed_reset:

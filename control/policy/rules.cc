@@ -15,6 +15,7 @@
 #include "control/policy/databases.h"
 #include "control/policy/lowering.h"
 #include "control/policy/rule_text.h"
+#include "control/policy/spam_compiler.h"
 #include "control/policy/suricata.h"
 #include "dataplane/contract/policy_image_tables.h"
 #include "dataplane/scan/literals.h"
@@ -31,6 +32,7 @@ struct ReadRule {
   SourceRule source;
   std::vector<std::vector<LoweredCondition>> conditions;  // by source.buffers
   bool refused = false;
+  std::uint32_t spam_test = 0;  // 1 + the test of SpamAssassin's that it stands for
 };
 
 struct PatternHash {
@@ -78,8 +80,8 @@ struct PatternTable {
     compiled -= literals;
     std::vector<std::size_t> order(patterns.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
-    std::ranges::stable_partition(order,
-                                  [&](std::size_t i) { return !can_be_literal(patterns[i]); });
+    std::stable_partition(order.begin(), order.end(),
+                          [&](std::size_t i) { return !can_be_literal(patterns[i]); });
     PatternTable divided{.compiled = compiled};
     for (const std::size_t i : order) {
       divided.users[divided.number(patterns[i])] = std::move(users[i]);
@@ -96,15 +98,13 @@ class Compiler {
     const std::string name = path.string();
     result_->files.push_back({.file = name});
     if (path.extension() == ".cf") {
-      fault(name, 0, "",
-            "SpamAssassin rules (.cf) are not supported yet: write them as .rules in Suricata's "
-            "form");
+      spam_.read_file(path, octets);
       return;
     }
     if (path.extension() != ".rules") {
       fault(name, 0, "",
             "what kind of rules this is does not show from the file name: name it *.rules "
-            "(Suricata's form)");
+            "(Suricata's form) or *.cf (SpamAssassin's)");
       return;
     }
     for (const RuleLine& line : rule_lines(octets)) read_rule(name, line);
@@ -112,12 +112,20 @@ class Compiler {
 
   Result<std::shared_ptr<const CompiledRules>> compile() {
     const auto begin = std::chrono::steady_clock::now();
+    if (!spam_.empty()) {
+      spam_.prepare();
+      for (const SpamCompiler::FullTest& full : spam_.full_tests()) take_full_test(full);
+    }
     // Each round builds the databases without what the round before found not to compile.
     for (;;) {
       collect();
       auto complete = build();
       if (!complete) return Error{complete.error()};
       if (*complete) break;
+    }
+    if (Status built = spam_.build(options_.cache); !built) return Error{built.error()};
+    for (const SpamCompiler::Fault& f : spam_.faults()) {
+      fault(f.file, f.line, f.rule, f.text, f.fatal);
     }
     write();
     count_by_file();
@@ -207,6 +215,21 @@ class Compiler {
     ++result_->files.back().compiled;
   }
 
+  // A test of SpamAssassin's that looks at the message as a stream.
+  void take_full_test(const SpamCompiler::FullTest& full) {
+    ReadRule rule{.file = full.file, .source = full.source};
+    rule.spam_test = full.test + 1;
+    std::vector<std::string> notes;
+    auto conditions = lower(full.source.buffers.front(), notes);
+    if (!conditions) return spam_.refuse(full.test, conditions.error());
+    for (const LoweredCondition& condition : *conditions) {
+      const std::string reason = too_expensive(condition.pattern, true);
+      if (!reason.empty()) return spam_.refuse(full.test, reason);
+    }
+    rule.conditions.push_back(std::move(*conditions));
+    rules_.push_back(std::move(rule));
+  }
+
   // Of rules with the same gid and sid the one with the highest revision stays, the later one if
   // these are equal.
   bool replaces_older(const std::string& file, std::uint32_t line, const ReadRule& rule) {
@@ -270,8 +293,12 @@ class Compiler {
           ReadRule& rule = rules_[user];
           if (rule.refused) continue;
           rule.refused = true;
-          fault(rule.file, rule.source.line, rule.source.info.name,
-                "Hyperscan refuses one of its patterns: " + bad.reason);
+          const std::string reason = "Hyperscan refuses one of its patterns: " + bad.reason;
+          if (rule.spam_test != 0) {
+            spam_.refuse(rule.spam_test - 1, reason);
+          } else {
+            fault(rule.file, rule.source.line, rule.source.info.name, reason);
+          }
         }
       }
       tables_[b].serialized = std::move(built->serialized);
@@ -316,11 +343,12 @@ class Compiler {
       const scan::RuleInfo& info = rule.source.info;
       const auto mask =
           static_cast<std::uint32_t>((std::uint64_t{1} << rule.conditions.size()) - 1);
-      rules.push_back(image::CreateRule(
-          out, info.gid, info.sid, info.revision, info.severity,
-          static_cast<std::uint8_t>(info.action), info.score, out.CreateSharedString(info.name),
-          out.CreateSharedString(info.message), out.CreateSharedString(info.category), mask));
-      result_->rules.push_back(info);
+      rules.push_back(
+          image::CreateRule(out, info.gid, info.sid, info.revision, info.severity,
+                            static_cast<std::uint8_t>(info.action), info.score,
+                            out.CreateSharedString(info.name), out.CreateSharedString(info.message),
+                            out.CreateSharedString(info.category), mask, rule.spam_test));
+      if (rule.spam_test == 0) result_->rules.push_back(info);
     }
     std::vector<flatbuffers::Offset<image::Database>> databases;
     for (std::size_t b = 0; b < tables_.size(); ++b) {
@@ -332,13 +360,20 @@ class Compiler {
       report.patterns = tables_[b].compiled;
       result_->databases.push_back(report);
     }
-    out.Finish(image::CreateRuleset(out, out.CreateVector(rules), out.CreateVectorOfStructs(groups),
-                                    out.CreateVector(databases), out.CreateVector(confirmations)),
-               contract::kRulesetSectionId);
+    flatbuffers::Offset<image::SpamRules> spam;
+    if (!spam_.empty()) {
+      spam = flatbuffers::Offset<image::SpamRules>(spam_.write(out));
+      const auto infos = spam_.infos();
+      result_->rules.insert(result_->rules.end(), infos.begin(), infos.end());
+    }
+    out.Finish(
+        image::CreateRuleset(out, out.CreateVector(rules), out.CreateVectorOfStructs(groups),
+                             out.CreateVector(databases), out.CreateVector(confirmations), spam),
+        contract::kRulesetSectionId);
     result_->image.assign(out.GetBufferPointer(), out.GetBufferPointer() + out.GetSize());
     EVP_Digest(result_->image.data(), result_->image.size(), result_->digest.data(), nullptr,
                EVP_sha256(), nullptr);
-    result_->platform = databases.empty() ? 0 : this_platform();
+    result_->platform = databases.empty() && !spam_.has_database() ? 0 : this_platform();
   }
 
   static flatbuffers::Offset<image::Confirmation> confirmation(
@@ -390,6 +425,7 @@ class Compiler {
   }
 
   const CompileOptions& options_;
+  SpamCompiler spam_;
   std::shared_ptr<CompiledRules> result_ = std::make_shared<CompiledRules>();
   std::vector<ReadRule> rules_;
   std::map<std::pair<std::uint32_t, std::uint32_t>, std::size_t> by_number_;
@@ -403,7 +439,10 @@ Result<std::vector<std::filesystem::path>> files_of(const std::filesystem::path&
   std::vector<std::filesystem::path> files;
   for (std::filesystem::directory_iterator at(path, error), end; !error && at != end;
        at.increment(error)) {
-    if (at->path().extension() == ".rules" && at->is_regular_file()) files.push_back(at->path());
+    const auto extension = at->path().extension();
+    if ((extension == ".rules" || extension == ".cf") && at->is_regular_file()) {
+      files.push_back(at->path());
+    }
   }
   if (error) return Error{path.string() + ": " + error.message()};
   std::ranges::sort(files);

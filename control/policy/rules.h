@@ -62,8 +62,8 @@ struct CompileOptions {
   std::filesystem::path cache;
 };
 
-// Reads `paths` (files, or folders of *.rules) in order. Fails only when a path cannot be read;
-// faults of rules are in the result. Slow (0.5 s for 1,000 rules); any thread.
+// Reads `paths` (files, or folders of *.rules and *.cf) in order. Fails only when a path cannot be
+// read; faults of rules are in the result. Slow (0.5 s for 1,000 rules); any thread.
 Result<std::shared_ptr<const CompiledRules>> compile_rules(
     const std::vector<std::filesystem::path>& paths, const CompileOptions& options = {});
 

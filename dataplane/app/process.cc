@@ -472,6 +472,7 @@ void Process::check_kernel() {
     Watched& watched = watched_[i];
     bool inspecting = true;
     if (wire.kernel) {
+      static_cast<void>(wire.kernel->settle_hints());
       Result<xdp::WireState> state = wire.kernel->state();
       inspecting = state && state->alive() && !state->operator_bypass;
       Result<xdp::Counters> counters = wire.kernel->counters();

@@ -368,9 +368,9 @@ void Worker::inject(std::uint16_t wire, Side side, Bytes octets) {
   send(wire, side, frame, io::Sent::injected);
 }
 
-void Worker::mark_flow(const flow::FlowKey& key, inspect::FlowMark mark) {
-  if (key.wire() >= shared_.wires.size() || !shared_.wires[key.wire()].kernel) return;
-  xdp::Wire& wire = *shared_.wires[key.wire()].kernel;
+namespace {
+
+xdp::FlowEnds ends_of(const flow::FlowKey& key) {
   xdp::FlowEnds ends{.a = key.low,
                      .b = key.high,
                      .a_port = key.low_port,
@@ -378,10 +378,42 @@ void Worker::mark_flow(const flow::FlowKey& key, inspect::FlowMark mark) {
                      .vlan_count = key.vlan_count(),
                      .pppoe_session = key.pppoe_session()};
   for (std::size_t i = 0; i < 3; ++i) ends.vlan[i] = key.vlan(i);
+  return ends;
+}
+
+}  // namespace
+
+inspect::FlowTraffic Worker::bypassed_traffic(const flow::FlowKey& key) {
+  inspect::FlowTraffic traffic;
+  if (key.wire() >= shared_.wires.size() || !shared_.wires[key.wire()].kernel) return traffic;
+  const Result<xdp::BypassedTraffic> read =
+      shared_.wires[key.wire()].kernel->bypassed_traffic(ends_of(key));
+  if (!read) return traffic;
+  std::copy_n(read->frames, 2, traffic.frames);
+  std::copy_n(read->octets, 2, traffic.octets);
+  return traffic;
+}
+
+void Worker::mark_flow(const flow::FlowKey& key, inspect::FlowMark mark) {
+  if (key.wire() >= shared_.wires.size() || !shared_.wires[key.wire()].kernel) return;
+  xdp::Wire& wire = *shared_.wires[key.wire()].kernel;
+  const xdp::FlowEnds ends = ends_of(key);
   // An LRU map takes every key; there is nothing to do about a system call that fails.
   switch (mark) {
     case inspect::FlowMark::sequence_changed:
       static_cast<void>(wire.mark_sequence_changed(ends));
+      break;
+    case inspect::FlowMark::bypass:
+      static_cast<void>(wire.bypass_flow(ends));
+      break;
+    case inspect::FlowMark::exhausted:
+      static_cast<void>(wire.mark_exhausted(ends));
+      break;
+    case inspect::FlowMark::scanned:
+      static_cast<void>(wire.unmark_bypass(ends));
+      break;
+    case inspect::FlowMark::not_mail:
+      static_cast<void>(wire.unsteer_flow(ends));
       break;
     case inspect::FlowMark::ended:
       static_cast<void>(wire.forget_flow(ends));

@@ -114,6 +114,7 @@ class Worker final : private inspect::Output {
   void drop(inspect::Frame& frame, contract::DropReason reason) override;
   void inject(std::uint16_t wire, Side side, Bytes octets) override;
   void mark_flow(const flow::FlowKey& key, inspect::FlowMark mark) override;
+  inspect::FlowTraffic bypassed_traffic(const flow::FlowKey& key) override;
 
   Status begin();
   void loop_once();

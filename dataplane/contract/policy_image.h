@@ -5,8 +5,9 @@
 //
 // Sections start at multiples of kSectionAlignment, in this order, and only zero octets stand
 // between them. The ruleset and lists sections may be left out (their size 0): the dataplane then
-// looks their digests up among those that are live; a digest of zeros: there are none. `digest` is the SHA-256 of the whole image with this
-// field left out, so that a flipped bit anywhere is found before anything is parsed.
+// looks their digests up among those that are live; a digest of zeros: there are none. `digest` is
+// the SHA-256 of the whole image with this field left out, so that a flipped bit anywhere is found
+// before anything is parsed.
 #pragma once
 
 #include <array>
@@ -48,7 +49,7 @@ struct PolicyImageHeader {
   std::uint64_t lists_offset = 0;
   std::uint64_t lists_size = 0;                 // 0: left out
   std::array<std::uint8_t, 32> lists_digest{};  // SHA-256 of the lists section
-  std::array<std::uint8_t, 32> digest{};          // SHA-256 of all but this field
+  std::array<std::uint8_t, 32> digest{};        // SHA-256 of all but this field
 };
 static_assert(sizeof(PolicyImageHeader) == 168 && alignof(PolicyImageHeader) == 8);
 static_assert(offsetof(PolicyImageHeader, digest) == 136);

@@ -51,6 +51,7 @@ Conversation::Conversation(const FlowIdentity& identity, Context& context,
       held_(context.memory),
       community_id_(context.memory),
       helo_(context.memory),
+      client_text_(context.memory),
       auth_mechanism_(context.memory),
       auth_user_(context.memory),
       probe_{std::pmr::vector<std::uint8_t>(context.memory),
@@ -69,13 +70,14 @@ Disposition Conversation::segment(Direction direction, Frame& frame, const net::
 
   follow_policy();
   if (host_blocked_) return {.drop = DropReason::host_blocked};
-  if (phase_ == Phase::passing) return {};
+  if (phase_ == Phase::passing) return passed_unread();
   if (!right_side(direction, frame, packet)) {
     if (!restart_) on_alternative(direction, 0, payload);
     return {};
   }
   if (phase_ == Phase::closing || phase_ == Phase::ended)
     return after_stop(direction, frame, packet, payload);
+  if (phase_ == Phase::opaque) return pass_opaque(direction, frame, packet, payload);
 
   const tcp::SegmentResult result =
       connection_.segment(direction, packet, payload, context_.now.monotonic, *this);
@@ -139,6 +141,7 @@ bool Conversation::right_side(Direction direction, const Frame& frame, const net
 }
 
 void Conversation::frame_left() {
+  tell_kernel();
   if (phase_ != Phase::owing || stop_->replies_seen < stop_->replies_before) return;
   release_replies(true);
   begin_closing();
@@ -164,7 +167,8 @@ void Conversation::finish(std::string_view reason) {
   closing_.reset();
   if (phase_ == Phase::inspecting) connection_.finish(*this);
   if (session_ && phase_ != Phase::passing) session_->finish();
-  if (hello_) emit_tls();
+  if (hello_ && !(connection_.midstream() && hello_->client_progress() != tls::Progress::done))
+    emit_tls();
   if (!transacted_ && !tls_ && (!helo_.empty() || !auth_mechanism_.empty() || claimed_))
     emit_session();
   while (!transactions_.empty()) on_transaction_end(transactions_.front()->id, {});
@@ -172,6 +176,7 @@ void Conversation::finish(std::string_view reason) {
   for (const scan::Hit& hit : gather_hits()) emit_alert(hit, 0, false);
   emit_drops();
   emit_flow(reason);
+  forget_marks();
 }
 
 void Conversation::forget_stream() {
@@ -232,11 +237,14 @@ bool Conversation::recognise(Direction direction, Bytes octets) {
                octets.begin() + static_cast<std::ptrdiff_t>(std::min(room, octets.size())));
   switch (smtp::looks_like_smtp(direction, probe)) {
     case smtp::Likeness::no:
+      // A client may say something in front (PROXY), a server does not.
+      not_mail_ = direction == Direction::to_client || !probe_[index(Direction::to_client)].empty();
       probe.resize(kProbeOctets);
       break;
     case smtp::Likeness::maybe:
       break;
     case smtp::Likeness::yes: {
+      not_mail_ = false;
       begin_mail();
       // Octets before this chunk go first; those of the other direction that were not yet known.
       const auto own = Bytes(probe);
@@ -360,6 +368,27 @@ void Conversation::look_up_address(lists::Place place, std::string_view mailbox)
     scan().look_up_address(place, mailbox);
 }
 
+// What SpamAssassin's rules are told beside the message.
+spam::SpamScan::Options Conversation::spam_options() {
+  spam::SpamScan::Options options;
+  options.now = context_.now.wall / kSecond;
+  if (!identity_.on_wire) return options;  // offline: the message alone
+  if (client_text_.empty()) spam::put_address(identity_.client(), client_text_);
+  options.flow.client = client_text_;
+  options.flow.helo = helo_;
+  options.flow.authenticated = auth_code_ == 235;
+  if (current_ != nullptr && !current_->mail_from.empty()) {
+    std::string_view path = current_->mail_from;
+    if (path.starts_with('<') && path.ends_with('>')) path = path.substr(1, path.size() - 2);
+    options.flow.mail_from = path;
+    options.flow.has_mail_from = true;
+  }
+  options.outbound =
+      context_.policy->inside(identity_.client()) && !context_.policy->inside(identity_.server());
+  options.flow.outbound = options.outbound;
+  return options;
+}
+
 // --- the SMTP session ----------------------------------------------------------------------------
 
 Conversation::Transaction* Conversation::find(smtp::TransactionId tx) {
@@ -433,6 +462,7 @@ void Conversation::on_message_begin(smtp::TransactionId tx, smtp::Via via) {
                                  .hash_attachments = policy.hash_attachments(),
                                  .hash_md5 = policy.hash_md5(),
                                  .scan_budget = policy.scan_budget()};
+  if (scan().wants_spam()) scan().begin_spam(spam_options());
   message_ = make_pmr<Message>(context_.memory, options, scan(), *this, transaction.summary,
                                context_.memory);
 }
@@ -484,6 +514,7 @@ smtp::MessageVerdict Conversation::on_message_end(smtp::TransactionId tx, smtp::
   judge(*transaction);
   message_.reset();
   between_chunks_ = false;
+  exhausted_ = false;
   if (scan_) scan_->next_transaction();
   helos_scanned_ = 0;
   envelope_dropped_ = false;

@@ -4,6 +4,7 @@
 //   inspecting ── a message is stopped ──► owing replies ── all forwarded ──► closing ──► ended
 //       │                                                                       (Closing)
 //       ├── verdict drop ──► silenced (client octets from the stop on never pass)
+//       ├── all that TLS shows was read ──► opaque (counted, its end noted)
 //       └── a bound was reached, policy fail-open ──► passing (forwarded unseen)
 #pragma once
 
@@ -50,6 +51,7 @@ enum class ConversationPhase : std::uint8_t {
   owing,
   closing,
   silenced,
+  opaque,
   passing,
   ended,
 };
@@ -66,7 +68,14 @@ struct ConversationState {
   // Directions (bits) of which a segment came in on the port of its end, and on the other one.
   std::uint8_t right_seen_ = 0;
   std::uint8_t wrong_seen_ = 0;
-  std::uint8_t left_out_ = 0;  // of the client octets in hand, see smtp::Session::client
+  // Of an opaque flow: FINs by direction, and kReset.
+  static constexpr std::uint8_t kReset = 4;
+  std::uint8_t ends_seen_ = 0;
+  std::uint8_t unmarked_ = 0;     // frames that came although the flow was marked
+  bool exhausted_ = false;        // the message in progress is past its scan budget
+  bool not_mail_ = false;         // of another port, and not mail
+  std::optional<FlowMark> mark_;  // last told of the flow
+  std::uint8_t left_out_ = 0;     // of the client octets in hand, see smtp::Session::client
   bool expect_mail_ = false;
   bool between_chunks_ = false;  // of a BDAT message that has octets
   bool restart_ = false;
@@ -135,9 +144,11 @@ class Conversation final : private ConversationState,
   // is in progress, or octets are kept. Then rest() takes back what is not needed while it is idle.
   bool pack(Packer& packer) const;
   void rest();
+  // Before either: takes back what is kept of a stream of which nothing more is read.
+  void drop_unread();
 
   const FlowIdentity& identity() const { return identity_; }
-  tcp::State tcp_state() const { return connection_.state(); }
+  tcp::State tcp_state() const;
   // Both ends were heard.
   bool two_way() const { return traffic_.frames[0] > 0 && traffic_.frames[1] > 0; }
   bool ended() const { return phase_ == Phase::ended; }
@@ -241,7 +252,8 @@ class Conversation final : private ConversationState,
 
   // MessageObserver
   void on_attachment(const Attachment& attachment) override;
-  void on_message_anomaly(contract::Anomaly anomaly) override { on_anomaly(anomaly); }
+  void on_message_anomaly(contract::Anomaly anomaly) override;
+  spam::SpamScan::Options spam_options();
 
   // verdict (conversation_verdict.cc)
   void judge(Transaction& transaction);
@@ -264,6 +276,16 @@ class Conversation final : private ConversationState,
   void release_replies(bool all);
   Disposition after_stop(Direction direction, Frame& frame, const net::Packet& packet,
                          MutableBytes payload);
+
+  // what the kernel's part takes over (conversation_kernel.cc)
+  Disposition pass_opaque(Direction direction, const Frame& frame, const net::Packet& packet,
+                          Bytes payload);
+  Disposition passed_unread();
+  FlowTraffic traffic_by_kernel() const;
+  Traffic traffic() const;
+  void tell_kernel();
+  void tell_kernel(FlowMark mark);
+  void forget_marks();
 
   // events (conversation_events.cc)
   void begin_event(contract::EventType type);
@@ -337,6 +359,7 @@ class Conversation final : private ConversationState,
 
   std::pmr::string community_id_;  // made for the first event
   std::pmr::string helo_;
+  std::pmr::string client_text_;  // the client's address, for SpamAssassin's rules
   std::pmr::string auth_mechanism_;
   std::pmr::string auth_user_;
 

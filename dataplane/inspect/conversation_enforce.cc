@@ -105,7 +105,7 @@ void Conversation::begin_closing() {
       .enhanced_status_codes = session_->enhanced_status_codes_offered(),
       .farewell = context_.policy->texts().closing,
   };
-  context_.output.mark_flow(identity_.key, FlowMark::sequence_changed);
+  tell_kernel(FlowMark::sequence_changed);
   closing_ = make_pmr<Closing>(context_.memory, start, unacknowledged, stop_->reply, stop_->early,
                                context_.output, context_.memory, context_.now.monotonic);
   phase_ = Phase::closing;

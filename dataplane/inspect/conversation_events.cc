@@ -170,14 +170,16 @@ void Conversation::on_opaque(Direction direction, Bytes octets) {
                   : hello_->server_progress() == tls::Progress::done)
     octets = {};
   const tls::Progress progress = from_client ? hello_->client(octets) : hello_->server(octets);
-  if (progress == tls::Progress::failed && from_client) {
+  if (progress == tls::Progress::need_more) return;
+  // Picked up in the middle of a session there is no hello to be seen.
+  const bool no_hello = connection_.midstream() && hello_->client_progress() != tls::Progress::done;
+  if (from_client && progress == tls::Progress::failed && !no_hello)
     on_anomaly(contract::Anomaly::bad_client_hello);
-    emit_tls();
-    hello_.reset();
-  } else if (progress != tls::Progress::need_more && !from_client) {
-    emit_tls();
-    hello_.reset();
-  }
+  // What the server answers tells whether it is TLS at all.
+  if (from_client && !connection_.one_sided()) return;
+  if (!no_hello) emit_tls();
+  hello_.reset();
+  if (phase_ == Phase::inspecting) phase_ = Phase::opaque;
 }
 
 void Conversation::emit_flow(std::string_view reason) {
@@ -185,9 +187,9 @@ void Conversation::emit_flow(std::string_view reason) {
   contract::EventWriter& writer = context_.writer;
   if (session_ && session_->phase() != smtp::Phase::not_smtp)
     writer.put(Field::app_proto, tls_ && !starttls_ ? std::string_view("tls") : "smtp");
-  put_traffic(writer, traffic_);
+  put_traffic(writer, traffic());
   std::string_view state = "new";
-  switch (connection_.state()) {
+  switch (tcp_state()) {
     case tcp::State::opening:
       break;
     case tcp::State::established:
@@ -228,9 +230,9 @@ void Conversation::emit_drops() {
 void Conversation::snapshot() {
   begin_event(EventType::flow_snapshot);
   contract::EventWriter& writer = context_.writer;
-  put_traffic(writer, traffic_);
+  put_traffic(writer, traffic());
   static constexpr std::string_view kStates[] = {"opening", "established", "closing", "closed"};
-  writer.put(Field::flow_state, kStates[static_cast<std::size_t>(connection_.state())]);
+  writer.put(Field::flow_state, kStates[static_cast<std::size_t>(tcp_state())]);
   if (session_) {
     static constexpr std::string_view kPhases[] = {"greeting", "command", "data", "bdat",
                                                    "auth",     "tls",     "tls",  "not-smtp"};

@@ -38,12 +38,19 @@ bool Conversation::packable() const {
     return !t->begun && !t->complete && !t->refused && !t->enforced && t->delivery_code == 0 &&
            t->rules.empty() && t->reason.empty();
   };
-  return (phase_ == Phase::inspecting || phase_ == Phase::passing) && !restart_ &&
-         !between_chunks_ && !message_ && !current_ && !smuggled_ && !hello_ && !stop_ &&
-         !closing_ && held_.empty() && probe_[0].empty() && probe_[1].empty() &&
-         connection_.packable() && (!session_ || session_->packable()) &&
+  const bool lasts =
+      phase_ == Phase::inspecting || phase_ == Phase::opaque || phase_ == Phase::passing;
+  return lasts && !restart_ && !between_chunks_ && !message_ && !current_ && !smuggled_ &&
+         !hello_ && !stop_ && !closing_ && held_.empty() && probe_[0].empty() &&
+         probe_[1].empty() && connection_.packable() && (!session_ || session_->packable()) &&
          helo_.size() < kMaxListedOctets &&
          std::all_of(transactions_.begin(), transactions_.end(), only_envelope);
+}
+
+void Conversation::drop_unread() {
+  if (phase_ != Phase::opaque && phase_ != Phase::passing) return;
+  connection_.drop_octets();
+  scan_.reset();
 }
 
 bool Conversation::pack(Packer& packer) const {

@@ -34,6 +34,12 @@ int strength(Verdict v) {
 
 }  // namespace
 
+namespace {
+std::int64_t hundredths(std::int64_t thousandths) {
+  return (thousandths + (thousandths < 0 ? -5 : 5)) / 10;
+}
+}  // namespace
+
 bool acts(Verdict v) { return strength(v) >= strength(Verdict::tempfail); }
 
 std::pmr::vector<scan::Hit> Conversation::gather_hits() {
@@ -41,8 +47,9 @@ std::pmr::vector<scan::Hit> Conversation::gather_hits() {
   std::pmr::vector<scan::Hit> hits = scan_->hits();
   if (scan_->incomplete()) context_.count(Counter::memory_refused);
   // When each became known depends on the cuts; its place among the rules does not.
-  std::sort(hits.begin(), hits.end(),
-            [](const scan::Hit& a, const scan::Hit& b) { return std::less<>()(a.rule, b.rule); });
+  std::sort(hits.begin(), hits.end(), [](const scan::Hit& a, const scan::Hit& b) {
+    return a.spam != b.spam ? b.spam : std::less<>()(a.rule, b.rule);
+  });
   hits.insert(hits.end(), scan_->list_hits().begin(), scan_->list_hits().end());
   return hits;
 }
@@ -69,7 +76,7 @@ contract::Verdict Conversation::verdict_of(std::span<const scan::Hit> hits) cons
     if (strength(v) > strength(verdict)) verdict = v;
   };
   for (const scan::Hit& hit : hits) {
-    score += hit.rule->score;
+    score += hit.thousandths;
     switch (hit.rule->action) {
       case scan::RuleAction::alert:
         break;
@@ -86,6 +93,7 @@ contract::Verdict Conversation::verdict_of(std::span<const scan::Hit> hits) cons
         break;
     }
   }
+  score = hundredths(score);
   if (score >= group.tag_score) raise(Verdict::tag);
   if (score >= group.tempfail_score) raise(Verdict::tempfail);
   if (score >= group.reject_score) raise(group.rule_reject);
@@ -97,10 +105,13 @@ void Conversation::judge(Transaction& transaction) {
   const policy::Group& group = policy.group_of(identity_.client());
   const std::pmr::vector<scan::Hit> hits = gather_hits();
   Verdict verdict = verdict_of(hits);
+  std::int64_t thousandths = 0;
   for (const scan::Hit& hit : hits) {
-    transaction.score += hit.rule->score;
+    thousandths += hit.thousandths;
     if (transaction.rules.size() < kMaxListed) transaction.rules.emplace_back(hit.rule->name);
   }
+  transaction.score = static_cast<std::int32_t>(
+      std::clamp<std::int64_t>(hundredths(thousandths), INT32_MIN, INT32_MAX));
   if (verdict != Verdict::pass) {
     // The first rule that alone gives this verdict, else the sum.
     transaction.reason = "score";
@@ -157,7 +168,11 @@ void Conversation::judge(Transaction& transaction) {
   const bool by_host = transaction.reason.starts_with("host-");
   if (acts(verdict) && !by_host) context_.count(Counter::messages_condemned);
   transaction.enforced = complete && acts(verdict) && enforcing();
-  for (const scan::Hit& hit : hits) emit_alert(hit, transaction.id, transaction.enforced);
+  // Most mail hits some rule of SpamAssassin's; they are alerts when the score means something. The
+  // event of the transaction names them always.
+  for (const scan::Hit& hit : hits)
+    if (!hit.spam || transaction.verdict != Verdict::pass)
+      emit_alert(hit, transaction.id, transaction.enforced);
 
   if (!transaction.enforced) return;
   context_.count(Counter::messages_blocked);

@@ -114,12 +114,12 @@ void Engine::Impl::handle(Frame& frame, Parsed& p, bool stale) {
       break;
   }
   if (stale) p.entry = table.find(p.keyed.key, p.hash);
-  if (!p.entry && !settings.all_ports && !is_mail(p.packet)) {
+  const MutableBytes payload = frame.octets.subspan(p.packet.payload_offset, p.packet.payload_size);
+  if (!p.entry && !settings.all_ports && !is_mail(p.packet) && !speaks_mail(payload)) {
     context.count(Counter::frames_not_mail);
     settle(frame, {});
     return;
   }
-  const MutableBytes payload = frame.octets.subspan(p.packet.payload_offset, p.packet.payload_size);
   settle(frame, segment(frame, p.packet, p.keyed, p.hash, p.entry, payload, true));
 }
 
@@ -140,13 +140,14 @@ void Engine::Impl::handle_fragment(Frame& frame, Parsed& p) {
           datagram, p.packet,
           {.verify_checksums = settings.verify_checksums, .link = settings.link});
       for (std::size_t i = 0; i < result.anomaly_count; ++i) whole.note(result.anomalies[i]);
-      if (whole.kind != net::PacketKind::tcp || !(settings.all_ports || is_mail(whole))) continue;
+      if (whole.kind != net::PacketKind::tcp) continue;
       const flow::KeyedPacket keyed = flow::key_of(whole, frame.wire);
       const std::uint64_t hash = flow::hash(keyed.key, table.secret());
+      flow::Entry* entry = table.find(keyed.key, hash);
       const MutableBytes payload =
           MutableBytes(datagram).subspan(whole.payload_offset, whole.payload_size);
-      const Disposition one =
-          segment(frame, whole, keyed, hash, table.find(keyed.key, hash), payload, false);
+      if (!entry && !settings.all_ports && !is_mail(whole) && !speaks_mail(payload)) continue;
+      const Disposition one = segment(frame, whole, keyed, hash, entry, payload, false);
       if (one.drop != DropReason::none) disposition = one;
     }
   } catch (const std::bad_alloc&) {

@@ -34,7 +34,18 @@ struct Frame {
 // What the kernel's part should know of a flow (the maps of xdp/contract).
 enum class FlowMark : std::uint8_t {
   sequence_changed,  // octets of ours are in its sequence space: reset it on bypass
+  bypass,            // nothing more is to be read of it: its frames, but for ends and beginnings,
+                     // may go from port to port, counted
+  exhausted,         // past its scan budget: may go so while the worker has too much to do
+  scanned,           // is scanned again: exhausted no more
+  not_mail,          // of a port that is not mail's: nor is it mail by what it says
   ended,             // forget what was said of it
+};
+
+// What went from port to port of a flow marked `bypass`, by the side on which it came in.
+struct FlowTraffic {
+  std::uint64_t frames[2]{};
+  std::uint64_t octets[2]{};
 };
 
 class Output {
@@ -46,6 +57,11 @@ class Output {
   // Send a frame of ours out of the port on `side` of `wire`. The octets are copied by the callee.
   virtual void inject(std::uint16_t wire, Side side, Bytes octets) = 0;
   virtual void mark_flow(const flow::FlowKey& key, FlowMark mark) = 0;
+  // Since it was marked. May cost a system call.
+  virtual FlowTraffic bypassed_traffic(const flow::FlowKey& key) {
+    static_cast<void>(key);
+    return {};
+  }
 
  protected:
   ~Output() = default;

@@ -46,7 +46,7 @@ Disposition Engine::Impl::segment(Frame& frame, const net::Packet& packet,
           beginning.seen = table.handshake(entry, context.now.monotonic);
           beginning.first = beginning.seen.frames[0] + beginning.seen.frames[1] == 0;
         }
-        conversation = open(frame, packet, keyed, beginning);
+        conversation = open(frame, packet, keyed, beginning, payload);
         entry->set_state(conversation);
       }
       const Direction direction = keyed.low_is_source == conversation->identity().client_is_low
@@ -136,7 +136,7 @@ std::optional<Disposition> Engine::Impl::half_open(const Frame& frame, const net
 // Who is the client: the sender of the SYN, else the one who does not use a mail port.
 Conversation* Engine::Impl::open(Frame& frame, const net::Packet& packet,
                                  const flow::KeyedPacket& keyed,
-                                 const Conversation::Beginning& beginning) {
+                                 const Conversation::Beginning& beginning, Bytes payload) {
   namespace flag = net::tcp_flag;
   using flow::Opening;
   bool source_is_client;
@@ -148,7 +148,9 @@ Conversation* Engine::Impl::open(Frame& frame, const net::Packet& packet,
              context.policy->mail_port(packet.source_port)) {
     source_is_client = context.policy->mail_port(packet.destination_port);
   } else {
-    source_is_client = packet.source_port >= packet.destination_port;
+    // Where no port says it, a greeting or a HELO does.
+    source_is_client =
+        speaks_mail(payload) ? !greets(payload) : packet.source_port >= packet.destination_port;
   }
   const FlowIdentity identity{.key = keyed.key,
                               .client_is_low = source_is_client == keyed.low_is_source,
@@ -249,6 +251,7 @@ void Engine::Impl::rest() {
                    [this](flow::Entry& entry) {
                      Conversation* conversation = awake(entry);
                      if (!conversation || conversation->needs_tick()) return;
+                     conversation->drop_unread();
                      if (Dormant* sleeper = Dormant::make(*conversation, &memory)) {
                        entry.set_state(Dormant::state_of(sleeper));
                        ++dormant;

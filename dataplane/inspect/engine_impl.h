@@ -15,6 +15,18 @@ namespace sluice::inspect {
 
 inline constexpr std::size_t kBurst = flow::FlowTable::kMaxBurst;
 
+// Whether octets on a port that is not mail's are a greeting of the form of SMTP's (FTP has it too:
+// the kernel's part sends both here, and is told when it is not mail).
+inline bool greets(Bytes payload) {
+  const std::string_view text = as_text(payload.first(std::min<std::size_t>(payload.size(), 4)));
+  return text == "220 " || text == "220-";
+}
+inline bool speaks_mail(Bytes payload) {
+  return greets(payload) ||
+         (!payload.empty() &&
+          smtp::looks_like_smtp(Direction::to_server, payload) == smtp::Likeness::yes);
+}
+
 struct Engine::Impl {
   Impl(const Settings& s, contract::WorkerStatistics& statistics, contract::EventSink& events,
        Output& output, std::pmr::memory_resource* upstream)
@@ -48,7 +60,7 @@ struct Engine::Impl {
   std::optional<Disposition> half_open(const Frame& frame, const net::Packet& packet,
                                        bool low_is_source, flow::Entry& entry);
   Conversation* open(Frame& frame, const net::Packet& packet, const flow::KeyedPacket& keyed,
-                     const Conversation::Beginning& beginning);
+                     const Conversation::Beginning& beginning, Bytes payload);
   // The entry's conversation, awake; nullptr when there is none. std::bad_alloc.
   Conversation* wake(flow::Entry& entry);
   void close(flow::Entry& entry, std::string_view reason);

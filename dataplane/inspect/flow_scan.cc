@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <functional>
 
+#include "dataplane/scan/ruleset.h"
+
 namespace sluice::inspect {
 
 using contract::Counter;
@@ -99,6 +101,28 @@ void FlowScan::take_hits(MessageScan& from) {
       part_hits_.push_back(hit);
 }
 
+bool FlowScan::wants_spam() const { return pin_.held() && pin_.ruleset().spam() != nullptr; }
+
+void FlowScan::begin_spam(const spam::SpamScan::Options& options) {
+  spam_.reset();
+  if (wants_spam()) spam_.emplace(*pin_.ruleset().spam(), pin_.scratch(), options, context_.memory);
+}
+
+void FlowScan::feed_spam(Bytes octets) {
+  if (spam_) spam_->feed(octets);
+}
+
+void FlowScan::finish_spam() {
+  if (!spam_) return;
+  if (main_) {
+    for (const scan::Hit& hit : main_->hits()) {
+      const auto rule = static_cast<std::uint32_t>(hit.rule - pin_.ruleset().rules().data());
+      if (const std::uint32_t test = pin_.ruleset().spam_test(rule)) spam_->set_full(test - 1);
+    }
+  }
+  spam_->finish();
+}
+
 std::pmr::vector<scan::Hit> FlowScan::hits() {
   std::pmr::vector<scan::Hit> all(context_.memory);
   if (main_) {
@@ -110,6 +134,13 @@ std::pmr::vector<scan::Hit> FlowScan::hits() {
     if (std::none_of(all.begin(), all.end(),
                      [&](const scan::Hit& h) { return h.rule == hit.rule; }))
       all.push_back(hit);
+  // What stands for a test of SpamAssassin's is no hit of its own.
+  if (wants_spam())
+    std::erase_if(all, [&](const scan::Hit& hit) {
+      const auto rule = static_cast<std::uint32_t>(hit.rule - pin_.ruleset().rules().data());
+      return pin_.ruleset().spam_test(rule) != 0;
+    });
+  if (spam_) all.insert(all.end(), spam_->hits().begin(), spam_->hits().end());
   return all;
 }
 
@@ -148,7 +179,7 @@ void FlowScan::look_up_sha256(const std::array<std::uint8_t, 32>& digest) {
 void FlowScan::on_list(const lists::List& list) {
   if (std::none_of(list_hits_.begin(), list_hits_.end(),
                    [&](const scan::Hit& hit) { return hit.rule == &list.rule; }))
-    list_hits_.push_back({&list.rule, list_place_});
+    list_hits_.push_back({&list.rule, list_place_, 10 * list.rule.score});
 }
 
 // When each became known depends on the cuts; its place among the lists does not.
@@ -182,6 +213,7 @@ void FlowScan::compress() {
 void FlowScan::next_transaction() {
   if (main_) main_->next_transaction();
   other_.reset();
+  spam_.reset();
   parts_.clear();
   part_hits_.clear();
   parts_incomplete_ = false;
@@ -198,6 +230,7 @@ void FlowScan::renew() {
 void FlowScan::drop() {
   main_.reset();
   other_.reset();
+  spam_.reset();
   parts_.clear();
   part_hits_.clear();
   parts_incomplete_ = false;

@@ -18,6 +18,7 @@
 #include "dataplane/inspect/context.h"
 #include "dataplane/mime/parser.h"
 #include "dataplane/scan/scan.h"
+#include "dataplane/spam/spam_scan.h"
 
 namespace sluice::inspect {
 
@@ -55,6 +56,13 @@ class FlowScan final : private RulesetUser, private lists::Lists::Hits {
   // Lists that hold something of this transaction, each once, in the order of the configuration.
   const std::pmr::vector<scan::Hit>& list_hits();
   void forget_list_hits() { list_hits_.clear(); }
+
+  // SpamAssassin's rules on the next message: begin, its octets, its end. Nothing happens when the
+  // ruleset has none.
+  bool wants_spam() const;
+  void begin_spam(const spam::SpamScan::Options& options);
+  void feed_spam(Bytes octets);
+  void finish_spam();
 
   // Hits of rules so far, of all readings, each rule once; everything that can be known now is.
   std::pmr::vector<scan::Hit> hits();
@@ -94,6 +102,7 @@ class FlowScan final : private RulesetUser, private lists::Lists::Hits {
   Rulesets::Pin pin_;  // not held: withdrawn
   std::optional<scan::MessageScan> main_;
   std::optional<scan::MessageScan> other_;
+  std::optional<spam::SpamScan> spam_;
   std::pmr::list<Part> parts_;             // not yet ended
   std::pmr::vector<scan::Hit> part_hits_;  // of those that have
   bool parts_incomplete_ = false;

@@ -118,6 +118,7 @@ void Message::data(Bytes octets) {
     }
   }
   if (wanted(scan::Buffer::raw)) scans_.feed(scan::Buffer::raw, octets);
+  if (!over_budget_) scans_.feed_spam(octets);
   parser_.feed(octets);
 }
 
@@ -134,6 +135,7 @@ void Message::finish() {
   std::stable_sort(summary_.urls.begin(), summary_.urls.end(), by_part);
   std::stable_sort(summary_.attachments.begin(), summary_.attachments.end(), by_part);
   if (wanted(scan::Buffer::raw)) scans_.end_item(scan::Buffer::raw);
+  scans_.finish_spam();
   if (digest_) {
     unsigned size = 0;
     EVP_DigestFinal_ex(digest_.get(), summary_.sha256.data(), &size);

@@ -142,7 +142,7 @@ struct MessageScan::Impl {
     if (mask != ruleset.group_mask(group.rule)) return;
     mask |= kHasHit;
     const RuleInfo& rule = ruleset.rules()[group.rule];
-    hits.push_back({&rule, ruleset.where(group.rule)});
+    hits.push_back({&rule, ruleset.where(group.rule), rule.score * 10});
     score += rule.score;
   }
 

@@ -8,6 +8,7 @@
 #include <cstdlib>
 
 #include "dataplane/contract/policy_image_tables.h"
+#include "dataplane/scan/spam_rules.h"
 
 namespace sluice::scan {
 
@@ -27,6 +28,8 @@ Ruleset::Ruleset() {
   static std::atomic<std::uint64_t> last{0};
   identity_ = last.fetch_add(1, std::memory_order_relaxed) + 1;
 }
+
+Ruleset::~Ruleset() = default;
 
 std::shared_ptr<const Ruleset> Ruleset::empty() {
   return std::shared_ptr<const Ruleset>(new Ruleset());
@@ -80,8 +83,9 @@ class RulesetLoader {
   static Result<std::shared_ptr<const Ruleset>> load(const image::Ruleset& tables) {
     std::shared_ptr<Ruleset> ruleset(new Ruleset());
     RulesetLoader loader(*ruleset, tables);
-    for (const auto part : {&RulesetLoader::rules, &RulesetLoader::groups,
-                            &RulesetLoader::confirmations, &RulesetLoader::databases}) {
+    for (const auto part :
+         {&RulesetLoader::rules, &RulesetLoader::groups, &RulesetLoader::confirmations,
+          &RulesetLoader::databases, &RulesetLoader::spam}) {
       if (Status status = (loader.*part)(); !status) return Error{status.error()};
     }
     return std::shared_ptr<const Ruleset>(std::move(ruleset));
@@ -111,6 +115,24 @@ class RulesetLoader {
                                  .category = rule->category()->str()});
       ruleset_.group_masks_.push_back(rule->groups());
       ruleset_.wheres_.push_back(Buffer::stream);
+      ruleset_.spam_tests_.push_back(rule->spam_test());
+    }
+    return ok();
+  }
+
+  Status spam() {
+    std::size_t tests = 0;
+    if (tables_.spam() != nullptr) {
+      auto opened = SpamRules::open(*tables_.spam());
+      if (!opened) return Error{opened.error()};
+      ruleset_.spam_ = std::move(*opened);
+      tests = ruleset_.spam_->tests().size();
+    }
+    for (std::uint32_t i = 0; i < ruleset_.spam_tests_.size(); ++i) {
+      const std::uint32_t test = ruleset_.spam_tests_[i];
+      if (test > tests || (test != 0 && ruleset_.spam_->tests()[test - 1].kind != TestKind::full)) {
+        return Error{place("rule", i, "it stands for a test that is not there")};
+      }
     }
     return ok();
   }

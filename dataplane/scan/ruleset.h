@@ -27,6 +27,8 @@ struct hs_database;  // hs_runtime.h is for the .cc files of this folder
 
 namespace sluice::scan {
 
+class SpamRules;  // spam_rules.h
+
 // The conditions of one rule in one buffer.
 struct ConditionGroup {
   std::uint32_t rule = 0;
@@ -81,6 +83,10 @@ class Ruleset : public std::enable_shared_from_this<Ruleset> {
   }
   const Confirmation& confirmation(std::uint32_t index) const { return *confirmations_[index]; }
   bool wants(Buffer buffer) const { return database(buffer).used(); }
+  // SpamAssassin's rules, or nullptr.
+  const SpamRules* spam() const { return spam_.get(); }
+  // Of a rule that stands for a test of these: 1 + its index; else 0.
+  std::uint32_t spam_test(std::uint32_t rule) const { return spam_tests_[rule]; }
   // Differs from that of every other ruleset of this process, dead ones included.
   std::uint64_t identity() const { return identity_; }
 
@@ -88,12 +94,18 @@ class Ruleset : public std::enable_shared_from_this<Ruleset> {
   friend class RulesetLoader;
   Ruleset();
 
+ public:
+  ~Ruleset();
+
+ private:
   std::vector<RuleInfo> rules_;
   std::vector<std::uint32_t> group_masks_;
   std::vector<Buffer> wheres_;
   std::vector<ConditionGroup> groups_;
   std::array<Database, kBufferCount> databases_;
   std::vector<std::unique_ptr<const Confirmation>> confirmations_;
+  std::vector<std::uint32_t> spam_tests_;
+  std::unique_ptr<const SpamRules> spam_;
   std::uint64_t identity_;
 };
 

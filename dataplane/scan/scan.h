@@ -30,6 +30,7 @@
 #include "dataplane/base/limited_resource.h"
 #include "dataplane/base/result.h"
 #include "dataplane/contract/event_record.h"
+#include "dataplane/scan/regex.h"
 
 namespace sluice::scan {
 
@@ -87,9 +88,12 @@ class Scratch {
   // The worker's thread, when it takes the scratch over: streams, which come from malloc, count in
   // `account` from now on, and its limit is theirs. nullptr: before it is given back.
   void charge_to(LimitedResource* account);
+  RegexScratch& regex() { return regex_; }
 
  private:
   friend class MessageScan;
+  friend class SpamScanner;
+  RegexScratch regex_;
   struct Impl;
   explicit Scratch(const Ruleset& ruleset);
   std::unique_ptr<Impl> impl_;
@@ -97,7 +101,9 @@ class Scratch {
 
 struct Hit {
   const RuleInfo* rule;
-  Buffer where;  // what the rule looks at (Ruleset::where)
+  Buffer where;                  // what the rule looks at (Ruleset::where)
+  std::int32_t thousandths = 0;  // of the score; of ordinary rules ten times RuleInfo::score
+  bool spam = false;             // a rule of SpamAssassin's
 };
 
 class MessageScan {

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "dataplane/scan/spam_rules.h"
+
 namespace sluice::scan {
 
 StreamPool::StreamPool(const Ruleset& ruleset) {
@@ -99,6 +101,16 @@ Result<std::shared_ptr<Scratch>> Scratch::make(const Ruleset& ruleset) {
     if (!database.compiled) continue;
     if (hs_alloc_scratch(database.compiled.get(), &made->impl_->hyperscan) != HS_SUCCESS) {
       return Error{"no memory for the scratch of buffer " + std::string(kBufferNames[i])};
+    }
+  }
+  if (const SpamRules* spam = ruleset.spam()) {
+    for (std::size_t i = 0; i < kSpamBufferCount * 2; ++i) {
+      const SpamDatabase& database = spam->database(static_cast<SpamBuffer>(i / 2), i % 2 == 1);
+      if (!database.compiled) continue;
+      if (hs_alloc_scratch(database.compiled.get(), &made->impl_->hyperscan) != HS_SUCCESS) {
+        return Error{"no memory for the scratch of spam buffer " +
+                     std::string(kSpamBufferNames[i / 2])};
+      }
     }
   }
   if (!made->impl_->pool.fill()) return Error{"no memory for streams"};

@@ -229,6 +229,17 @@ bool Connection::packable() const {
                      [](const Half& h) { return h.store.empty() && h.urgent == nullptr; });
 }
 
+void Connection::drop_octets() {
+  for (Half& h : impl_->halves_) {
+    h.store.clear(memory_);
+    h.ahead = 0;
+    h.ack_ahead = 0;
+    h.clear(Half::kSynData | Half::kUrgent);
+    if (h.urgent != nullptr) std::pmr::polymorphic_allocator<>(memory_).delete_object(h.urgent);
+    h.urgent = nullptr;
+  }
+}
+
 void Connection::pack(Packer& packer) const {
   packer.put(static_cast<const ConnectionState&>(*impl_));
 }

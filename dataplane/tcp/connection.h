@@ -154,6 +154,8 @@ class Connection {
   std::size_t memory_used() const;
   // Whether no octets are kept: all is acknowledged, and there is no hole.
   bool packable() const;
+  // Forgets what is kept: nothing of the stream will be read any more.
+  void drop_octets();
   // Puts the state of a packable connection into few octets.
   void pack(Packer& packer) const;
   // After new_session: what is known of the connection that begins.

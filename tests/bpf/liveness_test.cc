@@ -188,6 +188,49 @@ TEST_F(LivenessTest, BypassedFlowGoesByBothWaysUntilItsNextSyn) {
   EXPECT_EQ(decision(Side::inside, mail()), "mail-to-socket");
 }
 
+TEST_F(LivenessTest, BypassedFlowIsCountedAndShowsItsEnd) {
+  ASSERT_TRUE(wire_->forget_flow(kFlow));
+  EXPECT_EQ(wire_->bypassed_traffic(kFlow)->frames[0], 0u) << "not marked";
+  ASSERT_TRUE(wire_->bypass_flow(kFlow));
+  const Frame up = mail();
+  const Frame down = mail(tcp_flags::kAck, Direction::to_client);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(decision(Side::inside, up), "flow-bypassed");
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(decision(Side::outside, down), "flow-bypassed");
+  auto traffic = wire_->bypassed_traffic(kFlow);
+  ASSERT_TRUE(traffic);
+  EXPECT_EQ(traffic->frames[0], 3u);
+  EXPECT_EQ(traffic->frames[1], 5u);
+  EXPECT_EQ(traffic->octets[0], 3 * up.size());
+  EXPECT_EQ(traffic->octets[1], 5 * down.size());
+  // The dataplane hears of the end, and goes on counting by itself.
+  EXPECT_EQ(decision(Side::inside, mail(tcp_flags::kFin | tcp_flags::kAck)), "mail-to-socket");
+  EXPECT_EQ(decision(Side::outside, mail(tcp_flags::kRst, Direction::to_client)), "mail-to-socket");
+  EXPECT_EQ(decision(Side::inside, up), "flow-bypassed");
+  // The next connection's SYN ends the bypass; what was counted can still be read.
+  EXPECT_EQ(decision(Side::inside, mail(tcp_flags::kSyn)), "mail-to-socket");
+  EXPECT_EQ(decision(Side::inside, up), "mail-to-socket");
+  EXPECT_EQ(wire_->bypassed_traffic(kFlow)->frames[0], 4u);
+  ASSERT_TRUE(wire_->bypass_flow(kFlow));
+  EXPECT_EQ(wire_->bypassed_traffic(kFlow)->frames[0], 0u) << "a mark counts from its beginning";
+  ASSERT_TRUE(wire_->unmark_bypass(kFlow));
+  EXPECT_EQ(decision(Side::inside, up), "mail-to-socket");
+}
+
+TEST_F(LivenessTest, BypassedFlowIsLookedAtNowAndThen) {
+  ASSERT_TRUE(wire_->bypass_flow(kFlow));
+  const std::string path = base_ + "/sluice/v" + std::to_string(STEER_LAYOUT) + "/t/bypassed";
+  const int map = bpf_obj_get(path.c_str());
+  ASSERT_GE(map, 0);
+  const steer_flow_key key = flow_key(kFlow);
+  steer_flow flow{};
+  ASSERT_EQ(bpf_map_lookup_elem(map, &key, &flow), 0);
+  flow.since_ns -= 2 * STEER_BYPASS_LOOK_NS;
+  ASSERT_EQ(bpf_map_update_elem(map, &key, &flow, BPF_ANY), 0);
+  close(map);
+  EXPECT_EQ(decision(Side::inside, mail()), "mail-to-socket");
+  EXPECT_EQ(decision(Side::inside, mail()), "flow-bypassed");
+}
+
 TEST_F(LivenessTest, OperatorBypassSendsMailBy) {
   ASSERT_TRUE(wire_->set_operator_bypass(true));
   EXPECT_EQ(decision(Side::inside, mail()), "operator-bypass");

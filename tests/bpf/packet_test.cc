@@ -319,6 +319,45 @@ TEST_F(SteerTest, SteeredFlowGoesToTheSocketBothWays) {
   }
 }
 
+TEST_F(SteerTest, GreetingOfAMailServerOnAnotherPortSteersItsFlow) {
+  const auto says = [](const Path& path, std::string_view text,
+                       Direction d = Direction::to_client) {
+    return padded(tcp_frame(
+        path, d, {.flags = tcp_flags::kAck | tcp_flags::kPsh, .payload = as_bytes(text)}));
+  };
+  for (const Named& kind : all_encapsulations()) {
+    if (kind.path.encapsulation.tunnel == Tunnel::gre_ethernet) continue;
+    SCOPED_TRACE(kind.name);
+    Path path = kind.path;
+    path.server.port = 8026;
+    FlowEnds ends{path.client.address, path.server.address, path.client.port, 8026};
+    for (const VlanTag& tag : path.encapsulation.tags) ends.vlan[ends.vlan_count++] = tag.vid;
+    ends.pppoe_session = path.encapsulation.pppoe.value_or(0);
+    EXPECT_EQ(decision(Side::outside, says(path, "HTTP/1.1 200 OK\r\n")), "not-mail");
+    EXPECT_EQ(decision(Side::outside, says(path, "220")), "not-mail");
+    EXPECT_EQ(decision(Side::outside, says(path, "2200 x")), "not-mail");
+    EXPECT_EQ(decision(Side::outside, says(path, "220 mx.test ESMTP\r\n")), "greeting-to-socket");
+    EXPECT_EQ(decision(Side::inside, says(path, "EHLO a\r\n", Direction::to_server)),
+              "steered-to-socket");
+    EXPECT_EQ(decision(Side::outside, says(path, "250 hi\r\n")), "steered-to-socket");
+    ASSERT_TRUE(wire_->unsteer_flow(ends));
+    EXPECT_EQ(decision(Side::outside, says(path, "250 hi\r\n")), "not-mail");
+    // Without a dataplane it is a flow as any other, whatever the failure policy.
+    ASSERT_TRUE(wire_->set_failure_policy(FailurePolicy::closed));
+    heartbeat_.stop(0);
+    EXPECT_EQ(decision(Side::outside, says(path, "220-mx.test ESMTP\r\n")), "not-mail");
+    EXPECT_EQ(decision(Side::outside, says(path, "250 hi\r\n")), "not-mail");
+    ASSERT_TRUE(wire_->set_failure_policy(FailurePolicy::open));
+    live();
+    // Hints: what is steered is looked for as long as there is something.
+    ASSERT_TRUE(wire_->settle_hints());
+    EXPECT_EQ(decision(Side::outside, says(path, "220-mx.test ESMTP\r\n")), "greeting-to-socket");
+    ASSERT_TRUE(wire_->settle_hints());
+    EXPECT_EQ(decision(Side::outside, says(path, "250 hi\r\n")), "steered-to-socket");
+    ASSERT_TRUE(wire_->forget_flow(ends));
+  }
+}
+
 TEST_F(SteerTest, D02_FlowsDifferByTheirOrderedTags) {
   Path path;
   path.server.port = 8025;

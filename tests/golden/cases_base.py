@@ -58,18 +58,21 @@ class Cases(unittest.TestCase):
 
     def check(self, scripts, expect, *, modes=w.MODES, close=True, **more):
         """Plays every script {name: steps} in every mode, all in one capture, and calls
-        expect(name, flow), which asserts. Reports every fault, not only the first."""
+        expect(name, flow), which asserts. What the modes tell must be the same, to the last field.
+        Reports every fault, not only the first."""
         capture = w.Capture()
         played = []
         for name, steps in scripts.items():
             for mode in modes:
-                played.append((name, mode, w.play(w.Connection(capture), steps, mode, close)))
+                played.append((name, mode, w.play(w.connection(capture, mode), steps, mode, close)))
         result = self.run_capture(capture, **more)
-        faults = []
+        faults, stories = [], {}
         for name, mode, connection in played:
             flow = result.flow(connection)
             try:
                 expect(name, flow)
+                self.maxDiff = None
+                self.assertEqual(flow.story(), stories.setdefault(name, flow.story()), f'not as [{modes[0]}]')
             except (AssertionError, LookupError) as fault:
                 faults.append(f'{name} [{mode}]: {type(fault).__name__} {fault}; anomalies {sorted(flow.anomalies)}, '
                               f'{flow.envelopes()}, {[(m["smtp"]["size"], m["smtp"]["outcome"]) for m in flow.messages]}')

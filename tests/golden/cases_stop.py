@@ -34,7 +34,7 @@ class Stop(Cases):
             c = talk(w.Connection(capture).open(), GREETING + envelope() + data(b'')[:2])
             c.flight(0, BODY, mode)
             return c
-        self.stop(build, w.MODES)
+        self.stop(build, w.CUTS)
 
     def test_E15_pipelined_with_data(self):
         def build(capture, name):

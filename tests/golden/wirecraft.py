@@ -1,5 +1,6 @@
 """Frames, TCP conversations and captures built octet by octet, and what `sluicectl analyze` says of
 them. Standard library only; small on purpose: the tests say what goes wrong on the wire, not this."""
+import functools
 import ipaddress
 import json
 import pathlib
@@ -12,12 +13,17 @@ INSIDE, OUTSIDE = b'\x02\0\0\0\0\x01', b'\x02\0\0\0\0\x02'
 
 
 def checksum(octets):
+    """RFC 1071. Folding carries is taking the remainder by 0xFFFF, where all of zero but nothing is
+    0xFFFF."""
     if len(octets) % 2:
         octets += b'\0'
-    total = sum(struct.unpack(f'!{len(octets) // 2}H', octets))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total ^ 0xFFFF
+    number = int.from_bytes(octets, 'big')
+    return (number % 0xFFFF or (0xFFFF if number else 0)) ^ 0xFFFF
+
+
+@functools.cache
+def packed(address):
+    return ipaddress.ip_address(address).packed
 
 
 def tcp(source, destination, sport, dport, seq, ack, flags, payload=b'', *, options=b'', window=65000,
@@ -25,7 +31,7 @@ def tcp(source, destination, sport, dport, seq, ack, flags, payload=b'', *, opti
     options += b'\0' * (-len(options) % 4)
     head = struct.pack('!HHIIBBHHH', sport, dport, seq & 0xFFFFFFFF, ack & 0xFFFFFFFF,
                        (5 + len(options) // 4) << 4, flags, window, 0, urgent) + options
-    a, b = (ipaddress.ip_address(x).packed for x in (source, destination))
+    a, b = packed(source), packed(destination)
     pseudo = a + b + (struct.pack('!HH', 6, len(head) + len(payload)) if len(a) == 4 else
                       struct.pack('!IHBB', len(head) + len(payload), 0, 0, 6))
     total = checksum(pseudo + head + payload)
@@ -38,7 +44,7 @@ def ip(source, destination, payload, *, protocol=6, chain=b'', first=6, total=No
        bad_sum=False):
     """An IPv4 or IPv6 datagram. `frag`: the IPv4 flags and offset field. `chain`: octets of IPv6
     extension headers, the first of them of type `first`."""
-    a, b = (ipaddress.ip_address(x).packed for x in (source, destination))
+    a, b = packed(source), packed(destination)
     if len(a) == 4:
         head = struct.pack('!BBHHHBBH', 0x45, 0, 20 + len(payload) if total is None else total,
                            ident, frag, 64, protocol, 0) + a + b
@@ -204,18 +210,32 @@ class Connection:
         self.frame(1 - side, ACK)
 
     def flight(self, side, octets, mode):
-        """The octets as one flight, cut and ordered as `mode` says (see MODES)."""
-        size = {'one': 1, '536': 536, 'swap': 7, 'twice': 11}.get(mode, 1400)
-        pieces = [octets[i:i + size] for i in range(0, len(octets), size)]
-        order = list(range(len(pieces)))
-        if mode == 'swap':
-            order = [j for i in range(0, len(pieces), 3) for j in reversed(order[i:i + 3])]
-        if mode == 'twice':
-            order = [i for i in order for _ in range(2)]
-        self.pieces(side, pieces, order)
+        """The octets in segments cut and ordered as `mode` says (see MODES), a window at a time."""
+        few = len(octets) < 100_000
+        size = {'one': 1, '536': 536, 'swap': 7 if few else 701, 'twice': 11 if few else 1103}.get(mode, 1400)
+        for at in range(0, len(octets), 48_000):
+            window = octets[at:at + 48_000]
+            pieces = [window[i:i + size] for i in range(0, len(window), size)]
+            order = list(range(len(pieces)))
+            if mode == 'swap':
+                order = [j for i in range(0, len(pieces), 3) for j in reversed(order[i:i + 3])]
+            if mode == 'twice':
+                order = [i for i in order for _ in range(2)]
+            self.pieces(side, pieces, order)
 
 
-MODES = ('whole', 'one', '536', 'swap', 'twice')
+# Ways to send the same dialogue: cuts and orders of the segments, and roads. Every one must give the
+# same events.
+CUTS = ('whole', 'one', '536', 'swap', 'twice')
+ROADS = {'v6': {'client': '2001:db8::1', 'server': '2001:db8:1::25'}, 'vlan': {'encap': (('vlan', 0x8100, 7),)},
+         'qinq': {'encap': (('vlan', 0x88A8, 7), ('vlan', 0x8100, 8))}, 'pppoe': {'encap': (('pppoe',),)},
+         'mpls': {'encap': (('mpls', 16), ('mpls', 17))}}
+MODES = CUTS + tuple(ROADS)
+
+
+def connection(capture, mode):
+    """A connection on the road that `mode` names, if it names one."""
+    return Connection(capture, **ROADS.get(mode, {}))
 
 
 def play(connection, steps, mode='whole', close=True):
@@ -232,6 +252,10 @@ def play(connection, steps, mode='whole', close=True):
     return connection
 
 
+# Fields that say where and when, not what.
+PLACE = ('timestamp', 'flow_id', 'src_ip', 'src_port', 'dest_ip', 'dest_port', 'community_id', 'vlan', 'pcap_cnt', 'in_iface')
+
+
 class Flow:
     """The events of one connection."""
 
@@ -244,6 +268,14 @@ class Flow:
         self.hits = {e['alert']['signature_id'] for e in events if e['event_type'] == 'alert'}
         self.tls = [e for e in events if e['event_type'] == 'tls']
         self.flows = [e for e in events if e['event_type'] == 'flow']
+
+    def story(self):
+        """What the events say but for place and time; comparable between ways to send the same."""
+        told = [{k: v for k, v in e.items() if k not in PLACE} for e in self.events]
+        ordered = [e for e in told if e['event_type'] in ('smtp', 'fileinfo', 'tls')]
+        # When each became known depends on the cuts.
+        others = sorted((e for e in told if e['event_type'] in ('alert', 'anomaly')), key=lambda e: json.dumps(e, sort_keys=True))
+        return ordered + others
 
     def envelopes(self):
         return [(e['smtp'].get('mail_from'), e['smtp'].get('rcpt_to', [])) for e in self.smtp]

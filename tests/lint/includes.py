@@ -16,6 +16,7 @@ CORE = {
     'dataplane/tls': ['dataplane/base', 'dataplane/contract'],
     'dataplane/mime': ['dataplane/base', 'dataplane/contract'],
     'dataplane/scan': ['dataplane/base', 'dataplane/contract'],
+    'dataplane/spam': ['dataplane/base', 'dataplane/contract', 'dataplane/mime', 'dataplane/scan'],
     'dataplane/lists': ['dataplane/base', 'dataplane/contract', 'dataplane/scan'],
     'dataplane/policy': ['dataplane/base', 'dataplane/contract', 'dataplane/scan', 'dataplane/lists'],
 }
@@ -30,7 +31,8 @@ RULES['xdp/loader'] = ['xdp/contract', 'dataplane/base']
 # Control sees the contract, the loader and the inspection library (analyze, rules test) and the
 # types of the policy that it publishes.
 CONTROL = ['control', 'dataplane/base', 'dataplane/contract', 'dataplane/inspect', 'dataplane/policy',
-           'dataplane/scan', 'dataplane/lists', 'dataplane/net', 'dataplane/mime', 'xdp/contract', 'xdp/loader']
+           'dataplane/scan', 'dataplane/lists', 'dataplane/spam', 'dataplane/net', 'dataplane/mime',
+           'xdp/contract', 'xdp/loader']
 LIBRARIES = [
     (r'rte_.*\.h', ['dataplane/mem', 'dataplane/io', 'dataplane/app']),
     (r'hs(_compile)?\.h|hs/hs(_compile)?\.h', ['control/policy']),

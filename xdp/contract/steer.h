@@ -19,7 +19,7 @@
 #define STEER_ASSERT(condition, text) _Static_assert(condition, text)
 #endif
 
-#define STEER_LAYOUT 1
+#define STEER_LAYOUT 2
 
 #define STEER_SIDES 2
 #define STEER_MAX_QUEUES 64       /* queue pairs of a wire, heartbeat slots, sockets of a port */
@@ -60,6 +60,7 @@
   X(mail_to_socket,      "mail-to-socket",       socket, "mail segments handed to the dataplane") \
   X(fragment_to_socket,  "fragment-to-socket",   socket, "fragments of TCP handed to the dataplane") \
   X(steered_to_socket,   "steered-to-socket",    socket, "segments of steered flows handed to the dataplane") \
+  X(greeting_to_socket,  "greeting-to-socket",   socket, "greetings as of a mail server on another port, handed to the dataplane with all that follows") \
   X(listed_reset,        "listed-reset",         answer, "reset: the host is listed so") \
   X(changed_reset,       "changed-reset",        answer, "reset: the flow's sequence space was changed and the dataplane is not there") \
   X(listed_drop,         "listed-drop",          drop,   "of a blocked host") \
@@ -235,15 +236,22 @@ STEER_ASSERT(sizeof(struct steer_flow_key) == 48, "steer_flow_key");
 
 /* Values of "steered" (a flow on any port goes to the dataplane), "bypassed" and "changed". */
 enum steer_flow_flags {
-  STEER_FLOW_BYPASS = 1u << 0,    /* bypassed: straight to the peer until the next SYN */
+  STEER_FLOW_BYPASS = 1u << 0, /* bypassed: straight to the peer, but for what ends or begins it */
   STEER_FLOW_EXHAUSTED = 1u << 1, /* bypassed: straight to the peer only above the watermark */
   STEER_FLOW_OVERLOAD = 1u << 2,  /* bypassed by the program itself at its SYN */
 };
 struct steer_flow {
   __u32 flags;
   __u32 reserved;
-  __u64 since_ns;
+  __u64 since_ns; /* when it was marked; bypassed: when a frame of it last went to the dataplane */
+  /* bypassed: what went straight to the peer, by the side on which it came in */
+  __u64 frames[STEER_SIDES];
+  __u64 octets[STEER_SIDES];
 };
-STEER_ASSERT(sizeof(struct steer_flow) == 16, "steer_flow");
+STEER_ASSERT(sizeof(struct steer_flow) == 48, "steer_flow");
+
+/* A frame of a bypassed flow goes to the dataplane this often, so that it knows that the flow
+ * lives. */
+#define STEER_BYPASS_LOOK_NS 60000000000ull
 
 #endif

@@ -98,6 +98,12 @@ struct FlowEnds {
 };
 steer_flow_key flow_key(const FlowEnds& ends);
 
+// What of a bypassed flow went straight to the peer, by the side on which it came in.
+struct BypassedTraffic {
+  std::uint64_t frames[2]{};
+  std::uint64_t octets[2]{};
+};
+
 enum class CounterClass : std::uint8_t { total, peer, socket, answer, drop, note };
 struct CounterInfo {
   std::string_view name;
@@ -241,11 +247,16 @@ class Wire {
   // Flow marks. Each is one system call; an LRU map forgets the least used when it is full.
   Status steer_flow(const FlowEnds& ends);  // this flow, on any port, to the dataplane
   Status unsteer_flow(const FlowEnds& ends);
-  Status bypass_flow(const FlowEnds& ends);     // past the dataplane until its next SYN
+  // Past the dataplane, counted, but for its FINs and RSTs, a frame each minute, and its next SYN.
+  Status bypass_flow(const FlowEnds& ends);
+  Result<BypassedTraffic> bypassed_traffic(const FlowEnds& ends) const;  // zero: not marked
+  Status unmark_bypass(const FlowEnds& ends);   // neither bypassed nor exhausted
   Status mark_exhausted(const FlowEnds& ends);  // past it only while rings are above the mark
   Status mark_sequence_changed(const FlowEnds& ends);  // XDP resets it rather than let it hang
   // Removes every mark of the flow: call when a marked connection ends.
   Status forget_flow(const FlowEnds& ends);
+  // Spares the program the lookup of flows on other ports when there are none. Now and then.
+  Status settle_hints();
 
   // ---- settings, live at the next frame ----
   Status set_mail_ports(std::span<const std::uint16_t> ports);

@@ -156,7 +156,7 @@ namespace {
 
 Status put_mark(int map, const FlowEnds& ends, std::uint32_t flags) {
   const steer_flow_key key = flow_key(ends);
-  const steer_flow value{flags, 0, Heartbeat::now()};
+  const steer_flow value{flags, 0, Heartbeat::now(), {}, {}};
   if (bpf_map_update_elem(map, &key, &value, BPF_ANY) != 0) return failure("cannot mark a flow");
   return ok();
 }
@@ -184,6 +184,19 @@ Status Wire::bypass_flow(const FlowEnds& ends) {
   hint(impl_->runtime[0].bypassed_used);
   return done;
 }
+Result<BypassedTraffic> Wire::bypassed_traffic(const FlowEnds& ends) const {
+  const steer_flow_key key = flow_key(ends);
+  ::steer_flow value{};
+  BypassedTraffic traffic;
+  if (bpf_map_lookup_elem(impl_->bypassed.get(), &key, &value) != 0) {
+    if (errno == ENOENT) return traffic;
+    return failure("cannot read a flow's mark");
+  }
+  std::copy_n(value.frames, 2, traffic.frames);
+  std::copy_n(value.octets, 2, traffic.octets);
+  return traffic;
+}
+Status Wire::unmark_bypass(const FlowEnds& ends) { return drop_mark(impl_->bypassed.get(), ends); }
 Status Wire::mark_exhausted(const FlowEnds& ends) {
   Status done = put_mark(impl_->bypassed.get(), ends, STEER_FLOW_EXHAUSTED);
   hint(impl_->runtime[0].bypassed_used);
@@ -191,6 +204,19 @@ Status Wire::mark_exhausted(const FlowEnds& ends) {
 }
 Status Wire::mark_sequence_changed(const FlowEnds& ends) {
   return put_mark(impl_->changed.get(), ends, 0);
+}
+Status Wire::settle_hints() {
+  std::uint32_t& used = impl_->runtime[0].steered_used;
+  if (std::atomic_ref(used).load(std::memory_order_acquire) == 0) return ok();
+  const auto empty = [&] {
+    steer_flow_key first{};
+    return bpf_map_get_next_key(impl_->steered.get(), nullptr, &first) != 0;
+  };
+  if (!empty()) return ok();
+  std::atomic_ref(used).store(0, std::memory_order_release);
+  // The program may have marked one meanwhile, and set the hint before we took it away.
+  if (!empty()) hint(used);
+  return ok();
 }
 Status Wire::forget_flow(const FlowEnds& ends) {
   for (const int map : {impl_->steered.get(), impl_->bypassed.get(), impl_->changed.get()})

@@ -194,6 +194,8 @@ class Rig final : public inspect::Output, public contract::EventSink {
   std::vector<Left> left;
   std::vector<Json> events;
   std::vector<std::vector<std::uint8_t>> records;  // of flow_snapshot
+  std::vector<inspect::FlowMark> marks;
+  inspect::FlowTraffic by_kernel;
 
  private:
   static inspect::Time at(Nanoseconds now) {
@@ -215,7 +217,8 @@ class Rig final : public inspect::Output, public contract::EventSink {
   void inject(std::uint16_t, Side side, Bytes octets) override {
     leave(Left::Kind::injected, side, octets);
   }
-  void mark_flow(const flow::FlowKey&, inspect::FlowMark) override {}
+  void mark_flow(const flow::FlowKey&, inspect::FlowMark mark) override { marks.push_back(mark); }
+  inspect::FlowTraffic bypassed_traffic(const flow::FlowKey&) override { return by_kernel; }
   bool write(Bytes record) override {
     const auto reader = contract::EventReader::open(record);
     if (reader && reader->header().type == contract::EventType::flow_snapshot) {

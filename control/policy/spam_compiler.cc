@@ -1,0 +1,571 @@
+#include "control/policy/spam_compiler.h"
+
+#include <hs_compile.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <future>
+#include <set>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "control/policy/cf_meta.h"
+#include "control/policy/databases.h"
+#include "control/policy/regex_tree.h"
+#include "dataplane/contract/policy_image_tables.h"
+#include "dataplane/scan/regex.h"
+#include "dataplane/scan/spam_evals.h"
+
+extern const char sluice_outbound_off_list[];  // generated from outbound_off.list
+
+namespace sluice::control {
+
+namespace image = contract::image;
+
+namespace {
+
+// Why an eval that we do not have is not there.
+std::string no_eval(const std::string& name) {
+  static constexpr std::string_view kNetwork[] = {
+      "check_rbl",  "check_uridnsbl", "check_dns_sender", "check_for_spf",      "check_for_def_spf",
+      "check_dkim", "check_arc",      "check_dmarc",      "check_pyzor",        "check_razor2",
+      "check_dcc",  "check_hashbl",   "check_for_dkim",   "check_for_def_dkim", "askdns",
+      "short_url",  "check_asn"};
+  static constexpr std::string_view kLearned[] = {
+      "check_bayes",    "check_from_in_auto", "check_senders_reputation",
+      "check_language", "check_shortcircuit", "check_access_database"};
+  const auto one_of = [&](const auto& list) {
+    return std::ranges::any_of(list, [&](std::string_view s) { return name.starts_with(s); });
+  };
+  if (one_of(kNetwork)) {
+    return "eval:" + name + "() asks the network, which a verdict in the path does not wait for";
+  }
+  if (one_of(kLearned)) {
+    return "eval:" + name +
+           "() asks what a mail server has learned or configured, which is not here";
+  }
+  return "eval:" + name + "() is not built in";
+}
+
+scan::SpamBuffer buffer_of(const CfRule& rule, const std::string& selector) {
+  switch (rule.kind) {
+    case CfKind::body:
+      return scan::SpamBuffer::body;
+    case CfKind::rawbody:
+      return scan::SpamBuffer::raw_body;
+    case CfKind::uri:
+      return scan::SpamBuffer::uri;
+    case CfKind::mime_header:
+      return scan::SpamBuffer::mime_header;
+    default:
+      break;
+  }
+  if (selector == "ALL" || selector.starts_with("ALL:")) return scan::SpamBuffer::all_headers;
+  if (selector.starts_with("X-Spam-Relays-")) return scan::SpamBuffer::relays;
+  return scan::SpamBuffer::header;
+}
+
+bool glob_matches(std::string_view glob, std::string_view text) {
+  if (glob.empty()) return text.empty();
+  if (glob.front() == '*') {
+    for (std::size_t i = 0; i <= text.size(); ++i) {
+      if (glob_matches(glob.substr(1), text.substr(i))) return true;
+    }
+    return false;
+  }
+  return !text.empty() && (glob.front() == '?' || glob.front() == text.front()) &&
+         glob_matches(glob.substr(1), text.substr(1));
+}
+
+// Larger regexes are looked for by a smaller superset.
+constexpr std::uint64_t kMostPositions = 200;
+constexpr std::uint64_t kMostPlainPositions = 600;
+
+std::int32_t thousandths(double score) {
+  return static_cast<std::int32_t>(std::lround(score * 1000));
+}
+
+}  // namespace
+
+std::string_view outbound_off_list() { return sluice_outbound_off_list; }
+
+void SpamCompiler::read_file(const std::filesystem::path& path, std::string_view octets) {
+  read_cf(path, octets, text_);
+}
+
+void SpamCompiler::fault(const CfRule& rule, const std::string& text, bool fatal) {
+  own_faults_.push_back({rule.file, rule.line, rule.name, text, fatal});
+}
+
+std::uint32_t SpamCompiler::selector(const std::string& text) {
+  const auto at = std::ranges::find(selectors_, text);
+  if (at != selectors_.end()) return static_cast<std::uint32_t>(at - selectors_.begin());
+  selectors_.push_back(text);
+  return static_cast<std::uint32_t>(selectors_.size() - 1);
+}
+
+std::uint32_t SpamCompiler::number(double value) {
+  const auto at = std::ranges::find(numbers_, value);
+  if (at != numbers_.end()) return static_cast<std::uint32_t>(at - numbers_.begin());
+  numbers_.push_back(value);
+  return static_cast<std::uint32_t>(numbers_.size() - 1);
+}
+
+void SpamCompiler::prepare() {
+  rules_ = read_cf_rules(text_);
+  for (std::string_view name : {"util_rb_tld", "util_rb_2tld", "util_rb_3tld"}) {
+    rules_.lists.try_emplace(std::string(name));
+  }
+  // Free mail domains with wildcards are a list of their own.
+  auto& domains = rules_.lists["freemail_domains"];
+  auto& wildcards = rules_.lists["freemail_wildcards"];
+  for (const std::string& domain : domains) {
+    if (domain.find_first_of("*?") != std::string::npos) wildcards.push_back(domain);
+  }
+  std::erase_if(domains,
+                [](const std::string& d) { return d.find_first_of("*?") != std::string::npos; });
+  take_tests(rules_);
+}
+
+void SpamCompiler::take_tests(CfRules& rules) {
+  std::vector<CfRule> metas;
+  for (CfRule& rule : rules.rules) {
+    if (rule.score == 0 && !rule.sub) {
+      fault(rule, "its score is 0: it does not run", false);
+      continue;
+    }
+    if (rule.kind == CfKind::meta) {
+      metas.push_back(std::move(rule));
+      continue;
+    }
+    Test test;
+    test.rule = std::move(rule);
+    const auto number = static_cast<std::uint32_t>(tests_.size());
+    if (Status status = plan(test, number); !status) {
+      fault(test.rule, status.error());
+      continue;
+    }
+    by_name_[test.rule.name] = number;
+    tests_.push_back(std::move(test));
+  }
+  take_metas(metas);
+  std::unordered_set<std::string_view> off;
+  std::string_view list = outbound_off_list();
+  while (!list.empty()) {
+    const std::size_t end = list.find('\n');
+    std::string_view line = list.substr(0, end);
+    list.remove_prefix(end == std::string_view::npos ? list.size() : end + 1);
+    line = line.substr(0, line.find('#'));
+    while (line.ends_with(' ')) line.remove_suffix(1);
+    if (!line.empty()) off.insert(line);
+  }
+  for (Test& test : tests_) {
+    if (test.rule.sub) test.flags |= scan::kTestSub;
+    if (off.contains(test.rule.name)) test.flags |= scan::kTestNotOutbound;
+  }
+}
+
+Status SpamCompiler::plan(Test& test, std::uint32_t number) {
+  CfRule& rule = test.rule;
+  if (rule.kind == CfKind::eval) {
+    test.kind = scan::TestKind::eval;
+    test.eval = scan::find_spam_eval(rule.function);
+    if (test.eval == scan::kSpamEvalCount) return Error{no_eval(rule.function)};
+    if (rule.net)
+      return Error{"it asks the network, which a verdict in the path does not wait for"};
+    const scan::SpamEval& eval = scan::kSpamEvals[test.eval];
+    if (rule.arguments.size() < eval.least || rule.arguments.size() > eval.most) {
+      return Error{"eval:" + rule.function + "() takes " + std::to_string(eval.least) +
+                   (eval.most != eval.least ? " to " + std::to_string(eval.most) : "") +
+                   " arguments, not " + std::to_string(rule.arguments.size())};
+    }
+    if (rule.function.starts_with("html_text_")) {
+      const auto made = scan::Regex::make(rule.arguments[1], 0);
+      if (!made) return Error{"regex: " + made.error()};
+    }
+    return ok();
+  }
+  if (rule.kind == CfKind::exists) {
+    test.kind = scan::TestKind::exists;
+    test.selector = selector(rule.selector);
+    return ok();
+  }
+  return plan_regex(test, number);
+}
+
+// How a regex is looked for: exactly by Hyperscan, or as a superset with a second look.
+Status SpamCompiler::plan_regex(Test& test, std::uint32_t test_number) {
+  CfRule& rule = test.rule;
+  if (rule.pattern.find("%{") != std::string::npos ||
+      rule.pattern.find("%\\{") != std::string::npos) {
+    return Error{"it looks for what another rule captured (%{...}), which is not supported"};
+  }
+  scan::RegexScratch scratch;
+  auto made = scan::Regex::make(rule.pattern, rule.options);
+  if (!made) {
+    // Too large to compile it may be small without the characters that are not ASCII.
+    const auto tree = RegexTree::read(rule.pattern, rule.options);
+    const auto ascii = tree ? tree->ascii() : std::nullopt;
+    auto smaller = ascii ? scan::Regex::make(ascii->text(), rule.options & ~scan::kRegexExtended)
+                         : Result<scan::Regex>(Error{made.error()});
+    if (!smaller) return Error{"regex: " + made.error()};
+    rule.pattern = ascii->text();
+    rule.options &= ~scan::kRegexExtended;
+    fault(rule,
+          "the regex is too large to be compiled whole: it is looked for in its ASCII form only",
+          false);
+    made = std::move(smaller);
+  }
+  if (made->find("", scratch)) test.flags |= scan::kTestMatchesEmpty;
+  if (rule.if_unset ? made->find(*rule.if_unset, scratch)
+                    : (test.flags & scan::kTestMatchesEmpty) != 0) {
+    test.flags |= scan::kTestMatchesUnset;
+  }
+  if (rule.negated) test.flags |= scan::kTestNegated;
+  if (rule.no_subject) test.flags |= scan::kTestNoSubject;
+  if (rule.kind == CfKind::full) {
+    test.kind = scan::TestKind::full;
+    FullTest full{.test = test_number, .file = text_.files[rule.file], .source = {}};
+    full.source.line = rule.line;
+    full.source.info.name = rule.name;
+    full.source.info.gid = 0;
+    Content content;
+    content.is_regex = true;
+    content.octets = rule.pattern;
+    content.options = rule.options;
+    full.source.buffers.push_back({scan::Buffer::raw, {content}});
+    full_tests_.push_back(std::move(full));
+    return ok();
+  }
+  if (rule.multiple) test.flags |= scan::kTestMultiple;
+  if (rule.kind == CfKind::header) test.selector = selector(rule.selector);
+  if (rule.kind == CfKind::mime_header) test.selector = selector("mime:" + rule.selector);
+  // Most octets are those of the text: it has databases of its own for ASCII.
+  if (rule.kind == CfKind::body) {
+    if (Status status = plan_variant(test, test_number, false); !status) return status;
+  }
+  return plan_variant(test, test_number, true);
+}
+
+// The pattern for items of octets up to 127, or (`high`) for all others.
+Status SpamCompiler::plan_variant(const Test& test, std::uint32_t test_number, bool high) {
+  const CfRule& rule = test.rule;
+  const bool extended = (rule.options & scan::kRegexExtended) != 0;
+  std::optional<RegexTree> tree = RegexTree::read(rule.pattern, rule.options);
+  std::string exact = extended ? "(?x)" + rule.pattern + "\n" : rule.pattern;
+  if (tree && !high) {
+    const std::string whole = tree->text();
+    tree = tree->ascii();
+    if (!tree) return ok();  // it cannot match there
+    if (tree->text() != whole) exact = tree->text();
+  }
+  Pattern pattern;
+  pattern.flags = HS_FLAG_SINGLEMATCH | HS_FLAG_ALLOWEMPTY;
+  if (rule.options & scan::kRegexCaseless) pattern.flags |= HS_FLAG_CASELESS;
+  if (rule.options & scan::kRegexMultiline) pattern.flags |= HS_FLAG_MULTILINE;
+  if (rule.options & scan::kRegexDotAll) pattern.flags |= HS_FLAG_DOTALL;
+  std::string reason;
+  const auto takes = [&](const std::string& expression, unsigned flags, std::uint64_t positions) {
+    if (positions > kMostPositions) {
+      reason = "too expensive: with its repeated parts written out it has " +
+               std::to_string(positions) + " characters, and at most " +
+               std::to_string(kMostPositions) + " are compiled";
+      return false;
+    }
+    hs_expr_info_t* info = nullptr;
+    hs_compile_error_t* error = nullptr;
+    if (hs_expression_info(expression.c_str(), flags, &info, &error) != HS_SUCCESS) {
+      reason = error != nullptr ? error->message : "out of memory";
+      hs_free_compile_error(error);
+      return false;
+    }
+    std::free(info);  // NOLINT(cppcoreguidelines-no-malloc): allocated by Hyperscan's malloc
+    pattern.expression = expression;
+    pattern.flags = flags;
+    return true;
+  };
+  std::uint64_t positions = tree ? tree->positions() : exact.size();
+  // Lists of strings cost little.
+  if (tree && tree->plain() && positions <= kMostPlainPositions) positions = 1;
+  bool confirmed = rule.multiple;
+  if (!takes(exact, pattern.flags, positions)) {
+    confirmed = true;
+    const unsigned flags = pattern.flags;
+    std::string first_reason = reason;
+    bool found = takes(exact, flags | HS_FLAG_PREFILTER, positions);
+    if (!found && tree) {
+      RegexTree cheaper = tree->collapsed().relaxed();
+      if (cheaper.positions() > kMostPositions) cheaper = cheaper.truncated(kMostPositions / 2);
+      found = takes(cheaper.text(), flags, cheaper.positions()) ||
+              takes(cheaper.text(), flags | HS_FLAG_PREFILTER, cheaper.positions());
+    }
+    if (!found) return Error{"Hyperscan cannot look for it: " + first_reason};
+  }
+  scan::SpamReference reference{test_number, 0};
+  if (confirmed) {
+    const auto known = std::ranges::find_if(regexes_, [&](const PerlRegex& r) {
+      return r.pattern == rule.pattern && r.options == rule.options;
+    });
+    reference.regex = static_cast<std::uint32_t>(known - regexes_.begin()) + 1;
+    if (known == regexes_.end()) regexes_.push_back({rule.pattern, rule.options});
+  }
+  Table& table = tables_[static_cast<std::size_t>(buffer_of(rule, rule.selector))]
+                        [high && rule.kind == CfKind::body ? 1 : 0];
+  const auto [at, added] = table.numbers.try_emplace(
+      {pattern.expression, pattern.flags}, static_cast<std::uint32_t>(table.patterns.size()));
+  if (added) {
+    table.patterns.push_back(pattern);
+    table.references.emplace_back();
+  }
+  table.references[at->second].push_back(reference);
+  return ok();
+}
+
+bool SpamCompiler::same(const Table& a, const Table& b) { return a.patterns == b.patterns; }
+
+// Metas stand behind what they are computed from.
+void SpamCompiler::take_metas(std::vector<CfRule>& metas) {
+  struct Waiting {
+    CfRule* rule;
+    MetaProgram program;
+  };
+  std::vector<Waiting> waiting;
+  std::unordered_set<std::string> pending;
+  const auto matching = [&](std::string_view glob) {
+    std::set<std::string> names;
+    for (const auto& [name, index] : by_name_) {
+      if (glob_matches(glob, name)) names.insert(name);
+    }
+    for (const CfRule& rule : metas) {
+      if (glob_matches(glob, rule.name)) names.insert(rule.name);
+    }
+    return std::vector<std::string>(names.begin(), names.end());
+  };
+  for (CfRule& rule : metas) {
+    auto program = read_meta(rule.expression, matching);
+    if (!program) {
+      fault(rule, program.error());
+      continue;
+    }
+    std::erase_if(program->words, [](const MetaProgram::Word&) { return false; });
+    pending.insert(rule.name);
+    waiting.push_back({&rule, std::move(*program)});
+  }
+  for (bool progress = true; progress && !waiting.empty();) {
+    progress = false;
+    std::vector<Waiting> later;
+    for (Waiting& meta : waiting) {
+      const bool ready =
+          std::ranges::none_of(meta.program.words,
+                               [&](const MetaProgram::Word& word) {
+                                 return !word.test.empty() && pending.contains(word.test) &&
+                                        !by_name_.contains(word.test) &&
+                                        word.test != meta.rule->name;
+                               }) &&
+          std::ranges::none_of(meta.program.words, [&](const MetaProgram::Word& word) {
+            return word.test == meta.rule->name;
+          });
+      if (!ready) {
+        later.push_back(std::move(meta));
+        continue;
+      }
+      progress = true;
+      Test test;
+      test.kind = scan::TestKind::meta;
+      test.rule = std::move(*meta.rule);
+      for (const MetaProgram::Word& word : meta.program.words) {
+        const auto operation = static_cast<scan::MetaOperation>(word.operation);
+        std::uint32_t operand = 0;
+        auto stored = operation;
+        if (operation == scan::MetaOperation::test) {
+          const auto at = by_name_.find(word.test);
+          if (at != by_name_.end()) {
+            operand = at->second;
+          } else {  // a rule that does not run is 0 to a meta
+            stored = scan::MetaOperation::number;
+            operand = number(0);
+          }
+        } else if (operation == scan::MetaOperation::number) {
+          operand = number(word.number);
+        }
+        test.meta.push_back(scan::meta_word(stored, operand));
+      }
+      // The depth of the program's stack.
+      std::size_t depth = 0;
+      std::size_t most = 0;
+      for (const std::uint32_t word : test.meta) {
+        const auto operation = static_cast<scan::MetaOperation>(word >> 24);
+        if (operation == scan::MetaOperation::test || operation == scan::MetaOperation::number) {
+          most = std::max(most, ++depth);
+        } else if (operation == scan::MetaOperation::choose) {
+          depth -= 2;
+        } else if (operation != scan::MetaOperation::negate &&
+                   operation != scan::MetaOperation::logical_not) {
+          --depth;
+        }
+      }
+      pending.erase(test.rule.name);
+      if (most > scan::kMetaStack) {
+        fault(test.rule, "the expression is too deep");
+        continue;
+      }
+      by_name_[test.rule.name] = static_cast<std::uint32_t>(tests_.size());
+      tests_.push_back(std::move(test));
+    }
+    waiting = std::move(later);
+  }
+  for (const Waiting& meta : waiting) {
+    fault(*meta.rule, "the meta is computed from itself, directly or by way of others");
+  }
+}
+
+void SpamCompiler::refuse(std::uint32_t test, const std::string& reason) {
+  if (tests_[test].refused) return;
+  tests_[test].refused = true;
+  tests_[test].flags &= ~(scan::kTestNegated | scan::kTestMatchesEmpty | scan::kTestMatchesUnset);
+  fault(tests_[test].rule, reason);
+}
+
+Status SpamCompiler::build(const std::filesystem::path& cache) {
+  for (;;) {
+    std::vector<std::pair<Table*, std::future<Result<BuiltDatabase>>>> building;
+    for (auto& [low, high] : tables_) {
+      if (!low.patterns.empty() && same(low, high)) high = {};
+      for (Table* table : {&low, &high}) {
+        if (table->patterns.empty() || !table->serialized.empty()) continue;
+        building.emplace_back(table, std::async(std::launch::async, [table, &cache] {
+                                return build_database(table->patterns, false, cache);
+                              }));
+      }
+    }
+    bool complete = true;
+    std::string failure;
+    for (auto& [table, future] : building) {
+      auto built = future.get();
+      if (!built) {
+        failure = built.error();
+        continue;
+      }
+      if (built->bad.empty()) {
+        table->serialized = std::move(built->serialized);
+        continue;
+      }
+      complete = false;
+      std::vector<std::size_t> gone;
+      for (const BadPattern& bad : built->bad) {
+        for (const scan::SpamReference& reference : table->references[bad.index]) {
+          refuse(reference.test, "Hyperscan refuses it: " + bad.reason);
+        }
+        gone.push_back(bad.index);
+      }
+      std::ranges::sort(gone, std::greater<>());
+      for (const std::size_t index : gone) {
+        table->patterns.erase(table->patterns.begin() + static_cast<std::ptrdiff_t>(index));
+        table->references.erase(table->references.begin() + static_cast<std::ptrdiff_t>(index));
+      }
+    }
+    if (!failure.empty()) return Error{failure};
+    if (complete) return ok();
+  }
+}
+
+std::vector<SpamCompiler::Fault> SpamCompiler::faults() const {
+  std::vector<Fault> all;
+  const auto take = [&](const std::vector<CfFault>& faults) {
+    for (const CfFault& fault : faults) {
+      all.push_back({text_.files[fault.file], fault.line, fault.rule, fault.text, fault.fatal});
+    }
+  };
+  take(text_.faults);
+  take(rules_.faults);
+  take(own_faults_);
+  std::set<std::string> named;
+  for (const Fault& fault : all) named.insert(fault.rule);
+  for (const CfSkipped& skipped : text_.skipped) {
+    if (by_name_.contains(skipped.rule) || !named.insert(skipped.rule).second) continue;
+    all.push_back({text_.files[skipped.file], skipped.line, skipped.rule,
+                   "it stands in a block that is not in force: " + skipped.condition, false});
+  }
+  return all;
+}
+
+std::vector<scan::RuleInfo> SpamCompiler::infos() const {
+  std::vector<scan::RuleInfo> infos;
+  for (const Test& test : tests_) {
+    if (test.refused || test.rule.sub) continue;
+    scan::RuleInfo info;
+    info.gid = 0;
+    info.name = test.rule.name;
+    info.message = test.rule.description;
+    info.score = static_cast<std::int32_t>(std::lround(test.rule.score * 100));
+    infos.push_back(std::move(info));
+  }
+  return infos;
+}
+
+std::size_t SpamCompiler::running() const {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(tests_, [](const Test& t) { return !t.refused; }));
+}
+
+bool SpamCompiler::has_database() const {
+  return std::ranges::any_of(tables_, [](const auto& pair) {
+    return !pair[0].serialized.empty() || !pair[1].serialized.empty();
+  });
+}
+
+std::uint32_t SpamCompiler::write(flatbuffers::FlatBufferBuilder& out) const {
+  std::vector<flatbuffers::Offset<image::SpamTest>> tests;
+  for (const Test& test : tests_) {
+    const auto name = out.CreateString(test.rule.name);
+    const auto message = out.CreateSharedString(test.rule.description);
+    flatbuffers::Offset<flatbuffers::Vector<flatbuffers::Offset<flatbuffers::String>>> arguments;
+    if (!test.rule.arguments.empty()) arguments = out.CreateVectorOfStrings(test.rule.arguments);
+    flatbuffers::Offset<flatbuffers::Vector<std::uint32_t>> meta;
+    if (!test.meta.empty()) meta = out.CreateVector(test.meta);
+    tests.push_back(image::CreateSpamTest(
+        out, name, message, static_cast<std::uint8_t>(test.kind), test.flags, test.selector,
+        test.rule.max_hits, thousandths(test.rule.score), test.eval, arguments, meta));
+  }
+  std::vector<flatbuffers::Offset<image::SpamDatabase>> databases;
+  for (std::size_t i = 0; i < tables_.size() * 2; ++i) {
+    const Table& table = tables_[i / 2][i % 2];
+    if (table.serialized.empty()) continue;
+    std::vector<std::uint32_t> first{0};
+    std::vector<image::SpamReference> references;
+    for (const auto& of_pattern : table.references) {
+      for (const scan::SpamReference& reference : of_pattern) {
+        references.emplace_back(reference.test, reference.regex);
+      }
+      first.push_back(static_cast<std::uint32_t>(references.size()));
+    }
+    out.ForceVectorAlignment(table.serialized.size(), 1, 8);
+    const auto serialized = out.CreateVector(table.serialized);
+    const auto first_offset = out.CreateVector(first);
+    const auto references_offset = out.CreateVectorOfStructs(references);
+    databases.push_back(image::CreateSpamDatabase(out, static_cast<std::uint8_t>(i / 2), i % 2 == 1,
+                                                  static_cast<std::uint32_t>(table.patterns.size()),
+                                                  first_offset, references_offset, serialized));
+  }
+  std::vector<flatbuffers::Offset<image::SpamRegex>> regexes;
+  for (const PerlRegex& regex : regexes_) {
+    regexes.push_back(
+        image::CreateSpamRegex(out, out.CreateSharedString(regex.pattern), regex.options));
+  }
+  std::vector<flatbuffers::Offset<image::SpamList>> lists;
+  for (const auto& [name, entries] : rules_.lists) {
+    lists.push_back(
+        image::CreateSpamList(out, out.CreateString(name), out.CreateVectorOfStrings(entries)));
+  }
+  const auto tests_offset = out.CreateVector(tests);
+  const auto selectors = out.CreateVectorOfStrings(selectors_);
+  const auto databases_offset = out.CreateVector(databases);
+  const auto regexes_offset = out.CreateVector(regexes);
+  const auto numbers = out.CreateVector(numbers_);
+  return image::CreateSpamRules(out, tests_offset, selectors, databases_offset, regexes_offset,
+                                numbers, out.CreateVector(lists))
+      .o;
+}
+
+}  // namespace sluice::control

@@ -1,0 +1,102 @@
+#include "dataplane/scan/regex.h"
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+#include <algorithm>
+
+namespace sluice::scan {
+
+namespace {
+
+constexpr std::uint32_t kDepthLimit = 2000;
+
+}  // namespace
+
+struct RegexScratch::Impl {
+  Impl()
+      : data(pcre2_match_data_create(Regex::kMaxGroups, nullptr)),
+        context(pcre2_match_context_create(nullptr)) {
+    if (context == nullptr) return;
+    pcre2_set_match_limit(context, kMatchLimit);
+    pcre2_set_depth_limit(context, kDepthLimit);
+  }
+  ~Impl() {
+    pcre2_match_data_free(data);
+    pcre2_match_context_free(context);
+  }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+  pcre2_match_data* data;
+  pcre2_match_context* context;
+};
+
+RegexScratch::RegexScratch() : impl_(std::make_unique<Impl>()) {}
+RegexScratch::~RegexScratch() = default;
+
+struct Regex::Impl {
+  ~Impl() { pcre2_code_free(code); }
+  pcre2_code* code = nullptr;
+};
+
+Regex::Regex(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Regex::Regex(Regex&&) noexcept = default;
+Regex& Regex::operator=(Regex&&) noexcept = default;
+Regex::~Regex() = default;
+
+Result<Regex> Regex::make(std::string_view pattern, std::uint32_t options) {
+  std::uint32_t flags = 0;
+  if (options & kRegexCaseless) flags |= PCRE2_CASELESS;
+  if (options & kRegexMultiline) flags |= PCRE2_MULTILINE;
+  if (options & kRegexDotAll) flags |= PCRE2_DOTALL;
+  if (options & kRegexExtended) flags |= PCRE2_EXTENDED;
+  if (options & kRegexAnchored) flags |= PCRE2_ANCHORED;
+  if (options & kRegexDollarEndOnly) flags |= PCRE2_DOLLAR_ENDONLY;
+  flags |= PCRE2_NEVER_UTF | PCRE2_NEVER_UCP;
+  int error = 0;
+  PCRE2_SIZE offset = 0;
+  auto impl = std::make_unique<Impl>();
+  impl->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), flags,
+                             &error, &offset, nullptr);
+  if (impl->code == nullptr) {
+    PCRE2_UCHAR text[160] = {};
+    pcre2_get_error_message(error, text, sizeof text);
+    return Error{std::string(reinterpret_cast<const char*>(text)) + " at its character " +
+                 std::to_string(offset)};
+  }
+  pcre2_jit_compile(impl->code, PCRE2_JIT_COMPLETE);  // without it the interpreter runs
+  return Regex(std::move(impl));
+}
+
+bool Regex::find(std::string_view subject, RegexScratch& scratch, Match* match,
+                 std::size_t from) const {
+  if (scratch.impl_->data == nullptr) return false;
+  const char* data = subject.empty() ? "" : subject.data();
+  const int groups = pcre2_match(impl_->code, reinterpret_cast<PCRE2_SPTR>(data), subject.size(),
+                                 from, 0, scratch.impl_->data, scratch.impl_->context);
+  if (groups < 0) return false;
+  if (match != nullptr) {
+    const PCRE2_SIZE* places = pcre2_get_ovector_pointer(scratch.impl_->data);
+    const int known = groups == 0 ? kMaxGroups : std::min(groups, kMaxGroups);
+    for (int i = 0; i < kMaxGroups; ++i) {
+      match->begin[i] = i < known ? places[2 * i] : std::string_view::npos;
+      match->end[i] = i < known ? places[2 * i + 1] : std::string_view::npos;
+    }
+  }
+  return true;
+}
+
+std::uint32_t Regex::count(std::string_view subject, RegexScratch& scratch,
+                           std::uint32_t most) const {
+  std::uint32_t found = 0;
+  std::size_t from = 0;
+  Match match;
+  while (found < most && from <= subject.size() && find(subject, scratch, &match, from)) {
+    ++found;
+    from = match.end[0] > match.begin[0] ? match.end[0] : match.end[0] + 1;
+    from = std::max(from, match.begin[0] + 1);
+  }
+  return found;
+}
+
+}  // namespace sluice::scan

@@ -1,0 +1,60 @@
+// A regex in Perl's language over whole, bounded items (PCRE2, just-in-time compiled). Runs under
+// limits, because who sends the octets may choose them to make it backtrack.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "dataplane/base/result.h"
+#include "dataplane/scan/confirmation.h"
+
+namespace sluice::scan {
+
+// Working memory of matches: one for each worker.
+class RegexScratch {
+ public:
+  RegexScratch();
+  ~RegexScratch();
+  RegexScratch(const RegexScratch&) = delete;
+  RegexScratch& operator=(const RegexScratch&) = delete;
+
+ private:
+  friend class Regex;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+class Regex {
+ public:
+  // `options`: kRegex*. Fails with PCRE2's reason and the offset in the pattern.
+  static Result<Regex> make(std::string_view pattern, std::uint32_t options);
+  Regex(Regex&&) noexcept;
+  Regex& operator=(Regex&&) noexcept;
+  ~Regex();
+
+  static constexpr int kMaxGroups = 8;
+  struct Match {
+    std::size_t begin[kMaxGroups];
+    std::size_t end[kMaxGroups];  // npos: the group took no part
+    std::string_view group(std::string_view subject, int n) const {
+      if (end[n] == std::string_view::npos || begin[n] > end[n]) return {};
+      return subject.substr(begin[n], end[n] - begin[n]);
+    }
+    bool has(int n) const { return end[n] != std::string_view::npos; }
+  };
+
+  // Whether it matches `subject` somewhere from `from` on. Over a limit it does not.
+  bool find(std::string_view subject, RegexScratch& scratch, Match* match = nullptr,
+            std::size_t from = 0) const;
+  // Matches that do not overlap, as Perl's /g finds them; stops at `most`.
+  std::uint32_t count(std::string_view subject, RegexScratch& scratch, std::uint32_t most) const;
+
+ private:
+  struct Impl;
+  explicit Regex(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace sluice::scan

@@ -1,0 +1,403 @@
+#include "dataplane/scan/spam_rules.h"
+
+#include <hs_runtime.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "dataplane/contract/policy_image_tables.h"
+#include "dataplane/scan/scratch.h"
+#include "dataplane/scan/spam_evals.h"
+
+namespace sluice::scan {
+
+namespace image = contract::image;
+
+namespace {
+
+std::string place(const char* table, std::size_t index, const char* what) {
+  return std::string("ruleset section: spam ") + table + " " + std::to_string(index) + ": " + what;
+}
+
+constexpr std::uint32_t kAllFlags = kTestSub | kTestMultiple | kTestNegated | kTestNoSubject |
+                                    kTestMatchesEmpty | kTestNotOutbound | kTestMatchesUnset;
+
+SpamBuffer buffer_of(std::string_view selector) {
+  if (selector == "ALL" || selector.starts_with("ALL:")) return SpamBuffer::all_headers;
+  if (selector.starts_with("X-Spam-Relays-")) return SpamBuffer::relays;
+  if (selector.starts_with("mime:")) return SpamBuffer::mime_header;
+  return SpamBuffer::header;
+}
+
+// How many values an operation takes; it gives one.
+std::size_t operands(MetaOperation operation) {
+  switch (operation) {
+    case MetaOperation::test:
+    case MetaOperation::number:
+      return 0;
+    case MetaOperation::negate:
+    case MetaOperation::logical_not:
+      return 1;
+    case MetaOperation::choose:
+      return 3;
+    default:
+      return 2;
+  }
+}
+
+bool has_high_octet(std::string_view item) {
+  std::uint64_t seen = 0;
+  std::size_t i = 0;
+  for (; i + 8 <= item.size(); i += 8) {
+    std::uint64_t word;
+    std::memcpy(&word, item.data() + i, 8);
+    seen |= word;
+  }
+  for (; i < item.size(); ++i) seen |= static_cast<unsigned char>(item[i]);
+  return (seen & 0x8080808080808080u) != 0;
+}
+
+std::int64_t whole(double value) {
+  constexpr double kMost = 9e18;
+  if (!(value > -kMost && value < kMost)) return 0;
+  return static_cast<std::int64_t>(value);
+}
+
+double apply(MetaOperation operation, double a, double b) {
+  switch (operation) {
+    case MetaOperation::add:
+      return a + b;
+    case MetaOperation::subtract:
+      return a - b;
+    case MetaOperation::multiply:
+      return a * b;
+    case MetaOperation::divide:
+      return b == 0 ? 0 : a / b;  // SpamAssassin's rule dies, which counts as no hit
+    case MetaOperation::logical_and:
+      return a != 0 ? b : a;
+    case MetaOperation::logical_or:
+      return a != 0 ? a : b;
+    case MetaOperation::exclusive_or:
+      return static_cast<double>(whole(a) ^ whole(b));
+    case MetaOperation::less:
+      return a < b;
+    case MetaOperation::less_equal:
+      return a <= b;
+    case MetaOperation::greater:
+      return a > b;
+    case MetaOperation::greater_equal:
+      return a >= b;
+    case MetaOperation::equal:
+      return a == b;
+    case MetaOperation::not_equal:
+      return a != b;
+    default:
+      return 0;
+  }
+}
+
+}  // namespace
+
+class SpamRulesLoader {
+ public:
+  static Result<std::unique_ptr<const SpamRules>> load(const image::SpamRules& tables) {
+    std::unique_ptr<SpamRules> rules(new SpamRules());
+    SpamRulesLoader loader(*rules, tables);
+    for (const auto part : {&SpamRulesLoader::small, &SpamRulesLoader::tests,
+                            &SpamRulesLoader::dependencies, &SpamRulesLoader::databases}) {
+      if (Status status = (loader.*part)(); !status) return Error{status.error()};
+    }
+    return std::unique_ptr<const SpamRules>(std::move(rules));
+  }
+
+ private:
+  SpamRulesLoader(SpamRules& rules, const image::SpamRules& tables)
+      : rules_(rules), tables_(tables) {}
+
+  // Selectors, regexes, constants, lists.
+  Status small() {
+    for (const auto* selector : *tables_.selectors()) {
+      rules_.selectors_.push_back(selector->str());
+      rules_.selector_buffer_.push_back(buffer_of(rules_.selectors_.back()));
+    }
+    rules_.by_selector_.resize(rules_.selectors_.size());
+    std::uint32_t i = 0;
+    for (const image::SpamRegex* regex : *tables_.regexes()) {
+      auto made = Regex::make(regex->pattern()->string_view(), regex->options());
+      if (!made) return Error{place("regex", i, made.error().c_str())};
+      rules_.regexes_.push_back(std::move(*made));
+      ++i;
+    }
+    rules_.numbers_.assign(tables_.numbers()->begin(), tables_.numbers()->end());
+    for (const image::SpamList* list : *tables_.lists()) {
+      auto& entries = rules_.entries_[list->name()->str()];
+      entries.reserve(entries.size() + list->entries()->size());
+      for (const auto* entry : *list->entries()) entries.push_back(entry->str());
+    }
+    for (const auto& [name, entries] : rules_.entries_) {
+      SpamList& list = rules_.lists_[name];
+      list.reserve(entries.size());
+      for (const std::string& entry : entries) list.insert(entry);
+    }
+    return ok();
+  }
+
+  Status tests() {
+    const auto& tests = *tables_.tests();
+    rules_.tests_.reserve(tests.size());
+    for (std::uint32_t i = 0; i < tests.size(); ++i) {
+      const image::SpamTest& table = *tests[i];
+      if (table.kind() > static_cast<std::uint8_t>(TestKind::meta)) {
+        return Error{place("test", i, "unknown kind")};
+      }
+      if ((table.flags() & ~kAllFlags) != 0) return Error{place("test", i, "unknown flags")};
+      SpamTest test;
+      test.kind = static_cast<TestKind>(table.kind());
+      test.flags = table.flags();
+      test.selector = table.selector();
+      test.max_hits = table.max_hits();
+      test.score = table.score();
+      test.eval = table.eval();
+      test.info.gid = 0;
+      test.info.score = (table.score() + (table.score() < 0 ? -5 : 5)) / 10;
+      test.info.name = table.name()->str();
+      test.info.message = table.message()->str();
+      test.info.category = "spam";
+      if (table.arguments() != nullptr) {
+        for (const auto* argument : *table.arguments()) test.arguments.push_back(argument->str());
+      }
+      if (table.meta() != nullptr) test.meta.assign(table.meta()->begin(), table.meta()->end());
+      if (Status status = check(i, test); !status) return status;
+      rules_.tests_.push_back(std::move(test));
+    }
+    return ok();
+  }
+
+  Status check(std::uint32_t index, const SpamTest& test) {
+    const bool by_selector = test.kind == TestKind::exists || test.selector != UINT32_MAX;
+    if (by_selector) {
+      if (test.selector >= rules_.selectors_.size()) {
+        return Error{place("test", index, "unknown selector")};
+      }
+      rules_.by_selector_[test.selector].push_back(index);
+    }
+    if (test.kind == TestKind::eval) {
+      if (test.eval >= kSpamEvalCount) return Error{place("test", index, "unknown eval")};
+      const SpamEval& eval = kSpamEvals[test.eval];
+      if (test.arguments.size() < eval.least || test.arguments.size() > eval.most) {
+        return Error{place("test", index, "wrong number of arguments")};
+      }
+      rules_.evals_.push_back(index);
+    }
+    if (test.kind != TestKind::meta) return ok();
+    std::size_t depth = 0;
+    for (const std::uint32_t word : test.meta) {
+      const std::uint32_t code = word >> 24;
+      const std::uint32_t operand = word & 0xffffff;
+      if (code > static_cast<std::uint32_t>(MetaOperation::choose)) {
+        return Error{place("test", index, "unknown operation")};
+      }
+      const auto operation = static_cast<MetaOperation>(code);
+      if (operation == MetaOperation::test && operand >= index) {
+        return Error{place("test", index, "computed from a test behind it")};
+      }
+      if (operation == MetaOperation::number && operand >= rules_.numbers_.size()) {
+        return Error{place("test", index, "unknown constant")};
+      }
+      if (depth < operands(operation)) return Error{place("test", index, "broken program")};
+      depth = depth - operands(operation) + 1;
+      if (depth > kMetaStack) return Error{place("test", index, "program too deep")};
+    }
+    if (depth != 1) return Error{place("test", index, "broken program")};
+    return ok();
+  }
+
+  Status dependencies() {
+    const auto count = static_cast<std::uint32_t>(rules_.tests_.size());
+    std::vector<std::vector<std::uint32_t>> users(count);
+    for (std::uint32_t i = 0; i < count; ++i) {
+      for (const std::uint32_t word : rules_.tests_[i].meta) {
+        if (static_cast<MetaOperation>(word >> 24) != MetaOperation::test) continue;
+        auto& of = users[word & 0xffffff];
+        if (of.empty() || of.back() != i) of.push_back(i);
+      }
+    }
+    rules_.first_dependent_.push_back(0);
+    for (const auto& of : users) {
+      rules_.dependents_.insert(rules_.dependents_.end(), of.begin(), of.end());
+      rules_.first_dependent_.push_back(static_cast<std::uint32_t>(rules_.dependents_.size()));
+    }
+    rules_.baseline_.assign(count, 0);
+    for (std::uint32_t i = 0; i < count; ++i) {
+      if (rules_.tests_[i].kind != TestKind::meta) continue;
+      rules_.baseline_[i] = rules_.evaluate(i, rules_.baseline_);
+      if (rules_.baseline_[i] != 0) rules_.baseline_hits_.push_back(i);
+    }
+    return ok();
+  }
+
+  Status databases() {
+    const auto& databases = *tables_.databases();
+    for (std::uint32_t i = 0; i < databases.size(); ++i) {
+      if (Status status = database(i, *databases[i]); !status) return status;
+    }
+    return ok();
+  }
+
+  Status database(std::uint32_t index, const image::SpamDatabase& table) {
+    if (table.kind() >= kSpamBufferCount) return Error{place("database", index, "unknown buffer")};
+    SpamDatabase& database = rules_.databases_[table.kind()][table.high() ? 1 : 0];
+    if (database.compiled) return Error{place("database", index, "its buffer has one already")};
+    const auto& first = *table.first();
+    const auto& references = *table.references();
+    if (table.patterns() == UINT32_MAX || first.size() != table.patterns() + 1 || first[0] != 0 ||
+        first[first.size() - 1] != references.size() ||
+        !std::is_sorted(first.begin(), first.end())) {
+      return Error{place("database", index, "its pattern table is broken")};
+    }
+    database.first.assign(first.begin(), first.end());
+    for (const image::SpamReference* reference : references) {
+      if (reference->test() >= rules_.tests_.size() ||
+          rules_.tests_[reference->test()].kind != TestKind::pattern ||
+          reference->regex() > rules_.regexes_.size()) {
+        return Error{place("database", index, "a reference is out of range")};
+      }
+      database.references.push_back({reference->test(), reference->regex()});
+    }
+    hs_database_t* compiled = nullptr;
+    if (hs_deserialize_database(reinterpret_cast<const char*>(table.serialized()->data()),
+                                table.serialized()->size(), &compiled) != HS_SUCCESS) {
+      return Error{place("database", index, "damaged, or for another CPU or Hyperscan")};
+    }
+    database.compiled.reset(compiled);
+    std::size_t stream = 0;
+    if (hs_stream_size(compiled, &stream) == HS_SUCCESS) {
+      return Error{place("database", index, "of the wrong mode")};
+    }
+    hs_database_size(compiled, &database.size);
+    return ok();
+  }
+
+  SpamRules& rules_;
+  const image::SpamRules& tables_;
+};
+
+Result<std::unique_ptr<const SpamRules>> SpamRules::open(const image::SpamRules& tables) {
+  return SpamRulesLoader::load(tables);
+}
+
+double SpamRules::evaluate(std::uint32_t meta, std::span<const double> values) const {
+  double stack[kMetaStack];
+  std::size_t depth = 0;
+  for (const std::uint32_t word : tests_[meta].meta) {  // checked at load
+    const auto operation = static_cast<MetaOperation>(word >> 24);
+    switch (operation) {
+      case MetaOperation::test:
+        stack[depth++] = values[word & 0xffffff];
+        break;
+      case MetaOperation::number:
+        stack[depth++] = numbers_[word & 0xffffff];
+        break;
+      case MetaOperation::negate:
+        stack[depth - 1] = -stack[depth - 1];
+        break;
+      case MetaOperation::logical_not:
+        stack[depth - 1] = stack[depth - 1] == 0;
+        break;
+      case MetaOperation::choose:
+        depth -= 2;
+        stack[depth - 1] = stack[depth - 1] != 0 ? stack[depth] : stack[depth + 1];
+        break;
+      default:
+        --depth;
+        stack[depth - 1] = apply(operation, stack[depth - 1], stack[depth]);
+        break;
+    }
+  }
+  return depth == 1 ? stack[0] : 0;
+}
+
+const SpamList& SpamRules::list(std::string_view name) const {
+  static const SpamList kNone;
+  const auto at = lists_.find(std::string(name));
+  return at == lists_.end() ? kNone : at->second;
+}
+
+std::span<const std::string> SpamRules::entries(std::string_view name) const {
+  const auto at = entries_.find(std::string(name));
+  if (at == entries_.end()) return {};
+  return at->second;
+}
+
+// --- scanning ------------------------------------------------------------------------------------
+
+struct SpamScanner::Context {
+  SpamScanner& scanner;
+  const SpamDatabase& database;
+  SpamHits& hits;
+  std::string_view item;
+  bool by_selector;
+  bool first;
+  std::uint32_t selector;
+};
+
+int SpamScanner::on_match(unsigned pattern, unsigned long long, unsigned long long, unsigned,
+                          void* pointer) {
+  const auto& context = *static_cast<const Context*>(pointer);
+  const SpamDatabase& database = context.database;
+  for (std::uint32_t i = database.first[pattern]; i != database.first[pattern + 1]; ++i) {
+    context.scanner.take(database.references[i], context);
+  }
+  return 0;
+}
+
+void SpamScanner::take(const SpamReference& reference, const Context& context) {
+  const SpamTest& test = rules_.tests()[reference.test];
+  if (context.by_selector && test.selector != context.selector) return;
+  if (context.first && (test.flags & kTestNoSubject) != 0) return;
+  const bool multiple = (test.flags & kTestMultiple) != 0;
+  const std::uint32_t most =
+      test.max_hits == 0 ? std::numeric_limits<std::uint16_t>::max() : test.max_hits;
+  if (multiple) {
+    const std::uint32_t before =
+        context.hits.has(reference.test) ? context.hits[reference.test] : 0;
+    if (before >= most) return;
+    scanned_ += context.item.size();
+    const std::uint32_t found =
+        rules_.regex(reference.regex - 1).count(context.item, scratch_.regex(), most - before);
+    if (found != 0) context.hits[reference.test] = before + found;
+    return;
+  }
+  if (context.hits.has(reference.test)) return;
+  if (reference.regex != 0) {
+    scanned_ += context.item.size();
+    if (!rules_.regex(reference.regex - 1).find(context.item, scratch_.regex())) return;
+  }
+  context.hits[reference.test] = 1;
+}
+
+void SpamScanner::scan(SpamBuffer buffer, std::string_view item, SpamHits& hits, bool first,
+                       std::uint32_t selector) {
+  if (item.empty()) return;
+  const SpamDatabase& database = rules_.database(buffer, has_high_octet(item));
+  if (!database.compiled) return;
+  Context context{
+      *this,
+      database,
+      hits,
+      item,
+      buffer != SpamBuffer::body && buffer != SpamBuffer::raw_body && buffer != SpamBuffer::uri,
+      first,
+      selector};
+  const std::size_t size =
+      std::min<std::size_t>(item.size(), std::numeric_limits<std::int32_t>::max());
+  scanned_ += size;
+  if (hs_scan(database.compiled.get(), item.data(), static_cast<unsigned>(size), 0,
+              scratch_.impl_->hyperscan, &SpamScanner::on_match, &context) != HS_SUCCESS) {
+    failed_ = true;
+  }
+}
+
+}  // namespace sluice::scan

@@ -1,0 +1,209 @@
+// SpamAssassin's rules as the workers use them: tables and databases of the `spam` table of a
+// ruleset section, checked and loaded once; immutable.
+//
+// Theory. A test is a rule: a regex over the items of one buffer (a paragraph of the text, a header
+// value, a URL), a native function (eval), or a meta, computed from the values of other tests. The
+// items are whole and bounded, so each buffer's database is in block mode and a test that Hyperscan
+// cannot express has its second look, a Regex, on the item itself. Items of ASCII octets alone have
+// databases of their own: rules that list each letter's look-alikes are ten times smaller there.
+// The value of a test is how often it hit (of a meta: what its expression gave).
+//
+// Metas stand behind what they are computed from, so one pass in order is enough. Their values with
+// no test hit are known at load; a message evaluates only those of which an input changed.
+//
+// The program of a meta is for a stack machine: words of `operation << 24 | operand`.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <memory_resource>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "dataplane/base/bytes.h"
+#include "dataplane/base/result.h"
+#include "dataplane/scan/regex.h"
+#include "dataplane/scan/ruleset.h"
+#include "dataplane/scan/scan.h"
+#include "dataplane/scan/sparse_map.h"
+
+namespace sluice::contract::image {
+struct SpamRules;
+}
+
+namespace sluice::scan {
+
+// Wire formats: append, never renumber.
+enum class TestKind : std::uint8_t { pattern, exists, full, eval, meta };
+enum class SpamBuffer : std::uint8_t {
+  body,
+  raw_body,
+  uri,
+  header,
+  all_headers,
+  relays,
+  mime_header
+};
+inline constexpr std::size_t kSpamBufferCount = 7;
+inline constexpr std::string_view kSpamBufferNames[kSpamBufferCount] = {
+    "body", "rawbody", "uri", "header", "header ALL", "relays", "mimeheader"};
+
+inline constexpr std::uint32_t kTestSub = 1;            // a part of metas only: never reported
+inline constexpr std::uint32_t kTestMultiple = 2;       // counts every match
+inline constexpr std::uint32_t kTestNegated = 4;        // !~: hits when there is no match
+inline constexpr std::uint32_t kTestNoSubject = 8;      // not on the first item of the body
+inline constexpr std::uint32_t kTestMatchesEmpty = 16;  // its regex matches an empty item
+inline constexpr std::uint32_t kTestNotOutbound = 32;   // off for mail that leaves
+inline constexpr std::uint32_t kTestMatchesUnset = 64;  // matches what stands for a missing field
+
+enum class MetaOperation : std::uint8_t {
+  test,    // push the value of test `operand`
+  number,  // push constant `operand`
+  add,
+  subtract,
+  multiply,
+  divide,
+  negate,
+  logical_not,
+  logical_and,  // as Perl's: one of the operands
+  logical_or,
+  exclusive_or,
+  less,
+  less_equal,
+  greater,
+  greater_equal,
+  equal,
+  not_equal,
+  choose,  // a ? b : c
+};
+inline constexpr std::size_t kMetaStack = 64;
+constexpr std::uint32_t meta_word(MetaOperation operation, std::uint32_t operand = 0) {
+  return static_cast<std::uint32_t>(operation) << 24 | operand;
+}
+
+struct SpamTest {
+  RuleInfo info;  // score in hundredths, rounded
+  TestKind kind = TestKind::pattern;
+  std::uint32_t flags = 0;
+  std::uint32_t selector = 0;
+  std::uint32_t max_hits = 0;
+  std::int32_t score = 0;  // thousandths
+  std::uint32_t eval = 0;
+  std::vector<std::string> arguments;
+  std::vector<std::uint32_t> meta;
+};
+
+struct SpamReference {
+  std::uint32_t test = 0;
+  std::uint32_t regex = 0;  // 1 + index, or 0: Hyperscan's hit is exact
+};
+
+struct SpamDatabase {
+  std::unique_ptr<hs_database, DatabaseDeleter> compiled;
+  std::vector<std::uint32_t> first;
+  std::vector<SpamReference> references;
+  std::size_t size = 0;
+};
+
+// Words that are looked up whole, in lower case.
+using SpamList = std::unordered_set<std::string_view>;
+
+class SpamRules {
+ public:
+  static Result<std::unique_ptr<const SpamRules>> open(const contract::image::SpamRules& tables);
+
+  std::span<const SpamTest> tests() const { return tests_; }
+  std::span<const std::string> selectors() const { return selectors_; }
+  // `high`: for items with octets above 127.
+  const SpamDatabase& database(SpamBuffer buffer, bool high) const {
+    const auto& [low, other] = databases_[static_cast<std::size_t>(buffer)];
+    return high && other.compiled ? other : low;
+  }
+  const Regex& regex(std::uint32_t index) const { return regexes_[index]; }
+  // Tests of one selector (header tests), or of the message as a whole.
+  std::span<const std::uint32_t> tests_of_selector(std::uint32_t selector) const {
+    return by_selector_[selector];
+  }
+  SpamBuffer buffer_of_selector(std::uint32_t selector) const { return selector_buffer_[selector]; }
+  std::span<const std::uint32_t> evals() const { return evals_; }
+  // Metas that are computed from `test`.
+  std::span<const std::uint32_t> dependents(std::uint32_t test) const {
+    return std::span(dependents_)
+        .subspan(first_dependent_[test], first_dependent_[test + 1] - first_dependent_[test]);
+  }
+  // What the expression of a meta gives. `values`: by test.
+  double evaluate(std::uint32_t meta, std::span<const double> values) const;
+  // Values of all tests when nothing hits.
+  std::span<const double> baseline() const { return baseline_; }
+  // Metas that hold when nothing hits.
+  std::span<const std::uint32_t> baseline_hits() const { return baseline_hits_; }
+  const SpamList& list(std::string_view name) const;
+  // Entries of a list in the order of the files (patterns).
+  std::span<const std::string> entries(std::string_view name) const;
+
+ private:
+  friend class SpamRulesLoader;
+  SpamRules() = default;
+
+  std::vector<SpamTest> tests_;
+  std::vector<std::string> selectors_;
+  std::vector<SpamBuffer> selector_buffer_;
+  std::array<std::array<SpamDatabase, 2>, kSpamBufferCount> databases_;
+  std::vector<Regex> regexes_;
+  std::vector<double> numbers_;
+  std::vector<std::vector<std::uint32_t>> by_selector_;
+  std::vector<std::uint32_t> evals_;
+  std::vector<std::uint32_t> first_dependent_;
+  std::vector<std::uint32_t> dependents_;
+  std::vector<double> baseline_;
+  std::vector<std::uint32_t> baseline_hits_;
+  std::unordered_map<std::string, std::vector<std::string>> entries_;
+  std::unordered_map<std::string, SpamList> lists_;
+};
+
+// How often each test hit in one message.
+class SpamHits {
+ public:
+  explicit SpamHits(std::pmr::memory_resource* memory) : counts_(memory) {}
+  std::uint32_t& operator[](std::uint32_t test) { return counts_[test]; }
+  bool has(std::uint32_t test) { return counts_.contains(test); }
+  template <typename Visit>
+  void for_each(Visit visit) const {
+    counts_.for_each(visit);
+  }
+  std::size_t memory_used() const { return counts_.memory_used(); }
+
+ private:
+  SparseMap counts_;
+};
+
+// Scans items with one worker's memory.
+class SpamScanner {
+ public:
+  SpamScanner(const SpamRules& rules, Scratch& scratch) : rules_(rules), scratch_(scratch) {}
+
+  // One item of `buffer`; hits of its tests are added to `hits`. `first`: the subject in front of
+  // the body. Of header buffers: the tests of `selector` alone.
+  void scan(SpamBuffer buffer, std::string_view item, SpamHits& hits, bool first = false,
+            std::uint32_t selector = 0);
+  std::uint64_t octets_scanned() const { return scanned_; }
+  bool failed() const { return failed_; }
+
+ private:
+  struct Context;
+  static int on_match(unsigned pattern, unsigned long long, unsigned long long, unsigned,
+                      void* context);
+  void take(const SpamReference& reference, const Context& context);
+
+  const SpamRules& rules_;
+  Scratch& scratch_;
+  std::uint64_t scanned_ = 0;
+  bool failed_ = false;
+};
+
+}  // namespace sluice::scan

@@ -1,0 +1,201 @@
+#include "dataplane/spam/evals.h"
+
+#include <charconv>
+#include <cstdlib>
+#include <vector>
+
+#include "dataplane/scan/spam_evals.h"
+
+namespace sluice::spam {
+namespace {
+
+std::vector<EvalFunction> table() {
+  std::vector<EvalFunction> functions(scan::kSpamEvalCount, nullptr);
+  for (const auto evals :
+       {header_evals(), received_evals(), mime_evals(), html_evals(), list_evals()}) {
+    for (const NamedEval& eval : evals) {
+      const std::uint32_t index = scan::find_spam_eval(eval.name);
+      if (index < functions.size()) functions[index] = eval.function;
+    }
+  }
+  return functions;
+}
+
+const std::vector<EvalFunction>& functions() {
+  static const std::vector<EvalFunction> functions = table();
+  return functions;
+}
+
+// Days from 1970-01-01 to a date of the Gregorian calendar.
+std::int64_t days(int year, int month, int day) {
+  year -= month <= 2;
+  const int era = year / 400;
+  const int of_era = year - era * 400;
+  const int of_year = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
+  const int day_of_era = of_era * 365 + of_era / 4 - of_era / 100 + of_year;
+  return static_cast<std::int64_t>(era) * 146097 + day_of_era - 719468;
+}
+
+constexpr std::string_view kMonths[] = {"jan", "feb", "mar", "apr", "may", "jun",
+                                        "jul", "aug", "sep", "oct", "nov", "dec"};
+
+struct Zone {
+  std::string_view name;
+  int offset;  // hhmm
+};
+constexpr Zone kZones[] = {
+    {"GMT", 0},     {"UTC", 0},     {"UT", 0},      {"EST", -500},  {"EDT", -400},  {"CST", -600},
+    {"CDT", -500},  {"MST", -700},  {"MDT", -600},  {"PST", -800},  {"PDT", -700},  {"HST", -1000},
+    {"AKST", -900}, {"AKDT", -800}, {"HADT", -900}, {"WET", 0},     {"WEST", 100},  {"CET", 100},
+    {"CEST", 200},  {"EET", 200},   {"EEST", 300},  {"MSK", 300},   {"MSD", 400},   {"JST", 900},
+    {"KST", 900},   {"BST", 100},   {"IST", 200},   {"AST", -400},  {"ADT", -300},  {"NST", -330},
+    {"NDT", -230},  {"MET", 100},   {"MEST", 200},  {"NZST", 1200}, {"NZDT", 1300}, {"CCT", 800},
+    {"HKT", 800},   {"SGT", 800}};
+
+}  // namespace
+
+double number_of(std::string_view text) {
+  const std::string copy(text);
+  return std::strtod(copy.c_str(), nullptr);
+}
+
+bool read_date(std::string_view text, std::int64_t& seconds) {
+  // Words; commas are blanks.
+  std::vector<std::string_view> words;
+  std::string clean(text.substr(0, 512));
+  for (char& c : clean) {
+    if (c == ',') c = ' ';
+  }
+  for (std::size_t i = 0; i < clean.size();) {
+    while (i < clean.size() && is_space(clean[i])) ++i;
+    const std::size_t begin = i;
+    while (i < clean.size() && !is_space(clean[i])) ++i;
+    if (i > begin) words.push_back(std::string_view(clean).substr(begin, i - begin));
+  }
+  const auto month_of = [](std::string_view word) {
+    for (int m = 0; m < 12; ++m) {
+      if (equals_lower(word, kMonths[m])) return m + 1;
+    }
+    return 0;
+  };
+  const auto number = [](std::string_view word, std::size_t least, std::size_t most, int& value) {
+    if (word.size() < least || word.size() > most ||
+        !std::all_of(word.begin(), word.end(), is_digit))
+      return false;
+    std::from_chars(word.data(), word.data() + word.size(), value);
+    return true;
+  };
+  int year = -1;
+  int month = 0;
+  int day = 0;
+  std::size_t year_digits = 0;
+  for (const std::size_t least : {4u, 2u}) {  // four digits of year first
+    for (std::size_t i = 0; i + 2 < words.size() && year < 0; ++i) {
+      const int m = month_of(words[i + 1]);
+      int d = 0;
+      int y = 0;
+      if (m != 0 && number(words[i], 1, 9, d) &&
+          number(words[i + 2], least, least == 4 ? 4 : 3, y)) {
+        day = d;
+        month = m;
+        year = y;
+        year_digits = words[i + 2].size();
+      }
+    }
+    if (least == 4) {  // Mon dd hh:mm:ss yyyy
+      for (std::size_t i = 0; i + 3 < words.size() && year < 0; ++i) {
+        const int m = month_of(words[i]);
+        int d = 0;
+        int y = 0;
+        if (m != 0 && number(words[i + 1], 1, 9, d) && has(words[i + 2], ":") &&
+            number(words[i + 3], 4, 4, y)) {
+          day = d;
+          month = m;
+          year = y;
+          year_digits = 4;
+        }
+      }
+    }
+  }
+  if (year < 0) return false;
+  if (year_digits == 2 && year < 50) {
+    year += 2000;
+  } else if (year_digits != 4) {
+    year += 1900;
+  }
+  int hour = 0;
+  int minute = 0;
+  int second = 0;
+  for (const std::string_view word : words) {
+    const std::size_t colon = word.find(':');
+    if (colon == std::string_view::npos || colon == 0 || colon > 2) continue;
+    const std::size_t second_colon = word.find(':', colon + 1);
+    int h = 0;
+    int m = 0;
+    int s = 0;
+    const std::string_view minutes =
+        word.substr(colon + 1, second_colon == std::string_view::npos ? second_colon
+                                                                      : second_colon - colon - 1);
+    if (!number(word.substr(0, colon), 1, 2, h) || !number(minutes, 2, 2, m)) continue;
+    if (second_colon != std::string_view::npos && !number(word.substr(second_colon + 1), 2, 2, s))
+      continue;
+    hour = h;
+    minute = m;
+    second = s;
+    break;
+  }
+  int zone = 0;
+  bool numeric = false;
+  for (const std::string_view word : words) {
+    int value = 0;
+    if (word.size() == 5 && (word[0] == '+' || word[0] == '-') &&
+        number(word.substr(1), 4, 4, value)) {
+      zone = word[0] == '-' ? -value : value;
+      numeric = true;
+      break;
+    }
+  }
+  for (std::size_t i = 0; i < words.size() && !numeric; ++i) {
+    std::string_view word = words[i];
+    while (!word.empty() && !is_alpha(word.front())) word.remove_prefix(1);
+    while (!word.empty() && !is_alpha(word.back())) word.remove_suffix(1);
+    for (const Zone& known : kZones) {
+      if (word == known.name) {
+        zone = known.offset;
+        numeric = true;
+        break;
+      }
+    }
+  }
+  hour = std::min(hour, 23);
+  minute = std::min(minute, 59);
+  second = std::min(second, 59);
+  static constexpr int kDays[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+  if (day > kDays[month - 1]) {
+    day = 1;
+    if (++month > 12) {
+      month = 1;
+      ++year;
+    }
+  }
+  year = std::clamp(year, 1970, 2037);
+  seconds = days(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
+  const int offset = (zone / 100 * 60 + zone % 100) * 60;
+  seconds -= offset;
+  if (seconds < 0) seconds = 0;
+  return true;
+}
+
+double run_eval(const View& view, const scan::SpamTest& test) {
+  const EvalFunction function = functions()[test.eval];
+  return function == nullptr ? 0 : function(view, test.arguments);
+}
+
+void prepare_evals() {
+  functions();
+  prepare_header_evals();
+  prepare_received_evals();
+  prepare_list_evals();
+}
+
+}  // namespace sluice::spam

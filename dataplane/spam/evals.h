@@ -1,0 +1,42 @@
+// The native functions of `eval:` rules (scan/spam_evals.h has their names), after the plugins of
+// SpamAssassin. Each looks at the whole view when the message has ended.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "dataplane/scan/spam_rules.h"
+#include "dataplane/spam/view.h"
+
+namespace sluice::spam {
+
+// What the test's function gives: 0 is no hit.
+double run_eval(const View& view, const scan::SpamTest& test);
+void prepare_evals();
+
+using Arguments = std::span<const std::string>;
+using EvalFunction = double (*)(const View& view, Arguments arguments);
+struct NamedEval {
+  std::string_view name;
+  EvalFunction function;
+};
+// One list for each file.
+std::span<const NamedEval> header_evals();
+std::span<const NamedEval> received_evals();
+std::span<const NamedEval> mime_evals();
+std::span<const NamedEval> html_evals();
+std::span<const NamedEval> list_evals();
+void prepare_header_evals();
+void prepare_received_evals();
+void prepare_list_evals();
+
+// A number of an argument; 0 for what is none.
+double number_of(std::string_view text);
+// Seconds since the epoch of an RFC 5322 date, as tolerantly as SpamAssassin reads it; false when
+// it cannot be read.
+bool read_date(std::string_view text, std::int64_t& seconds);
+// No usable Received fields, or such of list software that removes them.
+bool gated(const View& view);
+
+}  // namespace sluice::spam

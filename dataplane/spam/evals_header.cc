@@ -1,0 +1,412 @@
+// HeaderEval.
+#include <cmath>
+#include <cstdlib>
+#include <vector>
+
+#include "dataplane/spam/decode.h"
+#include "dataplane/spam/evals.h"
+#include "dataplane/spam/relays.h"
+
+namespace sluice::spam {
+namespace {
+
+struct Tables {
+  static constexpr std::uint32_t kNoCase = scan::kRegexCaseless;
+  scan::Regex aol_relay = constant_regex(R"( rly-[a-z][a-z]\d\d\.)", kNoCase);
+  scan::Regex aol_via =
+      constant_regex(R"(/AOL-\d+\.\d+\.\d+\)|ESMTP id (?:RELAY|MAILRELAY|MAILIN))");
+  scan::Regex ezmlm = constant_regex(R"(^contact \S+\@\S+\; run by ezmlm$)", scan::kRegexMultiline);
+  scan::Regex ezmlm_to = constant_regex(R"(^mailing list \S+\@\S+)", scan::kRegexMultiline);
+  scan::Regex qmail =
+      constant_regex(R"(qmail \d+ invoked (?:from network|by .{3,20})\); \d+ ... \d+)");
+  scan::Regex date_in_received = constant_regex(R"((\s.?\d+ \S\S\S \d+ \d+:\d+:\d+ \S+))");
+  scan::Regex local_received = constant_regex(
+      R"(\bfrom (?:localhost\s|(?:\S+ ){1,2}\S*\b127\.0\.0\.1\b)|qmail \d+ invoked by uid \d+)");
+  scan::Regex fetchmail = constant_regex(R"(\bby localhost with \w+ \(fetchmail-[\d.]+)");
+  scan::Regex reply_prefix =
+      constant_regex(R"(^(?:(?:Re|Fwd|Fw|Aw|Antwort|WG|SV|VB|VS|VL):\s*)+)", kNoCase);
+  scan::Regex capital_charset = constant_regex(
+      R"(=\?[-_a-z0-9]*(?:koi|jp|jis|euc|gb|big5|isoir|cp1251|windows-1251|georgianps|pt154|tis)[-_a-z0-9]*\?)",
+      kNoCase);
+  scan::Regex outlook_id =
+      constant_regex(R"(^<[0-9a-f]{4}([0-9a-f]{8})\$[0-9a-f]{8}\$[0-9a-f]{8}\@)");
+  scan::Regex last_received_date = constant_regex(R"((\s.?\d+ \S\S\S \d+ \d+:\d+:\d+ \S+).*?$)");
+  scan::Regex unsubscribe =
+      constant_regex(R"(<mailto:(?:leave-\S+|\S+-unsubscribe)\@\S+>$)", kNoCase);
+  scan::Regex template_field = constant_regex(R"(%[A-Z][A-Z_-])");
+  scan::Regex template_exempt = constant_regex(
+      R"(^(?:X-VMS-To|X-UIDL|X-Face|To|Cc|From|Subject|References|In-Reply-To|(?:X-|Resent-|X-Original-)?Message-Id):)",
+      kNoCase);
+  scan::Regex name_id = constant_regex(R"(<[A-Z]{28}\.([^>]+?)>)");
+  scan::Regex gw05 = constant_regex(
+      R"(\nfrom\s(\S+)\sby\s(\S+)\swith\sESMTP\;\s+\S\S\S,\s+\d+\s+\S\S\S\s+\d{4}\s+\d\d:\d\d:\d\d\s+[-+]*\d{4}\n$)");
+  scan::Regex srs = constant_regex(R"(^SRS\d[=+-])", kNoCase);
+};
+
+const Tables& tables() {
+  static const Tables tables;
+  return tables;
+}
+
+String squeezed(const View& view, std::string_view selector) {
+  String text = view.get(selector);
+  squeeze(text);
+  return text;
+}
+
+double check_for_fake_aol_relay_in_rcvd(const View& view, Arguments) {
+  const String received = squeezed(view, "Received");
+  return view.find(tables().aol_relay, received) && !view.find(tables().aol_via, received);
+}
+double never(const View&, Arguments) { return 0; }
+
+double check_illegal_chars(const View& view, Arguments a) {
+  String selector(a[0], view.memory);
+  if (!selector.ends_with(":raw")) selector += ":raw";
+  const String text = view.get(selector);
+  if (trim(text).empty()) return 0;
+  std::size_t controls = 0;
+  std::size_t high = 0;
+  std::size_t exempt = 0;
+  for (const char ch : text) {
+    const auto c = static_cast<unsigned char>(ch);
+    if (c <= 8 || c == 11 || c == 12 || (c >= 14 && c <= 31)) ++controls;
+    if (c >= 127) ++high;
+    if (c == 0xa2 || c == 0xa3 || c == 0xae) ++exempt;
+  }
+  if (has_high(text) && is_valid_utf8(text) && controls == 0) return 0;
+  std::size_t illegal = controls + high;
+  if (illegal > 0 && equals_lower(selector, "subject:raw") && exempt == 1) --illegal;
+  return static_cast<double>(illegal) / static_cast<double>(text.size()) >= number_of(a[1]) &&
+         static_cast<double>(illegal) >= number_of(a[2]);
+}
+
+double gated_through(const View& view, Arguments) { return gated(view); }
+
+double check_for_matching_env_and_hdr_from(const View& view, Arguments) {
+  String envelope = view.get("EnvelopeFrom:addr");
+  String from = view.get("From:addr");
+  return equals_nocase(envelope, from);
+}
+
+Strings recipients(const View& view) {
+  Strings inputs(view.memory);
+  view.values("ToCc:addr", inputs);
+  if (inputs.size() < 5) view.values("Bcc:addr", inputs);
+  Strings addresses(view.memory);
+  std::string_view previous;
+  for (const String& current : inputs) {
+    if (equals_nocase(current, previous)) continue;
+    addresses.push_back(current);
+    previous = current;
+    if (addresses.size() == 256) break;
+  }
+  return addresses;
+}
+double sorted_recipients(const View& view, Arguments) {
+  const Strings addresses = recipients(view);
+  return addresses.size() >= 7 && std::is_sorted(addresses.begin(), addresses.end());
+}
+double similar_recipients(const View& view, Arguments a) {
+  const Strings addresses = recipients(view);
+  double similar = 0;
+  if (addresses.size() >= 5) {
+    const auto host = [](std::string_view s) {
+      const std::size_t at = s.find('@');
+      return at == std::string_view::npos ? std::string_view() : s.substr(at + 1);
+    };
+    std::size_t hits = 0;
+    std::size_t pairs = 0;
+    for (std::size_t i = 0; i < addresses.size(); ++i) {
+      for (std::size_t j = i + 1; j < addresses.size(); ++j) {
+        const std::string_view x = addresses[i];
+        const std::string_view y = addresses[j];
+        if (x.substr(0, 2) == y.substr(0, 2)) ++hits;
+        if (host(x).substr(0, 2) == host(y).substr(0, 2) && host(x) != host(y)) ++hits;
+        ++pairs;
+      }
+    }
+    similar = static_cast<double>(hits) / static_cast<double>(pairs);
+  }
+  return (a[0] == "undef" || similar >= number_of(a[0])) &&
+         (a[1] == "undef" || similar < number_of(a[1]));
+}
+
+double check_for_missing_to_header(const View& view, Arguments) {
+  String to = view.get("To");
+  if (to.empty()) to = view.get("Apparently-To");
+  return to.empty();
+}
+double check_for_forged_gw05_received_headers(const View& view, Arguments) {
+  const String received = view.get("Received");
+  scan::Regex::Match m;
+  return view.find(tables().gw05, received, &m) &&
+         m.group(received, 2).find('.') == std::string_view::npos;
+}
+
+// How far the Date field is from what the Received fields say, in seconds.
+double date_difference(const View& view) {
+  std::int64_t date = 0;
+  bool known = false;
+  for (const std::string_view name : {"resent-date", "date"}) {
+    for (const Field& field : view.parts->header().fields()) {
+      if (field.lower_name != name) continue;
+      known = !field.value.empty() && read_date(field.value, date);
+      if (known) break;
+    }
+    if (known) break;
+  }
+  if (!known) return 0;
+  std::vector<std::string_view> received;
+  for (const Field& field : view.parts->header().fields()) {
+    if (field.lower_name == "received" && !trim(field.value).empty())
+      received.push_back(field.value);
+  }
+  std::size_t skip = 0;
+  if (!received.empty() && view.find(tables().local_received, received[0])) {
+    skip = received.size() > 1 && view.find(tables().fetchmail, received[1]) ? 2 : 0;
+  } else if (!received.empty() && view.find(tables().fetchmail, received[0])) {
+    skip = 1;
+  }
+  std::vector<double> differences;
+  scan::Regex::Match m;
+  for (std::size_t i = skip; i < received.size(); ++i) {
+    std::int64_t time = 0;
+    if (view.find(tables().date_in_received, received[i], &m) &&
+        read_date(m.group(received[i], 1), time)) {
+      differences.push_back(static_cast<double>(date - time));
+    }
+  }
+  if (differences.empty()) return 0;
+  // The last one equal to the date came of the sender's own machine.
+  if (differences.size() > 1 && differences.back() == 0) differences.pop_back();
+  return *std::min_element(differences.begin(), differences.end(),
+                           [](double a, double b) { return std::abs(a) < std::abs(b); });
+}
+double check_for_shifted_date(const View& view, Arguments a) {
+  const double difference = date_difference(view);
+  return (a[0] == "undef" || difference >= 3600 * number_of(a[0])) &&
+         (a[1] == "undef" || difference < 3600 * number_of(a[1]));
+}
+
+double subject_is_all_caps(const View& view, Arguments) {
+  const String whole = view.get("Subject");
+  std::string_view subject = trim(whole);
+  scan::Regex::Match m;
+  if (view.find(tables().reply_prefix, subject, &m)) subject.remove_prefix(m.end[0]);
+  if (subject.size() < 10 || subject.find_first_of(" \t\n\r\f\v") == std::string_view::npos)
+    return 0;
+  bool letters = false;
+  for (const char c : subject) {
+    if (c >= 'a' && c <= 'z') return 0;
+    letters |= c >= 'A' && c <= 'Z';
+  }
+  return letters && !view.find(tables().capital_charset, view.get("Subject:raw"));
+}
+
+bool word_border(std::string_view text, std::size_t at) {
+  const bool before = at > 0 && is_word(text[at - 1]);
+  const bool after = at < text.size() && is_word(text[at]);
+  return before != after;
+}
+
+double check_for_to_in_subject(const View& view, Arguments a) {
+  const String full = view.get("To:addr");
+  if (full.empty()) return 0;
+  const String subject = view.get("Subject");
+  std::string_view s = subject;
+  const auto lower_of = [&](std::string_view t) {
+    String l(t, view.memory);
+    lower(l);
+    return l;
+  };
+  if (a[0] == "address") {
+    const String text = lower_of(s);
+    const String wanted = lower_of(full);
+    for (std::size_t at = text.find(wanted); at != String::npos; at = text.find(wanted, at + 1)) {
+      if (word_border(text, at) && word_border(text, at + wanted.size())) return 1;
+    }
+    return 0;
+  }
+  if (a[0] != "user") return 0;
+  const std::string_view user = std::string_view(full).substr(0, full.find('@'));
+  if (s.ends_with('\n')) s.remove_suffix(1);
+  const auto same = [](std::string_view x, std::string_view y) { return equals_nocase(x, y); };
+  // re: [word] user
+  for (const std::string_view prefix : {"re:", "fw:"}) {
+    if (s.size() < prefix.size() || !equals_lower(s.substr(0, 3), prefix)) continue;
+    std::string_view rest = s.substr(3);
+    while (!rest.empty() && is_space(rest.front())) rest.remove_prefix(1);
+    if (same(rest, user)) return 1;
+    std::size_t word = 0;
+    while (word < rest.size() && is_word(rest[word])) ++word;
+    std::size_t blanks = word;
+    while (blanks < rest.size() && is_space(rest[blanks])) ++blanks;
+    if (word > 0 && blanks > word && same(rest.substr(blanks), user)) return 1;
+  }
+  if (s.starts_with(user)) {
+    std::string_view rest = s.substr(user.size());
+    while (!rest.empty() && is_space(rest.front())) rest.remove_prefix(1);
+    if (!rest.empty() && std::string_view(",:;!?-").find(rest.front()) != std::string_view::npos &&
+        (rest.size() == 1 || is_space(rest[1])))
+      return 1;
+  }
+  if (same(s, user)) return 1;
+  if (s.starts_with(',')) {
+    std::string_view rest = s.substr(1);
+    while (!rest.empty() && is_space(rest.front())) rest.remove_prefix(1);
+    if (rest.size() == user.size() + 1 && same(rest.substr(0, user.size()), user) &&
+        std::string_view(",:;!?-").find(rest.back()) != std::string_view::npos)
+      return 1;
+  }
+  return 0;
+}
+
+double check_outlook_message_id(const View& view, Arguments) {
+  const String id = view.get("MESSAGEID");
+  scan::Regex::Match m;
+  if (!view.find(tables().outlook_id, id, &m)) return 0;
+  const String token(m.group(id, 1), view.memory);
+  const double stamp = static_cast<double>(std::strtoull(token.c_str(), nullptr, 16));
+  const auto expected = [](std::int64_t time) {
+    return std::trunc(static_cast<double>(time) * 0.0023283064365387 + 27111902.8329849);
+  };
+  std::int64_t time = 0;
+  if (!read_date(view.get("Date"), time)) time = 0;
+  if (std::abs(stamp - expected(time)) < 250) return 0;
+  const String received = view.get("Received");
+  time = 0;
+  if (view.find(tables().last_received_date, received, &m)) read_date(m.group(received, 1), time);
+  return std::abs(stamp - expected(time)) >= 250;
+}
+
+double check_messageid_not_usable(const View& view, Arguments) {
+  if (view.find(tables().unsubscribe, view.get("List-Unsubscribe")) || gated(view)) return 1;
+  const String received = view.get("Received");
+  return sluice::spam::has(received, "/CWT/DCE)") ||
+         sluice::spam::has(received, "iPlanet Messaging Server");
+}
+
+double check_header_count_range(const View& view, Arguments a) {
+  String name(a[0], view.memory);
+  lower(name);
+  std::vector<std::string_view> different;
+  for (const Field& field : view.parts->header().fields()) {
+    if (field.lower_name != name) continue;
+    if (std::find(different.begin(), different.end(), std::string_view(field.value)) ==
+        different.end()) {
+      different.push_back(field.value);
+    }
+  }
+  const auto n = static_cast<double>(different.size());
+  return n >= number_of(a[1]) && n <= number_of(a[2]);
+}
+
+double check_unresolved_template(const View& view, Arguments) {
+  String line(view.memory);
+  for (const Field& field : view.parts->header().fields()) {
+    if (field.value.find('%') == String::npos) continue;
+    line = field.name;
+    line += ": ";
+    line += field.value;
+    if (view.find(tables().template_field, line) && !view.find(tables().template_exempt, line))
+      return 1;
+  }
+  return 0;
+}
+
+double check_ratware_name_id(const View& view, Arguments) {
+  const String id = view.get("MESSAGEID");
+  scan::Regex::Match m;
+  if (!view.find(tables().name_id, id, &m)) return 0;
+  String wanted("<", view.memory);
+  wanted += m.group(id, 1);
+  wanted += '>';
+  const String from = view.get("From");
+  const std::size_t at = from.find(wanted);
+  if (at == String::npos) return 0;
+  const std::string_view name = trim(std::string_view(from).substr(0, at));
+  return name.size() > 2 && name.ends_with('"') && name.find('"') != name.size() - 1;
+}
+
+double check_ratware_envelope_from(const View& view, Arguments) {
+  const String to = view.get("To:addr");
+  const String from = view.get("EnvelopeFrom:addr");
+  if (from.empty() || to.empty() || view.find(tables().srs, from)) return 0;
+  const std::size_t at = to.find('@');
+  if (at == String::npos || at == 0) return 0;
+  String host(std::string_view(to).substr(at + 1), view.memory);
+  lower(host);
+  const std::string_view domain = view.uris.domains().registered(host);
+  if (!view.uris.domains().valid(domain)) return 0;
+  String text(from, view.memory);
+  lower(text);
+  String user(std::string_view(to).substr(0, at), view.memory);
+  lower(user);
+  user += '@';
+  for (std::size_t i = text.find(domain); i != String::npos; i = text.find(domain, i + 1)) {
+    if (word_border(text, i) && std::string_view(text)
+                                    .substr(std::min(i + domain.size() + 1, text.size()))
+                                    .starts_with(user))
+      return 1;
+  }
+  return 0;
+}
+
+double check_equal_from_domains(const View& view, Arguments) {
+  const auto second_level = [](std::string_view address) {
+    const std::size_t at = address.rfind('@');
+    std::string_view domain =
+        at == std::string_view::npos ? std::string_view() : address.substr(at + 1);
+    const std::size_t last = domain.rfind('.');
+    if (last == std::string_view::npos || last == 0) return domain;
+    const std::size_t before = domain.rfind('.', last - 1);
+    return before == std::string_view::npos || before == 0 ? domain : domain.substr(before + 1);
+  };
+  const String from = view.get("From:addr");
+  const String envelope = view.get("EnvelopeFrom:addr");
+  const std::string_view a = second_level(from);
+  const std::string_view b = second_level(envelope);
+  return !a.empty() && !b.empty() && !equals_nocase(a, b);
+}
+
+constexpr NamedEval kEvals[] = {
+    {"check_for_fake_aol_relay_in_rcvd", check_for_fake_aol_relay_in_rcvd},
+    {"check_for_faraway_charset_in_headers", never},
+    {"check_for_unique_subject_id", never},
+    {"check_illegal_chars", check_illegal_chars},
+    {"check_for_matching_env_and_hdr_from", check_for_matching_env_and_hdr_from},
+    {"sorted_recipients", sorted_recipients},
+    {"similar_recipients", similar_recipients},
+    {"check_for_missing_to_header", check_for_missing_to_header},
+    {"check_for_forged_gw05_received_headers", check_for_forged_gw05_received_headers},
+    {"check_for_shifted_date", check_for_shifted_date},
+    {"subject_is_all_caps", subject_is_all_caps},
+    {"check_for_to_in_subject", check_for_to_in_subject},
+    {"check_outlook_message_id", check_outlook_message_id},
+    {"check_messageid_not_usable", check_messageid_not_usable},
+    {"check_header_count_range", check_header_count_range},
+    {"check_unresolved_template", check_unresolved_template},
+    {"check_ratware_name_id", check_ratware_name_id},
+    {"check_ratware_envelope_from", check_ratware_envelope_from},
+    {"gated_through_received_hdr_remover", gated_through},
+    {"check_equal_from_domains", check_equal_from_domains},
+};
+
+}  // namespace
+
+bool gated(const View& view) {
+  if (view.find(tables().ezmlm, view.get("Mailing-List")) &&
+      view.find(tables().ezmlm_to, view.get("Delivered-To")) &&
+      view.find(tables().qmail, view.get("Received")))
+    return true;
+  if (!view.has("Received")) return true;
+  const String received = view.get("Received");
+  const std::size_t at = received.find("from groups.msn.com (");
+  return at != String::npos && received.find(".msn.com ", at) != String::npos;
+}
+
+std::span<const NamedEval> header_evals() { return kEvals; }
+void prepare_header_evals() { tables(); }
+
+}  // namespace sluice::spam

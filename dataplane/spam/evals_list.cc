@@ -1,0 +1,282 @@
+// FreeMail, and WLBLEval's lists of addresses and hosts.
+#include <functional>
+#include <string>
+
+#include "dataplane/spam/evals.h"
+#include "dataplane/spam/relays.h"
+
+namespace sluice::spam {
+namespace {
+
+struct Tables {
+  static constexpr std::uint32_t kNoCase = scan::kRegexCaseless;
+  scan::Regex welcome = constant_regex(
+      R"(^(?:abuse|support|sales|info|helpdesk|contact|kontakt|(?:post|host|domain)master|undisclosed.*|)"
+      R"(request-[a-f0-9]{16}|bounced?-|)"
+      R"([a-f0-9]{8}(?:\.[a-f0-9]{8}|-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{12})|.+=.+=.+)\@)",
+      kNoCase);
+  scan::Regex bulk = constant_regex(
+      R"((?:^(?:post|host|domain)master|^double-bounce|^(?:sentto|owner|return|(?:gr)?bounced?)-.+|)"
+      R"(-(?:request|bounces?|admin|owner)|\b(?:do[._-t]?)?no[._-t]?repl(?:y|ies)|.+=.+)\@)",
+      kNoCase);
+  scan::Regex address = constant_regex(
+      R"((?=.{0,64}\@)(?<![a-z0-9!#$%&'*+\/=?^_`{|}~-])([a-z0-9!#$%&'*+\/=?^_`{|}~-]+)"
+      R"((?:\.[a-z0-9!#$%&'*+\/=?^_`{|}~-]+)*\@(?:[a-z0-9](?:[a-z0-9-]{0,59}[a-z0-9])?\.){1,4}[a-z0-9-]{2,}))"
+      R"((?!(?:[a-z0-9-]|\.[a-z0-9])))",
+      kNoCase);
+  scan::Regex web_with_at = constant_regex(R"(<?https?://\S{0,255}(?:\@|%40)\S{0,255})", kNoCase);
+  scan::Regex field_like =
+      constant_regex(R"((?:>|\s{1,10}(?!(?:fa(?:x|csi)|tel|phone|e?-?mail))[a-z]{2,11}:))",
+                     kNoCase | scan::kRegexAnchored);
+};
+
+const Tables& tables() {
+  static const Tables tables;
+  return tables;
+}
+
+// '*' and '?' as in file names; '*' does not cross a dot when `labels`.
+bool glob(std::string_view pattern, std::string_view text, bool labels) {
+  std::size_t p = 0;
+  std::size_t t = 0;
+  std::size_t star = std::string_view::npos;
+  std::size_t star_text = 0;
+  while (t < text.size()) {
+    if (p < pattern.size() && (pattern[p] == '?' || (pattern[p] == text[t] && pattern[p] != '*'))) {
+      ++p;
+      ++t;
+    } else if (p < pattern.size() && pattern[p] == '*') {
+      star = p++;
+      star_text = t;
+    } else if (star != std::string_view::npos && !(labels && text[star_text] == '.')) {
+      p = star + 1;
+      t = ++star_text;
+    } else {
+      return false;
+    }
+  }
+  while (p < pattern.size() && pattern[p] == '*') ++p;
+  return p == pattern.size();
+}
+
+bool is_freemail(const View& view, std::string_view address) {
+  if (address.empty()) return false;
+  const std::size_t at = address.rfind('@');
+  const std::string_view domain = at == std::string_view::npos ? address : address.substr(at + 1);
+  for (const std::string_view list : {"freemail_welcomelist", "freemail_whitelist"}) {
+    if (view.rules.list(list).contains(address) || view.rules.list(list).contains(domain))
+      return false;
+  }
+  if (view.find(tables().welcome, address)) return false;
+  if (view.rules.list("freemail_domains").contains(domain)) return true;
+  if (at == std::string_view::npos) return false;
+  for (const std::string& pattern : view.rules.entries("freemail_wildcards")) {
+    if (glob(pattern, domain, true)) return true;
+  }
+  return false;
+}
+
+Strings lower_values(const View& view, std::string_view selector) {
+  Strings values(view.memory);
+  view.values(selector, values);
+  for (String& value : values) lower(value);
+  return values;
+}
+
+bool matches(const View& view, Arguments a, std::size_t index, std::string_view text) {
+  if (a.size() <= index) return true;
+  const auto regex = scan::Regex::make(a[index], 0);
+  return regex && view.find(*regex, text);
+}
+
+double check_freemail_from(const View& view, Arguments a) {
+  for (String address : view.from_addresses()) {
+    lower(address);
+    if (is_freemail(view, address) && matches(view, a, 0, address)) return 1;
+  }
+  return 0;
+}
+double check_freemail_header(const View& view, Arguments a) {
+  String selector(a[0], view.memory);
+  selector += ":addr";
+  for (const String& address : lower_values(view, selector)) {
+    if (is_freemail(view, address) && matches(view, a, 1, address)) return 1;
+  }
+  return 0;
+}
+
+// Addresses of free mail in the text; `useful` is false when there are too many to mean something.
+Strings body_freemails(const View& view, bool& useful) {
+  constexpr std::size_t kMostAddresses = 5;
+  constexpr std::size_t kMostFreemails = 3;
+  Strings addresses(view.memory);
+  const auto take = [&](std::string_view text) {
+    String address(text, view.memory);
+    lower(address);
+    if (addresses.size() < 40 &&
+        std::find(addresses.begin(), addresses.end(), address) == addresses.end()) {
+      addresses.push_back(std::move(address));
+    }
+  };
+  scan::Regex::Match m;
+  const Tables& t = tables();
+  for (const Uri& uri : view.uris.uris()) {
+    if (!uri.in_a || uri.parsed || uri.raw.size() < 8 ||
+        !equals_lower(std::string_view(uri.raw).substr(0, 7), "mailto:"))
+      continue;
+    const std::string_view rest = std::string_view(uri.raw).substr(7);
+    if (view.find(t.address, rest, &m) && m.begin[0] == 0) take(m.group(rest, 1));
+  }
+  String text(view.memory);
+  for (std::size_t i = 0; i < view.body_ends.size(); ++i) {
+    const std::string_view paragraph = view.paragraph(i);
+    if (paragraph.find('@') == std::string_view::npos) continue;
+    text = paragraph;
+    std::size_t from = 0;
+    while (text.find("http", 0) != String::npos && from < text.size() &&
+           view.find(t.web_with_at, text, &m, from)) {
+      text.replace(m.begin[0], m.end[0] - m.begin[0], " ");
+      from = m.begin[0] + 1;
+    }
+    from = 0;
+    while (from < text.size() && view.find(t.address, text, &m, from)) {
+      const std::string_view address = m.group(text, 1);
+      from = std::max(m.end[0], from + 1);
+      const std::string_view domain = address.substr(address.rfind('.') + 1);
+      if (!view.uris.domains().known_top(domain)) continue;
+      // What looks like an address list or a quoted header field does not count.
+      scan::Regex::Match tail;
+      const bool link =
+          m.begin[0] >= 7 && std::string_view(text).substr(m.begin[0] - 7, 7) == "mailto:";
+      if (!link && view.find(t.field_like, std::string_view(text).substr(m.end[0]), &tail))
+        continue;
+      take(address);
+    }
+  }
+  Strings found(view.memory);
+  useful = addresses.size() < kMostAddresses;
+  if (!useful) return found;
+  for (const String& address : addresses) {
+    if (is_freemail(view, address)) found.push_back(address);
+  }
+  useful = found.size() < kMostFreemails;
+  return found;
+}
+
+double check_freemail_replyto(const View& view, Arguments a) {
+  if (const auto envelope = view.envelope_from(); envelope && view.find(tables().bulk, *envelope))
+    return 0;
+  const Strings from = lower_values(view, "From:addr");
+  const Strings reply = lower_values(view, "Reply-To:addr");
+  const auto free = [&](const Strings& list) {
+    return std::any_of(list.begin(), list.end(),
+                       [&](const String& s) { return is_freemail(view, s); });
+  };
+  const bool from_free = free(from);
+  const bool reply_free = free(reply);
+  const bool shared = std::any_of(from.begin(), from.end(), [&](const String& s) {
+    return std::find(reply.begin(), reply.end(), s) != reply.end();
+  });
+  if (from_free && reply_free && !shared) return 1;
+  if (a[0] == "replyto") {
+    if (!reply_free) return 0;
+  } else if ((!reply.empty() && !reply_free) || !from_free) {
+    return 0;
+  }
+  bool useful = false;
+  const Strings body = body_freemails(view, useful);
+  if (!useful) return 0;
+  const Strings& answers = a[0] == "replyto" || reply_free ? reply : from;
+  for (const String& address : body) {
+    for (const String& answer : answers) {
+      if (address != answer) return 1;
+    }
+  }
+  return 0;
+}
+
+// "(NAME) word word ..." lines of an enlist_* setting.
+bool enlisted(const View& view, std::string_view setting, std::string_view list,
+              const std::function<bool(std::string_view word)>& test) {
+  for (const std::string& line : view.rules.entries(setting)) {
+    std::string_view rest = trim(line);
+    if (!rest.starts_with('(')) continue;
+    const std::size_t close = rest.find(')');
+    if (close == std::string_view::npos || trim(rest.substr(1, close - 1)) != list) continue;
+    rest.remove_prefix(close + 1);
+    while (!(rest = trim(rest)).empty()) {
+      const std::size_t end = std::min(rest.find_first_of(" \t"), rest.size());
+      if (test(rest.substr(0, end))) return true;
+      rest.remove_prefix(end);
+    }
+  }
+  return false;
+}
+
+bool address_listed(const View& view, std::string_view list, std::string_view address) {
+  String lowered(address, view.memory);
+  lower(lowered);
+  return enlisted(view, "enlist_addrlist", list, [&](std::string_view pattern) {
+    String p(pattern, view.memory);
+    lower(p);
+    return glob(p, lowered, false);
+  });
+}
+double check_from_in_list(const View& view, Arguments a) {
+  for (const String& address : view.from_addresses()) {
+    if (address_listed(view, a[0], address)) return 1;
+  }
+  return 0;
+}
+double check_replyto_in_list(const View& view, Arguments a) {
+  const String address = view.get("Reply-To:addr");
+  return !address.empty() && address_listed(view, a[0], address);
+}
+
+double host_listed(const View& view, std::string_view list) {
+  for (const Uri& uri : view.uris.uris()) {
+    if (uri.raw.size() >= 7 && equals_lower(std::string_view(uri.raw).substr(0, 7), "mailto:"))
+      continue;
+    for (const String& host : uri.hosts) {
+      const bool found = enlisted(view, "enlist_uri_host", list, [&](std::string_view word) {
+        if (word.starts_with('!')) return false;
+        std::string_view rest = host;
+        for (;;) {
+          if (equals_nocase(rest, word)) return true;
+          const std::size_t dot = rest.find('.');
+          if (dot == std::string_view::npos) return false;
+          rest.remove_prefix(dot + 1);
+        }
+      });
+      if (found) return 1;
+    }
+  }
+  return 0;
+}
+double check_uri_host_listed(const View& view, Arguments a) { return host_listed(view, a[0]); }
+double check_uri_host_in_welcomelist(const View& view, Arguments) {
+  return host_listed(view, "WELCOME");
+}
+double check_uri_host_in_blocklist(const View& view, Arguments) {
+  return host_listed(view, "BLOCK");
+}
+
+constexpr NamedEval kEvals[] = {
+    {"check_freemail_from", check_freemail_from},
+    {"check_freemail_header", check_freemail_header},
+    {"check_freemail_replyto", check_freemail_replyto},
+    {"check_from_in_list", check_from_in_list},
+    {"check_replyto_in_list", check_replyto_in_list},
+    {"check_uri_host_listed", check_uri_host_listed},
+    {"check_uri_host_in_welcomelist", check_uri_host_in_welcomelist},
+    {"check_uri_host_in_whitelist", check_uri_host_in_welcomelist},
+    {"check_uri_host_in_blocklist", check_uri_host_in_blocklist},
+    {"check_uri_host_in_blacklist", check_uri_host_in_blocklist},
+};
+
+}  // namespace
+
+std::span<const NamedEval> list_evals() { return kEvals; }
+void prepare_list_evals() { tables(); }
+
+}  // namespace sluice::spam

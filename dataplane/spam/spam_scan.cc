@@ -1,0 +1,403 @@
+#include "dataplane/spam/spam_scan.h"
+
+#include <bit>
+#include <cstring>
+
+#include "dataplane/spam/address_list.h"
+#include "dataplane/spam/decode.h"
+#include "dataplane/spam/evals.h"
+
+namespace sluice::spam {
+namespace {
+
+constexpr std::size_t kMaxBody = 262144;  // kept of the paragraphs
+constexpr std::size_t kMaxRendered =
+    50000;  // of one part's text is looked at (SpamAssassin's default)
+constexpr std::size_t kMaxRenderedKept = 65536;  // of all parts, to compare alternatives
+constexpr std::size_t kMaxLine = 2048;
+
+// Octets of white space at the start of `s` as Perl's \s has it in Unicode text, or 0.
+std::size_t white_space(std::string_view s) {
+  const auto c = static_cast<unsigned char>(s[0]);
+  if (c < 0x80) return is_space(s[0]) ? 1 : 0;
+  if (c == 0xc2) return s.size() > 1 && (s[1] == '\x85' || s[1] == '\xa0') ? 2 : 0;
+  if (s.size() < 3) return 0;
+  if (c == 0xe1) return s.starts_with("\xe1\x9a\x80") ? 3 : 0;
+  if (c == 0xe2) {
+    const auto d = static_cast<unsigned char>(s[2]);
+    if (s[1] == '\x80')
+      return (d >= 0x80 && d <= 0x8a) || d == 0xa8 || d == 0xa9 || d == 0xaf ? 3 : 0;
+    return s[1] == '\x81' && d == 0x9f ? 3 : 0;
+  }
+  if (c == 0xe3) return s.starts_with("\xe3\x80\x80") ? 3 : 0;
+  return 0;
+}
+
+bool ends_nocase(std::string_view s, std::string_view suffix) {
+  return s.size() >= suffix.size() && equals_lower(s.substr(s.size() - suffix.size()), suffix);
+}
+
+std::string_view effective_type(const MessagePart& part) {
+  if (ends_nocase(part.name, ".html") || ends_nocase(part.name, ".htm") ||
+      ends_nocase(part.name, ".shtml") || ends_nocase(part.name, ".shtm"))
+    return "text/html";
+  return part.type;
+}
+
+std::size_t cut_rendered(std::string_view text) {
+  if (text.size() <= kMaxRendered) return text.size();
+  for (const char c : {'\n', ' '}) {
+    const std::size_t at = text.find(c, kMaxRendered);
+    if (at != std::string_view::npos && at - kMaxRendered <= 1024) return at + 1;
+  }
+  return kMaxRendered;
+}
+
+scan::Buffer buffer_of(const scan::SpamTest& test) {
+  return test.selector != UINT32_MAX ? scan::Buffer::header : scan::Buffer::text;
+}
+
+}  // namespace
+
+void prepare() {
+  prepare_relays();
+  prepare_addresses();
+  prepare_uris();
+  prepare_view();
+  prepare_evals();
+}
+
+SpamScan::SpamScan(const scan::SpamRules& rules, scan::Scratch& scratch, const Options& options,
+                   std::pmr::memory_resource* memory)
+    : arena_(16384, memory),
+      rules_(rules),
+      scanner_(rules, scratch),
+      options_(options),
+      counts_(&arena_),
+      view_(rules, scratch.regex(), options.flow, &arena_),
+      parts_(*this, &arena_),
+      values_(&arena_),
+      hits_(&arena_),
+      line_(&arena_),
+      mime_matched_(&arena_),
+      white_(&arena_) {
+  view_.parts = &parts_;
+  view_.now = options.now;
+}
+
+SpamScan::~SpamScan() = default;
+
+void SpamScan::feed(Bytes octets) { parts_.feed(octets); }
+
+void SpamScan::set_full(std::uint32_t test) { counts_[test] = 1; }
+
+void SpamScan::finish() {
+  if (finished_) return;
+  finished_ = true;
+  parts_.finish();
+  end_white_space();
+  if (!line_.empty()) end_paragraph();
+  for (const HtmlFacts& facts : view_.htmls) view_.uris.add_html(facts);
+  for (const String& uri : view_.uris.forms()) scanner_.scan(scan::SpamBuffer::uri, uri, counts_);
+  // What no part matched.
+  for (std::uint32_t s = 0; s < rules_.selectors().size(); ++s) {
+    if (rules_.buffer_of_selector(s) != scan::SpamBuffer::mime_header) continue;
+    for (const std::uint32_t test : rules_.tests_of_selector(s)) {
+      if ((rules_.tests()[test].flags & scan::kTestNegated) == 0) continue;
+      std::uint32_t& count = counts_[test];
+      count = count == 0;
+    }
+  }
+  for (const std::uint32_t test : rules_.evals()) {
+    const double value = run_eval(view_, rules_.tests()[test]);
+    if (value != 0) counts_[test] = 1;
+  }
+  evaluate();
+}
+
+// --- headers -------------------------------------------------------------------------------------
+
+void SpamScan::on_message_header() {
+  std::vector<std::string_view> received;
+  std::vector<std::string_view> originating;
+  for (const Field& field : parts_.header().fields()) {
+    if (field.lower_name == "received") received.push_back(field.value);
+  }
+  for (const std::string_view name :
+       {"x-yahoo-post-ip", "x-originating-ip", "x-apparently-from", "x-senderip", "x-aol-ip",
+        "x-ms-exchange-crosstenant-originalattributedtenantconnectingip"}) {
+    if (const Field* field = parts_.header().last(name)) originating.push_back(field->value);
+  }
+  read_relays(received, originating, view_.flow, view_.scratch, &arena_, view_.relays);
+  header_tests();
+  // The subject stands in front of the text.
+  const Field* subject = parts_.header().last("subject");
+  line_ = subject != nullptr ? std::string_view(subject->value) : std::string_view();
+  line_ += '\n';
+  end_paragraph();
+}
+
+void SpamScan::header_tests() {
+  String value(&arena_);
+  for (std::uint32_t s = 0; s < rules_.selectors().size(); ++s) {
+    const scan::SpamBuffer buffer = rules_.buffer_of_selector(s);
+    if (buffer == scan::SpamBuffer::mime_header) continue;
+    const auto tests = rules_.tests_of_selector(s);
+    const bool there = view_.joined(rules_.selectors()[s], value);
+    if (there && !value.empty()) scanner_.scan(buffer, value, counts_, false, s);
+    for (const std::uint32_t index : tests) {
+      const scan::SpamTest& test = rules_.tests()[index];
+      if (test.kind == scan::TestKind::exists) {
+        if (there) counts_[index] = 1;
+        continue;
+      }
+      if (test.kind != scan::TestKind::pattern) continue;
+      if (!there || value.empty()) {
+        const std::uint32_t flag = there ? scan::kTestMatchesEmpty : scan::kTestMatchesUnset;
+        if ((test.flags & flag) != 0) counts_[index] = 1;
+      }
+      if ((test.flags & scan::kTestNegated) != 0) {
+        std::uint32_t& count = counts_[index];
+        count = count == 0;
+      }
+    }
+  }
+}
+
+void SpamScan::on_part_header(std::uint32_t part) {
+  mime_header_tests(part);
+  count_part(part);
+}
+
+void SpamScan::mime_header_tests(std::uint32_t number) {
+  String value(&arena_);
+  for (std::uint32_t s = 0; s < rules_.selectors().size(); ++s) {
+    if (rules_.buffer_of_selector(s) != scan::SpamBuffer::mime_header) continue;
+    std::string_view selector = rules_.selectors()[s];
+    selector.remove_prefix(5);  // "mime:"
+    const bool raw = selector.ends_with(":raw");
+    if (raw) selector.remove_suffix(4);
+    String name(selector, &arena_);
+    lower(name);
+    const Field* field = parts_.parts()[number].header.last(name);
+    if (field == nullptr) {
+      for (const std::uint32_t test : rules_.tests_of_selector(s)) {
+        if ((rules_.tests()[test].flags & scan::kTestMatchesUnset) != 0) counts_[test] = 1;
+      }
+      continue;
+    }
+    value = raw ? std::string_view(field->raw) : std::string_view(field->value);
+    if (!raw) value += '\n';
+    scanner_.scan(scan::SpamBuffer::mime_header, value, counts_, false, s);
+  }
+}
+
+// --- text ----------------------------------------------------------------------------------------
+
+void SpamScan::on_leaf(std::uint32_t number, std::string_view raw) {
+  const MessagePart& part = parts_.parts()[number];
+  const std::string_view type = effective_type(part);
+  // A blank line stands between the parts of the text, also between those without any.
+  if (any_text_) body_byte('\n');
+  if (part.type.starts_with("image/")) return image(part, raw);
+  const bool text = type.starts_with("text/") || part.type.starts_with("text/");
+  const bool message = part.type.starts_with("message/");
+  if (!text && !message) return;
+  String decoded(&arena_);
+  decoded.reserve(raw.size());
+  decode_transfer(raw, part.encoding, part.type.starts_with("text/") || message, decoded);
+  if (part.type != "text/calendar") raw_body(decoded);
+  if (part.type == "text/plain" && !view_.has_plain_body) {
+    view_.has_plain_body = true;
+    view_.plain_body_length = decoded.size();
+    for (std::size_t at = 0; (at = decoded.find("-- \n", at)) != String::npos; at += 4) {
+      if (at > 0 && decoded[at - 1] != '\n') continue;
+      const std::size_t end = at + 3;
+      if (decoded.size() - end <= 4) continue;
+      view_.plain_body_length = at;
+      view_.plain_signature_length = decoded.size() - end;
+    }
+  }
+  if (type != "text/plain" && type != "text/html") return;
+  const std::string_view charset =
+      part.has_charset ? std::string_view(part.charset) : std::string_view("us-ascii");
+  String utf8(&arena_);
+  utf8.reserve(decoded.size());
+  normalize(decoded, charset, false, utf8);
+  RenderedPart rendered(&arena_);
+  rendered.part = number;
+  rendered.html = type == "text/html" && !decoded.empty();
+  if (rendered.html) {
+    for (std::size_t at = 0; (at = utf8.find("\xe2\x80", at)) != String::npos; ++at) {
+      if (at + 2 < utf8.size() && (utf8[at + 2] == '\x9c' || utf8[at + 2] == '\x9d'))
+        utf8.replace(at, 3, "\"");
+    }
+    HtmlFacts& facts = view_.htmls.emplace_back(&arena_);
+    String shown(&arena_);
+    shown.reserve(utf8.size() / 2);
+    render_html(utf8, decoded.size(), shown, facts, &arena_);
+    rendered.has_image = facts.tag("img") != nullptr;
+    utf8 = std::move(shown);
+  }
+  const std::string_view kept = std::string_view(utf8).substr(0, cut_rendered(utf8));
+  body_text(kept);
+  if (view_.mime.multipart_alternative) {
+    rendered.text = kept.substr(0, kMaxRenderedKept);
+  } else if (part.type == "text/plain" && view_.rendered.empty()) {
+    rendered.text = kept.substr(0, kMaxRenderedKept);
+  }
+  view_.rendered.push_back(std::move(rendered));
+}
+
+// Decoded text in pieces of 2 to 4 KiB, cut at line ends where there are some.
+void SpamScan::raw_body(std::string_view text) {
+  std::uint64_t lines = 0;
+  const auto give = [&](std::string_view piece) {
+    scanner_.scan(scan::SpamBuffer::raw_body, piece, counts_);
+    // As split(/^/m, ..., -1) counts them.
+    std::string_view rest = piece;
+    while (!rest.empty()) {
+      const std::size_t end = rest.find('\n');
+      const std::string_view line = rest.substr(0, end);
+      ++lines;
+      if (trim(line).empty()) ++view_.blank_lines;
+      if (end == std::string_view::npos) break;
+      rest.remove_prefix(end + 1);
+    }
+  };
+  if (text.size() <= kMaxLine) {
+    give(text);
+  } else {
+    std::size_t begin = 0;
+    while (text.size() - begin > 2 * kMaxLine) {
+      std::size_t end = std::string_view::npos;
+      for (const char c : {'\n', '>', ' '}) {
+        end = text.find(c, begin + kMaxLine);
+        if (end != std::string_view::npos && end - begin + 1 <= 2 * kMaxLine) break;
+        end = std::string_view::npos;
+      }
+      if (end == std::string_view::npos) end = begin + kMaxLine;
+      give(text.substr(begin, end - begin + 1));
+      begin = end + 1;
+    }
+    if (begin < text.size()) give(text.substr(begin));
+  }
+  view_.decoded_lines += lines;
+}
+
+// White space is joined: runs with two line ends or more end a paragraph, others are one blank.
+void SpamScan::body_text(std::string_view text) {
+  if (!text.empty()) any_text_ = true;
+  while (!text.empty()) {
+    if (const std::size_t white = white_space(text); white > 0) {
+      white_ += text[0] == '\n' ? '\n' : ' ';
+      text.remove_prefix(white);
+      continue;
+    }
+    if (!white_.empty()) end_white_space();
+    std::size_t size = 1;
+    while (size < text.size()) {
+      const auto c = static_cast<unsigned char>(text[size]);
+      if (c < 0x80 ? is_space(text[size])
+                   : (c == 0xc2 || (c >= 0xe1 && c <= 0xe3)) && white_space(text.substr(size)) > 0)
+        break;
+      ++size;
+    }
+    line_ += text.substr(0, size);
+    text.remove_prefix(size);
+  }
+}
+
+void SpamScan::body_byte(char c) { body_text(std::string_view(&c, 1)); }
+
+void SpamScan::end_white_space() {
+  if (white_.empty()) return;
+  const std::size_t first = white_.find('\n');
+  const std::size_t last = white_.rfind('\n');
+  if (first == last) {
+    line_ += ' ';
+  } else {
+    if (first > 0) line_ += ' ';
+    line_ += '\n';
+    end_paragraph();
+    if (last + 1 < white_.size()) line_ += ' ';
+  }
+  white_.clear();
+}
+
+// Paragraphs of more than 2 KiB are cut at a blank.
+void SpamScan::end_paragraph() {
+  std::string_view rest = line_;
+  while (rest.size() > kMaxLine) {
+    const std::size_t blank = rest.rfind(' ', kMaxLine);
+    const std::size_t size = blank == std::string_view::npos ? kMaxLine : blank + 1;
+    paragraph(rest.substr(0, size));
+    rest.remove_prefix(size);
+  }
+  paragraph(rest);
+  line_.clear();
+}
+
+void SpamScan::paragraph(std::string_view text) {
+  const bool first = view_.body_ends.empty();
+  scanner_.scan(scan::SpamBuffer::body, text, counts_, first);
+  view_.uris.add_text(text);
+  if (view_.body.size() + text.size() > kMaxBody) return;
+  view_.body += text;
+  view_.body_ends.push_back(view_.body.size());
+}
+
+// --- the end -------------------------------------------------------------------------------------
+
+void SpamScan::evaluate() {
+  const auto tests = rules_.tests();
+  values_.assign(rules_.baseline().begin(), rules_.baseline().end());
+  std::pmr::vector<std::uint64_t> dirty((tests.size() + 63) / 64, 0, &arena_);
+  const auto changed = [&](std::uint32_t test) {
+    for (const std::uint32_t meta : rules_.dependents(test))
+      dirty[meta / 64] |= std::uint64_t{1} << (meta % 64);
+  };
+  const auto off = [&](const scan::SpamTest& test) {
+    return options_.outbound && (test.flags & scan::kTestNotOutbound) != 0;
+  };
+  std::pmr::vector<std::uint32_t> held(&arena_);
+  counts_.for_each([&](std::uint32_t test, std::uint32_t count) {
+    if (count == 0 || off(tests[test])) return;
+    values_[test] = count;
+    held.push_back(test);
+    changed(test);
+  });
+  std::sort(held.begin(), held.end());
+  for (const std::uint32_t meta : rules_.baseline_hits()) {
+    if (off(tests[meta])) dirty[meta / 64] |= std::uint64_t{1} << (meta % 64);
+  }
+  for (std::size_t word = 0; word < dirty.size(); ++word) {
+    while (dirty[word] != 0) {
+      const int bit = std::countr_zero(dirty[word]);
+      dirty[word] &= dirty[word] - 1;
+      const auto meta = static_cast<std::uint32_t>(word * 64 + static_cast<std::size_t>(bit));
+      double value = off(tests[meta]) ? 0 : rules_.evaluate(meta, values_);
+      if (value < 0) value = 1;  // what hits counts at least something
+      if (value == values_[meta]) continue;
+      values_[meta] = value;
+      changed(meta);
+    }
+  }
+  std::int64_t score = 0;
+  for (std::uint32_t i = 0; i < tests.size(); ++i) {
+    if (values_[i] == 0 || (tests[i].flags & scan::kTestSub) != 0) continue;
+    hits_.push_back({&tests[i].info, buffer_of(tests[i]), tests[i].score, true});
+    score += tests[i].score;
+  }
+  score_ = static_cast<std::int32_t>(std::clamp<std::int64_t>(score, INT32_MIN, INT32_MAX));
+}
+
+std::vector<std::pair<std::uint32_t, double>> SpamScan::all_hits() const {
+  std::vector<std::pair<std::uint32_t, double>> all;
+  for (std::uint32_t i = 0; i < values_.size(); ++i) {
+    if (values_[i] != 0) all.emplace_back(i, values_[i]);
+  }
+  return all;
+}
+
+}  // namespace sluice::spam

@@ -1,0 +1,314 @@
+#include "dataplane/spam/view.h"
+
+#include "dataplane/spam/address_list.h"
+#include "dataplane/spam/decode.h"
+
+namespace sluice::spam {
+namespace {
+
+struct Request {
+  std::string_view name;
+  bool raw = false;
+  bool address = false;
+  bool display = false;  // :name
+  bool host = false;
+  bool domain = false;
+  bool ip = false;
+  bool reverse_ip = false;
+  bool first = false;
+  bool last = false;
+};
+
+Request read_request(std::string_view selector) {
+  Request request;
+  const std::size_t colon = selector.find(':');
+  request.name = selector.substr(0, colon);
+  std::string_view rest =
+      colon == std::string_view::npos ? std::string_view() : selector.substr(colon + 1);
+  while (!rest.empty()) {
+    const std::size_t end = rest.find(':');
+    const std::string_view modifier = rest.substr(0, end);
+    rest = end == std::string_view::npos ? std::string_view() : rest.substr(end + 1);
+    request.raw |= modifier == "raw";
+    request.address |= modifier == "addr";
+    request.display |= modifier == "name";
+    request.host |= modifier == "host" || modifier == "domain";
+    request.domain |= modifier == "domain";
+    request.ip |= modifier == "ip" || modifier == "revip";
+    request.reverse_ip |= modifier == "revip";
+    request.first |= modifier == "first";
+    request.last |= modifier == "last";
+  }
+  return request;
+}
+
+struct Tables {
+  scan::Regex ip = constant_regex(R"((?<!\.)\b(%I)\b(?!\.))");
+  scan::Regex host =
+      constant_regex(R"((?<![._-])([^\s@]{1,251}\.[a-z\d-]{2,})(?![._-]))", scan::kRegexCaseless);
+  scan::Regex for_address = constant_regex(R"( for <?(\S+\@(\S+?))>?;)");
+};
+
+const Tables& tables() {
+  static const Tables tables;
+  return tables;
+}
+
+}  // namespace
+
+void prepare_view() { tables(); }
+
+View::View(const scan::SpamRules& the_rules, scan::RegexScratch& the_scratch,
+           const FlowFacts& facts, std::pmr::memory_resource* resource)
+    : rules(the_rules),
+      scratch(the_scratch),
+      memory(resource),
+      flow(facts),
+      relays(resource),
+      htmls(resource),
+      rendered(resource),
+      images(resource),
+      uris(the_rules, the_scratch, resource),
+      body(resource),
+      body_ends(resource),
+      body_received_hosts(resource) {}
+
+// Fields from the n-th Received field on (ALL-EXTERNAL, ALL-UNTRUSTED) or up to it.
+void View::received_range(std::string_view selector, bool, Strings& out) const {
+  const bool upper = selector == "ALL-TRUSTED" || selector == "ALL-INTERNAL";
+  const int last = selector == "ALL-TRUSTED" || selector == "ALL-UNTRUSTED" ? relays.last_trusted
+                                                                            : relays.last_internal;
+  const int border = last + 1;
+  int received = -1;
+  for (const Field& field : parts->header().fields()) {
+    if (field.lower_name == "received") ++received;
+    if (upper && received > border) break;
+    if (upper || received >= border) {
+      String& line = out.emplace_back(field.name);
+      line += ": ";
+      line += field.value;
+      line += '\n';
+    }
+    if (upper && received == border) break;
+  }
+}
+
+std::optional<String> View::envelope_from() const {
+  if (flow.has_mail_from) return String(flow.mail_from, memory);
+  const Relay* hop = !relays.untrusted.empty() ? &relays.untrusted.front()
+                     : !relays.trusted.empty() ? &relays.trusted.back()
+                                               : nullptr;
+  if (hop != nullptr && hop->has_envelope_from &&
+      (hop->envelope_from.empty() || hop->envelope_from.find('@', 1) != String::npos)) {
+    return String(hop->envelope_from, memory);
+  }
+  const auto first_address = [&](std::string_view selector) -> std::optional<String> {
+    Strings found(memory);
+    values(selector, found);
+    if (found.empty()) return std::nullopt;
+    return std::move(found.front());
+  };
+  const auto& fields = parts->header().fields();
+  if (const auto sender = first_address("X-Sender:first:addr");
+      sender && sender->find('@') != String::npos) {
+    for (const Field& field : fields) {
+      if (field.lower_name == "received" && sluice::spam::has(field.value, "(fetchmail"))
+        return std::nullopt;
+    }
+  }
+  // A field below a Received one may be that of another delivery.
+  const auto below_received = [&](std::string_view name) {
+    bool received = false;
+    for (const Field& field : fields) {
+      if (field.lower_name == "received") received = true;
+      if (received && field.lower_name == name) return true;
+    }
+    return false;
+  };
+  if (auto found = first_address("X-Envelope-From:first:addr")) {
+    if (below_received("x-envelope-from")) return std::nullopt;
+    return found;
+  }
+  if (auto found = first_address("Envelope-Sender:first:addr");
+      found && !below_received("envelope-sender"))
+    return found;
+  if (auto found = first_address("Return-Path:first:addr"); found && !below_received("return-path"))
+    return found;
+  return std::nullopt;
+}
+
+void View::values(std::string_view selector, Strings& out) const {
+  const Request request = read_request(selector);
+  const HeaderList& header = parts->header();
+  const bool needs_raw = request.raw || request.address || request.display;
+  const auto take_field = [&](std::string_view lower_name, bool raw) {
+    for (const Field& field : header.fields()) {
+      if (field.lower_name != lower_name) continue;
+      String& value = out.emplace_back(raw ? field.raw : field.value);
+      if (!raw) value += '\n';
+    }
+  };
+  String name(request.name, memory);
+  lower(name);
+  if (request.name == "ALL") {
+    if (request.raw) {
+      out.emplace_back(parts->pristine_header());
+    } else {
+      String& all = out.emplace_back();
+      for (const Field& field : header.fields()) {
+        all += field.name;
+        all += ": ";
+        all += field.value;
+        all += '\n';
+      }
+    }
+    return;
+  }
+  if (request.name.starts_with("ALL-")) return received_range(request.name, request.raw, out);
+  if (name == "envelopefrom") {
+    if (auto from = envelope_from()) out.push_back(std::move(*from));
+  } else if (name == "x-spam-relays-untrusted") {
+    out.emplace_back(relays.untrusted_text);
+  } else if (name == "x-spam-relays-trusted") {
+    out.emplace_back(relays.trusted_text);
+  } else if (name == "x-spam-relays-external") {
+    out.emplace_back(relays.external_text);
+  } else if (name == "x-spam-relays-internal") {
+    out.emplace_back(relays.internal_text);
+  } else if (name == "tocc") {
+    take_field("to", request.raw);
+    take_field("cc", request.raw);
+  } else if (request.name == "MESSAGEID") {
+    for (const std::string_view field :
+         {"x-message-id", "resent-message-id", "x-original-message-id", "message-id"}) {
+      take_field(field, request.raw);
+    }
+  } else {
+    take_field(name, needs_raw);
+  }
+  if (out.empty()) return;
+  if (request.first) {
+    out.erase(out.begin() + 1, out.end());
+  } else if (request.last) {
+    out.erase(out.begin(), out.end() - 1);
+  }
+  if (request.address || request.display) {
+    Strings found(memory);
+    std::pmr::vector<NamedAddress> addresses(memory);
+    for (const String& line : out) {
+      addresses.clear();
+      read_addresses(line, scratch, addresses);
+      for (const NamedAddress& address : addresses) {
+        if (request.address) {
+          if (address.has_address) found.push_back(address.address);
+        } else if (address.has_name) {
+          if (request.raw) {
+            found.push_back(address.name);
+            continue;
+          }
+          String decoded(memory);
+          decode_header(address.name, "", decoded);
+          if (!trim(decoded).empty()) {
+            squeeze(decoded);
+            String trimmed(trim(decoded), memory);
+            if (trimmed.size() > 1 && trimmed.front() == '\'' && trimmed.back() == '\'') {
+              trimmed = String(std::string_view(trimmed).substr(1, trimmed.size() - 2), memory);
+            }
+            decoded = std::move(trimmed);
+          }
+          found.push_back(std::move(decoded));
+        }
+      }
+    }
+    out = std::move(found);
+  }
+  if (!request.host && !request.ip) return;
+  Strings found(memory);
+  scan::Regex::Match m;
+  for (const String& line : out) {
+    if (request.ip) {
+      if (!tables().ip.find(line, scratch, &m)) continue;
+      found.emplace_back(m.group(line, 1));
+      continue;
+    }
+    std::string_view host;
+    if (request.address) {
+      const std::size_t at = line.rfind('@');
+      if (at != String::npos) host = std::string_view(line).substr(at + 1);
+    } else if (tables().host.find(line, scratch, &m)) {
+      host = m.group(line, 1);
+    }
+    if (host.empty()) continue;
+    String lowered(host, memory);
+    if (request.domain) {
+      lower(lowered);
+      found.emplace_back(uris.domains().registered(lowered));
+    } else {
+      found.push_back(std::move(lowered));
+    }
+  }
+  out = std::move(found);
+}
+
+bool View::joined(std::string_view selector, String& out) const {
+  out.clear();
+  Strings found(memory);
+  values(selector, found);
+  if (found.empty()) return false;
+  const bool newline = found.front().ends_with('\n');
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    if (i > 0 && !newline) out += '\n';
+    out += found[i];
+  }
+  return true;
+}
+
+bool View::has(std::string_view selector) const {
+  Strings found(memory);
+  values(selector, found);
+  return !found.empty();
+}
+
+String View::get(std::string_view selector) const {
+  Strings found(memory);
+  values(selector, found);
+  if (found.empty()) return String(memory);
+  const bool one = selector.find(":addr") != std::string_view::npos ||
+                   selector.find(":name") != std::string_view::npos ||
+                   selector.find(":host") != std::string_view::npos || selector == "EnvelopeFrom";
+  if (one) {
+    String& first = found.front();
+    if (first.ends_with('\n')) first.pop_back();
+    return std::move(first);
+  }
+  String all(memory);
+  for (const String& value : found) all += value;
+  return all;
+}
+
+Strings View::from_addresses() const {
+  Strings all(memory);
+  const auto add = [&](std::string_view selector) {
+    Strings found(memory);
+    values(selector, found);
+    for (String& address : found) {
+      // Some write two dots.
+      String clean(memory);
+      for (const char c : address) {
+        if (c == '.' && clean.ends_with('.')) continue;
+        clean += c;
+      }
+      if (!clean.empty() && std::find(all.begin(), all.end(), clean) == all.end())
+        all.push_back(std::move(clean));
+    }
+  };
+  add("Resent-From:first:addr");
+  if (!all.empty()) return all;
+  for (const std::string_view selector : {"From:addr", "Envelope-Sender:addr", "Resent-Sender:addr",
+                                          "X-Envelope-From:addr", "EnvelopeFrom:addr"}) {
+    add(selector);
+  }
+  return all;
+}
+
+}  // namespace sluice::spam

@@ -1,0 +1,110 @@
+// One message as SpamAssassin's rules see it: what their buffers, header selectors and native
+// functions ask for. Filled while the message comes in; whole when it has ended.
+#pragma once
+
+#include <cstdint>
+#include <memory_resource>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "dataplane/scan/spam_rules.h"
+#include "dataplane/spam/html_text.h"
+#include "dataplane/spam/message_parts.h"
+#include "dataplane/spam/relays.h"
+#include "dataplane/spam/uris.h"
+
+namespace sluice::spam {
+
+// What is kept of raw lines and decoded parts for the native functions.
+struct MimeFacts {
+  std::uint64_t qp_octets = 0;
+  std::uint64_t qp_escapes = 0;
+  std::uint64_t normal_characters = 0;
+  std::uint64_t unicode_characters = 0;
+  std::uint64_t ascii_text_illegal = 0;
+  std::uint64_t html_count = 0;
+  std::uint64_t text_count = 0;
+  std::uint64_t base64_count = 0;
+  std::uint64_t qp_count = 0;
+  std::uint64_t attachments = 0;
+  bool qp_long_line = false;
+  bool base64_encoded_text = false;
+  bool bad_iso_charset = false;
+  bool multipart_alternative = false;
+};
+
+struct RenderedPart {
+  explicit RenderedPart(std::pmr::memory_resource* a) : text(a) {}
+  RenderedPart(RenderedPart&&) = default;
+  std::uint32_t part = 0;
+  bool html = false;
+  bool has_image = false;
+  String text;
+};
+
+struct Image {
+  explicit Image(std::pmr::memory_resource* a) : name(a) {}
+  Image(Image&&) = default;
+  enum class Type : std::uint8_t { gif, png, jpeg };
+  Type type = Type::gif;
+  std::uint32_t width = 0;
+  std::uint32_t height = 0;
+  String name;
+};
+
+class View {
+ public:
+  View(const scan::SpamRules& rules, scan::RegexScratch& scratch, const FlowFacts& flow,
+       std::pmr::memory_resource* memory);
+
+  // The values of a selector ("Subject:raw", "From:addr", "ALL", "X-Spam-Relays-External"), in
+  // order; none when there is no such field. Only when the header is whole.
+  void values(std::string_view selector, Strings& out) const;
+  // Them as one text, as a regex sees it; false when there is none.
+  bool joined(std::string_view selector, String& out) const;
+  // The first address or the whole text: what SpamAssassin's functions get.
+  String get(std::string_view selector) const;
+  bool has(std::string_view selector) const;
+  Strings from_addresses() const;  // of all fields that name a sender, each once
+  std::optional<String> envelope_from() const;
+
+  bool find(const scan::Regex& regex, std::string_view text, scan::Regex::Match* m = nullptr,
+            std::size_t from = 0) const {
+    return regex.find(text, scratch, m, from);
+  }
+
+  const scan::SpamRules& rules;
+  scan::RegexScratch& scratch;
+  std::pmr::memory_resource* memory;
+  FlowFacts flow;
+  const MessageParts* parts = nullptr;
+  Relays relays;
+  std::pmr::vector<HtmlFacts> htmls;
+  std::pmr::vector<RenderedPart> rendered;
+  std::pmr::vector<Image> images;
+  MimeFacts mime;
+  UriList uris;
+  String body;                              // the paragraphs, the subject first
+  std::pmr::vector<std::size_t> body_ends;  // where each paragraph of `body` ends
+  std::uint64_t decoded_lines = 0;
+  std::uint64_t blank_lines = 0;
+  std::uint64_t plain_body_length = 0;  // of the first text/plain part
+  std::uint64_t plain_signature_length = 0;
+  bool has_plain_body = false;
+  bool received_in_body = false;  // a line of the body looks like a Received field
+  Strings body_received_hosts;    // names in such lines
+  std::uint64_t now = 0;          // seconds since the epoch; 0: not known
+
+  std::string_view paragraph(std::size_t i) const {
+    const std::size_t begin = i == 0 ? 0 : body_ends[i - 1];
+    return std::string_view(body).substr(begin, body_ends[i] - begin);
+  }
+
+ private:
+  void received_range(std::string_view selector, bool raw, Strings& out) const;
+};
+
+void prepare_view();
+
+}  // namespace sluice::spam

@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""SpamAssassin's rules, as `sluicectl rules test` and `rules check` read them: each kind of rule hits
+what it should and nothing else.
+
+spam_rules_test.py SLUICECTL"""
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import tap
+
+SLUICECTL = None
+
+RULES = r'''
+header   SUBJECT_OFFER   Subject =~ /\boffer\b/i
+header   SUBJECT_RAW     Subject:raw =~ /=\?utf-8\?/i
+header   FROM_ADDR       From:addr =~ /^evil\@bad\.test$/
+header   FROM_NAME       From:name =~ /Evil One/
+header   NO_FRIEND       X-Friend !~ /yes/
+header   HAS_MAILER      exists:X-Mailer
+header   IN_ALL          ALL =~ /^X-Mailer: bulk/m
+header   TO_OR_CC        ToCc =~ /third\@a\.test/
+body     BODY_PILLS      /cheap pills/
+body     BODY_BACK       /\b(\w+) \1 \1\b/
+body     __SUB_WORD      /needle/
+tflags   __SUB_WORD      multiple maxhits=3
+rawbody  RAW_TAG         /<blink>/
+full     FULL_TEXT       /\nX-Mailer: bulk/
+uri      URI_HOST        /^https?:\/\/bad\.test\/pay/
+mimeheader PDF_NAME      Content-Disposition =~ /\.pdf\.exe/
+meta     META_BOTH       SUBJECT_OFFER && BODY_PILLS
+meta     META_SUM        (SUBJECT_OFFER + BODY_PILLS + URI_HOST) > 2
+meta     META_COUNT      __SUB_WORD >= 3
+score    SUBJECT_OFFER   1.5 2.5 3.5 4.5
+score    BODY_PILLS      2
+score    META_BOTH       0.25
+score    FROM_NAME       0
+describe SUBJECT_OFFER   An offer
+ifplugin Mail::SpamAssassin::Plugin::NotThere
+body     NEVER           /./
+endif
+report   ignored line
+'''
+SPAM = b'''From: "Evil One" <evil@bad.test>
+To: first@a.test
+Cc: third@a.test
+Subject: =?UTF-8?B?QW4gT0ZGRVIgZm9yIHlvdQ==?=
+X-Mailer: bulk 1
+Content-Type: multipart/mixed; boundary=b
+
+--b
+Content-Type: text/html
+
+<html><body><blink>cheap
+pills</blink> needle ha ha ha needle needle needle <a href="http://bad.test/pay?x">x</a></body></html>
+--b
+Content-Type: application/octet-stream
+Content-Disposition: attachment; filename="bill.pdf.exe"
+
+x
+--b--
+'''
+HAM = b'''From: friend@good.test
+To: first@a.test
+Subject: lunch
+X-Friend: yes
+
+See you at http://good.test/pay
+'''
+FAULTS = r'''header OK_RULE Subject =~ /x/
+body BROKEN /(unclosed/
+body EMPTY //
+header NO_MATCH Subject
+meta LOOSE (A && 
+meta CIRCLE CIRCLE + 1
+score OK_RULE many
+body NOT_HERE eval:nobody_wrote_this()
+nonsense line
+'''
+
+
+class SpamRules(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.path = pathlib.Path(self.folder.name)
+        (self.path / 'local.cf').write_text(RULES)
+        (self.path / 'spam.eml').write_bytes(SPAM.replace(b'\n', b'\r\n'))
+        (self.path / 'ham.eml').write_bytes(HAM.replace(b'\n', b'\r\n'))
+
+    def tearDown(self):
+        self.folder.cleanup()
+
+    def run_it(self, *words):
+        run = subprocess.run([SLUICECTL, *map(str, words)], capture_output=True, text=True,
+                             timeout=200)
+        return run.returncode, run.stdout, run.stderr
+
+    def hits(self, name):
+        status, out, errors = self.run_it('rules', 'test', '--json', '--rules',
+                                          self.path / 'local.cf', self.path / name)
+        self.assertIn(status, (0, 3), errors)
+        line = json.loads(out.splitlines()[0])
+        return set(line['rules']), line['score']
+
+    def test_every_kind_of_rule_hits_what_it_means(self):
+        rules, score = self.hits('spam.eml')
+        self.assertEqual(rules, {
+            'SUBJECT_OFFER', 'SUBJECT_RAW', 'FROM_ADDR', 'NO_FRIEND', 'HAS_MAILER', 'IN_ALL',
+            'TO_OR_CC', 'BODY_PILLS', 'BODY_BACK', 'RAW_TAG', 'FULL_TEXT', 'URI_HOST', 'PDF_NAME',
+            'META_BOTH', 'META_SUM', 'META_COUNT'})
+        # 1.5 + 2 + 0.25, and 1 for each of the others, that have no score.
+        self.assertAlmostEqual(score, 3.75 + 13, places=2)
+
+    def test_ham_hits_nothing(self):
+        self.assertEqual(self.hits('ham.eml'), (set(), 0.0))
+
+    def test_faults_are_named_by_file_and_line(self):
+        (self.path / 'bad.cf').write_text(FAULTS)
+        status, out, errors = self.run_it('rules', 'check', self.path / 'bad.cf')
+        told = out + errors
+        for line in range(2, 10):
+            self.assertIn(f'bad.cf:{line}', told, told)
+        self.assertNotIn('bad.cf:1:', told)
+        self.assertEqual(status, 3)
+
+
+if __name__ == '__main__':
+    SLUICECTL = sys.argv[1]
+    sys.exit(tap.run(SpamRules))

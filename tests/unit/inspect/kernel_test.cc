@@ -1,0 +1,246 @@
+// What is left to the kernel's part, and what is told to it.
+#include "tests/unit/inspect/rig.h"
+
+namespace sluice::test {
+namespace {
+
+using inspect::FlowMark;
+using Marks = std::vector<FlowMark>;
+
+// A ClientHello of TLS 1.2 without extensions, and what a server of TLS 1.3 answers.
+const std::string kHello = std::string("\x16\x03\x01\x00\x2d\x01\x00\x00\x29\x03\x03", 11) +
+                           std::string(32, 'r') + std::string("\x00\x00\x02\x13\x01\x01\x00", 7);
+const std::string kAnswer = std::string("\x16\x03\x03\x00\x2a\x02\x00\x00\x26\x03\x03", 11) +
+                            std::string(32, 's') + std::string("\x00\x13\x01\x00", 4) +
+                            std::string("\x14\x03\x03\x00\x01\x01", 6);
+const std::string kRecord = std::string("\x17\x03\x03\x00\x20", 5) + std::string(32, 'e');
+
+void begin_tls(Conversation& talk) {
+  talk.open();
+  talk.server("220 mx.test ESMTP\r\n");
+  talk.client("EHLO client.test\r\n");
+  talk.server("250-mx.test\r\n250 STARTTLS\r\n");
+  talk.client("STARTTLS\r\n");
+  talk.server("220 go\r\n");
+  talk.client(kHello);
+  talk.server(kAnswer);
+}
+
+TEST(Kernel, TlsIsTakenOverWhenAllThatItShowsWasRead) {
+  Rig rig;
+  Conversation talk;
+  begin_tls(talk);
+  auto frames = talk.take();
+  frames.pop_back();  // the acknowledgement of the server's answer
+  for (std::size_t i = 0; i + 1 < frames.size(); ++i) rig.send(frames[i]);
+  EXPECT_TRUE(rig.marks.empty());
+  rig.send(frames.back());
+  EXPECT_EQ(rig.marks, Marks{FlowMark::bypass});
+  ASSERT_EQ(rig.events_of("tls").size(), 1u);
+  // What was on its way still comes, and its end does.
+  for (int i = 0; i < 20; ++i) talk.client(kRecord);
+  talk.close();
+  rig.send(talk.take());
+  EXPECT_EQ(rig.dropped(), 0u);
+  EXPECT_EQ(rig.marks, Marks{FlowMark::bypass});
+  rig.by_kernel = {.frames = {100, 40}, .octets = {90'000, 4'000}};
+  rig.finish();
+  EXPECT_EQ(rig.marks, (Marks{FlowMark::bypass, FlowMark::ended}));
+  const Json flow = rig.events_of("flow")[0];
+  EXPECT_EQ(flow["flow"]["state"], "closed");
+  EXPECT_EQ(flow["visibility"], "tls");
+  std::size_t client = 100;
+  for (const Left& l : rig.left) client += l.out == Side::outside;
+  EXPECT_EQ(flow["flow"]["pkts_toserver"], client);
+  EXPECT_GT(flow["flow"]["bytes_toserver"], 90'000);
+}
+
+TEST(Kernel, CountersAreTrueForAClientOutside) {
+  Rig rig;
+  Conversation talk({.client_inside = false});
+  begin_tls(talk);
+  rig.send(talk.take());
+  rig.by_kernel = {.frames = {1000, 2000}, .octets = {1'000'000, 2'000'000}};
+  rig.finish();
+  const Json flow = rig.events_of("flow")[0]["flow"];
+  EXPECT_GT(flow["pkts_toserver"], 2000);
+  EXPECT_LT(flow["pkts_toclient"], 1100);
+}
+
+TEST(Kernel, ForgottenMarkIsMadeAgainAndItsCountsKept) {
+  Rig rig;
+  Conversation talk;
+  begin_tls(talk);
+  rig.send(talk.take());
+  rig.by_kernel = {.frames = {500, 0}, .octets = {50'000, 0}};
+  for (int i = 0; i < 50; ++i) talk.client(kRecord);
+  rig.send(talk.take());
+  EXPECT_EQ(rig.marks, (Marks{FlowMark::bypass, FlowMark::bypass}));
+  rig.by_kernel = {.frames = {7, 0}, .octets = {700, 0}};  // begun anew with the mark
+  rig.finish();
+  EXPECT_GT(rig.events_of("flow")[0]["flow"]["pkts_toserver"], 557);
+}
+
+TEST(Kernel, SynOfAnotherConnectionEndsTheOpaqueOne) {
+  Rig rig;
+  Conversation talk;
+  begin_tls(talk);
+  rig.send(talk.take());
+  Conversation next({.client_isn = 90'000'000, .start = rig.now() + kSecond});
+  begin_message(next);
+  next.client(body("x") + ".\r\n");
+  next.server("250 ok\r\n");
+  rig.send(next.take());
+  EXPECT_EQ(rig.marks, (Marks{FlowMark::bypass, FlowMark::ended}));
+  rig.finish();
+  EXPECT_EQ(rig.events_of("flow").size(), 2u);
+  EXPECT_EQ(rig.events_of("smtp").back()["smtp"]["outcome"], "accepted");
+}
+
+TEST(Kernel, TlsPickedUpInTheMiddleIsNoFault) {
+  for (const bool client_first : {true, false}) {
+    Rig rig;
+    Conversation talk;
+    talk.open_silently();
+    for (int i = 0; i < 3; ++i) {
+      if (client_first) talk.client(kRecord);
+      talk.server(kRecord);
+      if (!client_first) talk.client(kRecord);
+    }
+    rig.send(talk.take());
+    rig.finish();
+    EXPECT_EQ(rig.anomalies(), std::vector<std::string>{"midstream"});
+    EXPECT_EQ(rig.marks, (Marks{FlowMark::bypass, FlowMark::ended}));
+    EXPECT_TRUE(rig.events_of("tls").empty());
+    EXPECT_EQ(rig.events_of("flow")[0]["visibility"], "tls");
+  }
+}
+
+TEST(Kernel, TarpittedHostIsNotTakenOver) {
+  RigOptions options;
+  options.spec.hosts = {
+      {.prefix = v4(192, 0, 2, 10), .length = 128, .action = policy::HostAction::tarpit}};
+  Rig rig(options);
+  Conversation talk;
+  begin_tls(talk);
+  rig.send(talk.take());
+  EXPECT_TRUE(rig.marks.empty());
+}
+
+TEST(Kernel, FlowPastItsScanBudgetIsMarkedUntilItsNextMessage) {
+  RigOptions options;
+  options.spec.scan_budget = 1000;
+  Rig rig(options);
+  Conversation talk;
+  begin_message(talk);
+  talk.client(body(std::string(800, 'x')));
+  rig.send(talk.take());
+  EXPECT_TRUE(rig.marks.empty());
+  talk.client(std::string(800, 'y') + "\r\n");
+  rig.send(talk.take());
+  EXPECT_EQ(rig.marks, Marks{FlowMark::exhausted});
+  talk.client(std::string(5000, 'y') + "\r\n.\r\n");
+  talk.server("250 ok\r\n");
+  rig.send(talk.take());
+  EXPECT_EQ(rig.marks, (Marks{FlowMark::exhausted, FlowMark::scanned}));
+  rig.finish();
+  EXPECT_EQ(rig.marks, (Marks{FlowMark::exhausted, FlowMark::scanned, FlowMark::ended}));
+}
+
+TEST(Kernel, FlowThatMemoryTookFromInspectionFollowsThePolicy) {
+  for (const auto policy : {policy::Exception::fail_open, policy::Exception::fail_closed}) {
+    RigOptions options;
+    options.settings.max_memory = 200 * 1024;
+    options.spec.exceptions.memory = policy;
+    Rig rig(options);
+    // As many connections as there is room for; there is none for what they say then.
+    std::vector<std::unique_ptr<Conversation>> talks;
+    for (unsigned i = 0; i < 400; ++i) {
+      Path path;
+      path.client.port = static_cast<std::uint16_t>(20000 + i);
+      talks.push_back(std::make_unique<Conversation>(
+          ConversationOptions{.path = path, .start = rig.now() + kMillisecond}));
+      talks.back()->open();
+      rig.send(talks.back()->take());
+    }
+    for (const auto& talk : talks) {
+      for (int i = 0; i < 3; ++i) talk->client("EHLO client.test\r\n");
+      rig.send(talk->take());
+    }
+    const auto bypassed = std::count(rig.marks.begin(), rig.marks.end(), FlowMark::bypass);
+    if (policy == policy::Exception::fail_open) {
+      EXPECT_GT(bypassed, 0);
+      EXPECT_EQ(rig.dropped(), 0u);
+    } else {
+      EXPECT_EQ(bypassed, 0);
+      EXPECT_GT(rig.dropped(), 100u) << "not one frame alone";
+    }
+  }
+}
+
+TEST(Kernel, MailOnAnotherPortIsRecognisedByItsDialogue) {
+  Path path;
+  path.server.port = 8125;
+  path.client.port = 1025;  // lower than the server's: no port tells who is who
+  Rig rig({.rules = kRejectRule});
+  Conversation talk({.path = path});
+  begin_message(talk);
+  talk.client(body("XJS-SPAM-XJS"));
+  talk.client(".\r\n");
+  rig.send(talk.take());
+  ASSERT_FALSE(rig.injected(Side::inside).empty());
+  EXPECT_TRUE(rig.injected(Side::inside)[0].payload().starts_with("550 "));
+  ASSERT_EQ(rig.events_of("smtp").size(), 1u) << Json(rig.events);
+  EXPECT_EQ(rig.events_of("smtp")[0]["dest_port"], 8125);
+
+  // The client's word alone does it too.
+  Rig quiet({.rules = kRejectRule});
+  Conversation late({.path = path});
+  late.open();
+  late.server("220 hello there\r\n");
+  late.client("EHLO client.test\r\n");
+  late.server(kEhloReply);
+  late.client("MAIL FROM:<a@a.test>\r\n");
+  late.server("250 ok\r\n");
+  quiet.send(late.take());
+  quiet.finish();
+  ASSERT_EQ(quiet.events_of("smtp").size(), 1u) << Json(quiet.events);
+  EXPECT_EQ(quiet.events_of("smtp")[0]["smtp"]["mail_from"], "<a@a.test>");
+  EXPECT_EQ(quiet.marks, Marks{FlowMark::ended}) << "the kernel sent it here";
+}
+
+TEST(Kernel, WhatGreetsLikeMailAndIsNoneIsGivenBack) {
+  const std::pair<std::string_view, std::string_view> talks[] = {
+      {"220 ftp.test FTP server ready\r\n", "USER anonymous\r\n"},
+      {"220 hello there\r\n", "USER anonymous\r\n"},
+      {"220 hello there\r\n", "GET / HTTP/1.1\r\n"}};
+  for (const auto& [greeting, answer] : talks) {
+    Path path;
+    path.server.port = 21;
+    Rig rig;
+    Conversation talk({.path = path});
+    talk.open();
+    talk.server(greeting);
+    talk.client(answer);
+    for (int i = 0; i < 100; ++i) talk.server(std::string(1000, 'd'));
+    rig.send(talk.take());
+    EXPECT_EQ(rig.dropped(), 0u);
+    EXPECT_FALSE(rig.marks.empty());
+    for (const FlowMark m : rig.marks) EXPECT_EQ(m, FlowMark::not_mail);
+    EXPECT_TRUE(rig.anomalies().empty() ||
+                rig.anomalies() == std::vector<std::string>{"midstream"});
+  }
+  // Other traffic does not become a flow at all.
+  Path path;
+  path.server.port = 80;
+  Rig rig;
+  Conversation web({.path = path});
+  web.open();
+  web.client("GET / HTTP/1.1\r\n\r\n");
+  web.server("HTTP/1.1 200 OK\r\n\r\n");
+  rig.send(web.take());
+  EXPECT_EQ(rig.engine().flows(), 0u);
+}
+
+}  // namespace
+}  // namespace sluice::test
