@@ -241,24 +241,34 @@ Status SpamCompiler::plan_regex(Test& test, std::uint32_t test_number) {
   if (rule.multiple) test.flags |= scan::kTestMultiple;
   if (rule.kind == CfKind::header) test.selector = selector(rule.selector);
   if (rule.kind == CfKind::mime_header) test.selector = selector("mime:" + rule.selector);
-  // Most octets are those of the text: it has databases of its own for ASCII.
-  if (rule.kind == CfKind::body) {
-    if (Status status = plan_variant(test, test_number, false); !status) return status;
-  }
-  return plan_variant(test, test_number, true);
+  return plan_pattern(test, test_number);
 }
 
-// The pattern for items of octets up to 127, or (`high`) for all others.
-Status SpamCompiler::plan_variant(const Test& test, std::uint32_t test_number, bool high) {
+std::uint32_t SpamCompiler::regex(const CfRule& rule) {
+  const auto known = std::ranges::find_if(regexes_, [&](const PerlRegex& r) {
+    return r.pattern == rule.pattern && r.options == rule.options;
+  });
+  const auto number = static_cast<std::uint32_t>(known - regexes_.begin()) + 1;
+  if (known == regexes_.end()) regexes_.push_back({rule.pattern, rule.options});
+  return number;
+}
+
+// The pattern of what the regex is in ASCII; what it is beyond that is tried on items that have
+// octets above 127.
+Status SpamCompiler::plan_pattern(const Test& test, std::uint32_t test_number) {
   const CfRule& rule = test.rule;
   const bool extended = (rule.options & scan::kRegexExtended) != 0;
+  Table& table = tables_[static_cast<std::size_t>(buffer_of(rule, rule.selector))];
   std::optional<RegexTree> tree = RegexTree::read(rule.pattern, rule.options);
   std::string exact = extended ? "(?x)" + rule.pattern + "\n" : rule.pattern;
-  if (tree && !high) {
+  if (tree) {
     const std::string whole = tree->text();
     tree = tree->ascii();
-    if (!tree) return ok();  // it cannot match there
-    if (tree->text() != whole) exact = tree->text();
+    if (!tree || tree->text() != whole) {
+      table.high.push_back({test_number, regex(rule)});
+      if (!tree) return ok();
+      exact = tree->text();
+    }
   }
   Pattern pattern;
   pattern.flags = HS_FLAG_SINGLEMATCH | HS_FLAG_ALLOWEMPTY;
@@ -303,15 +313,7 @@ Status SpamCompiler::plan_variant(const Test& test, std::uint32_t test_number, b
     if (!found) return Error{"Hyperscan cannot look for it: " + first_reason};
   }
   scan::SpamReference reference{test_number, 0};
-  if (confirmed) {
-    const auto known = std::ranges::find_if(regexes_, [&](const PerlRegex& r) {
-      return r.pattern == rule.pattern && r.options == rule.options;
-    });
-    reference.regex = static_cast<std::uint32_t>(known - regexes_.begin()) + 1;
-    if (known == regexes_.end()) regexes_.push_back({rule.pattern, rule.options});
-  }
-  Table& table = tables_[static_cast<std::size_t>(buffer_of(rule, rule.selector))]
-                        [high && rule.kind == CfKind::body ? 1 : 0];
+  if (confirmed) reference.regex = regex(rule);
   const auto [at, added] = table.numbers.try_emplace(
       {pattern.expression, pattern.flags}, static_cast<std::uint32_t>(table.patterns.size()));
   if (added) {
@@ -321,8 +323,6 @@ Status SpamCompiler::plan_variant(const Test& test, std::uint32_t test_number, b
   table.references[at->second].push_back(reference);
   return ok();
 }
-
-bool SpamCompiler::same(const Table& a, const Table& b) { return a.patterns == b.patterns; }
 
 // Metas stand behind what they are computed from.
 void SpamCompiler::take_metas(std::vector<CfRule>& metas) {
@@ -430,14 +430,11 @@ void SpamCompiler::refuse(std::uint32_t test, const std::string& reason) {
 Status SpamCompiler::build(const std::filesystem::path& cache) {
   for (;;) {
     std::vector<std::pair<Table*, std::future<Result<BuiltDatabase>>>> building;
-    for (auto& [low, high] : tables_) {
-      if (!low.patterns.empty() && same(low, high)) high = {};
-      for (Table* table : {&low, &high}) {
-        if (table->patterns.empty() || !table->serialized.empty()) continue;
-        building.emplace_back(table, std::async(std::launch::async, [table, &cache] {
-                                return build_database(table->patterns, false, cache);
-                              }));
-      }
+    for (Table& table : tables_) {
+      if (table.patterns.empty() || !table.serialized.empty()) continue;
+      building.emplace_back(&table, std::async(std::launch::async, [&table, &cache] {
+        return build_database(table.patterns, false, cache);
+      }));
     }
     bool complete = true;
     std::string failure;
@@ -510,9 +507,7 @@ std::size_t SpamCompiler::running() const {
 }
 
 bool SpamCompiler::has_database() const {
-  return std::ranges::any_of(tables_, [](const auto& pair) {
-    return !pair[0].serialized.empty() || !pair[1].serialized.empty();
-  });
+  return std::ranges::any_of(tables_, [](const Table& t) { return !t.serialized.empty(); });
 }
 
 std::uint32_t SpamCompiler::write(flatbuffers::FlatBufferBuilder& out) const {
@@ -529,9 +524,9 @@ std::uint32_t SpamCompiler::write(flatbuffers::FlatBufferBuilder& out) const {
         test.rule.max_hits, thousandths(test.rule.score), test.eval, arguments, meta));
   }
   std::vector<flatbuffers::Offset<image::SpamDatabase>> databases;
-  for (std::size_t i = 0; i < tables_.size() * 2; ++i) {
-    const Table& table = tables_[i / 2][i % 2];
-    if (table.serialized.empty()) continue;
+  for (std::size_t i = 0; i < tables_.size(); ++i) {
+    const Table& table = tables_[i];
+    if (table.serialized.empty() && table.high.empty()) continue;
     std::vector<std::uint32_t> first{0};
     std::vector<image::SpamReference> references;
     for (const auto& of_pattern : table.references) {
@@ -544,9 +539,13 @@ std::uint32_t SpamCompiler::write(flatbuffers::FlatBufferBuilder& out) const {
     const auto serialized = out.CreateVector(table.serialized);
     const auto first_offset = out.CreateVector(first);
     const auto references_offset = out.CreateVectorOfStructs(references);
-    databases.push_back(image::CreateSpamDatabase(out, static_cast<std::uint8_t>(i / 2), i % 2 == 1,
-                                                  static_cast<std::uint32_t>(table.patterns.size()),
-                                                  first_offset, references_offset, serialized));
+    std::vector<image::SpamReference> high;
+    for (const scan::SpamReference& reference : table.high) {
+      high.emplace_back(reference.test, reference.regex);
+    }
+    databases.push_back(image::CreateSpamDatabase(
+        out, static_cast<std::uint8_t>(i), static_cast<std::uint32_t>(table.patterns.size()),
+        first_offset, references_offset, serialized, out.CreateVectorOfStructs(high)));
   }
   std::vector<flatbuffers::Offset<image::SpamRegex>> regexes;
   for (const PerlRegex& regex : regexes_) {

@@ -80,13 +80,15 @@ class SpamCompiler {
     std::vector<Pattern> patterns;
     std::map<std::pair<std::string, unsigned>, std::uint32_t> numbers;
     std::vector<std::vector<scan::SpamReference>> references;
+    std::vector<scan::SpamReference> high;  // tried on items with octets above 127
     std::vector<std::uint8_t> serialized;
   };
 
   void fault(const CfRule& rule, const std::string& text, bool fatal = true);
   Status plan(Test& test, std::uint32_t number);
   Status plan_regex(Test& test, std::uint32_t number);
-  Status plan_variant(const Test& test, std::uint32_t number, bool high);
+  Status plan_pattern(const Test& test, std::uint32_t number);
+  std::uint32_t regex(const CfRule& rule);
   void take_tests(CfRules& rules);
   void take_metas(std::vector<CfRule>& metas);
   std::uint32_t selector(const std::string& text);
@@ -100,9 +102,7 @@ class SpamCompiler {
   std::vector<std::string> selectors_;
   std::vector<PerlRegex> regexes_;
   std::vector<double> numbers_;
-  // By buffer: for items of octets up to 127, and for all others.
-  std::array<std::array<Table, 2>, scan::kSpamBufferCount> tables_;
-  static bool same(const Table& a, const Table& b);
+  std::array<Table, scan::kSpamBufferCount> tables_;
   std::vector<FullTest> full_tests_;
 };
 

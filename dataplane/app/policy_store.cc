@@ -9,6 +9,8 @@
 #include <new>
 #include <thread>
 
+#include "dataplane/spam/spam_scan.h"
+
 namespace sluice::app {
 
 namespace {
@@ -88,6 +90,8 @@ PolicyStore::Outcome PolicyStore::prepare(Bytes image, std::uint32_t epoch) {
       outcome.reason = "four rule sets are in use and a worker does not let go of one";
       return outcome;
     }
+    // The first message to be judged should not wait for tables that never change.
+    if ((*opened)->ruleset().spam() != nullptr) spam::prepare();
     Result<LiveRuleset> loaded = load(**opened, workers_);
     if (!loaded) {
       outcome.reason = loaded.error();

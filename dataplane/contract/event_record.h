@@ -207,6 +207,19 @@ class EventWriter {
     std::memcpy(raw, &value, sizeof value);
     return put(field, Bytes(raw));
   }
+  // One item of a list that has `room` octets left, which are taken from it; false, and the record
+  // is marked, when it has not so many.
+  bool put_within(std::size_t& room, Field field, std::string_view text) {
+    const std::size_t needed = text.size() + 2 * kFieldHeaderSize;
+    if (needed > room) {
+      truncated_ = true;
+      return false;
+    }
+    room -= needed;
+    return put(field, text);
+  }
+  // Something was left out or cut.
+  bool truncated() const { return truncated_; }
   void set_flags(std::uint16_t more) {
     std::uint16_t flags;
     std::memcpy(&flags, buffer_ + offsetof(EventHeader, flags), sizeof flags);

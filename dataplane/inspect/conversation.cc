@@ -11,7 +11,8 @@ using contract::DropReason;
 
 namespace {
 
-constexpr std::size_t kProbeOctets = 512;  // looked at to recognise SMTP on another port
+constexpr std::size_t kProbeOctets = 512;             // looked at to recognise SMTP on another port
+constexpr Nanoseconds kResetPatience = 10 * kSecond;  // after it a RST was most likely the end
 constexpr std::size_t kMaxTransactions = 64;
 constexpr std::size_t kMaxRecipients = 1024;
 
@@ -111,7 +112,35 @@ Disposition Conversation::segment(Direction direction, Frame& frame, const net::
   if (host_tarpit_ && direction == Direction::to_client && !payload.empty() &&
       disposition.drop == DropReason::none && !packet.checksum_bad && whole_frame)
     disposition = hold_reply(frame, packet);
+  note_reset();
   return disposition;
+}
+
+void Conversation::note_reset() {
+  const bool reset = connection_.close_reason() == tcp::CloseReason::rst;
+  if (!reset) {
+    if (reset_at_ == 0) return;
+    // It goes on: what was told of it was not its end.
+    reset_at_ = 0;
+    told_ = false;
+    for (const auto& t : transactions_) t->told = false;
+  } else if (reset_at_ == 0 && phase_ == Phase::inspecting && !transactions_.empty()) {
+    reset_at_ = context_.now.monotonic;
+  }
+}
+
+// Most RSTs are the end. What is open is told as it stands, and kept.
+void Conversation::tell_unfinished() {
+  told_ = true;
+  transacted_ = true;
+  for (const auto& transaction : transactions_) {
+    if (transaction.get() == current_ && message_) {
+      judge(*transaction);
+      transaction->summary.parsed = false;
+    }
+    transaction->told = true;
+    emit_transaction(*transaction, {});
+  }
 }
 
 // Whether the segment came in on the port of the end that it says it is from. What came in on the
@@ -158,6 +187,8 @@ void Conversation::tick() {
     phase_ = Phase::ended;
   }
   if (phase_ == Phase::owing && context_.now.monotonic >= stop_->deadline) begin_closing();
+  if (reset_at_ != 0 && !told_ && context_.now.monotonic - reset_at_ >= kResetPatience)
+    tell_unfinished();
   frame_left();
 }
 
@@ -511,7 +542,7 @@ smtp::MessageVerdict Conversation::on_message_end(smtp::TransactionId tx, smtp::
     transaction->complete = true;
     context_.count(Counter::messages);
   }
-  judge(*transaction);
+  if (!transaction->told) judge(*transaction);
   message_.reset();
   between_chunks_ = false;
   exhausted_ = false;
@@ -590,9 +621,10 @@ void Conversation::on_transaction_end(smtp::TransactionId tx, const smtp::Reply&
     scan_->forget_list_hits();
   }
   const Transaction& transaction = **it;
-  emit_transaction(**it, transaction.delivery_code == 0
-                             ? reply
-                             : smtp::Reply{transaction.delivery_code, transaction.delivery_text});
+  if (!transaction.told)
+    emit_transaction(**it, transaction.delivery_code == 0
+                               ? reply
+                               : smtp::Reply{transaction.delivery_code, transaction.delivery_text});
   transactions_.erase(it);
 }
 

@@ -60,6 +60,7 @@ enum class ConversationPhase : std::uint8_t {
 struct ConversationState {
   contract::AnomalySet anomalies_;
   Traffic traffic_;
+  Nanoseconds reset_at_ = 0;  // a RST came in the middle of a transaction
   std::uint32_t dropped_[contract::kDropReasonCount]{};
   smtp::TransactionId last_tx_ = 0;
   std::uint16_t client_mss_ = 0;
@@ -77,6 +78,7 @@ struct ConversationState {
   std::optional<FlowMark> mark_;  // last told of the flow
   std::uint8_t left_out_ = 0;     // of the client octets in hand, see smtp::Session::client
   bool expect_mail_ = false;
+  bool told_ = false;            // after that RST, what was open
   bool between_chunks_ = false;  // of a BDAT message that has octets
   bool restart_ = false;
   bool starttls_ = false;
@@ -124,7 +126,9 @@ class Conversation final : private ConversationState,
     return stop_ ? flow::Opening{} : connection_.next_opening();
   }
   // Whether tick() is to be called.
-  bool needs_tick() const { return closing_ || phase_ == Phase::owing || !held_.empty(); }
+  bool needs_tick() const {
+    return closing_ || phase_ == Phase::owing || !held_.empty() || (reset_at_ != 0 && !told_);
+  }
   void tick();
   // The flow ends: open transactions and the flow itself become events.
   void finish(std::string_view reason);
@@ -151,6 +155,9 @@ class Conversation final : private ConversationState,
   tcp::State tcp_state() const;
   // Both ends were heard.
   bool two_way() const { return traffic_.frames[0] > 0 && traffic_.frames[1] > 0; }
+  // A RST ended it in the middle of something: one end may not have taken it (cases C04, C06), and
+  // then it goes on as long as a server waits.
+  bool may_go_on() const { return reset_at_ != 0; }
   bool ended() const { return phase_ == Phase::ended; }
 
   // Where the engine has it among the flows with timers.
@@ -197,6 +204,7 @@ class Conversation final : private ConversationState,
     bool complete = false;  // its end
     bool refused = false;   // DATA was: what stood behind it was no message
     bool enforced = false;  // the verdict was carried out
+    bool told = false;      // as it stood after a RST
   };
 
   // What is to be said to the client when its message was stopped.
@@ -299,6 +307,8 @@ class Conversation final : private ConversationState,
   void emit_drops();
   contract::Visibility visibility() const;
 
+  void note_reset();
+  void tell_unfinished();
   bool right_side(Direction direction, const Frame& frame, const net::Packet& packet);
   Conversation(const FlowIdentity& identity, Context& context, tcp::Connection connection);
   bool recognise(Direction direction, Bytes octets);

@@ -69,13 +69,6 @@ void Conversation::emit_transaction(Transaction& transaction, const smtp::Reply&
     writer.put(Field::mail_from, std::string_view(transaction.mail_from));
   if (!transaction.parameters.empty())
     writer.put(Field::mail_parameters, std::string_view(transaction.parameters));
-  for (const Recipient& r : transaction.recipients)
-    if (r.refusal() < 400) writer.put(Field::rcpt_to, std::string_view(r.path));
-  for (const Recipient& r : transaction.recipients) {
-    if (r.refusal() < 400) continue;
-    writer.put(Field::rcpt_refused, std::string_view(r.path));
-    writer.put_number(Field::rcpt_code, r.refusal());
-  }
   if (transaction.begun) {
     writer.put(Field::via, transaction.via == smtp::Via::bdat ? std::string_view("bdat") : "data");
     writer.put_number(Field::size, transaction.summary.size);
@@ -93,9 +86,25 @@ void Conversation::emit_transaction(Transaction& transaction, const smtp::Reply&
     writer.put(Field::reply_text, reply.text);
   }
   writer.put_number(Field::outcome, static_cast<std::uint8_t>(outcome));
+  // Then lists, each within a share of the record, so that none leaves no room for the next.
+  constexpr std::size_t kAccepted = 4000;
+  constexpr std::size_t kRefused = 2000;
+  std::size_t room = kAccepted;
+  for (const Recipient& r : transaction.recipients) {
+    if (r.refusal() >= 400) continue;
+    if (!writer.put_within(room, Field::rcpt_to, std::string_view(r.path))) break;
+  }
+  room = kRefused;
+  for (const Recipient& r : transaction.recipients) {
+    if (r.refusal() < 400) continue;
+    if (!writer.put_within(room, Field::rcpt_refused, std::string_view(r.path))) break;
+    writer.put_number(Field::rcpt_code, r.refusal());
+  }
   if (transaction.begun) transaction.summary.put(writer);
   if (transaction.enforced) writer.set_flags(contract::kEventEnforced);
+  const bool truncated = writer.truncated();
   context_.emit();
+  if (truncated) on_anomaly(contract::Anomaly::event_truncated);
 }
 
 // A conversation that never came to a transaction, as EVE reports it: who said HELO, who tried
@@ -164,8 +173,12 @@ void Conversation::emit_tls() {
 }
 
 void Conversation::on_opaque(Direction direction, Bytes octets) {
-  if (!hello_) return;
   const bool from_client = direction == Direction::to_server;
+  if (!hello_) {
+    // What the server says in TLS, or instead of it, has been looked at.
+    if (!from_client && phase_ == Phase::inspecting) phase_ = Phase::opaque;
+    return;
+  }
   if (from_client ? hello_->client_progress() == tls::Progress::done
                   : hello_->server_progress() == tls::Progress::done)
     octets = {};
@@ -179,7 +192,8 @@ void Conversation::on_opaque(Direction direction, Bytes octets) {
   if (from_client && !connection_.one_sided()) return;
   if (!no_hello) emit_tls();
   hello_.reset();
-  if (phase_ == Phase::inspecting) phase_ = Phase::opaque;
+  const bool server_spoke = !from_client || connection_.one_sided();
+  if (server_spoke && phase_ == Phase::inspecting) phase_ = Phase::opaque;
 }
 
 void Conversation::emit_flow(std::string_view reason) {

@@ -19,6 +19,7 @@ struct PackedTransaction {
   smtp::TransactionId id = 0;
   std::uint16_t mail_code = 0;
   std::uint16_t recipients = 0;
+  bool told = false;
 };
 struct PackedCodes {
   std::uint16_t code = 0;
@@ -87,7 +88,8 @@ bool Conversation::pack(Packer& packer) const {
 
 void Conversation::pack(const Transaction& transaction, Packer& packer) const {
   packer.put(PackedTransaction{transaction.id, transaction.mail_code,
-                               static_cast<std::uint16_t>(transaction.recipients.size())});
+                               static_cast<std::uint16_t>(transaction.recipients.size()),
+                               transaction.told});
   packer.put_text(transaction.mail_from);
   packer.put_text(transaction.parameters);
   for (const Recipient& r : transaction.recipients) {
@@ -101,6 +103,7 @@ void Conversation::unpack_transaction(Unpacker& packed) {
   transactions_.push_back(make_pmr<Transaction>(context_.memory, head.id, context_.memory));
   Transaction& transaction = *transactions_.back();
   transaction.mail_code = head.mail_code;
+  transaction.told = head.told;
   transaction.mail_from = as_text(packed.get_text());
   transaction.parameters = as_text(packed.get_text());
   for (std::size_t i = 0; i < head.recipients; ++i) {

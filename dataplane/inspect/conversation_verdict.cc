@@ -106,6 +106,7 @@ void Conversation::judge(Transaction& transaction) {
   const std::pmr::vector<scan::Hit> hits = gather_hits();
   Verdict verdict = verdict_of(hits);
   std::int64_t thousandths = 0;
+  transaction.rules.clear();
   for (const scan::Hit& hit : hits) {
     thousandths += hit.thousandths;
     if (transaction.rules.size() < kMaxListed) transaction.rules.emplace_back(hit.rule->name);

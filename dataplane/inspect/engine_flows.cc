@@ -75,7 +75,10 @@ Disposition Engine::Impl::segment(Frame& frame, const net::Packet& packet,
               context.now.monotonic);
           break;
         case tcp::State::closed:
-          table.set_class(entry, flow::FlowClass::closed, context.now.monotonic);
+          table.set_class(
+              entry,
+              conversation->may_go_on() ? flow::FlowClass::established : flow::FlowClass::closed,
+              context.now.monotonic);
           break;
       }
       table.touch(entry, context.now.monotonic);

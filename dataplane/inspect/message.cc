@@ -53,9 +53,15 @@ void list_addresses(std::string_view value, std::pmr::vector<std::pmr::string>& 
   }
 }
 
+// Shares of a record that a list may take.
+constexpr std::size_t kAddressRoom = 1500;
+constexpr std::size_t kUrlRoom = 3500;
+
 void put_texts(contract::EventWriter& writer, Field field,
                const std::pmr::vector<std::pmr::string>& list) {
-  for (const auto& item : list) writer.put(field, std::string_view(item));
+  std::size_t room = kAddressRoom;
+  for (const auto& item : list)
+    if (!writer.put_within(room, field, std::string_view(item))) break;
 }
 
 }  // namespace
@@ -70,8 +76,9 @@ void MessageSummary::put(contract::EventWriter& writer) const {
   if (!message_id.empty()) writer.put(Field::email_message_id, std::string_view(message_id));
   if (!x_mailer.empty()) writer.put(Field::email_x_mailer, std::string_view(x_mailer));
   // EVE lists the URL found last first.
+  std::size_t room = kUrlRoom;
   for (auto url = urls.rbegin(); url != urls.rend(); ++url)
-    writer.put(Field::email_url, std::string_view(url->text));
+    if (!writer.put_within(room, Field::email_url, std::string_view(url->text))) break;
   for (const Attachment& a : attachments) {
     writer.put(Field::attachment, std::string_view(a.name));
     if (!a.other_name.empty())

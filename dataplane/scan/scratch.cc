@@ -104,12 +104,12 @@ Result<std::shared_ptr<Scratch>> Scratch::make(const Ruleset& ruleset) {
     }
   }
   if (const SpamRules* spam = ruleset.spam()) {
-    for (std::size_t i = 0; i < kSpamBufferCount * 2; ++i) {
-      const SpamDatabase& database = spam->database(static_cast<SpamBuffer>(i / 2), i % 2 == 1);
+    for (std::size_t i = 0; i < kSpamBufferCount; ++i) {
+      const SpamDatabase& database = spam->database(static_cast<SpamBuffer>(i));
       if (!database.compiled) continue;
       if (hs_alloc_scratch(database.compiled.get(), &made->impl_->hyperscan) != HS_SUCCESS) {
         return Error{"no memory for the scratch of spam buffer " +
-                     std::string(kSpamBufferNames[i / 2])};
+                     std::string(kSpamBufferNames[i])};
       }
     }
   }

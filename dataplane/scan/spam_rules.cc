@@ -248,8 +248,9 @@ class SpamRulesLoader {
 
   Status database(std::uint32_t index, const image::SpamDatabase& table) {
     if (table.kind() >= kSpamBufferCount) return Error{place("database", index, "unknown buffer")};
-    SpamDatabase& database = rules_.databases_[table.kind()][table.high() ? 1 : 0];
-    if (database.compiled) return Error{place("database", index, "its buffer has one already")};
+    SpamDatabase& database = rules_.databases_[table.kind()];
+    if (database.compiled || !database.high.empty())
+      return Error{place("database", index, "its buffer has one already")};
     const auto& first = *table.first();
     const auto& references = *table.references();
     if (table.patterns() == UINT32_MAX || first.size() != table.patterns() + 1 || first[0] != 0 ||
@@ -266,6 +267,16 @@ class SpamRulesLoader {
       }
       database.references.push_back({reference->test(), reference->regex()});
     }
+    for (const image::SpamReference* reference : *table.high()) {
+      if (reference->test() >= rules_.tests_.size() ||
+          rules_.tests_[reference->test()].kind != TestKind::pattern || reference->regex() == 0 ||
+          reference->regex() > rules_.regexes_.size()) {
+        return Error{place("database", index, "a reference is out of range")};
+      }
+      database.high.push_back({reference->test(), reference->regex()});
+      rules_.tests_[reference->test()].high = true;
+    }
+    if (table.serialized()->size() == 0 && table.patterns() == 0) return ok();
     hs_database_t* compiled = nullptr;
     if (hs_deserialize_database(reinterpret_cast<const char*>(table.serialized()->data()),
                                 table.serialized()->size(), &compiled) != HS_SUCCESS) {
@@ -339,6 +350,7 @@ struct SpamScanner::Context {
   SpamHits& hits;
   std::string_view item;
   bool by_selector;
+  bool high_tried;
   bool first;
   std::uint32_t selector;
 };
@@ -348,7 +360,9 @@ int SpamScanner::on_match(unsigned pattern, unsigned long long, unsigned long lo
   const auto& context = *static_cast<const Context*>(pointer);
   const SpamDatabase& database = context.database;
   for (std::uint32_t i = database.first[pattern]; i != database.first[pattern + 1]; ++i) {
-    context.scanner.take(database.references[i], context);
+    const SpamReference& reference = database.references[i];
+    if (context.high_tried && context.scanner.rules_.tests()[reference.test].high) continue;
+    context.scanner.take(reference, context);
   }
   return 0;
 }
@@ -381,16 +395,22 @@ void SpamScanner::take(const SpamReference& reference, const Context& context) {
 void SpamScanner::scan(SpamBuffer buffer, std::string_view item, SpamHits& hits, bool first,
                        std::uint32_t selector) {
   if (item.empty()) return;
-  const SpamDatabase& database = rules_.database(buffer, has_high_octet(item));
-  if (!database.compiled) return;
+  const SpamDatabase& database = rules_.database(buffer);
   Context context{
       *this,
       database,
       hits,
       item,
       buffer != SpamBuffer::body && buffer != SpamBuffer::raw_body && buffer != SpamBuffer::uri,
+      false,
       first,
       selector};
+  if (!database.high.empty() && high_octets_ < kMaxHighOctets && has_high_octet(item)) {
+    high_octets_ += item.size();
+    context.high_tried = true;
+    for (const SpamReference& reference : database.high) take(reference, context);
+  }
+  if (!database.compiled) return;
   const std::size_t size =
       std::min<std::size_t>(item.size(), std::numeric_limits<std::int32_t>::max());
   scanned_ += size;

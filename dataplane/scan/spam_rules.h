@@ -4,9 +4,11 @@
 // Theory. A test is a rule: a regex over the items of one buffer (a paragraph of the text, a header
 // value, a URL), a native function (eval), or a meta, computed from the values of other tests. The
 // items are whole and bounded, so each buffer's database is in block mode and a test that Hyperscan
-// cannot express has its second look, a Regex, on the item itself. Items of ASCII octets alone have
-// databases of their own: rules that list each letter's look-alikes are ten times smaller there.
-// The value of a test is how often it hit (of a meta: what its expression gave).
+// cannot express has its second look, a Regex, on the item itself. The databases hold what
+// each regex is in ASCII: rules that list each letter's look-alikes are ten times smaller there. On
+// items with other octets these are tried one by one, as far as kMaxHighOctets of a message. The
+// value of a test is how often
+// it hit (of a meta: what its expression gave).
 //
 // Metas stand behind what they are computed from, so one pass in order is enough. Their values with
 // no test hit are known at load; a message evaluates only those of which an input changed.
@@ -96,6 +98,7 @@ struct SpamTest {
   std::uint32_t eval = 0;
   std::vector<std::string> arguments;
   std::vector<std::uint32_t> meta;
+  bool high = false;  // its whole regex is tried on items with octets above 127
 };
 
 struct SpamReference {
@@ -107,6 +110,7 @@ struct SpamDatabase {
   std::unique_ptr<hs_database, DatabaseDeleter> compiled;
   std::vector<std::uint32_t> first;
   std::vector<SpamReference> references;
+  std::vector<SpamReference> high;
   std::size_t size = 0;
 };
 
@@ -119,10 +123,8 @@ class SpamRules {
 
   std::span<const SpamTest> tests() const { return tests_; }
   std::span<const std::string> selectors() const { return selectors_; }
-  // `high`: for items with octets above 127.
-  const SpamDatabase& database(SpamBuffer buffer, bool high) const {
-    const auto& [low, other] = databases_[static_cast<std::size_t>(buffer)];
-    return high && other.compiled ? other : low;
+  const SpamDatabase& database(SpamBuffer buffer) const {
+    return databases_[static_cast<std::size_t>(buffer)];
   }
   const Regex& regex(std::uint32_t index) const { return regexes_[index]; }
   // Tests of one selector (header tests), or of the message as a whole.
@@ -153,7 +155,7 @@ class SpamRules {
   std::vector<SpamTest> tests_;
   std::vector<std::string> selectors_;
   std::vector<SpamBuffer> selector_buffer_;
-  std::array<std::array<SpamDatabase, 2>, kSpamBufferCount> databases_;
+  std::array<SpamDatabase, kSpamBufferCount> databases_;
   std::vector<Regex> regexes_;
   std::vector<double> numbers_;
   std::vector<std::vector<std::uint32_t>> by_selector_;
@@ -185,6 +187,8 @@ class SpamHits {
 // Scans items with one worker's memory.
 class SpamScanner {
  public:
+  static constexpr std::uint64_t kMaxHighOctets = 16384;
+
   SpamScanner(const SpamRules& rules, Scratch& scratch) : rules_(rules), scratch_(scratch) {}
 
   // One item of `buffer`; hits of its tests are added to `hits`. `first`: the subject in front of
@@ -203,6 +207,7 @@ class SpamScanner {
   const SpamRules& rules_;
   Scratch& scratch_;
   std::uint64_t scanned_ = 0;
+  std::uint64_t high_octets_ = 0;
   bool failed_ = false;
 };
 

@@ -81,8 +81,13 @@ bool mailbox_closes(std::string_view mailbox) {
 // RFC 5321 4.1.2: A-d-l ":" in front of the mailbox is obsolete and ignored.
 std::string_view without_route(std::string_view address) {
   if (address.empty() || address.front() != '@') return address;
-  const std::size_t colon = address.find(':');
-  return colon == std::string_view::npos ? address : address.substr(colon + 1);
+  bool literal = false;  // an IPv6 address has colons of its own
+  for (std::size_t i = 0; i < address.size(); ++i) {
+    if (address[i] == '[') literal = true;
+    if (address[i] == ']') literal = false;
+    if (address[i] == ':' && !literal) return address.substr(i + 1);
+  }
+  return address;
 }
 
 }  // namespace

@@ -362,9 +362,8 @@ class Renderer final : public HtmlTokenSink {
         if (number) style.size = plus || n < 0 ? base_size_ + n : n;
       } else if (attribute.name == "style") {
         read_style(value, style);
-      } else if (attribute.name == "bgcolor") {
-        read_color(value, style.background);
       }
+      // Of `bgcolor` SpamAssassin rewrites the attribute only; its rules are scored with that.
       facts_.max_size = std::max(facts_.max_size, style.size);
       if (style.size <= facts_.max_size) facts_.min_size = std::min(facts_.min_size, style.size);
     }

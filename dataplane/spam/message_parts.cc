@@ -204,7 +204,6 @@ void MessageParts::line(std::string_view raw) {
 }
 
 void MessageParts::body_line(std::string_view text) {
-  sink_.on_body_line(text);
   if (is_blank(text)) {
     if (++blank_lines_ > kMaxBlankLines) return;
   } else {

@@ -73,8 +73,6 @@ class PartsSink {
   // A leaf ended. `raw`: its encoded body with line ends LF, when it is text or an image (cut at
   // the bound), else empty.
   virtual void on_leaf(std::uint32_t part, std::string_view raw) = 0;
-  // A line of the pristine body, as sent but with line end LF.
-  virtual void on_body_line(std::string_view line) = 0;
 
  protected:
   ~PartsSink() = default;

@@ -119,13 +119,6 @@ void SpamScan::on_raw_line(std::uint32_t number, std::string_view line) {
   }
 }
 
-// Received fields that a bounce carries in its text.
-void SpamScan::on_body_line(std::string_view line) {
-  while (!line.empty() && (line.front() == '>' || line.front() == ' ')) line.remove_prefix(1);
-  if (line.size() > 9 && equals_lower(line.substr(0, 9), "received:"))
-    view_.received_in_body = true;
-}
-
 void SpamScan::image(const MessagePart& part, std::string_view raw) {
   if (part.encoding != "base64" || view_.images.size() >= kMaxImages) return;
   Image image(&arena_);

@@ -79,7 +79,6 @@ SpamScan::SpamScan(const scan::SpamRules& rules, scan::Scratch& scratch, const O
       values_(&arena_),
       hits_(&arena_),
       line_(&arena_),
-      mime_matched_(&arena_),
       white_(&arena_) {
   view_.parts = &parts_;
   view_.now = options.now;

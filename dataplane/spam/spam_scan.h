@@ -43,9 +43,6 @@ class SpamScan final : private PartsSink {
   // All tests that hit, parts of metas too, with their values: for `rules test`.
   std::vector<std::pair<std::uint32_t, double>> all_hits() const;
   std::int32_t score() const { return score_; }  // thousandths
-  // Of tests that can no longer change: a lower bound of score() while rules with negative scores
-  // are counted as hitting.
-  std::int32_t least_score() const;
   std::uint64_t octets_scanned() const { return scanner_.octets_scanned(); }
   const View& view() const { return view_; }
 
@@ -54,7 +51,6 @@ class SpamScan final : private PartsSink {
   void on_part_header(std::uint32_t part) override;
   void on_raw_line(std::uint32_t part, std::string_view line) override;
   void on_leaf(std::uint32_t part, std::string_view raw) override;
-  void on_body_line(std::string_view line) override;
 
   void header_tests();
   void mime_header_tests(std::uint32_t part);
@@ -82,8 +78,6 @@ class SpamScan final : private PartsSink {
   String line_;
   bool any_text_ = false;
   bool finished_ = false;
-  std::uint32_t mime_selector_matched_ = 0;
-  std::pmr::vector<std::uint32_t> mime_matched_;
   String white_;  // the run of white space in progress
   std::int32_t score_ = 0;
 };

@@ -217,7 +217,6 @@ UriList::UriList(const scan::SpamRules& rules, scan::RegexScratch& scratch,
       uris_(memory),
       forms_(memory),
       form_hashes_(memory),
-      seen_(memory),
       seen_hashes_(memory) {}
 
 // The text is cut at what ends a URL for every form of it; a piece without '.', '@' or ':' holds

@@ -76,7 +76,6 @@ class UriList {
   std::pmr::vector<Uri> uris_;
   Strings forms_;
   std::pmr::vector<std::size_t> form_hashes_;
-  Strings seen_;
   std::pmr::vector<std::size_t> seen_hashes_;
   bool truncated_ = false;
 };

@@ -70,8 +70,7 @@ View::View(const scan::SpamRules& the_rules, scan::RegexScratch& the_scratch,
       images(resource),
       uris(the_rules, the_scratch, resource),
       body(resource),
-      body_ends(resource),
-      body_received_hosts(resource) {}
+      body_ends(resource) {}
 
 // Fields from the n-th Received field on (ALL-EXTERNAL, ALL-UNTRUSTED) or up to it.
 void View::received_range(std::string_view selector, bool, Strings& out) const {

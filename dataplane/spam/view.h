@@ -92,9 +92,7 @@ class View {
   std::uint64_t plain_body_length = 0;  // of the first text/plain part
   std::uint64_t plain_signature_length = 0;
   bool has_plain_body = false;
-  bool received_in_body = false;  // a line of the body looks like a Received field
-  Strings body_received_hosts;    // names in such lines
-  std::uint64_t now = 0;          // seconds since the epoch; 0: not known
+  std::uint64_t now = 0;  // seconds since the epoch; 0: not known
 
   std::string_view paragraph(std::size_t i) const {
     const std::size_t begin = i == 0 ? 0 : body_ends[i - 1];

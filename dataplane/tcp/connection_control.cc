@@ -323,7 +323,9 @@ void Connection::Impl::take_syn(Segment& s) {
   }
   // Believed when the other end answers it (take_syn_ack) or, unanswered before anything was said,
   // when its sender goes on from it (take_data).
-  if (established_ || other.has(Half::kSyn)) s.sink.on_anomaly(Anomaly::syn_in_connection);
+  const bool gave_up = reset_ && h.has(Half::kReset);  // by its own word
+  if ((established_ || other.has(Half::kSyn)) && !gave_up)
+    s.sink.on_anomaly(Anomaly::syn_in_connection);
   h.candidate = first;
   h.set(Half::kCandidate);
   aside(s);

@@ -43,6 +43,7 @@ void UrgentReadings::mark(std::uint64_t offset, std::uint16_t pointer) {
 std::uint8_t UrgentReadings::left_out(std::uint64_t offset, std::uint64_t& end) const {
   std::uint8_t mask = 0;
   for (std::size_t i = 0; i < kReadings; ++i) {
+    if (i == kBlock) continue;
     const Reading& r = readings_[i];
     for (std::size_t k = 0; k < r.range_count; ++k) {
       const Range& range = r.ranges[k];

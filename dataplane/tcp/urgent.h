@@ -26,7 +26,8 @@ class UrgentReadings {
   // A segment with URG at stream offset `offset`, its urgent pointer as on the wire.
   void mark(std::uint64_t offset, std::uint16_t pointer);
   // Which readings leave out the octet at `offset` (bit i: reading i), and up to where, at most
-  // `end`, the answer is the same.
+  // `end`, the answer is the same. Of the readings that some TCP has, which is each that leaves out
+  // one octet; the other one is for scanning alone.
   std::uint8_t left_out(std::uint64_t offset, std::uint64_t& end) const;
   // The next octets of the main reading, in order. Offers the other readings where they differ.
   void read(Direction direction, std::uint64_t offset, Bytes octets, StreamSink& sink,
@@ -51,6 +52,7 @@ class UrgentReadings {
     void remember(Bytes octets);
   };
   static constexpr std::size_t kReadings = 3;
+  static constexpr std::size_t kBlock = 1;  // without everything up to the pointer
   std::array<Reading, kReadings> readings_;
 };
 

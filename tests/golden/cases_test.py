@@ -11,9 +11,12 @@ import tap
 import wirecraft
 from cases_ip import Ip
 from cases_mime import Mime
+from cases_mime_more import MimeMore
 from cases_smtp import Smtp
+from cases_smtp_more import SmtpMore
 from cases_stop import Stop
 from cases_tcp import Tcp
+from cases_tcp_more import TcpMore
 
 if __name__ == '__main__':
     cases_base.Cases.analyzer = wirecraft.Analyzer(sys.argv[1])
@@ -21,4 +24,4 @@ if __name__ == '__main__':
         loader = unittest.TestLoader()
         loader.testNamePatterns = [f'*{part}*' for part in sys.argv[2:]]
         unittest.defaultTestLoader = loader
-    sys.exit(tap.run(Smtp, Mime, Tcp, Ip, Stop))
+    sys.exit(tap.run(Smtp, SmtpMore, Mime, MimeMore, Tcp, TcpMore, Ip, Stop))

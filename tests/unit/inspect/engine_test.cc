@@ -481,6 +481,88 @@ TEST(Engine, WhoSpokeFirstOnTheWrongSideIsNotBelieved) {
   }
 }
 
+TEST(Engine, ResetInTheMiddleIsToldSoonAndKeptLong) {  // cases C04, C06
+  for (const bool goes_on : {false, true}) {
+    Rig rig({.rules = "alert smtp any any -> any any (msg:\"m\"; content:\"needle\"; sid:7;)\n"});
+    Conversation talk;
+    begin_message(talk);
+    talk.client(body("a needle"));
+    talk.reset(Direction::to_server);
+    rig.send(talk.take());
+    rig.pass(5 * kSecond);
+    EXPECT_TRUE(rig.events_of("smtp").empty());
+    rig.pass(10 * kSecond);
+    auto events = rig.events_of("smtp");
+    ASSERT_EQ(events.size(), 1u);
+    EXPECT_EQ(events[0]["smtp"]["outcome"], "aborted");
+    EXPECT_EQ(events[0]["sluice"]["rules"], Json({"7"}));
+    EXPECT_EQ(rig.events_of("alert").size(), 1u);
+    rig.pass(200 * kSecond);
+    EXPECT_EQ(rig.engine().flows(), 1u);
+    if (goes_on) {
+      talk.wait(rig.now() - talk.now() + kSecond);
+      talk.client("more\r\n.\r\n");
+      talk.server("250 2.0.0 ok\r\n");
+      rig.send(talk.take());
+      events = rig.events_of("smtp");
+      ASSERT_EQ(events.size(), 2u);
+      EXPECT_EQ(events[1]["smtp"]["outcome"], "accepted");
+      EXPECT_EQ(events[1]["smtp"]["mail_from"], "<alice@a.test>");
+      EXPECT_EQ(events[1]["smtp"]["size"], body("a needle").size() + 6);
+      EXPECT_EQ(events[1]["tx_id"], events[0]["tx_id"]);
+    }
+    rig.finish();
+    EXPECT_EQ(rig.events_of("smtp").size(), goes_on ? 2u : 1u);
+    EXPECT_EQ(rig.events_of("flow").size(), 1u);
+  }
+  // Between transactions there is nothing to lose.
+  Rig rig;
+  Conversation talk;
+  begin_message(talk);
+  talk.client(body("x") + ".\r\n");
+  talk.server("250 ok\r\n");
+  talk.reset(Direction::to_server);
+  rig.send(talk.take());
+  rig.pass(15 * kSecond);
+  EXPECT_EQ(rig.engine().flows(), 0u);
+}
+
+TEST(Engine, NoListOfAnEventLeavesNoRoomForTheRest) {
+  Rig rig;
+  Conversation talk;
+  talk.open();
+  talk.server("220 mx.test ESMTP\r\n");
+  talk.client("EHLO client.test\r\n");
+  talk.server(kEhloReply);
+  talk.client("MAIL FROM:<a@a.test>\r\n");
+  talk.server("250 ok\r\n");
+  for (int i = 0; i < 1000; ++i) {
+    talk.client("RCPT TO:<recipient" + std::to_string(i) + "@b.test>\r\n");
+    talk.server(i % 2 ? "250 ok\r\n" : "550 no\r\n");
+  }
+  talk.client("DATA\r\n");
+  talk.server("354 go\r\n");
+  std::string text = "Subject: s\r\nTo: ";
+  for (int i = 0; i < 300; ++i) text += "user" + std::to_string(i) + "@b.test, ";
+  text += "z@b.test\r\n\r\n";
+  for (int i = 0; i < 150; ++i)
+    text += "http://a.test/" + std::string(100, 'p') + std::to_string(i) + "\r\n";
+  talk.client(text + ".\r\n");
+  talk.server("250 ok\r\n");
+  rig.send(talk.take());
+  const Json event = rig.events_of("smtp").at(0);
+  EXPECT_EQ(event["smtp"]["outcome"], "accepted");
+  EXPECT_EQ(event["smtp"]["size"], text.size());
+  EXPECT_EQ(event["email"]["subject"], "s");
+  EXPECT_GT(event["smtp"]["rcpt_to"].size(), 50u);
+  EXPECT_GT(event["smtp"]["rcpt_refused"].size(), 20u);
+  EXPECT_GT(event["email"]["url"].size(), 10u);
+  EXPECT_GT(event["email"]["to"].size(), 20u);
+  EXPECT_TRUE(event["sluice"]["truncated"]);
+  const auto anomalies = rig.anomalies();
+  EXPECT_EQ(std::count(anomalies.begin(), anomalies.end(), "event-truncated"), 1);
+}
+
 TEST(Engine, NewRulesTakeEffectWithTheNextMessage) {
   Rig rig({.rules = ""});
   Conversation talk;
