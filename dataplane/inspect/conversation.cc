@@ -29,8 +29,9 @@ tcp::Limits tcp_limits(const Context& context) {
 
 Conversation::Conversation(const FlowIdentity& identity, Context& context, bool expect_mail,
                            const Beginning& beginning)
-    : Conversation(identity, context,
-                   tcp::Connection(tcp_limits(context), context.memory, beginning.opening)) {
+    : Conversation(
+          identity, context,
+          tcp::Connection(tcp_limits(context), context.memory, beginning.opening, beginning.seen)) {
   client_mss_ = beginning.seen.client_mss;
   expect_mail_ = expect_mail;
   traffic_.start = traffic_.end = context.now.wall;

@@ -117,8 +117,9 @@ class Connection {
   Connection(const Limits& limits, std::pmr::memory_resource* memory);
   // As pack() left it.
   Connection(const Limits& limits, std::pmr::memory_resource* memory, Unpacker& packed);
-  // With what observe_opening() has gathered.
-  Connection(const Limits& limits, std::pmr::memory_resource* memory, const flow::Opening& opening);
+  // With what observe_opening() has gathered, and the table counted meanwhile.
+  Connection(const Limits& limits, std::pmr::memory_resource* memory, const flow::Opening& opening,
+             const flow::Handshake& seen = {});
   ~Connection();
   Connection(Connection&&) noexcept;
   Connection& operator=(Connection&&) noexcept;

@@ -56,7 +56,7 @@ struct Connection::Impl : ConnectionState {
   // connection.cc
   SegmentResult segment(Direction d, const net::Packet& packet, MutableBytes payload,
                         Nanoseconds now, StreamSink& sink);
-  void adopt(const flow::Opening& opening);
+  void adopt(const flow::Opening& opening, const flow::Handshake& seen);
   State state() const;
   bool one_sided() const;
 
