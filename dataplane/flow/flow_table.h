@@ -269,8 +269,8 @@ class FlowTable {
     }
     return n;
   }
-  // Gives flows in which both ends, or one, take part and that have been idle for `idle` (seconds or
-  // more) to visit(Entry&), the longest idle first, each once until it is touched again; at most
+  // Gives flows in which both ends, or one, take part and that have been idle for `idle` (seconds
+  // or more) to visit(Entry&), the longest idle first, each once until it is touched again; at most
   // `max_work` at a time. `visit` may change their state, not their place.
   template <typename F>
   void visit_idle(Nanoseconds now, Nanoseconds idle, std::size_t max_work, F&& visit) {
@@ -278,8 +278,7 @@ class FlowTable {
       List& list = lists_[static_cast<std::size_t>(c)];
       const auto ticks = static_cast<std::int32_t>(tick_of(idle, c));
       for (; max_work > 0; --max_work) {
-        const std::uint32_t slot =
-            list.visited == kNone ? list.head : link(list.visited).next;
+        const std::uint32_t slot = list.visited == kNone ? list.head : link(list.visited).next;
         if (slot == kNone) break;
         Entry& e = entry(slot);
         if (static_cast<std::int32_t>(tick_of(now, c) - e.last_seen_) < ticks) break;

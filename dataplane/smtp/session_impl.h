@@ -121,6 +121,7 @@ struct SessionState {
   bool server_tls_seen = false;  // the server's first octet in TLS
   bool stopped = false;
   bool stopped_in_queue = false;  // the stopped message's own command is in `pending`
+  bool server_ended = false;      // nothing more of the server is read
 };
 static_assert(std::is_trivially_copyable_v<SessionState>, "packed as it is");
 
