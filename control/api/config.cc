@@ -382,15 +382,13 @@ class Reader {
     read_number(n, "rate", h.rate);
     each(n, "token", [&](const lyd_node* t) {
       h.tokens.push_back({text_at(t, "name"), text_at(t, "sha256"),
-                          enum_at(t, "role", kAccessRoleNames, AccessRole::viewer),
-                          text_at(t, "expires")});
+                          enum_at(t, "role", kAccessNames, Access::viewer), text_at(t, "expires")});
     });
   }
   void read_access(const lyd_node* n) {
     const auto read = [&](const char* list, auto& into) {
       each(n, list, [&](const lyd_node* e) {
-        into.emplace_back(text_at(e, "name"),
-                          enum_at(e, "role", kAccessRoleNames, AccessRole::viewer));
+        into.emplace_back(text_at(e, "name"), enum_at(e, "role", kAccessNames, Access::viewer));
       });
     };
     read("group", c_.access.groups);
@@ -540,6 +538,13 @@ std::vector<policy::HostRule> configured_host_rules(const Configuration& configu
     rules.push_back(std::move(r));
   }
   return rules;
+}
+
+std::string model_revision() {
+  constexpr std::string_view kMark = "\n  revision ";
+  const std::string_view source = model_source();
+  const std::size_t at = source.find(kMark);
+  return at == source.npos ? std::string{} : std::string(source.substr(at + kMark.size(), 10));
 }
 
 std::string_view model_source() { return sluice_model_yang; }

@@ -81,7 +81,19 @@ int run_command(const Command& command, const json& given, const RunOptions& opt
   if (command.words == "rules check") return rules_check(arguments, options, out, errors);
   if (command.words == "rules update") return rules_update(arguments, options, out, errors);
   if (command.words == "rules test") return rules_test(arguments, options, out, errors);
-  if (command.words == "config validate") return config_validate(arguments, as_json, out, errors);
+  if (command.words == "config validate" && arguments.contains("file")) {
+    return config_validate(arguments, as_json, out, errors);
+  }
+  std::string_view request = command.request;
+  if (command.words == "config validate") {
+    request = "config commit";
+    arguments["check"] = true;
+  }
+  if (request == "config edit") {
+    arguments = {
+        {"operations", json::array({{{"operation", arguments["operation"]},
+                                     {"words", arguments.value("words", json::array())}}})}};
+  }
   if (command.words == "config load") {
     const std::string path = arguments["file"].get<std::string>();
     auto text = read_file(path, ApiServer::kMaxRequest / 2);
@@ -99,7 +111,7 @@ int run_command(const Command& command, const json& given, const RunOptions& opt
     print_error(errors, client.error());
     return kFailed;
   }
-  if (auto s = client->send({{"command", command.request}, {"arguments", arguments}}); !s) {
+  if (auto s = client->send({{"command", request}, {"arguments", arguments}}); !s) {
     print_error(errors, s.error());
     return kFailed;
   }

@@ -52,7 +52,7 @@ json Controller::show_version() const {
   json result = {{"version", SLUICE_VERSION},
                  {"process", ::getpid()},
                  {"started", eve_timestamp(started_wall_)},
-                 {"model", "sluice@2026-11-25"}};
+                 {"model", "sluice@" + model_revision()}};
   json& dataplane = result["dataplane"];
   dataplane["connected"] = channel_->connected();
   if (channel_->connected()) {
@@ -255,14 +255,14 @@ json Controller::show_policies() const {
   return result;
 }
 
-json Controller::match_lists_json(std::size_t most_faults) const {
+json Controller::match_lists_json(const LoadedLists& loaded, std::size_t most_faults) {
   json all = json::array();
   std::size_t compiled = 0;
-  for (const LoadedList& l : match_lists_.lists) {
+  for (const LoadedList& l : loaded.lists) {
     json j = {{"name", l.configured.name()},
               {"kind", kMatchKindNames[static_cast<std::size_t>(l.configured.kind)]},
               {"file", l.configured.file.string()},
-              {"entries", l.list ? match_lists_.compiled->entries[compiled] : 0},
+              {"entries", l.list ? loaded.compiled->entries[compiled] : 0},
               {"lines", l.list ? l.list->lines : 0},
               {"bad_lines", l.list ? l.list->fault_count : 0},
               {"error", l.error},
@@ -296,7 +296,7 @@ json Controller::show_rules(const json& arguments) const {
                  {"rules", json::array()},
                  {"faults", json::array()}};
   for (const auto& f : config_->rule_files) result["files"].push_back(f.string());
-  result["match_lists"] = match_lists_json(20);
+  result["match_lists"] = match_lists_json(match_lists_, 20);
   constexpr const char* kActions[] = {"alert", "pass", "tempfail", "reject", "drop"};
   std::vector<std::pair<std::uint64_t, const scan::RuleInfo*>> ordered;
   for (const scan::RuleInfo* r : all_rules())

@@ -28,6 +28,7 @@ std::string machine_name() {
 Controller::Controller(EventLoop& loop, ControllerOptions options)
     : loop_(loop), options_(std::move(options)), ladder_(DetectionConfig{}) {
   started_wall_ = wall_now();
+  config_jobs_ = std::make_unique<JobThread>(loop);
   compile_ = std::make_unique<JobThread>(loop);
   image_ = std::make_unique<JobThread>(loop);
   kernel_jobs_ = std::make_unique<JobThread>(loop);
@@ -46,6 +47,7 @@ Status Controller::start() {
   store_ = std::move(*store);
   if (!store_->warning().empty()) spdlog::warn("{}", store_->warning());
 
+  if (auto s = open_archive(); !s) return s;
   if (auto s = first_configuration(); !s) return s;
 
   // What was ordered and decided before we were last stopped.
@@ -92,6 +94,7 @@ Status Controller::start() {
   loop_.every(30 * kSecond, [this] { kernel_->reopen(); });
   loop_.at(monotonic_now() + kIdlePoll, [this] { poll_events(); });
   emit_stats();
+  watch_confirmation();
 
   allowed_changed();
   publish_now();

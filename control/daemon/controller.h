@@ -24,6 +24,7 @@
 
 #include "control/api/config.h"
 #include "control/api/server.h"
+#include "control/daemon/candidates.h"
 #include "control/daemon/control_events.h"
 #include "control/daemon/event_loop.h"
 #include "control/daemon/recent_events.h"
@@ -36,6 +37,7 @@
 #include "control/publish/channel.h"
 #include "control/publish/kernel_lists.h"
 #include "control/publish/publisher.h"
+#include "control/store/config_archive.h"
 #include "control/store/line_log.h"
 #include "control/store/state_store.h"
 
@@ -75,6 +77,19 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
     std::string from;
     std::string what;  // for the audit log
     std::string comment;
+    // Makes `text` of what runs when the commit's turn has come (in the configuration executor).
+    // An error refuses the commit; `unchanged` ends it without one.
+    struct Resolved {
+      std::string text;
+      std::string error;
+      bool unchanged = false;
+    };
+    std::function<Resolved()> resolve;
+    bool check_only = false;            // prepare it, change nothing
+    unsigned confirm_minutes = 0;       // taken back unless confirmed within; 0: stays
+    bool confirms = false;              // whoever makes it confirms what waits for confirmation
+    bool is_return = false;             // takes an unconfirmed commit back
+    std::optional<ClientId> candidate;  // whose candidate it is
     std::function<void(const json& answer)> done;
   };
   struct Prepared;
@@ -90,6 +105,28 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
                   const PublishOutcome& outcome);
   void apply(const Prepared& prepared);
   Status first_configuration();
+  void start_commit(const std::shared_ptr<Commit>& commit);
+  void publish_commit(const std::shared_ptr<Commit>& commit,
+                      const std::shared_ptr<Prepared>& prepared);
+  void finish_commit(const std::shared_ptr<Commit>& commit, json answer,
+                     const std::string& not_written);
+  void give_up_commit(const std::shared_ptr<Commit>& commit, const std::string& error);
+  Revision revision_of(const Commit& commit) const;
+  void add_report(const Prepared& prepared, const CompiledRules& rules, json& result) const;
+
+  // ---- candidates, history, confirmation (config_requests.cc) ----
+  Status open_archive();
+  void candidate_request(ClientId client, const Peer& peer, const std::string& command,
+                         const json& arguments);
+  void config_commit(ClientId client, const Peer& peer, const json& arguments);
+  void config_apply(ClientId client, const Peer& peer, const json& arguments);
+  void config_history(ClientId client);
+  void running_changed(const std::shared_ptr<Commit>& commit);
+  // Of a commit that nobody has confirmed.
+  void watch_confirmation();
+  void return_now();
+  void confirm(const std::shared_ptr<Commit>& commit);
+  std::string confirmation_text() const;
 
   // ---- the dataplane (controller.cc) ----
   void dataplane_connected(const contract::ChannelHello& hello) override;
@@ -132,7 +169,7 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
   json show_messages(const json& arguments) const;
   json show_events(const json& arguments) const;
   json show_policies() const;
-  json match_lists_json(std::size_t most_faults) const;
+  static json match_lists_json(const LoadedLists& loaded, std::size_t most_faults);
   std::vector<const scan::RuleInfo*> all_rules() const;
   json show_rules(const json& arguments) const;
   json show_interfaces() const;
@@ -195,6 +232,16 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
 
   std::deque<std::shared_ptr<Commit>> commits_;
   bool committing_ = false;
+  std::unique_ptr<ConfigArchive> archive_;
+  std::unique_ptr<Candidates> candidates_;  // used by the configuration executor once started
+  struct Waiting {
+    Unconfirmed unconfirmed;
+    std::uint64_t sequence = 0;  // the revision that waits
+    Nanoseconds deadline = 0;
+    std::string user;
+    bool returning = false;
+  };
+  std::optional<Waiting> waiting_;
 
   struct Snapshot {
     std::uint32_t identity = 0;
@@ -213,6 +260,7 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
   std::map<ClientId, Listener> listeners_;
 
   // Last, so that they end first: what they still do must find the rest alive.
+  std::unique_ptr<JobThread> config_jobs_;
   std::unique_ptr<JobThread> compile_;
   std::unique_ptr<JobThread> image_;
   std::unique_ptr<JobThread> kernel_jobs_;

@@ -16,6 +16,7 @@ void Controller::fail(ClientId client, const std::string& error) {
 
 void Controller::api_client_gone(ClientId client) {
   listeners_.erase(client);
+  config_jobs_->run([this, client] { candidates_->client_gone(client); }, {});
   if (snapshot_) {
     std::erase_if(snapshot_->clients, [client](const auto& c) { return c.first == client; });
   }
@@ -55,6 +56,10 @@ void Controller::api_request(ClientId client, const Peer& peer, const json& requ
   if (command == "explain event") return answer_or_fail(explain_event(what));
   if (command == "host order") return host_order(client, peer, arguments);
   if (command == "host release") return host_release(client, peer, arguments);
+  if (Candidates::answers(command)) return candidate_request(client, peer, command, arguments);
+  if (command == "config commit") return config_commit(client, peer, arguments);
+  if (command == "config apply") return config_apply(client, peer, arguments);
+  if (command == "config history") return config_history(client);
   if (command == "config load") return config_load(client, peer, arguments);
   if (command == "rules load") return rules_load(client, peer, arguments);
   if (command == "request self-test") return answer(self_test());
