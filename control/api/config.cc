@@ -412,6 +412,7 @@ class Reader {
     read_number(events, "rotate-keep", c_.events.rotate_keep);
     read_number(events, "queue", c_.events.queue);
     read_number(events, "recent", c_.events.recent);
+    read_number(events, "messages", c_.events.messages);
     read_number(events, "statistics-interval", c_.events.statistics_interval);
     const lyd_node* api = child(root, "api");
     c_.api_socket = text_at(api, "socket");

@@ -88,6 +88,7 @@ struct EventsConfig {
   std::uint8_t rotate_keep = 5;
   std::uint32_t queue = 65'536;            // events
   std::uint32_t recent = 20'000;           // events
+  std::uint32_t messages = 1'000'000;      // kept on disk for `show messages`
   std::uint32_t statistics_interval = 10;  // seconds
 };
 

@@ -184,6 +184,9 @@ void Controller::apply(const Prepared& prepared) {
     state.read = wall_now();
   }
   recent_.set_capacity(config_->events.recent);
+  if (journal_) {
+    journal_jobs_->run([this, most = config_->events.messages] { journal_->set_most(most); }, {});
+  }
   if (log_) log_->set_rotation(config_->events.rotate_size, config_->events.rotate_keep);
   build_eve_context();
 }
@@ -373,8 +376,7 @@ void Controller::end_commit(const std::shared_ptr<Commit>& commit,
   } else {
     result["dataplane"] = "absent: " + outcome.reason;
   }
-  const EventStamp now = stamp();
-  record("audit", audit_event(commit->who, commit->from, commit->what, commit->comment, now));
+  audit_as(commit->who, commit->access, commit->from, commit->what, commit->comment);
   if (!commit->persist) return finish_commit(commit, std::move(answer), {});
   auto failure = std::make_shared<std::string>();
   disk_->run(
@@ -470,7 +472,8 @@ void Controller::config_load(ClientId client, const Peer& peer, const json& argu
   commit.persist = true;
   commit.recompile = true;
   commit.who = peer.user;
-  commit.from = "local uid " + std::to_string(peer.uid);
+  commit.access = kAccessNames[static_cast<std::size_t>(peer.access)];
+  commit.from = peer.from();
   commit.what = "config load " + commit.name;
   commit.confirms = true;
   commit.comment = arguments.value("comment", std::string{});
@@ -501,7 +504,8 @@ void Controller::rules_load(ClientId client, const Peer& peer, const json& argum
   commit.name = "running configuration";
   commit.recompile = true;
   commit.who = peer.user;
-  commit.from = "local uid " + std::to_string(peer.uid);
+  commit.access = kAccessNames[static_cast<std::size_t>(peer.access)];
+  commit.from = peer.from();
   commit.comment = arguments.value("comment", std::string{});
   commit.done = [this, client](const json& answer) {
     if (api_) api_->reply(client, answer);

@@ -72,7 +72,8 @@ void Controller::config_commit(ClientId client, const Peer& peer, const json& ar
   commit.confirms = true;
   commit.candidate = client;
   commit.who = peer.user;
-  commit.from = "local uid " + std::to_string(peer.uid) + " pid " + std::to_string(peer.pid);
+  commit.access = kAccessNames[static_cast<std::size_t>(peer.access)];
+  commit.from = peer.from();
   commit.what = minutes > 0 ? "commit confirmed " + std::to_string(minutes) : "commit";
   commit.resolve = [this, client] {
     Candidates::ToCommit t = candidates_->to_commit(client);
@@ -98,7 +99,8 @@ void Controller::config_apply(ClientId client, const Peer& peer, const json& arg
   commit.name = "edit";
   commit.persist = true;
   commit.who = peer.user;
-  commit.from = "local uid " + std::to_string(peer.uid) + " pid " + std::to_string(peer.pid);
+  commit.access = kAccessNames[static_cast<std::size_t>(peer.access)];
+  commit.from = peer.from();
   commit.what = "edit of the running configuration";
   commit.resolve = [this, operations = arguments.value("operations", json::array())] {
     Candidates::ToCommit t = candidates_->edited_running(operations);
@@ -199,8 +201,7 @@ void Controller::confirm(const std::shared_ptr<Commit>& commit) {
         if (!failure->empty()) return give_up_commit(commit, *failure);
         answer["result"]["confirmed"] = waiting_ ? waiting_->sequence : 0;
         waiting_.reset();
-        record("audit",
-               audit_event(commit->who, commit->from, "confirm commit", commit->comment, stamp()));
+        audit_as(commit->who, commit->access, commit->from, "confirm commit", commit->comment);
         committing_ = false;
         if (commit->done) commit->done(answer);
         next_commit();

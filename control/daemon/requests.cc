@@ -37,7 +37,9 @@ void Controller::api_request(ClientId client, const Peer& peer, const json& requ
   if (command == "show version") return answer(show_version());
   if (command == "show hosts") return answer(show_hosts(arguments));
   if (command == "show flows") return show_flows(client, arguments);
-  if (command == "show messages") return answer(show_messages(arguments));
+  if (command == "show messages") return show_messages(client, arguments);
+  if (command == "show audit") return show_audit(client, arguments);
+  if (command == "test policy") return test_policy(client, arguments);
   if (command == "show events") return answer(show_events(arguments));
   if (command == "show policies") return answer(show_policies());
   if (command == "show rules") return answer(show_rules(arguments));
@@ -62,7 +64,11 @@ void Controller::api_request(ClientId client, const Peer& peer, const json& requ
   if (command == "config history") return config_history(client);
   if (command == "config load") return config_load(client, peer, arguments);
   if (command == "rules load") return rules_load(client, peer, arguments);
-  if (command == "request self-test") return answer(self_test());
+  if (command == "request self-test") {
+    const std::string wire = arguments.value("wire", std::string{});
+    if (!wire.empty()) return test_wire(client, wire, arguments);
+    return answer(self_test());
+  }
   if (command == "monitor") return monitor(client, arguments);
   fail(client, "'" + command.substr(0, 80) + "': no such command");
 } catch (const nlohmann::json::exception& e) {
