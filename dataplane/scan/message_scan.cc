@@ -52,6 +52,7 @@ struct Item {
     candidates.shrink_to_fit();
     gathered.shrink_to_fit();
     tail.shrink_to_fit();
+    followed.shrink_to_fit();
     copy.shrink_to_fit();
     packed.shrink_to_fit();
   }
