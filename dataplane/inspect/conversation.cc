@@ -651,6 +651,9 @@ void Conversation::on_smuggled_data(smtp::TransactionId, Bytes octets) {
 }
 
 void Conversation::on_auth(std::string_view mechanism, std::string_view user, std::uint16_t code) {
+  // RFC 4954 4: after a success another AUTH is refused, and the client stays who it is.
+  constexpr std::uint16_t kAccepted = 235;
+  if (auth_code_ == kAccepted && code != kAccepted) return;
   auth_mechanism_ = mechanism.substr(0, 64);
   auth_user_ = user.substr(0, kMaxListedOctets);
   auth_code_ = code;

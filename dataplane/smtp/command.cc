@@ -35,7 +35,11 @@ constexpr VerbName kVerbs[] = {
     {"X-ANONYMOUSTLS", Verb::x_anonymoustls},
 };
 
-constexpr bool is_blank(char c) { return c == ' ' || c == '\t'; }
+// What servers split commands at: the grammar has spaces, Postfix and sendmail take all of these.
+constexpr std::string_view kBlanks = " \t\r\v\f";
+constexpr bool is_blank(char c) {
+  return c == ' ' || c == '\t' || c == '\r' || c == '\v' || c == '\f';
+}
 constexpr char upper(char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; }
 
 // Where the path that begins with '<' ends: the position of the '>' that stands outside quotes.
@@ -65,7 +69,7 @@ std::size_t find_blank(std::string_view text) {
     else if (is_blank(c) && !quoted)
       return i;
   }
-  return quoted ? std::min(text.find_first_of(" \t"), text.size()) : text.size();
+  return quoted ? std::min(text.find_first_of(kBlanks), text.size()) : text.size();
 }
 
 // Whether a mailbox has a local part (or is none at all: the null path) and, where its domain is an
@@ -108,9 +112,10 @@ std::string_view trim_blanks(std::string_view text) {
 }
 
 Command parse_command(std::string_view line) {
-  // Servers skip blanks in front of the verb.
+  // Servers skip blanks in front of the verb, and a NUL ends the strings of those written in C.
+  line = line.substr(0, line.find('\0'));
   while (!line.empty() && is_blank(line.front())) line.remove_prefix(1);
-  const std::size_t size = std::min(line.find_first_of(" \t"), line.size());
+  const std::size_t size = std::min(line.find_first_of(kBlanks), line.size());
   const std::string_view name = line.substr(0, size);
   Command command{.verb = Verb::unknown, .argument = trim_blanks(line.substr(size))};
   for (const VerbName& v : kVerbs) {
@@ -174,15 +179,20 @@ ChunkSize parse_chunk_size(std::string_view line, std::uint64_t limit) {
   ChunkSize size;
   bool tolerated = false;
   std::string_view text = line;
+  const std::size_t nul = text.find('\0');
+  if (nul != std::string_view::npos) {
+    text = text.substr(0, nul);
+    tolerated = true;
+  }
   // Behind the four letters of the verb the grammar has one space, and one before LAST.
-  const std::size_t verb = text.find_first_not_of(" \t");
+  const std::size_t verb = text.find_first_not_of(kBlanks);
   if (verb == std::string_view::npos || text.size() - verb < 4) return size;
+  if (verb > 0) tolerated = true;
   text.remove_prefix(verb + 4);
   if (text.empty() || !is_blank(text.front())) return size;
   if (text.front() != ' ') tolerated = true;
   text.remove_prefix(1);
-  while (!text.empty() &&
-         (is_blank(text.front()) || text.front() == '\v' || text.front() == '\f')) {
+  while (!text.empty() && is_blank(text.front())) {
     text.remove_prefix(1);
     tolerated = true;
   }
@@ -199,12 +209,11 @@ ChunkSize parse_chunk_size(std::string_view line, std::uint64_t limit) {
   }
   if (digits == 0 || size.octets > limit) return size;
   text.remove_prefix(digits);
-  const std::string_view word = trim_blanks(text);  // RFC 5321 4.1.1: trailing blanks are tolerated
-  if (!word.empty()) {
-    const std::size_t blanks = text.find_first_not_of(" \t");
-    if (blanks == 0 || !equal_ignoring_case(word, "LAST")) return size;
-    size.last = true;
-    if (blanks != 1 || text.front() != ' ') tolerated = true;
+  // RFC 5321 4.1.1: blanks at the end are tolerated. Exim takes anything behind the number, and the
+  // chunk for the last one when it is LAST, wherever that begins.
+  if (text.find_first_not_of(" \t") != std::string_view::npos) {
+    size.last = equal_ignoring_case(trim_blanks(text), "LAST");
+    if (!size.last || text.front() != ' ' || text.size() != 5) tolerated = true;
   }
   size.form = tolerated ? Form::tolerated : Form::valid;
   return size;

@@ -74,7 +74,16 @@ TransactionId Session::Impl::open_transaction() {
 }
 
 TransactionId Session::Impl::current_or_new() {
-  return current_tx != 0 ? current_tx : open_transaction();
+  if (current_tx != 0) return current_tx;
+  // Behind a RSET without a reply yet and without a new MAIL: when the server takes what follows,
+  // it has refused the RSET (for an argument, say), and the transaction before it goes on.
+  for (std::uint32_t i = pending.size(); i-- > 0;) {
+    const Pending& entry = pending.at(i);
+    if (entry.slot != Slot::rset) continue;
+    if (find(entry.tx)) return current_tx = entry.tx;
+    break;
+  }
+  return open_transaction();
 }
 
 void Session::Impl::end_transaction(TransactionId tx, const Reply& reply) {
@@ -138,6 +147,11 @@ void Session::Impl::abort_message() {
 void Session::Impl::drop_ambiguous() {
   SecondReading::destroy(ambiguous, memory);
   ambiguous = nullptr;
+}
+
+void Session::Impl::drop_tolerated() {
+  SecondReading::destroy(tolerated, memory);
+  tolerated = nullptr;
 }
 
 void Session::Impl::drop_readings() {
@@ -218,8 +232,7 @@ void Session::Impl::client_gap(std::uint64_t size) {
   if (size == 0) return;
   surplus = true;
   client_spoke = true;
-  SecondReading::destroy(tolerated, memory);
-  tolerated = nullptr;
+  drop_tolerated();
   for (SecondReading* r = readings; r; r = r->next)
     if (!r->closed) r->lose(memory);
   switch (state) {

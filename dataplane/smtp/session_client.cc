@@ -21,6 +21,7 @@ constexpr std::uint8_t kProxySignature[12] = {'\r', '\n', '\r', '\n', 0,   '\r',
                                               '\n', 'Q',  'U',  'I',  'T', '\n'};
 
 bool is_base64_word(std::string_view line) {
+  line = trim_blanks(line);
   return std::all_of(line.begin(), line.end(), [](char c) {
     return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' ||
            c == '/' || c == '=' || c == '*';
@@ -86,26 +87,25 @@ void with_brackets(const Path& path, Use use) {
 std::size_t Session::Impl::feed(Bytes octets) {
   std::size_t at = 0;
   while (at < octets.size() && !stopped) {
-    SecondReading* const chunk = tolerated;
+    SecondReading* const content = tolerated;
     Bytes rest = octets.subspan(at);
-    if (chunk)
+    if (content)
       rest = rest.first(static_cast<std::size_t>(
-          std::min<std::uint64_t>(rest.size(), chunk->reader.chunk_left())));
+          std::min<std::uint64_t>(rest.size(), content->reader.chunk_left())));
     const std::size_t n = read(rest);
     if (stopped) return at + n;
-    if (chunk) {
+    if (content && content == tolerated) {
       const AlternateReader::Step step =
-          chunk->reader.read(rest.first(n), sink, limits.bdat_chunk, true, judge());
+          content->reader.read(rest.first(n), sink, limits.bdat_chunk, true, judge());
       if (step.stop) {
         stopped = true;
         return at + step.accepted;
       }
-      if (!chunk->reader.in_chunk()) {
-        SecondReading::destroy(tolerated, memory);
-        tolerated = nullptr;
-      }
+      if (!content->reader.in_content()) drop_tolerated();
+    } else if (tolerated && tolerated->reason == Reason::unknown) {
+      tolerated->reader.begin_data();  // behind the line just read
     } else if (tolerated) {
-      tolerated->reader.begin_chunk(chunk_left, chunk_last);  // behind the BDAT line just read
+      tolerated->reader.begin_chunk(chunk_left, chunk_last);  // likewise
     }
     at += n;
   }
@@ -291,7 +291,7 @@ std::size_t Session::Impl::read_line(Bytes octets) {
   std::size_t n = line.consumed;
   if (response) {
     state = ClientState::command;
-    if (auths && !auths->response(line.text)) raise(Anomaly::bad_auth);
+    if (auths && !auths->response(trim_blanks(line.text))) raise(Anomaly::bad_auth);
   } else if (!command(line.text)) {
     n = 0;  // BDAT 0 LAST was stopped
   }
@@ -308,7 +308,7 @@ bool Session::Impl::early_response(std::string_view line) {
   while (last->next) last = last->next;
   if (!last->expects_response() || !is_base64_word(line)) return false;
   if (parse_command(line).verb != Verb::unknown) return false;
-  if (!last->response(line)) raise(Anomaly::bad_auth);
+  if (!last->response(trim_blanks(line))) raise(Anomaly::bad_auth);
   if (last->early_responses < UINT8_MAX) ++last->early_responses;
   return true;
 }
@@ -357,7 +357,6 @@ bool Session::Impl::command(std::string_view line) {
     case Verb::bdat:
       return bdat(line);
     case Verb::rset: {
-      // Never refused: what follows in the same segment does not belong to the old transaction.
       const TransactionId tx = current_tx;
       if (message_open) abort_message();
       current_tx = 0;
@@ -379,6 +378,9 @@ bool Session::Impl::command(std::string_view line) {
     case Verb::unknown:
       unknown_command(line);
       push(Slot::other);
+      if (const Transaction* open = find(current_tx);
+          open && open->recipients > 0 && !one_sided && !tolerated)
+        tolerated = SecondReading::create(Reason::unknown, current_tx, memory);
       break;
     case Verb::vrfy:
     case Verb::expn:

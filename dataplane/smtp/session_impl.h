@@ -145,6 +145,7 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   void abort_message();
   void drop_ambiguous();
   void drop_readings();
+  void drop_tolerated();
   AuthExchange* push_auth();
   void finish_auth(std::uint16_t code);
   void finish();
@@ -194,6 +195,7 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   void capability(std::string_view text, bool first, bool last);
   void complete_reply(const Reply& reply);
   void match(const Reply& reply);
+  void begin_unknown_data(const Reply& reply);
   void answer(const Pending& entry, const Reply& reply);
   void answer_mail(const Pending& entry, const Reply& reply);
   void answer_data(const Pending& entry, const Reply& reply);

@@ -112,14 +112,9 @@ void Session::Impl::match(const Reply& reply) {
       continue;
     }
     if (reply.code == 354 && front.slot != Slot::data) {
-      if (front.slot == Slot::other && pending.size() == 1 && state == ClientState::command &&
-          client_line.pending() == 0) {
-        // What we could not read was DATA to the server, and content comes now.
-        pending.pop();
-        begin_data(current_or_new());
-        state = ClientState::data;
-        sink.on_data_reply(message_tx, reply);
-        surplus = false;
+      if (front.slot == Slot::other && front.tx == 0 && state == ClientState::command &&
+          !later(Slot::data)) {
+        begin_unknown_data(reply);
         return;
       }
       if (!later(Slot::data)) break;
@@ -177,6 +172,24 @@ void Session::Impl::match(const Reply& reply) {
   unmatched(reply);
 }
 
+// What we could not read was DATA to the server, and content comes now; what came behind it in the
+// same flight was content too (a second reading has scanned it), and is lost to the main one.
+void Session::Impl::begin_unknown_data(const Reply& reply) {
+  const bool missed = pending.size() > 1 || client_line.pending() > 0;
+  const TransactionId tx = current_or_new();
+  drop_tolerated();
+  pending.release(memory);
+  client_line.release(memory);
+  begin_data(tx);
+  if (missed) {
+    message_gap = true;
+    reader.skip();
+  }
+  state = ClientState::data;
+  sink.on_data_reply(message_tx, reply);
+  surplus = false;
+}
+
 // Code 0: not known, taken for the usual.
 void Session::Impl::answer(const Pending& entry, const Reply& reply) {
   const bool good = !is_negative(reply.code);
@@ -201,7 +214,10 @@ void Session::Impl::answer(const Pending& entry, const Reply& reply) {
       [[fallthrough]];
     case Slot::rset:
     case Slot::quit:
-      if (good) end_transactions_up_to(entry.detail);
+      if (good)
+        end_transactions_up_to(entry.detail);
+      else if (entry.slot == Slot::rset && current_tx == 0 && find(entry.tx))
+        current_tx = entry.tx;
       break;
     case Slot::mail:
       answer_mail(entry, reply);
@@ -223,8 +239,10 @@ void Session::Impl::answer(const Pending& entry, const Reply& reply) {
     case Slot::end_of_data:
       end_transaction(entry.tx, reply);
       break;
-    case Slot::bad_bdat:
     case Slot::other:
+      if (entry.tx == 0 && tolerated && tolerated->reason == Reason::unknown) drop_tolerated();
+      break;
+    case Slot::bad_bdat:
       break;
     case Slot::auth:
       if (entry.kept) finish_auth(reply.code);
