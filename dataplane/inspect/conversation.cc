@@ -18,12 +18,10 @@ constexpr std::size_t kMaxRecipients = 1024;
 
 }  // namespace
 
-tcp::Limits tcp_limits(const Context& context) {
+tcp::Limits tcp_limits() {
   tcp::Limits limits;
   // A window of a long fat path: a loss must not cost the place in the stream.
   limits.out_of_order_octets = 1u << 20;
-  if (context.policy->exceptions().overlap == policy::Exception::fail_closed)
-    limits.overlap = tcp::OverlapPolicy::drop;
   return limits;
 }
 
@@ -31,7 +29,7 @@ Conversation::Conversation(const FlowIdentity& identity, Context& context, bool 
                            const Beginning& beginning)
     : Conversation(
           identity, context,
-          tcp::Connection(tcp_limits(context), context.memory, beginning.opening, beginning.seen)) {
+          tcp::Connection(tcp_limits(), context.memory, beginning.opening, beginning.seen)) {
   client_mss_ = beginning.seen.client_mss;
   expect_mail_ = expect_mail;
   traffic_.start = traffic_.end = context.now.wall;
@@ -223,7 +221,8 @@ void Conversation::forget_stream() {
   current_ = nullptr;
   scan_.reset();
   session_.reset();
-  connection_ = tcp::Connection(tcp_limits(context_), context_.memory);
+  connection_ = tcp::Connection(tcp_limits(), context_.memory);
+  policy_seen_ = nullptr;
   if (expect_mail_) {
     begin_mail();
     session_->set_midstream();
@@ -484,6 +483,18 @@ void Conversation::on_envelope_reply(smtp::TransactionId tx, std::uint32_t rcpt_
     transaction->mail_code = reply.code;
 }
 
+void Conversation::on_envelope_adopted(smtp::TransactionId from, smtp::TransactionId by) {
+  Transaction* source = find(from);
+  if (!source || source == current_) return;
+  Transaction& target = open_transaction(by);
+  target.mail_from = source->mail_from;
+  target.parameters = source->parameters;
+  target.mail_code = source->mail_code;
+  target.recipients.insert(target.recipients.begin(), source->recipients.begin(),
+                           source->recipients.end());
+  std::erase_if(transactions_, [&](const auto& t) { return t->id == from; });
+}
+
 void Conversation::on_message_begin(smtp::TransactionId tx, smtp::Via via) {
   Transaction& transaction = open_transaction(tx);
   transaction.begun = true;
@@ -688,6 +699,12 @@ void Conversation::on_reply(const smtp::Reply&) {
   // What stands behind the last of them answers nothing: the server has no more of the client.
   if (phase_ == Phase::owing && ++stop_->replies_seen >= stop_->replies_before)
     session_->end_server();
+}
+
+void Conversation::on_refused_hello(Bytes octets) {
+  hello_ = make_pmr<tls::ClientHelloParser>(context_.memory, context_.memory);
+  if (hello_->client(octets) == tls::Progress::done) emit_tls();
+  hello_.reset();
 }
 
 void Conversation::on_tls(bool starttls) {

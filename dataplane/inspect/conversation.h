@@ -36,7 +36,7 @@ struct PackedFlow {
 };
 
 // How connections are to be followed, by the policy in force.
-tcp::Limits tcp_limits(const Context& context);
+tcp::Limits tcp_limits();
 
 // Whether a verdict stops the message (tag and pass do not).
 bool acts(contract::Verdict verdict);
@@ -239,6 +239,7 @@ class Conversation final : private ConversationState,
                std::string_view mailbox) override;
   void on_envelope_reply(smtp::TransactionId tx, std::uint32_t rcpt_index,
                          const smtp::Reply& reply) override;
+  void on_envelope_adopted(smtp::TransactionId from, smtp::TransactionId by) override;
   void on_message_begin(smtp::TransactionId tx, smtp::Via via) override;
   void on_message_data(smtp::TransactionId tx, Bytes octets) override;
   void on_stuffed_dot(smtp::TransactionId tx) override;
@@ -255,6 +256,7 @@ class Conversation final : private ConversationState,
   void on_claimed_client(const smtp::ClaimedClient& claim, bool accepted) override;
   void on_command(smtp::Verb verb) override;
   void on_reply(const smtp::Reply& reply) override;
+  void on_refused_hello(Bytes octets) override;
   void on_tls(bool starttls) override;
   void on_opaque(Direction direction, Bytes octets) override;
 

@@ -122,7 +122,7 @@ Conversation::Conversation(const flow::FlowKey& key, Context& context, Unpacker&
                                          .client_side = head.client_side,
                                          .flow_id = head.flow_id};
                    }(),
-                   context, tcp::Connection(tcp_limits(context), context.memory, packed)} {
+                   context, tcp::Connection(tcp_limits(), context.memory, packed)} {
   packed.get(static_cast<ConversationState&>(*this));
   if (packed.get<bool>()) session_.emplace(smtp::Limits{}, *this, context_.memory, packed);
   helo_ = as_text(packed.get_text());

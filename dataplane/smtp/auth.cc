@@ -76,8 +76,14 @@ std::ptrdiff_t decode_base64(std::string_view text, char* out, std::size_t room)
 }
 
 bool AuthExchange::begin(std::string_view argument) {
-  const std::size_t size = std::min(argument.find_first_of(" \t"), argument.size());
-  const std::string_view name = argument.substr(0, size);
+  const std::size_t size = std::min(argument.find_first_of(" \t\r\v\f"), argument.size());
+  std::string_view name = argument.substr(0, size);
+  // RFC 4422 3.1. What has other characters may be a secret in the wrong place.
+  const bool is_name = std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_';
+  });
+  if (!is_name || name.size() > sizeof mechanism_) name = {};
   mechanism_size_ = static_cast<std::uint8_t>(std::min(name.size(), sizeof mechanism_));
   std::transform(name.begin(), name.begin() + mechanism_size_, mechanism_,
                  [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
@@ -102,6 +108,14 @@ bool AuthExchange::begin(std::string_view argument) {
     kind_ = Kind::anonymous;
   else
     kind_ = Kind::hidden;
+  // A name that we do not know is told when it can be one: words of base64 have both cases.
+  const auto any = [&](char first, char last) {
+    return std::any_of(name.begin(), name.end(), [&](char c) { return c >= first && c <= last; });
+  };
+  if (kind_ == Kind::hidden && any('a', 'z') && any('A', 'Z')) {
+    name = {};
+    mechanism_size_ = 0;
+  }
   bool good = !name.empty() && name.size() <= sizeof mechanism_;
   const std::string_view initial = trim_blanks(argument.substr(size));
   if (!initial.empty()) {

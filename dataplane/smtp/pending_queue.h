@@ -63,6 +63,14 @@ class PendingQueue {
     back() = entry;
     return true;
   }
+  // In front of the others.
+  bool push_front(const Pending& entry, std::pmr::memory_resource* memory) {
+    if (size_ == capacity_ && !grow(memory)) return false;
+    first_ = (first_ - 1) & (capacity_ - 1);
+    ++size_;
+    front() = entry;
+    return true;
+  }
   Pending pop() {
     const Pending entry = front();
     first_ = (first_ + 1) & (capacity_ - 1);

@@ -56,7 +56,10 @@ TransactionId Session::Impl::open_transaction() {
     end_transactions_up_to(last_tx);
   } else if (transactions.size() >= limits.transactions) {
     raise(Anomaly::too_many);
-    end_transaction(transactions.front().id, {});
+    // The oldest, of those that the server has refused if there are any.
+    const auto refused = std::find_if(transactions.begin(), transactions.end(),
+                                      [](const Transaction& t) { return t.mail_refused; });
+    end_transaction(refused != transactions.end() ? refused->id : transactions.front().id, {});
   }
   const TransactionId tx = ++last_tx;
   try {
@@ -188,6 +191,7 @@ void Session::Impl::finish_auth(std::uint16_t code) {
 // --- ends, gaps, modes ---------------------------------------------------------------------------
 
 void Session::Impl::finish() {
+  if (state == ClientState::tls_first) decide_tls(true);
   while (auths) finish_auth(0);
   while (!transactions.empty()) end_transaction(transactions.front().id, {});
   if (message_open) abort_message();
@@ -198,6 +202,7 @@ void Session::Impl::finish() {
 
 void Session::Impl::set_one_sided() {
   if (one_sided) return;
+  if (state == ClientState::tls_first) decide_tls(true);
   one_sided = true;
   surplus = true;
   retired = 0;
@@ -233,6 +238,7 @@ void Session::Impl::client_gap(std::uint64_t size) {
   surplus = true;
   client_spoke = true;
   drop_tolerated();
+  if (state == ClientState::tls_first) decide_tls(true);
   for (SecondReading* r = readings; r; r = r->next)
     if (!r->closed) r->lose(memory);
   switch (state) {
@@ -268,6 +274,7 @@ void Session::Impl::client_gap(std::uint64_t size) {
     }
     case ClientState::midstream:
     case ClientState::tls_wait:
+    case ClientState::tls_first:
     case ClientState::tls:
       break;
   }
@@ -417,6 +424,7 @@ Phase Session::phase() const {
     case ClientState::chunk:
       return Phase::bdat;
     case ClientState::tls_wait:
+    case ClientState::tls_first:
     case ClientState::tls_probe:
       return Phase::tls_wait;
     case ClientState::tls:

@@ -106,6 +106,14 @@ class SessionSink {
   // this transaction. Called also for a transaction that never had a message.
   virtual void on_transaction_end(TransactionId tx, const Reply& reply) = 0;
 
+  // The server has taken the commands of transaction `by` into `from`, which was open: the envelope
+  // of `by` is that of `from`, then its own recipients (whose indexes grow by as many as `from`
+  // had). Nothing more comes of `from`.
+  virtual void on_envelope_adopted(TransactionId from, TransactionId by) {
+    static_cast<void>(from);
+    static_cast<void>(by);
+  }
+
   // Octets after an ambiguous end-of-data, read as a server with that reading would: an envelope
   // and a message that may be smuggled. Same form as the strict calls; never drives state.
   virtual void on_smuggled_envelope(TransactionId outer, std::string_view mail_mailbox,
@@ -126,6 +134,8 @@ class SessionSink {
   virtual void on_reply(const Reply& reply) = 0;
   // The rest of the stream is TLS (starttls true), or was from its first octet.
   virtual void on_tls(bool starttls) = 0;
+  // The client began as TLS does, with these octets, and the server went on in clear: commands follow.
+  virtual void on_refused_hello(Bytes octets) { static_cast<void>(octets); }
   // Octets of a TLS stream, both directions: for the ClientHello and the turns.
   virtual void on_opaque(Direction direction, Bytes octets) = 0;
   virtual void on_anomaly(contract::Anomaly anomaly) = 0;

@@ -135,6 +135,8 @@ std::size_t Session::Impl::read(Bytes octets) {
       return read_chunk(octets);
     case ClientState::tls_wait:
       return read_tls_wait(octets);
+    case ClientState::tls_first:
+      return read_tls_first(octets);
     case ClientState::tls_probe:
       if (octets.front() == kTlsHandshake)
         begin_tls(true);
@@ -153,8 +155,8 @@ std::size_t Session::Impl::read(Bytes octets) {
 std::size_t Session::Impl::read_start(Bytes octets) {
   const std::size_t before = client_line.kept().size();
   if (before == 0) {
-    if (octets.front() == kTlsHandshake) {
-      begin_tls(false);
+    if (octets.front() == kTlsHandshake && !not_tls) {
+      expect_tls();
       return 0;
     }
     if (octets.front() == '\r' && !preamble_seen) {
@@ -224,8 +226,8 @@ std::size_t Session::Impl::read_preamble(Bytes octets) {
 
 std::size_t Session::Impl::read_midstream(Bytes octets) {
   const std::size_t before = client_line.kept().size();
-  if (before == 0 && octets.front() >= 0x14 && octets.front() <= 0x17) {
-    begin_tls(true);
+  if (before == 0 && octets.front() >= 0x14 && octets.front() <= 0x17 && !not_tls) {
+    expect_tls();
     return 0;
   }
   client_spoke = true;
@@ -254,6 +256,47 @@ std::size_t Session::Impl::read_midstream(Bytes octets) {
   state = ClientState::data;
   feed(Bytes(first).first(before));
   return 0;
+}
+
+// The client begins as TLS does. Whether it is TLS to the server too, its next octets tell; until
+// then the client's are kept, and scanned as the commands that they may be.
+void Session::Impl::expect_tls() {
+  if (one_sided) return begin_tls(midstream);
+  readings = SecondReading::create(Reason::tls_wait, 0, memory);
+  if (!readings) return begin_tls(midstream);
+  state = ClientState::tls_first;
+}
+
+std::size_t Session::Impl::read_tls_first(Bytes octets) {
+  const std::size_t accepted = feed_readings(octets);
+  // No client says so much before it has heard anything of a handshake.
+  if (!stopped && readings && readings->lost) decide_tls(false);
+  return accepted;
+}
+
+// What the server's next octets make of what the client has begun.
+void Session::Impl::decide_tls(bool record) {
+  SecondReading* reading = take_reading();
+  if (record) {
+    begin_tls(midstream);
+    if (reading) sink.on_opaque(Direction::to_server, reading->kept());
+    SecondReading::destroy(reading, memory);
+    return;
+  }
+  not_tls = true;
+  state = midstream ? ClientState::midstream : ClientState::start;
+  if (!reading) return;
+  const Bytes kept = reading->kept();
+  if (kept.size() >= 3 && kept[1] == 3 && kept[2] <= 4) {
+    // A client that speaks TLS to a server that does not (case A22): that says it all.
+    raise(Anomaly::tls_on_smtp_port);
+    sink.on_refused_hello(kept);
+    not_smtp = true;
+    commanded = true;
+    surplus = true;
+  }
+  if (reading->lost) client_line.skip_line(memory);
+  read_again(reading);
 }
 
 void Session::Impl::begin_tls(bool by_starttls) {
@@ -316,8 +359,10 @@ bool Session::Impl::early_response(std::string_view line) {
 bool Session::Impl::command(std::string_view line) {
   if (auths && early_response(line)) return true;
   if (state == ClientState::start) {
-    if (!preamble_seen && line.starts_with("PROXY ")) {
+    // Servers that want it wait for it before they greet.
+    if (!preamble_seen && !greeting_seen && line.starts_with("PROXY ")) {
       preamble_seen = true;
+      proxy_undecided = !one_sided;
       const auto claimed = parse_proxy_line(line);
       if (!claimed)
         raise(Anomaly::bad_proxy_preamble);
@@ -507,7 +552,7 @@ bool Session::Impl::bdat(std::string_view line) {
   if (size.octets > 0) {
     state = ClientState::chunk;
     // A server that does not know BDAT answers 500 and reads the chunk as commands.
-    if (capabilities_known && !capabilities.chunking && !one_sided) begin_early(Reason::chunk);
+    if (!capabilities.chunking && !midstream && !one_sided) begin_early(Reason::chunk);
     return true;
   }
   return !size.last || end_of_chunks();

@@ -15,7 +15,7 @@
 //     │        └─ STARTTLS ─► tls_wait ─ 220 ─► tls;  refused: octets are read again ┘
 //     ├─ "PROXY " or the v2 signature ─► preamble ─► start
 //     ├─ picked up in the middle: midstream ─► command, data or tls, by what the octets look like
-//     └─ ClientHello ─► tls
+//     └─ ClientHello ─► tls_first ─ a record of the server's ─► tls;  text: octets are read again
 //   (one-sided: DATA ─► data; STARTTLS ─► tls_probe ─► tls or command, by the next octet)
 #pragma once
 
@@ -45,6 +45,7 @@ enum class ClientState : std::uint8_t {
   data,
   chunk,
   tls_wait,
+  tls_first,
   tls_probe,
   tls,
 };
@@ -55,6 +56,7 @@ struct Transaction {
   std::uint32_t accepted = 0;    // of them
   std::uint16_t refused = 0;     // code with which MAIL or DATA was refused
   bool has_mail = false;
+  bool mail_refused = false;
   bool sent = false;  // its message was read to the end
 };
 
@@ -122,6 +124,8 @@ struct SessionState {
   bool stopped = false;
   bool stopped_in_queue = false;  // the stopped message's own command is in `pending`
   bool server_ended = false;      // nothing more of the server is read
+  bool not_tls = false;           // what looked like a ClientHello was none to the server
+  bool proxy_undecided = false;   // a PROXY line may get a reply from a server that knows none
 };
 static_assert(std::is_trivially_copyable_v<SessionState>, "packed as it is");
 
@@ -168,6 +172,7 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
                                     DataReader::Event event);
   std::size_t read_chunk(Bytes octets);
   std::size_t read_tls_wait(Bytes octets);
+  std::size_t read_tls_first(Bytes octets);
   // False when the command itself completed a message that was stopped.
   bool command(std::string_view line);
   void unknown_command(std::string_view line);
@@ -187,6 +192,8 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   bool stops_at_ambiguous_end(TransactionId tx) override;
   EndJudge* judge() { return limits.stop_at_ambiguous_eod && outer_tx == 0 ? this : nullptr; }
   void begin_tls(bool starttls);
+  void expect_tls();
+  void decide_tls(bool record);
   std::size_t feed_readings(Bytes octets);
 
   // --- session_server.cc
@@ -200,6 +207,8 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   void answer_mail(const Pending& entry, const Reply& reply);
   void answer_data(const Pending& entry, const Reply& reply);
   void answer_chunk(const Pending& entry, const Reply& reply);
+  void adopt_envelope(TransactionId from, TransactionId by);
+  void take_back(TransactionId tx);
   void answer_starttls(const Reply& reply);
   void challenge();
   void void_next_command();

@@ -21,6 +21,7 @@ constexpr bool is_negative(std::uint16_t code) { return code >= 400; }
 
 void Session::Impl::server(Bytes octets) {
   while (!octets.empty() && !server_ended) {
+    if (state == ClientState::tls_first) decide_tls(is_tls_record(octets.front()));
     if (!greeting_seen && server_line.pending() == 0 && is_tls_record(octets.front()) &&
         state != ClientState::tls) {
       begin_tls(false);  // the client's octets are not seen
@@ -85,8 +86,16 @@ void Session::Impl::complete_reply(const Reply& reply) {
   if (!greeting_seen) {
     greeting_seen = true;
     if (one_sided) return;
-    if (client_spoke) raise(Anomaly::early_talker);
+    if (client_spoke && !not_tls) raise(Anomaly::early_talker);
     return;
+  }
+  if (proxy_undecided) {
+    proxy_undecided = false;
+    // A server that knows no PROXY: this is its word on that line.
+    if (reply.code >= 500 && reply.code <= 503) {
+      sink.on_claimed_client({.via = ClaimedClient::Via::proxy}, false);
+      return;
+    }
   }
   if (retired > 0) {  // the oldest commands' entries are gone, but their replies come first
     --retired;
@@ -112,11 +121,6 @@ void Session::Impl::match(const Reply& reply) {
       continue;
     }
     if (reply.code == 354 && front.slot != Slot::data) {
-      if (front.slot == Slot::other && front.tx == 0 && state == ClientState::command &&
-          !later(Slot::data)) {
-        begin_unknown_data(reply);
-        return;
-      }
       if (!later(Slot::data)) break;
       answer(pending.pop(), {});
       continue;
@@ -172,10 +176,13 @@ void Session::Impl::match(const Reply& reply) {
   unmatched(reply);
 }
 
-// What we could not read was DATA to the server, and content comes now; what came behind it in the
-// same flight was content too (a second reading has scanned it), and is lost to the main one.
+// Something was DATA to the server that was none to us, and content comes now, whatever we thought.
+// What came behind it in the same flight was content too (behind a verb that we do not know a
+// second reading has scanned it), and is lost to the main one.
 void Session::Impl::begin_unknown_data(const Reply& reply) {
-  const bool missed = pending.size() > 1 || client_line.pending() > 0;
+  const bool other = !pending.empty() && pending.front().slot == Slot::other;
+  const bool missed = pending.size() > (other ? 1 : 0) || client_line.pending() > 0;
+  if (!other) raise(Anomaly::unsolicited_reply);
   const TransactionId tx = current_or_new();
   drop_tolerated();
   pending.release(memory);
@@ -245,6 +252,11 @@ void Session::Impl::answer(const Pending& entry, const Reply& reply) {
     case Slot::bad_bdat:
       break;
     case Slot::auth:
+      if (entry.kept && auths && is_negative(reply.code)) {
+        // Refused before it asked for them: the lines behind it were commands.
+        for (; auths->early_responses > 0; --auths->early_responses)
+          if (!pending.push_front({}, memory)) break;
+      }
       if (entry.kept) finish_auth(reply.code);
       if (state == ClientState::auth_line) state = ClientState::command;
       break;
@@ -261,11 +273,40 @@ void Session::Impl::answer_mail(const Pending& entry, const Reply& reply) {
     end_transactions_up_to(entry.tx - 1);  // a server that takes a second MAIL begins anew
     return;
   }
-  if (Transaction* transaction = find(entry.tx)) transaction->refused = reply.code;
-  if (current_tx != entry.tx) return;
-  // Refused because another transaction is open: that one goes on. Its replies have all come.
+  Transaction* refused = find(entry.tx);
+  refused->refused = reply.code;
+  refused->mail_refused = true;
+  // Refused because another transaction is open: that one goes on.
+  TransactionId open = 0;
   for (const Transaction& t : transactions)
-    if (t.id < entry.tx && t.has_mail && t.refused == 0 && !t.sent) current_tx = t.id;
+    if (t.id < entry.tx && t.has_mail && !t.mail_refused && !t.sent) open = t.id;
+  if (open == 0) return;
+  if (refused->recipients > 0 || refused->sent || (message_open && message_tx == entry.tx))
+    adopt_envelope(open, entry.tx);  // with what the client has said meanwhile
+  else if (current_tx == entry.tx)
+    current_tx = open;
+}
+
+// Commands were read into transaction `by` that the server has taken into `from`, which is open:
+// its sender and recipients are theirs.
+void Session::Impl::adopt_envelope(TransactionId from, TransactionId by) {
+  const Transaction* source = find(from);
+  Transaction* target = find(by);
+  if (!source || !target || from == outer_tx || (message_open && message_tx == from)) return;
+  const std::uint32_t recipients = source->recipients;
+  target->recipients += recipients;
+  target->accepted += source->accepted;
+  target->has_mail = true;
+  target->mail_refused = false;
+  target->refused = 0;
+  for (std::uint32_t i = 0; i < pending.size(); ++i) {
+    Pending& entry = pending.at(i);
+    if (entry.slot == Slot::rcpt && entry.tx == by) entry.detail += recipients;
+    if (entry.tx == from) entry.tx = by;
+  }
+  if (current_tx == from) current_tx = by;
+  transactions.erase(transactions.begin() + (source - transactions.data()));
+  sink.on_envelope_adopted(from, by);
 }
 
 void Session::Impl::answer_data(const Pending& entry, const Reply& reply) {
@@ -298,9 +339,9 @@ void Session::Impl::answer_data(const Pending& entry, const Reply& reply) {
 
 void Session::Impl::answer_chunk(const Pending& entry, const Reply& reply) {
   SecondReading* reading = entry.kept ? take_reading() : nullptr;
-  // 500 to 502: the command was not understood, and its chunk taken for commands. Other refusals
-  // come from servers that swallow the chunk (RFC 3030 2).
-  const bool commands = reading && reply.code >= 500 && reply.code <= 502;
+  // The reading is kept where CHUNKING was not offered: a server that refuses the command there
+  // takes the chunk for commands. Where it was, it swallows it (RFC 3030 2).
+  const bool commands = reading && is_negative(reply.code);
   if (!commands) {
     SecondReading::destroy(reading, memory);
     if (entry.slot == Slot::bdat_last) {
@@ -319,13 +360,26 @@ void Session::Impl::answer_chunk(const Pending& entry, const Reply& reply) {
     transaction->sent = false;
   }
   if (!reading->closed) state = ClientState::command;
+  take_back(entry.tx);
   read_again(reading);
+}
+
+// The transaction whose chunk was refused is still open to the server: what the client sends into
+// one without a sender goes there.
+void Session::Impl::take_back(TransactionId tx) {
+  if (!find(tx)) return;
+  if (current_tx == 0) {
+    current_tx = tx;
+    return;
+  }
+  const Transaction* now = find(current_tx);
+  if (now && now->id > tx && !now->has_mail) adopt_envelope(tx, now->id);
 }
 
 void Session::Impl::answer_starttls(const Reply& reply) {
   if (state != ClientState::tls_wait) return;
   SecondReading* reading = take_reading();
-  if (is_negative(reply.code)) {
+  if (reply.code != 220 && reply.code != 0) {  // RFC 3207 4
     state = ClientState::command;
     if (reading) {
       if (reading->lost) client_line.skip_line(memory);
@@ -385,6 +439,10 @@ void Session::Impl::void_next_command() {
 
 void Session::Impl::unmatched(const Reply& reply) {
   if (one_sided || stopped) return;
+  if (reply.code == 354 && (state == ClientState::command || state == ClientState::auth_line)) {
+    begin_unknown_data(reply);
+    return;
+  }
   if (message_open && state == ClientState::data) {
     if (reply_inside_message(reply)) return;
     // Some servers refuse what they have read so far and say nothing more at its end.

@@ -34,9 +34,9 @@ SegmentResult Connection::Impl::segment(Direction d, const net::Packet& packet,
       static_cast<std::int32_t>(packet.acknowledgement - other.sequence_of(other.next));
   const bool plain =
       established_ && (packet.flags & kLooked) == kWanted && !packet.checksum_bad &&
-      (h.flags & Half::kSlow) == Half::kKnown && (other.flags & Half::kSlow) == Half::kKnown &&
-      packet.sequence == h.sequence_of(h.next) && (h.ahead | other.ahead) == 0 &&
-      (h.ack_ahead | other.ack_ahead) == 0 && ack_distance <= 0 &&
+      !packet.has_signature && (h.flags & Half::kSlow) == Half::kKnown &&
+      (other.flags & Half::kSlow) == Half::kKnown && packet.sequence == h.sequence_of(h.next) &&
+      (h.ahead | other.ahead) == 0 && (h.ack_ahead | other.ack_ahead) == 0 && ack_distance <= 0 &&
       other.next - other.acked >= static_cast<std::uint64_t>(-std::int64_t{ack_distance}) &&
       (!packet.has_timestamp ||
        static_cast<std::int32_t>(packet.timestamp_value - h.ts_recent) >= 0) &&
@@ -52,6 +52,7 @@ SegmentResult Connection::Impl::segment(Direction d, const net::Packet& packet,
   }
   const std::uint64_t acked = other.next - static_cast<std::uint64_t>(-std::int64_t{ack_distance});
   h.window = packet.window;
+  h.max_window = std::max(h.max_window, h.window);
   other.right_edge = std::max(other.right_edge, acked + (std::uint64_t{packet.window} << h.scale));
   other.set(Half::kEdge);  // not known before when the SYN/ACK was seen by observe_opening() alone
   if (acked > other.acked) {
@@ -187,6 +188,8 @@ CloseReason Connection::close_reason() const {
   const State state = impl_->state();
   return state == State::closing || state == State::closed ? CloseReason::fin : CloseReason::none;
 }
+
+void Connection::set_overlap(OverlapPolicy policy) { impl_->limits_.overlap = policy; }
 
 bool Connection::midstream() const { return impl_->midstream_; }
 bool Connection::one_sided() const { return impl_->one_sided(); }

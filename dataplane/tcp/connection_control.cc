@@ -87,7 +87,13 @@ void Connection::Impl::take(Segment& s) {
       aside(s);
       return;
     }
+    if ((!s.payload.empty() || s.has(flag::fin)) && !acceptable_receipt(s)) {
+      aside(s);
+      return;
+    }
     acknowledge(s);
+    // Who replies has what it acknowledges: a hole in that is not waited for.
+    if (!s.payload.empty()) settle(opposite(s.direction), s.now, s.sink, true);
     note_timestamp(h, s.packet, h.offset_of(s.packet.sequence) <= static_cast<std::int64_t>(h.next),
                    s.now);
     take_data(s);
@@ -115,6 +121,32 @@ bool Connection::Impl::acceptable_flags(Segment& s) {
     return false;
   }
   return true;
+}
+
+// Whether the receiver takes what the segment carries by its acknowledgement and options: RFC 5961
+// 5.2 has those discarded that acknowledge what was never sent, or what is older than the largest
+// window; a signature that was not agreed upon is discarded too (RFC 2385 2.0, RFC 5925 7.3).
+bool Connection::Impl::acceptable_receipt(Segment& s) {
+  Half& from = half(s.direction);
+  const Half& of = half(opposite(s.direction));
+  if (s.packet.has_signature && from.has(Half::kSyn) && !from.has(Half::kSignature)) {
+    s.sink.on_anomaly(Anomaly::suspected_rst_inject);
+    return false;
+  }
+  // Zero is no number but a field left empty (case C03).
+  if (!of.has(Half::kKnown) || of.packets == 0 || s.packet.acknowledgement == 0) return true;
+  const std::int64_t at = of.offset_of(s.packet.acknowledgement);
+  const std::uint64_t most =
+      of.has(Half::kEdge) ? std::max(of.right_edge, of.next) : of.next + kUnknownWindow;
+  const std::int64_t largest = std::int64_t{std::max<std::uint16_t>(from.max_window, 1)}
+                               << from.scale;
+  // The first octet behind a FIN is acknowledged as well.
+  const bool ahead = at > static_cast<std::int64_t>(most) + 1;
+  const bool behind =
+      at < static_cast<std::int64_t>(of.acked) - largest || (at < 0 && of.has(Half::kSyn));
+  if (!ahead && !behind) return true;
+  s.sink.on_anomaly(Anomaly::ack_unseen_data);
+  return false;
 }
 
 bool Connection::Impl::old_timestamp(const Half& h, const net::Packet& packet,
@@ -154,6 +186,7 @@ void Connection::Impl::acknowledge(Segment& s) {
     of.set(Half::kKnown | Half::kTentative | Half::kEdge);
     of.right_edge = of.next + room;
     from.window = s.packet.window;
+    from.max_window = std::max(from.max_window, from.window);
     return;
   }
   std::int64_t at = of.offset_of(ack);
@@ -170,6 +203,7 @@ void Connection::Impl::acknowledge(Segment& s) {
     of.set(Half::kEdge);
     of.right_edge = of.next + room;
     from.window = s.packet.window;
+    from.max_window = std::max(from.max_window, from.window);
     return;
   }
   if (of.has(Half::kSynData) && at >= next) {
@@ -211,6 +245,7 @@ void Connection::Impl::acknowledge(Segment& s) {
   of.right_edge = of.has(Half::kEdge) ? std::max(of.right_edge, offset + room) : offset + room;
   of.set(Half::kEdge);
   from.window = s.packet.window;
+  if (!s.has(flag::syn)) from.max_window = std::max(from.max_window, from.window);
 }
 
 // --- handshake -----------------------------------------------------------------------------------
@@ -223,6 +258,7 @@ void Connection::Impl::begin_half(Half& h, const Segment& s) {
   h.start_at(s.packet.sequence + 1);
   h.set(Half::kKnown | Half::kSyn);
   h.window = s.packet.window;
+  h.max_window = s.packet.window;  // not scaled yet: more than it can be
   h.scale = 0;
   if (s.packet.window_scale != 0xff) {
     h.set(Half::kScale);

@@ -63,6 +63,7 @@ struct Connection::Impl : ConnectionState {
   // connection_control.cc
   void take(Segment& s);
   bool acceptable_flags(Segment& s);
+  bool acceptable_receipt(Segment& s);
   void take_syn(Segment& s);
   void take_syn_ack(Segment& s);
   void take_syn_again(Segment& s, Half& h);

@@ -82,6 +82,7 @@ struct Half {
   std::uint32_t context_end = 0;  // low bits of the offset after `context`
   std::uint32_t packets = 0;      // seen from this end, saturating
   std::uint16_t window = 0;       // as last advertised by this end, unscaled
+  std::uint16_t max_window = 0;   // the largest that it advertised, likewise
   std::uint8_t scale = 0;         // shift for windows that this end advertises
   std::uint8_t waiting_segments = 0;
   std::uint8_t context_size = 0;  // of `context`

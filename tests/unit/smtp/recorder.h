@@ -54,6 +54,8 @@ struct Recorder final : SessionSink {
   std::vector<std::string> smuggled_envelopes;
   std::string smuggled;
   std::string opaque[2];
+  std::string refused_hello;
+  std::vector<std::pair<TransactionId, TransactionId>> adopted;
   std::vector<Verb> verbs;
   std::vector<int> replies;
   std::vector<std::pair<std::uint32_t, int>> deliveries;  // LMTP
@@ -105,6 +107,13 @@ struct Recorder final : SessionSink {
     note("rcpt " + std::to_string(tx) + " " + std::string(path) + " (" + std::string(mailbox) +
          ")");
   }
+  void on_envelope_adopted(TransactionId from, TransactionId by) override {
+    check(!ended.contains(from) && !ended.contains(by), "adopted after end");
+    adopted.emplace_back(from, by);
+    ended.insert(from);
+    note("adopted " + std::to_string(from) + " by " + std::to_string(by));
+  }
+  void on_refused_hello(Bytes octets) override { refused_hello += as_text(octets); }
   void on_envelope_reply(TransactionId tx, std::uint32_t index, const Reply& reply) override {
     check(!ended.contains(tx), "envelope reply after end");
     if (index == UINT32_MAX)

@@ -472,7 +472,7 @@ TEST(SmtpCases, A22_Labels) {
   std::string errors = "220 mx.test\r\n";
   for (int i = 0; i < 50; ++i) errors += "500 what\r\n";
   const Recorder tls = play({C(kHello), S(errors)});
-  EXPECT_EQ(tls.tls, 0);
+  EXPECT_EQ(tls.refused_hello, kHello);
   EXPECT_EQ(tls.anomalies, (std::set<std::string>{"tls-on-smtp-port"}));
   const Recorder after = play({S("220 mx.test\r\n"), C(kHello), S("500 what\r\n")});
   EXPECT_EQ(after.anomalies, (std::set<std::string>{"tls-on-smtp-port"}));

@@ -110,5 +110,152 @@ TEST(SmtpTolerances, A06_RefusedRsetChangesNothing) {
   }
 }
 
+const Dialogue kMessageBehind =
+    with_message("c@c.test", "d@d.test", "behind\r\n.\r\n", "250 queued\r\n");
+
+void expect_message_behind(const Recorder& r) {
+  ASSERT_FALSE(r.messages.empty());
+  const auto& message = r.messages.back();
+  EXPECT_EQ(message.text, "behind\r\n");
+  EXPECT_EQ(message.end, MessageEnd::complete);
+  EXPECT_EQ(r.transactions.at(message.tx).mailbox, "c@c.test");
+  EXPECT_EQ(r.transactions.at(message.tx).ends.back().second, "queued");
+}
+
+// What begins as TLS does is TLS when the server goes on so.
+TEST(SmtpTolerances, A22_AnOctetOfTlsDoesNotHideCommands) {
+  for (const std::string& junk : {"\x16NOOP\r\n"s, "\x16\x03\x01\r\n"s, "\x16\r\n"s}) {
+    SCOPED_TRACE(junk);
+    const Recorder r = play(Dialogue{S(kGreeting), C(junk), S("500 what?\r\n")} + kMessageBehind);
+    EXPECT_EQ(r.tls, -1);
+    expect_message_behind(r);
+    // All of it before the server has said anything.
+    const Recorder early = play({C(junk + kEnvelope + "DATA\r\n" + kBody),
+                                 S(kGreeting + "500 what?\r\n250 a\r\n250 b\r\n354 go\r\n"
+                                               "250 queued\r\n")});
+    ASSERT_EQ(early.transactions.at(1).ends.size(), 1u);
+    EXPECT_EQ(early.transactions.at(1).ends[0].second, "queued");
+    EXPECT_NE(early.smuggled.find("hello"), std::string::npos);  // scanned while undecided
+  }
+  const Recorder tls = play({C("\x16\x03\x01\x00\x05hello"s), S("\x16\x03\x03\x00\x02ok"s)});
+  EXPECT_EQ(tls.tls, 0);
+  EXPECT_EQ(tls.opaque[0], "\x16\x03\x01\x00\x05hello"s);
+}
+
+TEST(SmtpTolerances, A10_StarttlsBeginsAt220Alone) {
+  for (const std::string_view reply : {"250 ok\r\n", "200 ok\r\n", "334 \r\n", "501 no\r\n"}) {
+    const Recorder r = play(opened({C("STARTTLS x\r\n"), S(reply)}) + kMessageBehind);
+    EXPECT_EQ(r.tls, -1) << reply;
+    expect_message_behind(r);
+  }
+}
+
+// 354 says that content comes, whatever the replies before it were taken for.
+TEST(SmtpTolerances, A07_A354ThatFitsNothing) {
+  const Recorder proxy = play(Dialogue{C("PROXY TCP4 192.0.2.1 192.0.2.2 1 25\r\n"), S(kGreeting),
+                                       S("502 what?\r\n"), C("EHLO c\r\n"), S(kEhloReply)} +
+                              kMessageBehind);
+  expect_message_behind(proxy);
+  EXPECT_FALSE(proxy.has(Anomaly::unsolicited_reply));
+
+  const Recorder greeted = play(
+      opened({C("PROXY TCP4 192.0.2.1 192.0.2.2 1 25\r\n"), S("502 what?\r\n")}) + kMessageBehind);
+  expect_message_behind(greeted);
+  EXPECT_TRUE(greeted.claims.empty());
+
+  for (const std::string_view word : {"AAAA", "*"}) {
+    const Recorder auth = play(
+        opened({C("AUTH LOGIN\r\n" + std::string(word) + "\r\n"), S("503 no\r\n500 what?\r\n")}) +
+        kMessageBehind);
+    expect_message_behind(auth);
+    EXPECT_FALSE(auth.has(Anomaly::unsolicited_reply)) << word;
+  }
+
+  // More than is kept behind a DATA that was refused: the commands in it are lost.
+  std::string much;
+  while (much.size() < 70'000) much += "NOOP\r\n";
+  std::string replies = "250 a\r\n550 b\r\n554 no\r\n";
+  for (std::size_t i = 0; i < much.size() / 6; ++i) replies += "250 ok\r\n";
+  const Recorder lost = play(opened({C(kEnvelope + "DATA\r\n" + much +
+                                       "MAIL FROM:<c@c.test>\r\n"
+                                       "RCPT TO:<d@d.test>\r\nDATA\r\n"),
+                                     S(replies + "250 a\r\n250 b\r\n354 go\r\n"),
+                                     C("behind\r\n.\r\n"), S("250 queued\r\n")}));
+  ASSERT_FALSE(lost.messages.empty());
+  EXPECT_EQ(lost.messages.back().text, "behind\r\n");
+  EXPECT_EQ(lost.messages.back().end, MessageEnd::complete);
+}
+
+// Where CHUNKING was not offered a refused BDAT was no command, whatever the code.
+TEST(SmtpTolerances, A03_BdatRefusedWithoutChunking) {
+  const std::string ehlo = "250-mx.test\r\n250 PIPELINING\r\n";
+  for (const std::string_view code : {"500", "502", "503", "554", "451"}) {
+    for (const bool greeted : {true, false}) {
+      SCOPED_TRACE(std::string(code) + (greeted ? " EHLO" : " no EHLO"));
+      Dialogue dialogue{S(kGreeting)};
+      if (greeted) dialogue = dialogue + Dialogue{C("EHLO c\r\n"), S(ehlo)};
+      dialogue = dialogue + Dialogue{C(kEnvelope),
+                                     S("250 a\r\n250 b\r\n"),
+                                     C("BDAT 100000 LAST\r\n"),
+                                     S(std::string(code) + " no\r\n"),
+                                     C("RSET\r\n"),
+                                     S("250 ok\r\n")};
+      expect_message_behind(play(dialogue + kMessageBehind));
+    }
+  }
+}
+
+// A second MAIL is refused (RFC 5321 4.1.4): what follows belongs to the first.
+TEST(SmtpTolerances, A06_RefusedSecondMail) {
+  const std::string second = "MAIL FROM:<forged@x.test>\r\nRCPT TO:<r2@b.test>\r\nDATA\r\n";
+  const Recorder r =
+      play(opened({C(kEnvelope + second), S("250 a\r\n250 b\r\n503 nested\r\n250 c\r\n354 go\r\n"),
+                   C(kBody), S("250 queued\r\n")}));
+  ASSERT_EQ(r.messages.size(), 1u);
+  EXPECT_EQ(r.adopted, (std::vector<std::pair<TransactionId, TransactionId>>{{1, 2}}));
+  EXPECT_EQ(r.transactions.at(2).ends[0].second, "queued");
+  EXPECT_EQ(r.transactions.at(2).rcpt_codes.at(1), 250);  // behind the first one's
+
+  // With replies awaited, and a DATA refused before.
+  const Recorder waited = play(
+      opened({C("MAIL FROM:<a@a.test>\r\n"), S("250 a\r\n"), C("DATA\r\n"), S("503 no rcpt\r\n"),
+              C("RCPT TO:<b@b.test>\r\n"), S("250 b\r\n"), C("MAIL FROM:<forged@x.test>\r\n"),
+              S("503 nested\r\n"), C("DATA\r\n"), S("354 go\r\n"), C(kBody), S("250 queued\r\n")}));
+  ASSERT_EQ(waited.messages.size(), 1u);
+  EXPECT_EQ(waited.transactions.at(waited.messages[0].tx).mailbox, "a@a.test");
+
+  Dialogue many = opened({C(kEnvelope), S("250 a\r\n250 b\r\n")});
+  for (int i = 0; i < 70; ++i)
+    many = many + Dialogue{C("MAIL FROM:<forged@x.test>\r\n"), S("503 nested\r\n")};
+  const Recorder pushed =
+      play(many + Dialogue{C("DATA\r\n"), S("354 go\r\n"), C(kBody), S("250 queued\r\n")});
+  ASSERT_EQ(pushed.messages.size(), 1u);
+  EXPECT_EQ(pushed.transactions.at(pushed.messages[0].tx).mailbox, "a@a.test");
+}
+
+// The transaction of a chunk that was refused is still open.
+TEST(SmtpTolerances, A03_RefusedChunkKeepsTheEnvelope) {
+  const std::string ehlo = "250-mx.test\r\n250 PIPELINING\r\n";
+  const Dialogue begin{S(kGreeting), C("EHLO c\r\n"), S(ehlo)};
+  const Recorder waited =
+      play(begin + Dialogue{C(kEnvelope), S("250 a\r\n250 b\r\n"), C("BDAT 7 LAST\r\n"),
+                            S("502 what?\r\n"), C("DATA\r\n"), S("354 go\r\n"), C(kBody),
+                            S("250 queued\r\n")});
+  ASSERT_FALSE(waited.messages.empty());
+  EXPECT_EQ(waited.transactions.at(waited.messages.back().tx).mailbox, "a@a.test");
+}
+
+TEST(SmtpTolerances, A14_SecretsAreNoMechanism) {
+  for (const std::string_view argument :
+       {"AHVzZXIAU2VjcjN0V29yZA==", "dXNlcjpwYXNz", "PLAIN=AHVzZXIAcGFzcw==", "PLAIN:x"}) {
+    const Recorder r = play(opened({C("AUTH " + std::string(argument) + "\r\n"), S("501 no\r\n")}));
+    ASSERT_EQ(r.auths.size(), 1u);
+    EXPECT_EQ(r.auths[0].mechanism, "") << argument;
+    EXPECT_TRUE(r.has(Anomaly::bad_auth));
+  }
+  const Recorder known = play(opened({C("AUTH ntlm\r\n"), S("504 no\r\n")}));
+  EXPECT_EQ(known.auths[0].mechanism, "NTLM");
+}
+
 }  // namespace
 }  // namespace sluice::smtp::test

@@ -91,6 +91,26 @@ TEST_P(TcpCases, C03_DataThatAcknowledgesZero) {
   EXPECT_EQ(sink.saw(Anomaly::ack_unseen_data), !real);
 }
 
+// What a receiver discards for its acknowledgement or its options is no part of the stream.
+TEST_P(TcpCases, C03_DataThatReceiversDiscard) {
+  talk.open();
+  talk.send(kS, 0, std::string(100, 's'));
+  talk.ack(kC, 0, 100);
+  const std::uint32_t next = talk.isn[1] + 101;
+  for (const std::uint32_t ack : {next + 0x10000000, next - 0x10000000, talk.isn[1] - 5}) {
+    if (ack == 0) continue;
+    const SegmentResult decoy = talk.send(Say{.octets = "ZZZZ z\r\n", .raw_ack = ack});
+    EXPECT_EQ(decoy.action, SegmentResult::Action::forward);
+    EXPECT_EQ(sink.client(), "");
+  }
+  EXPECT_TRUE(sink.saw(Anomaly::ack_unseen_data));
+  talk.send(Say{.octets = "ZZZZ z\r\n", .signature = true});
+  EXPECT_TRUE(sink.saw(Anomaly::suspected_rst_inject));
+  const SegmentResult real = talk.send(Say{.octets = "EHLO a\r\n"});
+  EXPECT_EQ(real.action, SegmentResult::Action::forward);
+  EXPECT_EQ(sink.client(), "EHLO a\r\n");
+}
+
 TEST_P(TcpCases, C03_SynFinDoesNotRestartTheSession) {
   talk.open();
   talk.send(kC, 0, "EHLO a\r\n");
@@ -575,6 +595,17 @@ TEST_P(TcpCases, C14_SignatureInEitherCopyIsSeenAndOnlyTheFirstLeaves) {
   after.send(kC, 0, "GOOD-SIGNATURE");
   after.send(kC, 0, "EVIL");
   EXPECT_TRUE(after.sink.alternative(kSignature));
+}
+
+TEST_P(TcpCases, C14_AWireThatIsOnlyWatchedForwardsTheCopyAsItIs) {
+  Talk t(GetParam().first, GetParam().second, {.overlap = OverlapPolicy::observe});
+  t.open();
+  t.send(kC, 0, "GOOD-SIGNATURE");
+  EXPECT_EQ(t.send(kC, 0, "EVIL-SIGNATURE").action, Action::forward);
+  EXPECT_FALSE(t.last.changed);
+  EXPECT_TRUE(t.sink.alternative(kSignature));
+  EXPECT_TRUE(t.sink.saw(Anomaly::overlap_diff));
+  EXPECT_EQ(t.sink.client(), "GOOD-SIGNATURE");
 }
 
 TEST_P(TcpCases, C14_DropPolicyForwardsAndDeliversNothingOfTheCopy) {
