@@ -229,6 +229,7 @@ std::string placeholder_of(const Argument& a) {
     case Kind::rate:
       return "RATE";
     case Kind::count:
+    case Kind::number:
       return "NUMBER";
     case Kind::filter:
       return "KEY=VALUE";

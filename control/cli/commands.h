@@ -23,6 +23,7 @@ enum class ArgumentKind {
   duration,  // to seconds
   rate,      // to messages an hour
   count,     // a number from 1
+  number,    // the same, that names something
   flag,      // no value
   file,      // path, made absolute
   files,     // one or more paths, made absolute

@@ -25,6 +25,8 @@
 
 #include "control/api/config.h"
 #include "control/api/server.h"
+#include "control/daemon/access.h"
+#include "control/daemon/captures.h"
 #include "control/daemon/control_events.h"
 #include "control/daemon/event_loop.h"
 #include "control/daemon/recent_events.h"
@@ -161,6 +163,9 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
   json treatment_json(const Treatment& treatment) const;
   json self_test() const;
   void test_wire(ClientId client, const std::string& wire, const json& arguments);
+  json tech_support() const;
+  void evidence(ClientId client, const Peer& peer, const json& arguments);
+  void capture(ClientId client, const Peer& peer, const json& arguments);
   const InsidePrefix* inside_of(const Address& address) const;
   // The group of a host and the member prefix that decided (length 255: none).
   std::pair<const GroupSpec*, Prefix> group_of(const Address& address) const;
@@ -240,6 +245,8 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
   std::optional<Snapshot> snapshot_;
   std::uint32_t next_snapshot_ = 1;
 
+  std::unique_ptr<Captures> captures_;
+
   struct Listener {
     std::vector<std::pair<std::string, std::string>> filters;  // path in the event, text
   };
@@ -251,6 +258,7 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
   std::unique_ptr<JobThread> kernel_jobs_;
   std::unique_ptr<JobThread> disk_;
   std::unique_ptr<JobThread> journal_jobs_;
+  std::unique_ptr<JobThread> capture_jobs_;
 };
 
 // True when `event` has each filter's text at its path ("event_type", "smtp.helo", or a leaf's own

@@ -125,6 +125,7 @@ class Builder {
         return "wire";
       case EventType::flow_snapshot:
       case EventType::snapshot_end:
+      case EventType::captured_frame:
         break;
     }
     return nullptr;

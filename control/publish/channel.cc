@@ -400,6 +400,12 @@ bool DataplaneChannel::request_snapshot(std::uint32_t identity) {
          static_cast<ssize_t>(sizeof request);
 }
 
+bool DataplaneChannel::request_capture(const contract::ChannelCapture& order) {
+  if (state_ != State::connected) return false;
+  return ::send(socket_.get(), &order, sizeof order, MSG_NOSIGNAL | MSG_DONTWAIT) ==
+         static_cast<ssize_t>(sizeof order);
+}
+
 std::size_t DataplaneChannel::read_events(std::size_t most) {
   if (!mapping_) return 0;
   std::size_t count = 0;
