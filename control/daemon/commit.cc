@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "control/daemon/controller.h"
+#include "control/daemon/request_values.h"
 #include "control/identity/prefix.h"
 #include "control/store/replace_file.h"
 
@@ -126,6 +127,7 @@ Status Controller::first_configuration() {
 }
 
 void Controller::apply(const Prepared& prepared) {
+  if (config_text_ != prepared.text) config_changed_ = wall_now();
   config_text_ = prepared.text;
   config_ = prepared.configuration;
   rules_ = prepared.rules;
@@ -155,6 +157,7 @@ void Controller::apply(const Prepared& prepared) {
   }
   if (log_) log_->set_rotation(config_->events.rotate_size, config_->events.rotate_keep);
   build_eve_context();
+  configure_http();
 }
 
 void Controller::reload(const std::string& who) {
@@ -317,6 +320,12 @@ void Controller::end_commit(const std::shared_ptr<Commit>& commit,
 // ---- what operators ask for ----
 
 void Controller::config_load(ClientId client, const Peer& peer, const json& arguments) {
+  // Who read the configuration and changed that wants to know when another came between.
+  if (const std::string expect = arguments.value("expect", std::string{}); !expect.empty()) {
+    if (committing_ || !commits_.empty() || !sha256_text(config_text_).starts_with(expect)) {
+      return fail(client, "changed meanwhile: the running configuration is another");
+    }
+  }
   Commit commit;
   commit.text = arguments.value("text", std::string{});
   commit.name = arguments.value("name", std::string{"configuration"});
@@ -328,7 +337,7 @@ void Controller::config_load(ClientId client, const Peer& peer, const json& argu
   commit.what = "config load " + commit.name;
   commit.comment = arguments.value("comment", std::string{});
   commit.done = [this, client](const json& answer) {
-    if (api_) api_->reply(client, answer);
+    respond(client, answer);
   };
   enqueue(std::move(commit));
 }
@@ -357,7 +366,7 @@ void Controller::rules_load(ClientId client, const Peer& peer, const json& argum
   commit.from = peer.from();
   commit.comment = arguments.value("comment", std::string{});
   commit.done = [this, client](const json& answer) {
-    if (api_) api_->reply(client, answer);
+    respond(client, answer);
   };
   enqueue(std::move(commit));
 }

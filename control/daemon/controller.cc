@@ -34,6 +34,7 @@ Controller::Controller(EventLoop& loop, ControllerOptions options)
   disk_ = std::make_unique<JobThread>(loop);
   journal_jobs_ = std::make_unique<JobThread>(loop);
   capture_jobs_ = std::make_unique<JobThread>(loop);
+  http_jobs_ = std::make_unique<JobThread>(loop);
   DataplaneChannel::Handler& handler = *this;
   channel_ = std::make_unique<DataplaneChannel>(options_.dataplane_socket, handler);
   publisher_ = std::make_unique<Publisher>(*channel_, *image_, monotonic_now);
@@ -46,6 +47,7 @@ Controller::~Controller() {
   flush_counters();
   flush_messages();
   if (captures_) captures_->finish();
+  if (http_) http_->stop();
 }
 
 Status Controller::start() {
@@ -115,6 +117,7 @@ Status Controller::start() {
   emit_stats();
 
   start_lasting();
+  configure_http();
 
   allowed_changed();
   publish_now();
@@ -433,8 +436,10 @@ bool Controller::any_wire_enforces() const {
 void Controller::record(const char* type, std::string line, std::uint64_t flow) {
   ++events_by_type_[type];
   if (log_) log_->push(line);
-  if (!listeners_.empty()) {
+  const bool over_http = http_ && http_->listeners();
+  if (!listeners_.empty() || over_http) {
     const json event = json::parse(line, nullptr, false);
+    if (over_http && event.is_object()) http_->publish(event, line);
     for (const auto& [client, listener] : listeners_) {
       if (!event.is_object() || !matches(event, listener.filters)) continue;
       if (!api_->push(client, "{\"event\":" + line + "}")) ++slow_listeners_;

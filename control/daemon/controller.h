@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "control/api/config.h"
+#include "control/api/http_server.h"
 #include "control/api/server.h"
 #include "control/daemon/access.h"
 #include "control/daemon/captures.h"
@@ -140,6 +141,9 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
   // ---- requests (requests.cc, answers.cc, actions.cc) ----
   void api_request(ClientId client, const Peer& peer, const json& request) override;
   void api_client_gone(ClientId client) override;
+  void respond(ClientId client, const json& answer);
+  void http_ask(Peer peer, json request, std::function<void(json)> done);
+  void configure_http();
   void succeed(ClientId client, json result, bool partial = false);
   void fail(ClientId client, const std::string& error);
 
@@ -192,6 +196,7 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
   std::unique_ptr<KernelLists> kernel_;
 
   std::string config_text_;
+  std::uint64_t config_changed_ = 0;  // wall
   std::shared_ptr<const Configuration> config_;
   std::shared_ptr<const CompiledRules> rules_;
   LoadedLists match_lists_;
@@ -247,6 +252,13 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
 
   std::unique_ptr<Captures> captures_;
 
+  // The HTTP API (http_bridge.cc). Shared with its executor, which starts and stops it.
+  std::shared_ptr<HttpServer> http_;
+  HttpConfig http_config_;
+  std::string http_error_;
+  std::uint64_t http_requests_ = 0;
+  std::map<ClientId, std::function<void(json)>> http_clients_;
+
   struct Listener {
     std::vector<std::pair<std::string, std::string>> filters;  // path in the event, text
   };
@@ -259,6 +271,7 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
   std::unique_ptr<JobThread> disk_;
   std::unique_ptr<JobThread> journal_jobs_;
   std::unique_ptr<JobThread> capture_jobs_;
+  std::unique_ptr<JobThread> http_jobs_;
 };
 
 // True when `event` has each filter's text at its path ("event_type", "smtp.helo", or a leaf's own

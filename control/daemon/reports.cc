@@ -13,8 +13,6 @@ namespace sluice::control {
 
 using nlohmann::json;
 
-namespace {
-
 std::string sha256_text(const std::string& octets) {
   std::array<unsigned char, SHA256_DIGEST_LENGTH> digest{};
   SHA256(reinterpret_cast<const unsigned char*>(octets.data()), octets.size(), digest.data());
@@ -26,8 +24,6 @@ std::string sha256_text(const std::string& octets) {
   }
   return out;
 }
-
-}  // namespace
 
 // Of events only their kinds and times are told, of hosts only how many: what is masked cannot leak
 // where it never was.

@@ -23,6 +23,9 @@ inline std::string address_only(std::string text) {
   return text;
 }
 
+// SHA-256 in lower-case hexadecimal digits.
+std::string sha256_text(const std::string& octets);
+
 inline std::size_t limit_of(const nlohmann::json& arguments, std::size_t otherwise) {
   return std::min<std::size_t>(arguments.value("limit", otherwise), 100'000);
 }

@@ -1,5 +1,6 @@
 // Requests of sluicectl: which is answered by what.
 #include "control/daemon/controller.h"
+#include "control/daemon/request_values.h"
 #include "control/identity/prefix.h"
 
 namespace sluice::control {
@@ -7,11 +8,11 @@ namespace sluice::control {
 void Controller::succeed(ClientId client, json result, bool partial) {
   json answer = {{"ok", true}, {"result", std::move(result)}};
   if (partial) answer["partial"] = true;
-  if (api_) api_->reply(client, answer);
+  respond(client, answer);
 }
 
 void Controller::fail(ClientId client, const std::string& error) {
-  if (api_) api_->reply(client, {{"ok", false}, {"error", error}});
+  respond(client, {{"ok", false}, {"error", error}});
 }
 
 void Controller::api_client_gone(ClientId client) {
@@ -89,7 +90,7 @@ void Controller::api_request(ClientId client, const Peer& from, const json& requ
     if (!wire.empty()) return test_wire(client, wire, arguments);
     return answer(self_test());
   }
-  if (command == "monitor") return monitor(client, arguments);
+  if (command == "monitor" && from.origin.empty()) return monitor(client, arguments);
   fail(client, "'" + command.substr(0, 80) + "': no such command");
 } catch (const nlohmann::json::exception& e) {
   // A member of another type than expected.
@@ -97,12 +98,16 @@ void Controller::api_request(ClientId client, const Peer& from, const json& requ
 }
 
 void Controller::show_config(ClientId client, const json& arguments) {
-  if (!arguments.value("defaults", false)) {
-    return succeed(client, json::parse(config_text_, nullptr, false));
+  json config = json::parse(config_text_, nullptr, false);
+  if (arguments.value("defaults", false)) {
+    const auto whole = canonical_configuration(config_text_, "running configuration", true);
+    if (!whole) return fail(client, whole.error());
+    config = json::parse(*whole, nullptr, false);
   }
-  const auto whole = canonical_configuration(config_text_, "running configuration", true);
-  if (!whole) return fail(client, whole.error());
-  succeed(client, json::parse(*whole, nullptr, false));
+  if (!arguments.value("revision", false)) return succeed(client, std::move(config));
+  succeed(client, {{"config", std::move(config)},
+                   {"sha256", sha256_text(config_text_)},
+                   {"changed", config_changed_ / kSecond}});
 }
 
 }  // namespace sluice::control

@@ -270,6 +270,7 @@ void DataplaneChannel::handle(const Message& message) {
       return;
     }
     case contract::ChannelKind::publish_policy:
+    case contract::ChannelKind::capture:
     case contract::ChannelKind::flow_snapshot:
       break;
   }
