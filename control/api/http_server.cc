@@ -110,6 +110,7 @@ struct Stream {
   std::size_t octets = 0;
   std::uint64_t lost = 0;
   bool closed = false;
+  bool greeted = false;  // a first comment was sent: the client knows that it is heard
   std::string type;  // wanted event_type; empty: all
 };
 
@@ -611,6 +612,10 @@ struct HttpServer::Impl {
           std::string out;
           {
             std::unique_lock lock(stream->mutex);
+            if (!stream->greeted) {
+              stream->greeted = true;
+              return sink.write(": open\n\n", 8);
+            }
             stream->wake.wait_for(lock, std::chrono::seconds(5), [&] {
               return stream->closed || !stream->lines.empty();
             });

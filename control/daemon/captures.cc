@@ -152,11 +152,11 @@ void Captures::frame(const contract::EventReader& record) {
   std::uint32_t length = 0;
   Bytes octets;
   while (const auto item = reader.next()) {
-    if (item->field == contract::Field::tx_id) {
+    if (item->field == contract::kCaptureIdentity) {
       identity = static_cast<std::uint32_t>(item->number());
-    } else if (item->field == contract::Field::frame_length) {
+    } else if (item->field == contract::kFrameLength) {
       length = static_cast<std::uint32_t>(item->number());
-    } else if (item->field == contract::Field::frame_octets) {
+    } else if (item->field == contract::kFrameOctets) {
       octets = item->value;
     }
   }

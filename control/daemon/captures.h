@@ -20,7 +20,7 @@
 #include "control/identity/prefix.h"
 #include "control/publish/executor.h"
 #include "dataplane/contract/control_channel.h"
-#include "dataplane/contract/event_record.h"
+#include "dataplane/contract/capture_record.h"
 
 namespace sluice::control {
 

@@ -244,6 +244,7 @@ void Controller::end_commit(const std::shared_ptr<Commit>& commit,
     list_states_ = prepared->old_list_states;
     ladder_.configure(config_->detection, config_->inside);
     build_eve_context();
+    configure_http();
     allowed_changed();
     publish_now();
     committing_ = false;

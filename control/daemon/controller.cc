@@ -199,7 +199,7 @@ void Controller::dataplane_event(Bytes record_octets) {
   const contract::EventHeader& header = reader->header();
   if (header.type == contract::EventType::flow_snapshot) return snapshot_row(*reader);
   if (header.type == contract::EventType::snapshot_end) return snapshot_end(*reader);
-  if (header.type == contract::EventType::captured_frame) return captures_->frame(*reader);
+  if (header.type == contract::kCapturedFrame) return captures_->frame(*reader);
   ++events_seen_;
   std::string line = eve_json(record_octets, eve_);
   if (line.empty()) return;

@@ -125,7 +125,6 @@ class Builder {
         return "wire";
       case EventType::flow_snapshot:
       case EventType::snapshot_end:
-      case EventType::captured_frame:
         break;
     }
     return nullptr;

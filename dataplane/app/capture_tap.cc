@@ -43,7 +43,7 @@ void CaptureTap::see(Bytes frame, std::uint16_t wire, Side side, const inspect::
       continue;
     }
     contract::EventHeader header;
-    header.type = contract::EventType::captured_frame;
+    header.type = contract::kCapturedFrame;
     header.wall_time = now.wall;
     header.source = packet.source;
     header.destination = packet.destination;
@@ -53,12 +53,12 @@ void CaptureTap::see(Bytes frame, std::uint16_t wire, Side side, const inspect::
     header.worker = worker_;
     header.side = static_cast<std::uint8_t>(side);
     writer_.begin(header);
-    writer_.put_number(contract::Field::tx_id, slot.identity);
-    writer_.put_number(contract::Field::frame_length, static_cast<std::uint32_t>(frame.size()));
+    writer_.put_number(contract::kCaptureIdentity, slot.identity);
+    writer_.put_number(contract::kFrameLength, static_cast<std::uint32_t>(frame.size()));
     // Behind a fragment's IP header stand octets that may be the conversation's.
     const std::size_t headers = tcp ? packet.payload_offset : packet.transport_offset;
     const std::size_t most = slot.full != 0 ? frame.size() : std::min(headers, frame.size());
-    writer_.put(contract::Field::frame_octets,
+    writer_.put(contract::kFrameOctets,
                 frame.first(std::min(most, contract::EventWriter::kMaxFieldSize)));
     if (!sink_.write(writer_.finish())) ++left_out_;
   }

@@ -9,7 +9,7 @@
 //   control > dataplane  FlowSnapshot: answered in the event rings (flow_snapshot .., snapshot_end
 //                        from every worker)
 //   control > dataplane  Capture: frames of one host's mail flows in the event rings
-//   (captured_frame)
+//   (capture_record.h)
 //                        until a time, or until the slot is taken back
 //   dataplane > control  WireState, at each change and after Hello
 //
@@ -74,7 +74,7 @@ struct ChannelCapture {
   ChannelKind kind = ChannelKind::capture;
   std::uint32_t slot = 0;  // below kCaptureSlots
   std::uint32_t identity =
-      0;                  // given in each record (Field::tx_id); 0: the slot is free from now on
+      0;                  // given in each record; 0: the slot is free from now on
   std::uint8_t full = 0;  // 1: payloads too; 0: cut behind the TCP header
   std::uint8_t length = 128;  // of the prefix, in the 128-bit form
   std::uint8_t reserved[2]{};

@@ -19,17 +19,16 @@
 namespace sluice::contract {
 
 enum class EventType : std::uint16_t {
-  smtp = 1,        // a mail transaction ended
-  alert,           // a rule hit
-  fileinfo,        // an attachment ended
-  anomaly,         // first of its kind in a flow
-  tls,             // a TLS session began
-  flow,            // a connection ended
-  drop,            // first frame of a flow dropped for a reason; closing totals in the flow event
-  wire,            // link, bypass, heartbeat, overload, policy adoption
-  flow_snapshot,   // answer to a request for the live flows; not shown as an event
-  snapshot_end,    // last record of a snapshot
-  captured_frame,  // a frame of a capture; not shown as an event
+  smtp = 1,       // a mail transaction ended
+  alert,          // a rule hit
+  fileinfo,       // an attachment ended
+  anomaly,        // first of its kind in a flow
+  tls,            // a TLS session began
+  flow,           // a connection ended
+  drop,           // first frame of a flow dropped for a reason; closing totals in the flow event
+  wire,           // link, bypass, heartbeat, overload, policy adoption
+  flow_snapshot,  // answer to a request for the live flows; not shown as an event
+  snapshot_end,   // last record of a snapshot
 };
 
 enum class Visibility : std::uint8_t { clear, before_tls, tls, one_sided };
@@ -139,9 +138,6 @@ enum class Field : std::uint16_t {
   client_name,     // text
   client_helo,     // text
   client_login,    // text
-  // captured_frame
-  frame_octets,  // from the link header on, cut as the capture says
-  frame_length,  // u32: octets of the whole frame
 };
 
 // Version 1. The header's octets are the record's first; `size` counts header and fields.

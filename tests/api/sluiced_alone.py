@@ -81,8 +81,8 @@ class Sluiced:
 
     def curl(self, method, path, body=None, token='admin', headers=(), raw=False, extra=()):
         """(status, headers, body) as a generic client sees them."""
-        command = ['curl', '-s', '--max-time', '120', '--cacert', str(self.folder / 'cert.pem'), '-D', '-', *extra]
-        command += ['-I'] if method == 'HEAD' else ['-X', method]
+        command = ['curl', '-s', '--max-time', '120', '--cacert', str(self.folder / 'cert.pem'), *extra]
+        command += ['-I'] if method == 'HEAD' else ['-D', '-', '-X', method]
         if token:
             command += ['-H', f'Authorization: Bearer {TOKENS.get(token, token)}']
         for h in headers:

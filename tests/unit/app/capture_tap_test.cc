@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <span>
+#include <string>
 #include <vector>
 
 #include "dataplane/event/shared_objects.h"
@@ -59,12 +61,12 @@ class Tap : public testing::Test {
     consumer.read(1000, [&](Bytes record) {
       auto reader = contract::EventReader::open(record);
       ASSERT_TRUE(reader);
-      EXPECT_EQ(reader->header().type, contract::EventType::captured_frame);
+      EXPECT_EQ(reader->header().type, contract::kCapturedFrame);
       Copy c;
       while (const auto item = reader->next()) {
-        if (item->field == contract::Field::tx_id) c.identity = item->number();
-        if (item->field == contract::Field::frame_length) c.length = item->number();
-        if (item->field == contract::Field::frame_octets) c.octets = item->text();
+        if (item->field == contract::kCaptureIdentity) c.identity = item->number();
+        if (item->field == contract::kFrameLength) c.length = item->number();
+        if (item->field == contract::kFrameOctets) c.octets = item->text();
       }
       all.push_back(c);
     });

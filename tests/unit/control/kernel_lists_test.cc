@@ -3,8 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <deque>
+#include <map>
 #include <random>
+#include <set>
+#include <tuple>
 
 #include "control/identity/prefix.h"
 
@@ -198,7 +202,7 @@ TEST_F(KernelListsTest, AfterAnyFailureTheWantedStateIsReached) {
   std::vector<KernelEntry> wanted;
   for (int round = 0; round < 400; ++round) {
     wanted.clear();
-    const unsigned count = random() % 12;
+    const auto count = static_cast<unsigned>(random() % 12);
     std::set<std::string> seen;
     for (unsigned i = 0; i < count; ++i) {
       const std::string host = "10.1.1." + std::to_string(random() % 16);

@@ -1,5 +1,6 @@
 // Roles, masking, captures, visibility: what operators may do and what they see.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <deque>
@@ -130,13 +131,13 @@ class CapturesTest : public testing::Test {
   void frame(std::uint32_t identity, const std::string& octets, std::uint32_t whole = 0) {
     contract::EventWriter w;
     contract::EventHeader h;
-    h.type = contract::EventType::captured_frame;
+    h.type = contract::kCapturedFrame;
     h.wall_time = 1'700'000'000 * kSecond + 5;
     w.begin(h);
-    w.put_number(contract::Field::tx_id, identity);
-    w.put_number(contract::Field::frame_length,
+    w.put_number(contract::kCaptureIdentity, identity);
+    w.put_number(contract::kFrameLength,
                  whole == 0 ? static_cast<std::uint32_t>(octets.size()) : whole);
-    w.put(contract::Field::frame_octets, as_bytes({octets.data(), octets.size()}));
+    w.put(contract::kFrameOctets, as_bytes({octets.data(), octets.size()}));
     captures.frame(*contract::EventReader::open(w.finish()));
   }
   TemporaryFolder folder;

@@ -65,6 +65,11 @@ class PublisherTest : public testing::Test, private DataplaneChannel::Handler {
     }
     channel->ready(now);
   }
+  // What a dataplane has that runs `policy`.
+  static policy::Policy::Known known_of(const policy::Policy& policy) {
+    return {{{policy.ruleset_digest(), policy.shared_ruleset()}},
+            {{policy.lists_digest(), policy.shared_lists()}}};
+  }
   struct Sent {
     contract::ChannelPublishPolicy message;
     std::vector<std::uint8_t> image;
@@ -190,8 +195,7 @@ TEST_F(PublisherTest, ARulesetTravelsOnlyWhenItIsLacking) {
   sent = receive();
   ASSERT_TRUE(sent);
   EXPECT_FALSE(policy::Policy::open(sent->image, {})) << "the rules went again";
-  EXPECT_TRUE(policy::Policy::open(
-      sent->image, {{(*whole)->ruleset_digest(), (*whole)->shared_ruleset()}}));
+  EXPECT_TRUE(policy::Policy::open(sent->image, known_of(**whole)));
   answer(sent->message.epoch, contract::PolicyStatus::needs_ruleset);
   settle();
   sent = receive();

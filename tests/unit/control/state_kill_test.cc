@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <map>
 #include <random>
+#include <set>
 
 #include "control/store/message_journal.h"
 #include "control/store/pattern.h"
@@ -54,12 +56,12 @@ TEST(StateKilled, WhatWasSaidToBeDoneIsThereAfterAnyKill) {
     ASSERT_GT(pid, 0);
     ::close(ends[1]);
     // Killed in the middle of whatever it does after a number of answers.
-    const unsigned answers = 1 + random() % 40;
+    const auto answers = static_cast<unsigned>(1 + random() % 40);
     unsigned said = 0;
     for (unsigned i = 0; i < answers && ::read(ends[0], &said, sizeof said) == sizeof said; ++i) {
       done = said;
     }
-    if (random() % 2 == 0) ::usleep(random() % 3000);
+    if (random() % 2 == 0) ::usleep(static_cast<useconds_t>(random() % 3000));
     ::kill(pid, SIGKILL);
     while (::read(ends[0], &said, sizeof said) == sizeof said) done = said;
     ::close(ends[0]);
