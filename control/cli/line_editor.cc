@@ -54,13 +54,21 @@ std::string choices_text(const std::vector<Choices::Choice>& choices, bool compl
   for (const auto& c : choices) widest = std::max(widest, display_width(for_terminal(c.text)));
   widest = std::min<std::size_t>(widest, 28);
   std::string out;
+  // Of few all is told: the range and the default stand at the end.
+  const std::size_t most_lines = choices.size() <= 3 ? 6 : 1;
   const auto line = [&](const std::string& text, const std::string& help) {
     const std::string shown = for_terminal(text);
     std::string row = "  " + shown;
     const std::size_t has = display_width(shown);
     row.append(has < widest ? widest - has : 0, ' ');
-    if (!help.empty()) row += "  " + for_terminal(help);
-    out += cut_to(row, width > 1 ? width - 1 : width) + "\n";
+    const std::size_t column = display_width(row) + 2;
+    const std::size_t room = width > column + 20 ? width - 1 - column : 20;
+    bool first = true;
+    for (const std::string& part : wrapped(for_terminal(help), room, most_lines)) {
+      out += first ? (part.empty() ? row : row + "  " + part) : std::string(column, ' ') + part;
+      out += "\n";
+      first = false;
+    }
   };
   for (const auto& c : choices) line(c.text, c.help);
   if (complete) line("<Enter>", "Execute this command");
@@ -165,6 +173,9 @@ LineEditor::End LineEditor::read(const std::string& head, const std::string& pro
   }
   head_ = head;
   prompt_ = prompt;
+  // Before the prompt is there: keys that come right behind it are to be echoed once, by the
+  // editor.
+  el_set(editor_, EL_PREP_TERM, 1);
   if (!head_.empty()) std::cout << head_ << "\n";
   std::cout.flush();
   int count = 0;

@@ -54,7 +54,11 @@ std::string render_commit_answer(const json& r, const RenderOptions& options) {
 }
 
 std::string render_history(const json& r, const RenderOptions& options) {
-  Table t({{"ROLLBACK", true}, {"WHEN (UTC)"}, {"WHO"}, {"WHAT", false, true}, {"COMMENT", false, true}});
+  Table t({{"ROLLBACK", true},
+           {"WHEN (UTC)"},
+           {"WHO"},
+           {"WHAT", false, true},
+           {"COMMENT", false, true}});
   for (const json& e : member(r, "revisions")) {
     const auto wall = e.is_object() ? e.value("time", json()) : json();
     std::string when;
@@ -76,7 +80,8 @@ std::string render_history(const json& r, const RenderOptions& options) {
   return out;
 }
 
-// A configuration: what its comments hold has been checked by the model, and is escaped all the same.
+// A configuration: what its comments hold has been checked by the model, and is escaped all the
+// same.
 std::string render_text(const json& r, const RenderOptions&) {
   std::string out;
   const std::string whole = text(r, "text");

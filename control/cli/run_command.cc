@@ -88,9 +88,9 @@ int run_command(const Command& command, const json& given, const RunOptions& opt
     arguments["check"] = true;
   }
   if (request == "config edit") {
-    arguments = {{"operations",
-                  json::array({{{"operation", arguments["operation"]},
-                                {"words", arguments.value("words", json::array())}}})}};
+    arguments = {
+        {"operations", json::array({{{"operation", arguments["operation"]},
+                                     {"words", arguments.value("words", json::array())}}})}};
   }
   if (command.words == "config load") {
     const std::string path = arguments["file"].get<std::string>();

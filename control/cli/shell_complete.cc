@@ -142,8 +142,7 @@ void Shell::configuration_choices(std::span<const std::string> words, const Spli
   const WordsUse use = words[1] == "set"         ? WordsUse::set
                        : words[1] == "candidate" ? WordsUse::show
                                                  : WordsUse::remove;
-  const NextConfigWords next =
-      next_config_words(*model_, running(), words.subspan(kCommand), use);
+  const NextConfigWords next = next_config_words(*model_, running(), words.subspan(kCommand), use);
   if (!next.error.empty()) {
     out.error = next.error;
     const std::size_t at = from + kCommand + next.error_word;

@@ -462,9 +462,9 @@ void Controller::finish_commit(const std::shared_ptr<Commit>& commit, json answe
       } else {
         const std::string user =
             commit->confirm_minutes > 0 || !waiting_ ? commit->who : waiting_->user;
-        const Nanoseconds deadline =
-            commit->confirm_minutes > 0 || !waiting_ ? newest.unconfirmed->until_monotonic
-                                                     : waiting_->deadline;
+        const Nanoseconds deadline = commit->confirm_minutes > 0 || !waiting_
+                                         ? newest.unconfirmed->until_monotonic
+                                         : waiting_->deadline;
         waiting_ = Waiting{*newest.unconfirmed, newest.sequence, deadline, user, false};
         watch_confirmation();
         answer["result"]["confirm"] = confirmation_text();

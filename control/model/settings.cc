@@ -66,7 +66,8 @@ void section(const SchemaNode& node) {
     if (node.maximum != 0) std::cout << "; at most " << node.maximum << " entries";
     std::cout << ".\n";
   }
-  for (const std::string& rule : node.rules) std::cout << "\n- Must hold: " << escaped(rule) << "\n";
+  for (const std::string& rule : node.rules)
+    std::cout << "\n- Must hold: " << escaped(rule) << "\n";
   bool head = false;
   for (const auto& leaf : node.children) {
     if (!leaf->is_term()) continue;
@@ -105,10 +106,11 @@ int main(int argc, char** argv) {
     std::cerr << model.error() << "\n";
     return 1;
   }
-  std::cout << "# All settings\n\n"
-               "Made from `control/model/sluice.yang` by `./dev settings`; do not edit. Paths are as "
-               "`set` takes\nthem in the shell; in JSON (RFC 7951) everything stands in "
-               "`sluice:sluice`.\n";
+  std::cout
+      << "# All settings\n\n"
+         "Made from `control/model/sluice.yang` by `./dev settings`; do not edit. Paths are as "
+         "`set` takes\nthem in the shell; in JSON (RFC 7951) everything stands in "
+         "`sluice:sluice`.\n";
   section((*model)->root());
   return 0;
 }

@@ -656,7 +656,9 @@ void Conversation::on_command(smtp::Verb verb) {
 
 void Conversation::on_reply(const smtp::Reply&) {
   context_.count(Counter::replies);
-  if (phase_ == Phase::owing) ++stop_->replies_seen;
+  // What stands behind the last of them answers nothing: the server has no more of the client.
+  if (phase_ == Phase::owing && ++stop_->replies_seen >= stop_->replies_before)
+    session_->end_server();
 }
 
 void Conversation::on_tls(bool starttls) {

@@ -339,6 +339,7 @@ std::size_t Session::client(Bytes octets, std::uint8_t left_out) {
   return accepted;
 }
 void Session::server(Bytes octets) { impl_->server(octets); }
+void Session::end_server() { impl_->server_ended = true; }
 void Session::client_gap(std::uint64_t size) { impl_->client_gap(size); }
 void Session::server_gap(std::uint64_t size) {
   if (size > 0 && impl_->state != ClientState::tls) impl_->server_gap();

@@ -188,6 +188,8 @@ class Session {
   std::size_t client(Bytes octets, std::uint8_t left_out = 0);
   static constexpr std::size_t kReadings = 3;
   void server(Bytes octets);
+  // What the server says from here on is not read; may be called from within on_reply.
+  void end_server();
   // Octets that will never be seen.
   void client_gap(std::uint64_t size);
   void server_gap(std::uint64_t size);

@@ -213,6 +213,7 @@ struct Session::Impl final : AlternateReader::EndJudge {
   bool server_tls_seen = false;  // the server's first octet in TLS
   bool stopped = false;
   bool stopped_in_queue = false;  // the stopped message's own command is in `pending`
+  bool server_ended = false;      // nothing more of the server is read
 };
 
 }  // namespace sluice::smtp

@@ -1,5 +1,7 @@
 // A dataplane that takes every policy and says what it now runs: a line of JSON for each, with the
 // modes of wires and what is done to hosts. fake_dataplane SOCKET WIRE... -- HOST...
+#include "tests/unit/control/fake_dataplane.h"
+
 #include <poll.h>
 #include <signal.h>
 
@@ -8,7 +10,6 @@
 
 #include "control/identity/prefix.h"
 #include "dataplane/policy/policy.h"
-#include "tests/unit/control/fake_dataplane.h"
 
 namespace {
 
@@ -51,7 +52,8 @@ class Program {
     if (got.octets.size() != sizeof publish) return true;
     std::memcpy(&publish, got.octets.data(), sizeof publish);
     std::vector<std::uint8_t> image(publish.size);
-    if (::pread(got.fd.get(), image.data(), image.size(), 0) != static_cast<ssize_t>(image.size())) {
+    if (::pread(got.fd.get(), image.data(), image.size(), 0) !=
+        static_cast<ssize_t>(image.size())) {
       return false;
     }
     contract::ChannelPolicyAnswer answer;
@@ -67,16 +69,16 @@ class Program {
       answer.status = contract::PolicyStatus::adopted;
       say(publish.epoch);
     } else {
-      answer.status = live_ ? contract::PolicyStatus::refused : contract::PolicyStatus::needs_ruleset;
+      answer.status =
+          live_ ? contract::PolicyStatus::refused : contract::PolicyStatus::needs_ruleset;
     }
     dataplane_.send(answer);
     return true;
   }
 
   void say(std::uint32_t epoch) const {
-    nlohmann::json j = {{"epoch", epoch},
-                        {"wires", nlohmann::json::object()},
-                        {"hosts", nlohmann::json::object()}};
+    nlohmann::json j = {
+        {"epoch", epoch}, {"wires", nlohmann::json::object()}, {"hosts", nlohmann::json::object()}};
     for (const std::string& w : wires_) {
       if (const auto* wire = live_->wire(w); wire != nullptr) {
         j["wires"][w] = wire->mode == policy::Mode::enforce ? "enforce" : "monitor";

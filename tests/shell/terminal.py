@@ -97,7 +97,9 @@ class Terminal:
 
     def __init__(self, command, columns=100, rows=40, environment=None):
         self.screen = Screen(columns)
-        self.seen = 0  # characters of the screen's text that expect() has consumed
+        # What expect() has consumed: all rows above this one, and of this one that beginning.
+        self.seen_row, self.seen_text = 0, ''
+        self.alive = True
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.environ.update({'TERM': 'vt100', 'LC_ALL': 'C.UTF-8', 'USER': 'operator',
@@ -124,14 +126,19 @@ class Terminal:
         deadline = time.monotonic() + self.PATIENCE
         alive = True
         while True:
-            text = self.screen.text()
-            found = re.search(pattern, text[self.seen:], re.M)
+            rows = self.screen.text().split('\n')[self.seen_row:]
+            # A row that was drawn anew is to be read again.
+            begin = len(self.seen_text) if rows[0].startswith(self.seen_text) else 0
+            text = '\n'.join(rows)
+            found = re.search(pattern, text[begin:], re.M)
             if found:
-                out = text[self.seen:self.seen + found.end()]
-                self.seen += found.end()
-                return out
+                consumed = text[:begin + found.end()]
+                self.seen_row += consumed.count('\n')
+                self.seen_text = consumed.split('\n')[-1]
+                return consumed[begin:]
             if not alive or time.monotonic() > deadline:
-                raise AssertionError(f'no {pattern!r} on the screen, behind "{text[self.seen:][:200]}":\n{text}')
+                raise AssertionError(f'no {pattern!r} on the screen, behind "{text[begin:][:200]}":\n'
+                                     + self.screen.text())
             alive = self._read(0.2)
 
     PROMPT = r'^[\w.-]+@[\w.-]+[>#] $|^[\w.-]+@[\w.-]+[>#]$'
@@ -147,6 +154,9 @@ class Terminal:
         return '\n'.join(out.split('\n')[1:-1])
 
     def close(self):
+        if not self.alive:
+            return
+        self.alive = False
         try:
             os.close(self.fd)
         except OSError:
@@ -161,4 +171,6 @@ class Terminal:
         """Exit status once the program ends by itself."""
         while self._read(0.2):
             pass
+        self.alive = False
+        os.close(self.fd)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])

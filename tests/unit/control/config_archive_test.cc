@@ -163,7 +163,8 @@ TEST_F(ArchiveTest, KilledAtAnySystemCallOfACommitTheOldOrTheNewIsThere) {
     commit(*open(), "old", old_text);
     killed = killed_at(nth, [this, &new_text] {
       auto archive = ConfigArchive::open(folder.path() / "history", file());
-      if (!archive || !(*archive)->prepare(by("new"), new_text) || !(*archive)->finish()) ::_exit(1);
+      if (!archive || !(*archive)->prepare(by("new"), new_text) || !(*archive)->finish())
+        ::_exit(1);
     });
     const auto archive = open();
     const std::string now = contents(file());
