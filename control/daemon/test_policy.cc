@@ -58,7 +58,7 @@ Result<json> judge(const std::string& message, const Configuration& configuratio
   NoOutput output;
   auto statistics = std::make_unique<contract::WorkerStatistics>();
   inspect::Engine engine(settings, *statistics, events, output, std::pmr::new_delete_resource());
-  engine.set_policy(**opened);
+  if (Status s = engine.set_policy(**opened); !s) return Error{s.error()};
   const std::uint64_t wall = wall_now();
   engine.inspect_message(as_bytes({message.data(), message.size()}),
                          {.monotonic = wall, .wall = wall});
