@@ -121,7 +121,8 @@ Result<json> Controller::explain_event(const std::string& text) const {
     for (const json& name : event["sluice"].value("rules", json::array())) {
       for (const scan::RuleInfo* r : all_rules()) {
         if (name.is_string() && r->name == name.get<std::string>()) {
-          rules.push_back({{"name", r->name}, {"message", r->message}, {"score", r->score / 100.0}});
+          rules.push_back(
+              {{"name", r->name}, {"message", r->message}, {"score", r->score / 100.0}});
         }
       }
     }

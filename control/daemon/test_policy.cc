@@ -39,8 +39,7 @@ class NoOutput final : public inspect::Output {
 // What the rules in force say of one RFC 5322 message that a host of `group` sends: the wire's own
 // code, with the group's thresholds.
 Result<json> judge(const std::string& message, const Configuration& configuration,
-                   const GroupSpec& group, const CompiledRules& rules,
-                   const CompiledLists& lists) {
+                   const GroupSpec& group, const CompiledRules& rules, const CompiledLists& lists) {
   PolicySpec spec = policy_spec(configuration, 1);
   spec.hosts.clear();
   spec.wires = {{"test", policy::Mode::enforce}};
@@ -223,14 +222,14 @@ void Controller::test_policy(ClientId client, const json& arguments) {
   const std::string message = octets_of(arguments.value("message", std::string{}));
   if (message.empty()) return succeed(client, std::move(result));
   auto judged = std::make_shared<Result<json>>(Error{"not judged"});
-  compile_->run([judged, message, configuration = config_, rules = rules_, lists = match_lists_.compiled,
-                 g = *group] { *judged = judge(message, *configuration, g, *rules, *lists); },
-                [this, client, judged, result]() mutable {
-                  if (!*judged)
-                    return fail(client, "the message cannot be judged: " + judged->error());
-                  result["message"] = std::move(**judged);
-                  succeed(client, std::move(result));
-                });
+  compile_->run(
+      [judged, message, configuration = config_, rules = rules_, lists = match_lists_.compiled,
+       g = *group] { *judged = judge(message, *configuration, g, *rules, *lists); },
+      [this, client, judged, result]() mutable {
+        if (!*judged) return fail(client, "the message cannot be judged: " + judged->error());
+        result["message"] = std::move(**judged);
+        succeed(client, std::move(result));
+      });
 }
 
 }  // namespace sluice::control

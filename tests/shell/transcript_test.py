@@ -128,7 +128,7 @@ class Transcripts(ShellCase):
         out = t.line('run request host 203.0.113.77 limit messages 20/h for 2h ticket AB-99')
         self.assertNotIn('error', out)
         self.assertNotIn('error', t.line('run show messages from *@cust.example to *@gmail.com last 2h'))
-        self.assertIn('203.0.113.77', t.line('run show hosts | json'))
+        self.assertIn('AB-99', t.line('run show hosts | json'))
         self.assertIn('set inside prefix 203.0.113.0/24 role shared-web', self.control.running())
         history = self.control.ask('config history')['result']['revisions']
         self.assertEqual(history[0]['comment'], 'CHG-4711')
