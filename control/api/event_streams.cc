@@ -13,7 +13,8 @@ using restconf::Fault;
 namespace {
 constexpr std::size_t kMaxQueued = std::size_t{4} << 20;  // octets of events for one listener
 constexpr std::size_t kMaxWritten = 65536;                // octets at once, about
-constexpr auto kAlive = std::chrono::seconds(5);          // between comments: a client that went is found out
+constexpr auto kAlive =
+    std::chrono::seconds(5);  // between comments: a client that went is found out
 }  // namespace
 
 struct EventStreams::Stream {
@@ -71,8 +72,8 @@ void EventStreams::serve(const std::string& type, httplib::Response& response) {
     const std::lock_guard lock(mutex_);
     forget_closed();
     if (closed_ || streams_.size() >= kMaxListeners) {
-      return put(response, Fault{503, "application", "resource-denied",
-                                 "as many listen already as may", {}});
+      return put(response,
+                 Fault{503, "application", "resource-denied", "as many listen already as may", {}});
     }
     streams_.push_back(stream);
   }

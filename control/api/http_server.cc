@@ -60,11 +60,11 @@ struct HttpServer::Impl {
     const double most = current()->rate;
     const auto now = std::chrono::steady_clock::now();
     if (budgets.size() > 10'000) {
-      std::erase_if(budgets, [&](const auto& b) {
-        return now - b.second.at > std::chrono::minutes(1);
-      });
+      std::erase_if(budgets,
+                    [&](const auto& b) { return now - b.second.at > std::chrono::minutes(1); });
       // Still full: somebody uses many addresses; new ones then share one budget.
-      if (budgets.size() > 10'000 && !budgets.contains(address)) return within_locked("", cost, most, now);
+      if (budgets.size() > 10'000 && !budgets.contains(address))
+        return within_locked("", cost, most, now);
     }
     return within_locked(address, cost, most, now);
   }
@@ -143,15 +143,17 @@ struct HttpServer::Impl {
     const std::string content =
         request.has_param("content") ? request.get_param_value("content") : "all";
     if (content != "all" && content != "config" && content != "nonconfig") {
-      return put(response, Fault{400, "protocol", "invalid-value",
-                                 "content is config, nonconfig or all", {}});
+      return put(
+          response,
+          Fault{400, "protocol", "invalid-value", "content is config, nonconfig or all", {}});
     }
     bool defaults = false;
     if (request.has_param("with-defaults")) {
       const std::string mode = request.get_param_value("with-defaults");
       if (mode != "report-all" && mode != "explicit") {
-        return put(response, Fault{400, "protocol", "invalid-value",
-                                   "with-defaults is report-all or explicit", {}});
+        return put(
+            response,
+            Fault{400, "protocol", "invalid-value", "with-defaults is report-all or explicit", {}});
       }
       defaults = mode == "report-all";
     }
@@ -169,8 +171,8 @@ struct HttpServer::Impl {
     json resource;
     if (content == "nonconfig") {
       if (!target.steps.empty()) {
-        return put(response, Fault{404, "application", "invalid-value",
-                                   "it holds configuration only", {}});
+        return put(response,
+                   Fault{404, "application", "invalid-value", "it holds configuration only", {}});
       }
       r.whole = json::object();
     }
@@ -234,34 +236,40 @@ struct HttpServer::Impl {
                  const std::vector<restconf::Step>& path, restconf::Method method) {
     if (Fault f = check_parameters(request, {}); f) return put(response, f);
     if (!path.empty() && path.front().module != "sluice") {
-      return put(response, Fault{405, "protocol", "operation-not-supported",
-                                 "it cannot be changed", {}});
+      return put(response,
+                 Fault{405, "protocol", "operation-not-supported", "it cannot be changed", {}});
     }
     if (peer.access < Access::admin) {
-      return put(response, Fault{403, "protocol", "access-denied",
-                                 "a change of the configuration needs the role admin; " + peer.user +
-                                     " is " +
-                                     std::string(kAccessNames[static_cast<std::size_t>(peer.access)]),
-                                 {}});
+      return put(response,
+                 Fault{403,
+                       "protocol",
+                       "access-denied",
+                       "a change of the configuration needs the role admin; " + peer.user + " is " +
+                           std::string(kAccessNames[static_cast<std::size_t>(peer.access)]),
+                       {}});
     }
     json body;
     if (method != restconf::Method::remove) {
       const std::string type = request.get_header_value("Content-Type");
       if (!type.starts_with(kYangData) && !type.starts_with("application/json")) {
-        return put(response, Fault{415, "protocol", "malformed-message",
-                                   "the body is to be " + std::string(kYangData), {}});
+        return put(response, Fault{415,
+                                   "protocol",
+                                   "malformed-message",
+                                   "the body is to be " + std::string(kYangData),
+                                   {}});
       }
       body = json::parse(request.body, nullptr, false);
       if (body.is_discarded()) {
-        return put(response, Fault{400, "protocol", "malformed-message", "the body is no JSON", {}});
+        return put(response,
+                   Fault{400, "protocol", "malformed-message", "the body is no JSON", {}});
       }
     }
     restconf::Target target;
     if (Fault f = restconf::resolve(*model, path, target); f) return put(response, f);
     // The edit is made of what runs when its turn comes; conditions must hold then too.
-    const bool conditional =
-        request.has_header("If-Match") || request.has_header("If-None-Match") ||
-        request.has_header("If-Unmodified-Since");
+    const bool conditional = request.has_header("If-Match") ||
+                             request.has_header("If-None-Match") ||
+                             request.has_header("If-Unmodified-Since");
     json arguments = {{"operations",
                        {{{"operation", "restconf"},
                          {"method", request.method},
@@ -281,16 +289,17 @@ struct HttpServer::Impl {
         return put(response, fault_of(answer));
       }
     }
-    put(response, Fault{409, "application", "in-use", "the configuration is being changed by others",
-                        {}});
+    put(response,
+        Fault{409, "application", "in-use", "the configuration is being changed by others", {}});
   }
 
   static void put_edited(httplib::Response& response, const json& result) {
     response.headers.erase("ETag");
     response.headers.erase("Last-Modified");
     response.set_header("ETag", "\"" + tag_of(result) + "\"");
-    response.set_header("Last-Modified", http_date(static_cast<std::time_t>(
-                                             result.value("changed", std::uint64_t{0}))));
+    response.set_header(
+        "Last-Modified",
+        http_date(static_cast<std::time_t>(result.value("changed", std::uint64_t{0}))));
     response.status = result.value("created", false) ? 201 : 204;
     if (const auto location = result.value("location", std::string{}); !location.empty()) {
       response.set_header("Location", std::string(kDataPath) + location);
@@ -303,10 +312,14 @@ struct HttpServer::Impl {
                  const std::string& name) {
     if (Fault f = check_parameters(request, {}); f) return put(response, f);
     const std::string prefix = std::string(kOperationsModule) + ":";
-    const Operation* o = name.starts_with(prefix) ? find_operation(name.substr(prefix.size())) : nullptr;
+    const Operation* o =
+        name.starts_with(prefix) ? find_operation(name.substr(prefix.size())) : nullptr;
     if (o == nullptr) {
-      return put(response, Fault{404, "application", "invalid-value", "'" + name.substr(0, 80) +
-                                 "': no such operation", {}});
+      return put(response, Fault{404,
+                                 "application",
+                                 "invalid-value",
+                                 "'" + name.substr(0, 80) + "': no such operation",
+                                 {}});
     }
     json arguments = json::object();
     if (!request.body.empty()) {
@@ -314,16 +327,22 @@ struct HttpServer::Impl {
       const std::string input = prefix + "input";
       if (!body.is_object() || body.size() != 1 || !body.contains(input) ||
           !body[input].is_object()) {
-        return put(response, Fault{400, "protocol", "malformed-message",
-                                   "the body is to be {\"" + input + "\": {...}}", {}});
+        return put(response, Fault{400,
+                                   "protocol",
+                                   "malformed-message",
+                                   "the body is to be {\"" + input + "\": {...}}",
+                                   {}});
       }
       for (const auto& [raw, value] : body[input].items()) {
         const std::string leaf = raw.starts_with(prefix) ? raw.substr(prefix.size()) : raw;
         const auto known = std::find_if(o->inputs.begin(), o->inputs.end(),
                                         [&](const OperationInput& i) { return i.name == leaf; });
         if (known == o->inputs.end()) {
-          return put(response, Fault{400, "application", "unknown-element", "'" + leaf +
-                                     "' is no input of " + std::string(o->name), {}});
+          return put(response, Fault{400,
+                                     "application",
+                                     "unknown-element",
+                                     "'" + leaf + "' is no input of " + std::string(o->name),
+                                     {}});
         }
         json taken = value;
         // A 64-bit number is a string in JSON (RFC 7951 section 6.1); a plain number is taken too.
@@ -331,8 +350,9 @@ struct HttpServer::Impl {
           const std::string digits = value.get<std::string>();
           if (digits.empty() || digits.size() > 19 ||
               digits.find_first_not_of("0123456789") != std::string::npos) {
-            return put(response, Fault{400, "application", "invalid-value", "'" + leaf +
-                                       "' is no number", {}});
+            return put(
+                response,
+                Fault{400, "application", "invalid-value", "'" + leaf + "' is no number", {}});
           }
           taken = std::stoull(digits);
         }
@@ -340,16 +360,23 @@ struct HttpServer::Impl {
                           : known->type == "boolean" ? taken.is_boolean()
                                                      : taken.is_string();
         if (!fits) {
-          return put(response, Fault{400, "application", "invalid-value", "'" + leaf + "' is to be " +
-                                     std::string(known->type), {}});
+          return put(response, Fault{400,
+                                     "application",
+                                     "invalid-value",
+                                     "'" + leaf + "' is to be " + std::string(known->type),
+                                     {}});
         }
         arguments[std::string(known->key)] = std::move(taken);
       }
     }
     for (const OperationInput& i : o->inputs) {
       if (i.mandatory && !arguments.contains(std::string(i.key))) {
-        return put(response, Fault{400, "application", "missing-element", "'" + std::string(i.name) +
-                                   "' is missing: " + std::string(i.help), {}});
+        return put(response,
+                   Fault{400,
+                         "application",
+                         "missing-element",
+                         "'" + std::string(i.name) + "' is missing: " + std::string(i.help),
+                         {}});
       }
     }
     const json answer = ask(peer, std::string(o->request), std::move(arguments));
@@ -367,9 +394,10 @@ struct HttpServer::Impl {
       return put(response, Fault{429, "protocol", "resource-denied", "too many requests", {}});
     }
     if (request.path == "/.well-known/host-meta") {
-      response.set_content("<XRD xmlns='http://docs.oasis-open.org/ns/xri/xrd-1.0'>\n"
-                           "  <Link rel='restconf' href='/restconf'/>\n</XRD>\n",
-                           "application/xrd+xml");
+      response.set_content(
+          "<XRD xmlns='http://docs.oasis-open.org/ns/xri/xrd-1.0'>\n"
+          "  <Link rel='restconf' href='/restconf'/>\n</XRD>\n",
+          "application/xrd+xml");
       return;
     }
     const auto peer = who(request);
@@ -389,15 +417,20 @@ struct HttpServer::Impl {
         response.status = 204;
         return;
       }
-      put(response, Fault{405, "protocol", "operation-not-supported",
-                          method + " is not for this resource", {}});
+      put(response, Fault{405,
+                          "protocol",
+                          "operation-not-supported",
+                          method + " is not for this resource",
+                          {}});
     };
-    if (path.starts_with("/restconf") && !accept.empty() && accept.find(kYangData) == std::string::npos &&
+    if (path.starts_with("/restconf") && !accept.empty() &&
+        accept.find(kYangData) == std::string::npos &&
         accept.find("application/json") == std::string::npos &&
         accept.find("application/*") == std::string::npos &&
         accept.find("*/*") == std::string::npos) {
-      return put(response, Fault{406, "protocol", "invalid-value",
-                                 "answers are " + std::string(kYangData), {}});
+      return put(
+          response,
+          Fault{406, "protocol", "invalid-value", "answers are " + std::string(kYangData), {}});
     }
     if (path == "/restconf" || path == "/restconf/") {
       if (!reading) return allow("GET, HEAD, OPTIONS");
@@ -435,9 +468,12 @@ struct HttpServer::Impl {
         return put(response, Fault{400, "protocol", "invalid-value", steps.error(), {}});
       }
       if (reading) return get_data(*peer, request, response, *steps);
-      if (method == "POST") return edit_data(*peer, request, response, *steps, restconf::Method::post);
-      if (method == "PUT") return edit_data(*peer, request, response, *steps, restconf::Method::put);
-      if (method == "PATCH") return edit_data(*peer, request, response, *steps, restconf::Method::patch);
+      if (method == "POST")
+        return edit_data(*peer, request, response, *steps, restconf::Method::post);
+      if (method == "PUT")
+        return edit_data(*peer, request, response, *steps, restconf::Method::put);
+      if (method == "PATCH")
+        return edit_data(*peer, request, response, *steps, restconf::Method::patch);
       if (method == "DELETE") {
         return edit_data(*peer, request, response, *steps, restconf::Method::remove);
       }
@@ -521,21 +557,24 @@ Status HttpServer::start(const std::vector<std::string>& wire_ports) {
   if (!loopback && c->interface.empty()) {
     return Error{"HTTP API: " + where + " is not loopback and no management interface is named"};
   }
-  if (!c->interface.empty() && std::find(wire_ports.begin(), wire_ports.end(), c->interface) !=
-                                   wire_ports.end()) {
+  if (!c->interface.empty() &&
+      std::find(wire_ports.begin(), wire_ports.end(), c->interface) != wire_ports.end()) {
     return Error{"HTTP API: " + c->interface + " is a port of a wire"};
   }
   if (c->tokens.empty()) return Error{"HTTP API: no token is configured, and there is no default"};
   auto model = Model::create();
   if (!model) return Error{model.error()};
   impl_->model = std::move(*model);
-  auto server = std::make_unique<httplib::SSLServer>(c->certificate.c_str(), c->private_key.c_str());
+  auto server =
+      std::make_unique<httplib::SSLServer>(c->certificate.c_str(), c->private_key.c_str());
   if (!server->is_valid()) {
     return Error{"HTTP API: " + c->certificate.string() + ", " + c->private_key.string() +
                  ": certificate or key cannot be used"};
   }
   SSL_CTX_set_min_proto_version(server->ssl_context(), TLS1_2_VERSION);
-  server->new_task_queue = [] { return new httplib::ThreadPool(kThreads + EventStreams::kMaxListeners); };
+  server->new_task_queue = [] {
+    return new httplib::ThreadPool(kThreads + EventStreams::kMaxListeners);
+  };
   server->set_payload_max_length(kMaxBody);
   server->set_read_timeout(10);
   server->set_write_timeout(10);

@@ -1,12 +1,12 @@
 // The HTTP API: RESTCONF (RFC 8040), operations, events by server-sent events, metrics and their
 // description (OpenAPI 3), over TLS.
 //
-// Theory. Threads of its own speak HTTP; what they need of sluiced they ask through `Ask`, which runs
-// a request in the loop as if it had come by the socket and calls back. They wait, the loop does not.
-// Everybody needs a token (Authorization: Bearer); only its SHA-256 is known here. There is no default
-// one. Requests of a client address are bounded a minute; a wrong token costs ten. The API listens at
-// loopback, or at an address of the management interface and then takes only what comes in there
-// (SO_BINDTODEVICE); a port of a wire is refused.
+// Theory. Threads of its own speak HTTP; what they need of sluiced they ask through `Ask`, which
+// runs a request in the loop as if it had come by the socket and calls back. They wait, the loop
+// does not. Everybody needs a token (Authorization: Bearer); only its SHA-256 is known here. There
+// is no default one. Requests of a client address are bounded a minute; a wrong token costs ten.
+// The API listens at loopback, or at an address of the management interface and then takes only
+// what comes in there (SO_BINDTODEVICE); a port of a wire is refused.
 //
 // Events are handed to each listener's queue of 4 MiB; what a slow one does not take is counted and
 // told to it as a comment. start() and stop() may block; publish() does not.
@@ -27,8 +27,8 @@ namespace sluice::control {
 
 class HttpServer {
  public:
-  // Runs {"command","arguments"} for `peer` in the loop; `done` is called once with the answer of the
-  // socket's protocol. From any thread.
+  // Runs {"command","arguments"} for `peer` in the loop; `done` is called once with the answer of
+  // the socket's protocol. From any thread.
   using Ask = std::function<void(Peer peer, nlohmann::json request,
                                  std::function<void(nlohmann::json answer)> done)>;
 
@@ -54,7 +54,8 @@ class HttpServer {
   std::unique_ptr<Impl> impl_;
 };
 
-// The description of all that is served, OpenAPI 3.0, made of the model and the table of operations.
+// The description of all that is served, OpenAPI 3.0, made of the model and the table of
+// operations.
 nlohmann::json openapi(const Model& model, const std::string& version);
 // What the server says of itself: ietf-yang-library (RFC 8525), ietf-restconf-monitoring (RFC 8040
 // section 9).

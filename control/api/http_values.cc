@@ -69,8 +69,7 @@ std::time_t seconds_of_rfc3339(const std::string& text) {
   return timegm(&parts) - offset;
 }
 
-void put(httplib::Response& response, int status, const json& body,
-         const char* type) {
+void put(httplib::Response& response, int status, const json& body, const char* type) {
   response.status = status;
   response.set_content(dump(body), type);
 }
@@ -106,8 +105,7 @@ std::string raw_path(const httplib::Request& request) {
 
 // Conditions of RFC 9110 section 13 that RFC 8040 section 3.4.1 wants.
 bool conditions(const httplib::Request& request, httplib::Response& response,
-                       const std::string& tag,
-                std::time_t changed, bool reading) {
+                const std::string& tag, std::time_t changed, bool reading) {
   response.set_header("ETag", "\"" + tag + "\"");
   response.set_header("Last-Modified", http_date(changed));
   const auto refuse = [&](const char* what) {
@@ -142,13 +140,16 @@ bool conditions(const httplib::Request& request, httplib::Response& response,
 
 // Each parameter once, and none that is not claimed (section 4.8).
 Fault check_parameters(const httplib::Request& request,
-                              std::initializer_list<const char*> allowed) {
+                       std::initializer_list<const char*> allowed) {
   for (const auto& [name, value] : request.params) {
-    const bool known = std::any_of(allowed.begin(), allowed.end(),
-                                   [&n = name](const char* a) { return n == a; });
+    const bool known =
+        std::any_of(allowed.begin(), allowed.end(), [&n = name](const char* a) { return n == a; });
     if (!known) {
-      return {400, "protocol", "invalid-value", "the query parameter '" + name +
-              "' is not supported here", {}};
+      return {400,
+              "protocol",
+              "invalid-value",
+              "the query parameter '" + name + "' is not supported here",
+              {}};
     }
     if (request.params.count(name) > 1) {
       return {400, "protocol", "invalid-value", "'" + name + "' stands twice", {}};
@@ -158,8 +159,7 @@ Fault check_parameters(const httplib::Request& request,
 }
 
 // Reading a resource of any kind: depth and fields, then the answer.
-void put_resource(const httplib::Request& request, httplib::Response& response,
-                         json resource) {
+void put_resource(const httplib::Request& request, httplib::Response& response, json resource) {
   if (request.has_param("fields")) {
     if (Fault f = restconf::select_fields(request.get_param_value("fields"), resource); f) {
       return put(response, f);
@@ -172,8 +172,8 @@ void put_resource(const httplib::Request& request, httplib::Response& response,
                           depth.find_first_not_of("0123456789") == std::string::npos;
       const int value = digits ? std::stoi(depth) : 0;
       if (value < 1 || value > 65535) {
-        return put(response, Fault{400, "protocol", "invalid-value",
-                                   "depth is 1..65535 or unbounded", {}});
+        return put(response,
+                   Fault{400, "protocol", "invalid-value", "depth is 1..65535 or unbounded", {}});
       }
       resource = restconf::limit_depth(resource, static_cast<unsigned>(value));
     }

@@ -34,10 +34,10 @@ restconf::Fault fault_of(const nlohmann::json& answer);
 void put_resource(const httplib::Request& request, httplib::Response& response,
                   nlohmann::json resource);
 
-// Conditions of RFC 9110 section 13 that RFC 8040 section 3.4.1 wants. False: one does not hold, and
-// the answer says so.
-bool conditions(const httplib::Request& request, httplib::Response& response, const std::string& tag,
-                std::time_t changed, bool reading);
+// Conditions of RFC 9110 section 13 that RFC 8040 section 3.4.1 wants. False: one does not hold,
+// and the answer says so.
+bool conditions(const httplib::Request& request, httplib::Response& response,
+                const std::string& tag, std::time_t changed, bool reading);
 // Each parameter once, and none that is not claimed (RFC 8040 section 4.8).
 restconf::Fault check_parameters(const httplib::Request& request,
                                  std::initializer_list<const char*> allowed);

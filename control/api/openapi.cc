@@ -36,9 +36,10 @@ json value_schema(const SchemaNode& leaf) {
   if (!leaf.units.empty()) s["x-units"] = leaf.units;
   if (!leaf.defaults.empty() && leaf.kind == SchemaNode::Kind::leaf) {
     const std::string& d = leaf.defaults.front();
-    s["default"] = leaf.form == SchemaNode::Form::boolean  ? json(d == "true")
-                   : leaf.form == SchemaNode::Form::number ? json(std::strtoll(d.c_str(), nullptr, 10))
-                                                           : json(d);
+    s["default"] = leaf.form == SchemaNode::Form::boolean ? json(d == "true")
+                   : leaf.form == SchemaNode::Form::number
+                       ? json(std::strtoll(d.c_str(), nullptr, 10))
+                       : json(d);
   }
   return s;
 }
@@ -98,13 +99,15 @@ void add_paths(const SchemaNode& node, const std::string& above, const json& par
   std::string path = above + "/" + (above.ends_with("/data") ? "sluice:" : "") + node.name;
   json parameters = parameters_above;
   if (node.is_many()) {
-    const std::string name = node.name + "-" + (node.kind == SchemaNode::Kind::list ? node.key : "value");
+    const std::string name =
+        node.name + "-" + (node.kind == SchemaNode::Kind::list ? node.key : "value");
     path += "={" + name + "}";
     const SchemaNode* key = node.kind == SchemaNode::Kind::list ? node.child(node.key) : &node;
-    parameters.push_back({{"name", name},
-                          {"in", "path"},
-                          {"required", true},
-                          {"schema", key == nullptr ? json{{"type", "string"}} : value_schema(*key)}});
+    parameters.push_back(
+        {{"name", name},
+         {"in", "path"},
+         {"required", true},
+         {"schema", key == nullptr ? json{{"type", "string"}} : value_schema(*key)}});
   }
   const json whole = with_member("sluice:" + node.name, node_schema(node));
   json& item = paths[path];
@@ -133,16 +136,17 @@ void add_paths(const SchemaNode& node, const std::string& above, const json& par
 }  // namespace
 
 json openapi(const Model& model, const std::string& version) {
-  json doc = {{"openapi", "3.0.3"},
-              {"info",
-               {{"title", "Sluice"},
-                {"version", version},
-                {"description", "RESTCONF (RFC 8040) over the model of the appliance, its operations, "
-                                "events and metrics."}}},
-              {"components",
-               {{"securitySchemes", {{"token", {{"type", "http"}, {"scheme", "bearer"}}}}}}},
-              {"security", {{{"token", json::array()}}}},
-              {"paths", json::object()}};
+  json doc = {
+      {"openapi", "3.0.3"},
+      {"info",
+       {{"title", "Sluice"},
+        {"version", version},
+        {"description",
+         "RESTCONF (RFC 8040) over the model of the appliance, its operations, "
+         "events and metrics."}}},
+      {"components", {{"securitySchemes", {{"token", {{"type", "http"}, {"scheme", "bearer"}}}}}}},
+      {"security", {{{"token", json::array()}}}},
+      {"paths", json::object()}};
   json& paths = doc["paths"];
   paths["/.well-known/host-meta"]["get"] = {{"summary", "Where RESTCONF begins"},
                                             {"security", json::array()},
@@ -157,7 +161,8 @@ json openapi(const Model& model, const std::string& version) {
          ["get"] = {{"summary", v.help}, {"responses", responses({{"200", "the state"}})}};
   }
   for (const Operation& o : operations()) {
-    json input = {{"type", "object"}, {"properties", json::object()}, {"additionalProperties", false}};
+    json input = {
+        {"type", "object"}, {"properties", json::object()}, {"additionalProperties", false}};
     for (const OperationInput& i : o.inputs) {
       input["properties"][std::string(i.name)] = {
           {"type", i.type == "uint64" ? "integer" : std::string(i.type)}, {"description", i.help}};
@@ -172,9 +177,10 @@ json openapi(const Model& model, const std::string& version) {
   }
   paths["/streams/events"]["get"] = {
       {"summary", "Events as they come, as server-sent events"},
-      {"parameters",
-       {{{"name", "type"}, {"in", "query"}, {"schema", {{"type", "string"}}}}}},
-      {"responses", {{"200", {{"description", "the stream"}, {"content", {{"text/event-stream", json::object()}}}}}}}};
+      {"parameters", {{{"name", "type"}, {"in", "query"}, {"schema", {{"type", "string"}}}}}},
+      {"responses",
+       {{"200",
+         {{"description", "the stream"}, {"content", {{"text/event-stream", json::object()}}}}}}}};
   paths["/metrics"]["get"] = {{"summary", "Prometheus text"},
                               {"responses", responses({{"200", "the metrics"}})}};
   for (const char* name : {"sluice", "sluice-operations"}) {

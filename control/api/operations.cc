@@ -26,17 +26,15 @@ constexpr In kWire[] = {{"wire", "wire", "string", true, "Name of the wire."},
 constexpr In kSelfTest[] = {
     {"wire", "wire", "string", false, "Name of a wire; absent: the appliance."},
     {"probes", "probes", "uint64", false, "Probes of a wire."}};
-constexpr In kMessages[] = {
-    {"from", "from", "string", false, "Pattern of the sender."},
-    {"to", "to", "string", false, "Pattern of a recipient."},
-    {"host", "host", "string", false, "Address or prefix of the client."},
-    {"outcome", "outcome", "string", false, "Pattern of the outcome."},
-    {"last", "last", "uint64", false, "Only of the last so many seconds."},
-    {"limit", "limit", "uint64", false, "Most rows."}};
-constexpr In kEvents[] = {
-    {"type", "type", "string", false, "Value of event_type."},
-    {"last", "last", "uint64", false, "Only of the last so many seconds."},
-    {"limit", "limit", "uint64", false, "Most rows."}};
+constexpr In kMessages[] = {{"from", "from", "string", false, "Pattern of the sender."},
+                            {"to", "to", "string", false, "Pattern of a recipient."},
+                            {"host", "host", "string", false, "Address or prefix of the client."},
+                            {"outcome", "outcome", "string", false, "Pattern of the outcome."},
+                            {"last", "last", "uint64", false, "Only of the last so many seconds."},
+                            {"limit", "limit", "uint64", false, "Most rows."}};
+constexpr In kEvents[] = {{"type", "type", "string", false, "Value of event_type."},
+                          {"last", "last", "uint64", false, "Only of the last so many seconds."},
+                          {"limit", "limit", "uint64", false, "Most rows."}};
 constexpr In kWhat[] = {{"what", "what", "string", true, "Address, flow or event number."}};
 constexpr In kTestPolicy[] = {
     {"host", "host", "string", true, "Address."},
@@ -52,9 +50,8 @@ constexpr In kEvidence[] = {
     {"host", "host", "string", true, "Address."},
     {"reason", "reason", "string", true, "Why, for the audit log."},
     {"last", "last", "uint64", false, "Messages of the last so many seconds; default a day."}};
-constexpr In kLast[] = {
-    {"last", "last", "uint64", false, "Only of the last so many seconds."},
-    {"limit", "limit", "uint64", false, "Most rows."}};
+constexpr In kLast[] = {{"last", "last", "uint64", false, "Only of the last so many seconds."},
+                        {"limit", "limit", "uint64", false, "Most rows."}};
 constexpr In kComment[] = {{"comment", "comment", "string", false, "Why, for the audit log."}};
 
 constexpr Operation kOperations[] = {
@@ -108,8 +105,9 @@ std::string operations_yang() {
   y += "module " + std::string(kOperationsModule) + " {\n  yang-version 1.1;\n  namespace \"" +
        std::string(kOperationsNamespace) + "\";\n  prefix sluice-ops;\n\n";
   y += "  organization \"Sluice\";\n  contact \"https://localhost/sluice\";\n";
-  text("  ", "State and actions of a Sluice appliance. Results are JSON as sluicectl gives it with "
-             "--json.");
+  text("  ",
+       "State and actions of a Sluice appliance. Results are JSON as sluicectl gives it with "
+       "--json.");
   y += "\n  revision " + std::string(kOperationsRevision) +
        " {\n    description \"First version.\";\n  }\n\n";
   y += "  container state {\n    config false;\n";

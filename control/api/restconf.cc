@@ -118,8 +118,7 @@ Fault body_value(const SchemaNode& schema, const json& body, json& out) {
       return fault(400, "invalid-value", "'" + schema.name + "' is to be an array of one entry");
     }
     out = value.front();
-    if (schema.kind == SchemaNode::Kind::list &&
-        (!out.is_object() || !out.contains(schema.key))) {
+    if (schema.kind == SchemaNode::Kind::list && (!out.is_object() || !out.contains(schema.key))) {
       return fault(400, "missing-element", "the entry has no key '" + schema.key + "'");
     }
     return {};
@@ -271,7 +270,8 @@ Fault resolve(const Model& model, const std::vector<Step>& path, Target& out) {
     const SchemaNode* schema = nullptr;
     if (i == 0) {
       if (step.module != kModule) {
-        return fault(404, "invalid-value", "'" + step.name + "' is of no module that is known here");
+        return fault(404, "invalid-value",
+                     "'" + step.name + "' is of no module that is known here");
       }
       if (step.name == model.root().name) schema = &model.root();
     } else if (step.module.empty() || step.module == kModule) {
@@ -289,13 +289,13 @@ Fault resolve(const Model& model, const std::vector<Step>& path, Target& out) {
         if (i + 1 < path.size() || schema->kind == SchemaNode::Kind::leaf_list) {
           // A list as a whole may be read, not walked through.
           if (i + 1 < path.size()) {
-            return fault(400, "invalid-value", "'" + step.name + "' needs its key: " + step.name +
-                                                   "=" + schema->key);
+            return fault(400, "invalid-value",
+                         "'" + step.name + "' needs its key: " + step.name + "=" + schema->key);
           }
         }
       } else {
-        const SchemaNode* key = schema->kind == SchemaNode::Kind::list ? schema->child(schema->key)
-                                                                       : schema;
+        const SchemaNode* key =
+            schema->kind == SchemaNode::Kind::list ? schema->child(schema->key) : schema;
         if (key == nullptr) key = schema;
         auto canonical = model.canonical(*key, step.keys.front());
         if (!canonical) return fault(400, "invalid-value", canonical.error());
@@ -332,14 +332,13 @@ Fault edit(const Model& model, const json& whole, const Target& target, Method m
   out = {};
   out.whole = whole.is_object() ? whole : json::object();
   const SchemaNode* schema = target.schema;
-  const bool entry_needed = schema != nullptr && schema->is_many() &&
-                            target.steps.back().second.empty();
+  const bool entry_needed =
+      schema != nullptr && schema->is_many() && target.steps.back().second.empty();
 
   if (method == Method::post) {
     // The body is a child of the target.
     if (schema != nullptr && (schema->is_term() || entry_needed)) {
-      return fault(405, "operation-not-supported", "nothing can be made below it",
-                   path_of(target));
+      return fault(405, "operation-not-supported", "nothing can be made below it", path_of(target));
     }
     if (!body.is_object() || body.size() != 1) {
       return protocol_fault(400, "malformed-message", "the body is to be one child resource");
@@ -358,8 +357,8 @@ Fault edit(const Model& model, const json& whole, const Target& target, Method m
       const SchemaNode* leaf = child.schema->kind == SchemaNode::Kind::list
                                    ? child.schema->child(child.schema->key)
                                    : child.schema;
-      const std::string text = text_of(
-          child.schema->kind == SchemaNode::Kind::list ? value[child.schema->key] : value);
+      const std::string text =
+          text_of(child.schema->kind == SchemaNode::Kind::list ? value[child.schema->key] : value);
       auto canonical = model.canonical(leaf == nullptr ? *child.schema : *leaf, text);
       if (!canonical) return fault(400, "invalid-value", canonical.error());
       key = std::move(*canonical);
@@ -476,7 +475,8 @@ Fault edit(const Model& model, const json& whole, const Target& target, Method m
   json* parent = make_parent(out.whole, target, f);
   if (found != nullptr) {
     *found = std::move(value);
-    // What is written takes part, though what stood there was inactive (RFC 7952 metadata beside it).
+    // What is written takes part, though what stood there was inactive (RFC 7952 metadata beside
+    // it).
     if (schema->kind == SchemaNode::Kind::leaf) parent->erase("@" + schema->name);
     return {};
   }
@@ -523,7 +523,8 @@ bool parse_fields(std::string_view& text, json& tree, int depth) {
     json* at = &tree;
     while (true) {  // one path
       std::size_t end = 0;
-      while (end < text.size() && std::string_view(";()/").find(text[end]) == std::string_view::npos)
+      while (end < text.size() &&
+             std::string_view(";()/").find(text[end]) == std::string_view::npos)
         ++end;
       if (end == 0) return false;
       json& next = (*at)[bare(std::string(text.substr(0, end)))];

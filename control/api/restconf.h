@@ -42,7 +42,7 @@ Result<std::vector<Step>> parse_path(std::string_view path);
 
 // A data resource of the model.
 struct Target {
-  const SchemaNode* schema = nullptr;  // nullptr: the datastore
+  const SchemaNode* schema = nullptr;                            // nullptr: the datastore
   std::vector<std::pair<const SchemaNode*, std::string>> steps;  // and the canonical key or value
 };
 Fault resolve(const Model& model, const std::vector<Step>& path, Target& out);
@@ -61,7 +61,8 @@ struct Edited {
 Fault edit(const Model& model, const nlohmann::json& whole, const Target& target, Method method,
            const nlohmann::json& body, Edited& out);
 
-// Query parameters (section 4.8) on a resource's JSON. `depth` counts from the resource, 1 being it.
+// Query parameters (section 4.8) on a resource's JSON. `depth` counts from the resource, 1 being
+// it.
 nlohmann::json limit_depth(const nlohmann::json& resource, unsigned depth);
 // "a;b(c;d);e/f" (section 4.8.3).
 Fault select_fields(std::string_view fields, nlohmann::json& resource);

@@ -55,8 +55,9 @@ Access needed_access(std::string_view command, const nlohmann::json& arguments) 
     return Access::viewer;
   }
   // What only looks at the configuration, or tries one without taking it.
-  for (const std::string_view seen : {"config get", "config show", "config diff", "config compare",
-                                      "config validate", "config check", "config history", "config status"}) {
+  for (const std::string_view seen :
+       {"config get", "config show", "config diff", "config compare", "config validate",
+        "config check", "config history", "config status"}) {
     if (command == seen) return Access::viewer;
   }
   if (command == "host order" || command == "host release") return Access::operate;

@@ -19,8 +19,8 @@
 
 #include "control/identity/prefix.h"
 #include "control/publish/executor.h"
-#include "dataplane/contract/control_channel.h"
 #include "dataplane/contract/capture_record.h"
+#include "dataplane/contract/control_channel.h"
 
 namespace sluice::control {
 

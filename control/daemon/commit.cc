@@ -491,9 +491,7 @@ void Controller::config_load(ClientId client, const Peer& peer, const json& argu
   commit.what = "config load " + commit.name;
   commit.confirms = true;
   commit.comment = arguments.value("comment", std::string{});
-  commit.done = [this, client](const json& answer) {
-    respond(client, answer);
-  };
+  commit.done = [this, client](const json& answer) { respond(client, answer); };
   enqueue(std::move(commit));
 }
 
@@ -521,9 +519,7 @@ void Controller::rules_load(ClientId client, const Peer& peer, const json& argum
   commit.access = kAccessNames[static_cast<std::size_t>(peer.access)];
   commit.from = peer.from();
   commit.comment = arguments.value("comment", std::string{});
-  commit.done = [this, client](const json& answer) {
-    respond(client, answer);
-  };
+  commit.done = [this, client](const json& answer) { respond(client, answer); };
   enqueue(std::move(commit));
 }
 

@@ -3,7 +3,8 @@
 //   {"operation": "set" | "delete" | "activate" | "deactivate", "words": [...]}
 //     a delete with "if_there": true also when there is nothing
 //   {"operation": "merge", "text": RFC 7951 JSON}
-//   {"operation": "restconf", "method": "POST" | "PUT" | "PATCH" | "DELETE", "path": ..., "body": ...}
+//   {"operation": "restconf", "method": "POST" | "PUT" | "PATCH" | "DELETE", "path": ..., "body":
+//   ...}
 //     what RFC 8040 section 4 says of the resource at "path" (what follows "/restconf/data")
 //
 // Pure; one thread at a time for one Model.

@@ -84,9 +84,7 @@ void Controller::config_commit(ClientId client, const Peer& peer, const json& ar
     // Through the executor, so that the answer comes after what the commit changed there.
     auto reply = std::make_shared<json>(answer);
     config_jobs_->run([this, client, reply] { candidates_->add_notices(client, *reply); },
-                      [this, client, reply] {
-                        respond(client, *reply);
-                      });
+                      [this, client, reply] { respond(client, *reply); });
   };
   enqueue(std::move(commit));
 }

@@ -36,8 +36,8 @@ void Controller::http_ask(Peer peer, json request, std::function<void(json)> don
   });
 }
 
-// Starts, stops or changes the server until it is what the configuration says. Starting and stopping
-// wait for threads and so are done aside.
+// Starts, stops or changes the server until it is what the configuration says. Starting and
+// stopping wait for threads and so are done aside.
 void Controller::configure_http() {
   if (!store_) return;
   const HttpConfig wanted = config_->http;

@@ -1,6 +1,6 @@
 // Prints the documentation of all settings, made from the model: control/model/settings.md.
-// `./dev settings` writes it; a lint test holds the two together. With "operations" it prints the YANG
-// module of the operations instead, which yanglint is to find clean as well.
+// `./dev settings` writes it; a lint test holds the two together. With "operations" it prints the
+// YANG module of the operations instead, which yanglint is to find clean as well.
 #include <iostream>
 #include <string_view>
 

@@ -15,8 +15,8 @@
 
 #include "dataplane/base/bytes.h"
 #include "dataplane/base/direction.h"
-#include "dataplane/contract/control_channel.h"
 #include "dataplane/contract/capture_record.h"
+#include "dataplane/contract/control_channel.h"
 #include "dataplane/event/shared_objects.h"
 #include "dataplane/inspect/engine.h"
 

@@ -72,11 +72,10 @@ struct ChannelFlowSnapshot {
 inline constexpr std::uint32_t kCaptureSlots = 4;
 struct ChannelCapture {
   ChannelKind kind = ChannelKind::capture;
-  std::uint32_t slot = 0;  // below kCaptureSlots
-  std::uint32_t identity =
-      0;                  // given in each record; 0: the slot is free from now on
-  std::uint8_t full = 0;  // 1: payloads too; 0: cut behind the TCP header
-  std::uint8_t length = 128;  // of the prefix, in the 128-bit form
+  std::uint32_t slot = 0;      // below kCaptureSlots
+  std::uint32_t identity = 0;  // given in each record; 0: the slot is free from now on
+  std::uint8_t full = 0;       // 1: payloads too; 0: cut behind the TCP header
+  std::uint8_t length = 128;   // of the prefix, in the 128-bit form
   std::uint8_t reserved[2]{};
   std::uint8_t prefix[16]{};  // of the host, masked
   std::uint64_t until = 0;    // CLOCK_MONOTONIC

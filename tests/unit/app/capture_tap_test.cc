@@ -44,8 +44,9 @@ class Tap : public testing::Test {
     o.identity = identity;
     o.full = full ? 1 : 0;
     o.length = length;
-    const std::uint8_t mapped[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 192, 0, 2,
-                                     static_cast<std::uint8_t>(length == 128 ? 7 : 0)};
+    const std::uint8_t mapped[16] = {
+        0, 0, 0,    0,    0,   0, 0, 0,
+        0, 0, 0xff, 0xff, 192, 0, 2, static_cast<std::uint8_t>(length == 128 ? 7 : 0)};
     std::memcpy(o.prefix, mapped, 16);
     o.until = 100;
     return o;

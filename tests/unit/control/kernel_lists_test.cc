@@ -1,4 +1,5 @@
-// The kernel's lists are made equal to what is wanted, whatever was there, whatever fails on the way.
+// The kernel's lists are made equal to what is wanted, whatever was there, whatever fails on the
+// way.
 #include "control/publish/kernel_lists.h"
 
 #include <gtest/gtest.h>

@@ -91,7 +91,7 @@ TEST(MaskingText, AddressesAndMailboxesBecomeStandIns) {
 }
 
 TEST(MaskingText, NothingPersonalIsLeftInAnything) {
-  const std::vector<std::string> secrets = {"203.0.113.77",  "2001:db8:5::9", "alice",
+  const std::vector<std::string> secrets = {"203.0.113.77",     "2001:db8:5::9",     "alice",
                                             "bob@cust.example", "Quarterly figures", "AB-99",
                                             "mx.cust.example"};
   const json report = {
@@ -100,7 +100,8 @@ TEST(MaskingText, NothingPersonalIsLeftInAnything) {
          {{"inside", {{"prefix", {{{"prefix", "203.0.113.77/32"}, {"comment", "alice's box"}}}}}},
           {"access", {{"user", {{{"name", "alice"}, {"role", "admin"}}}}}}}}}},
       {"list",
-       {{{"src_ip", "203.0.113.77"}, {"smtp", {{"mail_from", "<bob@cust.example>"}, {"helo", "mx.cust.example"}}},
+       {{{"src_ip", "203.0.113.77"},
+         {"smtp", {{"mail_from", "<bob@cust.example>"}, {"helo", "mx.cust.example"}}},
          {"email", {{"subject", "Quarterly figures"}}}}}},
       {"203.0.113.77", {{"note", "2001:db8:5::9 is its other address"}}},
       {"ticket", "AB-99"},
@@ -108,7 +109,8 @@ TEST(MaskingText, NothingPersonalIsLeftInAnything) {
       {"text", "user=<bob@cust.example> from=[203.0.113.77]:4711, (2001:db8:5::9)"},
       {"numbers", {1, 2.5, true, nullptr}}};
   const std::string out = Masking().whole(report).dump();
-  for (const std::string& s : secrets) EXPECT_EQ(out.find(s), std::string::npos) << s << " in " << out;
+  for (const std::string& s : secrets)
+    EXPECT_EQ(out.find(s), std::string::npos) << s << " in " << out;
   EXPECT_NE(out.find("addr-1"), std::string::npos);
   EXPECT_NE(out.find("2.5"), std::string::npos);
 }
@@ -189,7 +191,8 @@ TEST_F(CapturesTest, AReasonAnEndAndABoundAreNeeded) {
   EXPECT_FALSE(captures.start(r));
   r.seconds = 86'401;
   EXPECT_FALSE(captures.start(r));
-  for (std::uint32_t i = 0; i < contract::kCaptureSlots; ++i) EXPECT_TRUE(captures.start(request()));
+  for (std::uint32_t i = 0; i < contract::kCaptureSlots; ++i)
+    EXPECT_TRUE(captures.start(request()));
   EXPECT_FALSE(captures.start(request())) << "more than there are slots";
   connected = false;
   const auto first = captures.list()["captures"].back()["id"].get<std::uint32_t>();
@@ -228,7 +231,8 @@ TEST(Traffic, IntervalsEndWithTheMinuteThatRuns) {
   const Nanoseconds minute = 60 * kSecond;
   const Nanoseconds now = 100 * minute + 5 * kSecond;
   for (int i = 0; i < 30; ++i) {
-    view.flow("w1", contract::Visibility::tls, 1000, now - static_cast<Nanoseconds>(29 - i) * minute);
+    view.flow("w1", contract::Visibility::tls, 1000,
+              now - static_cast<Nanoseconds>(29 - i) * minute);
   }
   view.flow("w1", contract::Visibility::clear, 10, now);
   const auto rows = view.intervals("w1", 15 * minute, 5 * minute, now);

@@ -1,5 +1,6 @@
-// The publisher against a dataplane of the test's own: one image at a time, newer ones replace those
-// that wait, the rules travel only when they are needed, and every caller is told exactly once.
+// The publisher against a dataplane of the test's own: one image at a time, newer ones replace
+// those that wait, the rules travel only when they are needed, and every caller is told exactly
+// once.
 #include "control/publish/publisher.h"
 
 #include <gtest/gtest.h>

@@ -87,36 +87,41 @@ TEST_F(Restconf, PostMakesAChildOnce) {
   EXPECT_TRUE(e.created);
   EXPECT_EQ(e.location, "/sluice:sluice/wire=w3");
   EXPECT_EQ(e.whole["sluice:sluice"]["wire"].size(), 3u);
-  EXPECT_EQ(refused("/sluice:sluice", Method::post, {{"sluice:wire", {{{"name", "w1"}}}}}).status, 409);
+  EXPECT_EQ(refused("/sluice:sluice", Method::post, {{"sluice:wire", {{{"name", "w1"}}}}}).status,
+            409);
   EXPECT_EQ(refused("/sluice:sluice", Method::post, {{"sluice:wire", {{{"mode", "monitor"}}}}}).tag,
             "missing-element");
   EXPECT_EQ(refused("/sluice:sluice", Method::post, {{"wire", {{{"name", "w3"}}}}}).tag,
             "unknown-namespace");
   EXPECT_EQ(refused("/sluice:sluice", Method::post, json::object()).tag, "malformed-message");
   EXPECT_EQ(refused("/sluice:sluice/wire=w1/mode", Method::post, body).status, 405);
-  EXPECT_EQ(refused("/sluice:sluice/wire=w9", Method::post, {{"sluice:mode", "monitor"}}).status, 404);
+  EXPECT_EQ(refused("/sluice:sluice/wire=w9", Method::post, {{"sluice:mode", "monitor"}}).status,
+            404);
   const Edited prefix = edited("/sluice:sluice/inside", Method::post,
                                {{"sluice:prefix", {{{"prefix", "2001:db8::/32"}}}}});
   EXPECT_EQ(prefix.location, "/sluice:sluice/inside/prefix=2001%3Adb8%3A%3A%2F32");
 }
 
 TEST_F(Restconf, PutCreatesOrReplaces) {
-  const Edited made = edited("/sluice:sluice/wire=w3", Method::put,
-                             {{"sluice:wire", {{{"name", "w3"}}}}});
+  const Edited made =
+      edited("/sluice:sluice/wire=w3", Method::put, {{"sluice:wire", {{{"name", "w3"}}}}});
   EXPECT_TRUE(made.created);
-  const Edited replaced = edited("/sluice:sluice/wire=w1", Method::put,
-                                 {{"sluice:wire", {{{"name", "w1"}}}}});
+  const Edited replaced =
+      edited("/sluice:sluice/wire=w1", Method::put, {{"sluice:wire", {{{"name", "w1"}}}}});
   EXPECT_FALSE(replaced.created);
   EXPECT_EQ(replaced.whole["sluice:sluice"]["wire"][0], json({{"name", "w1"}}))
       << "what the body does not have is gone";
-  EXPECT_EQ(refused("/sluice:sluice/wire=w3", Method::put,
-                    {{"sluice:wire", {{{"name", "w4"}}}}}).tag, "invalid-value");
-  EXPECT_EQ(refused("/sluice:sluice/wire", Method::put, {{"sluice:wire", json::array()}}).status, 405);
-  EXPECT_TRUE(edited("/sluice:sluice/hashing/messages", Method::put,
-                     {{"sluice:messages", true}}).created)
+  EXPECT_EQ(
+      refused("/sluice:sluice/wire=w3", Method::put, {{"sluice:wire", {{{"name", "w4"}}}}}).tag,
+      "invalid-value");
+  EXPECT_EQ(refused("/sluice:sluice/wire", Method::put, {{"sluice:wire", json::array()}}).status,
+            405);
+  EXPECT_TRUE(
+      edited("/sluice:sluice/hashing/messages", Method::put, {{"sluice:messages", true}}).created)
       << "containers on the way are made";
-  EXPECT_EQ(edited("", Method::put, {{"ietf-restconf:data", {{"sluice:sluice", json::object()}}}}).whole,
-            json({{"sluice:sluice", json::object()}}));
+  EXPECT_EQ(
+      edited("", Method::put, {{"ietf-restconf:data", {{"sluice:sluice", json::object()}}}}).whole,
+      json({{"sluice:sluice", json::object()}}));
 }
 
 TEST_F(Restconf, PatchMergesIntoWhatIsThere) {
@@ -131,14 +136,17 @@ TEST_F(Restconf, PatchMergesIntoWhatIsThere) {
   EXPECT_EQ(s["wire"][1]["mode"], "enforce");
   EXPECT_EQ(s["mail"]["port"], json({25, 587, 2525}));
   EXPECT_EQ(s["detection"], json({{"window", 300}, {"limit-threshold", 4}}));
-  EXPECT_EQ(refused("/sluice:sluice/wire=w9", Method::patch,
-                    {{"sluice:wire", {{{"name", "w9"}}}}}).status, 404);
+  EXPECT_EQ(refused("/sluice:sluice/wire=w9", Method::patch, {{"sluice:wire", {{{"name", "w9"}}}}})
+                .status,
+            404);
 }
 
 TEST_F(Restconf, DeleteTakesOneThing) {
-  EXPECT_EQ(edited("/sluice:sluice/wire=w1", Method::remove).whole["sluice:sluice"]["wire"].size(), 1u);
+  EXPECT_EQ(edited("/sluice:sluice/wire=w1", Method::remove).whole["sluice:sluice"]["wire"].size(),
+            1u);
   EXPECT_FALSE(edited("/sluice:sluice/detection/window", Method::remove)
-                   .whole["sluice:sluice"]["detection"].contains("window"));
+                   .whole["sluice:sluice"]["detection"]
+                   .contains("window"));
   EXPECT_EQ(edited("/sluice:sluice/mail/port=25", Method::remove).whole["sluice:sluice"]["mail"],
             json({{"port", {587}}}));
   EXPECT_EQ(refused("/sluice:sluice/wire=w9", Method::remove).status, 404);

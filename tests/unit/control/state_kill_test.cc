@@ -1,5 +1,5 @@
-// The stores when the process or the power goes at any moment: what was answered is there, nothing is
-// half, files of older schemas are taken over, files that are damaged are got over.
+// The stores when the process or the power goes at any moment: what was answered is there, nothing
+// is half, files of older schemas are taken over, files that are damaged are got over.
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sqlite3.h>
@@ -120,7 +120,8 @@ TEST(StateKilled, ALogThatIsCutAnywhereGivesAStateThatWas) {
     std::string part = log.substr(0, round == 0 ? log.size() : random() % log.size());
     // Sometimes the last block holds what was on the disk before.
     if (round % 4 == 3 && part.size() > 64) {
-      for (std::size_t i = part.size() - 48; i < part.size(); ++i) part[i] = static_cast<char>(random());
+      for (std::size_t i = part.size() - 48; i < part.size(); ++i)
+        part[i] = static_cast<char>(random());
     }
     std::ofstream(cut.path() / "state.db-wal", std::ios::binary) << part;
     auto store = StateStore::open(cut.path());
@@ -131,7 +132,8 @@ TEST(StateKilled, ALogThatIsCutAnywhereGivesAStateThatWas) {
     // The first so many, in the order in which they were given: never one without those before it.
     std::set<std::string> names;
     for (const Order& o : *orders) names.insert(to_text(o.prefix));
-    for (unsigned i = 1; i <= names.size(); ++i) EXPECT_TRUE(names.contains(host(i))) << part.size();
+    for (unsigned i = 1; i <= names.size(); ++i)
+      EXPECT_TRUE(names.contains(host(i))) << part.size();
     least = std::min(least, names.size());
     most = std::max(most, names.size());
     Order another;
@@ -213,8 +215,9 @@ TEST(StateCounters, AreReplacedAndForgottenWhenTheyAreOld) {
 
 JournalRow message(std::uint64_t wall, const std::string& source, const std::string& from,
                    std::vector<std::string> to, const std::string& outcome = "accepted") {
-  return {wall, *parse_address(source), from, std::move(to), outcome,
-          "{\"n\":" + std::to_string(wall) + "}"};
+  return {wall,    *parse_address(source),
+          from,    std::move(to),
+          outcome, "{\"n\":" + std::to_string(wall) + "}"};
 }
 
 class Journal : public testing::Test {
@@ -244,7 +247,8 @@ TEST_F(Journal, FindsByPatternsHostTimeAndOutcome) {
                             message(3 * kHour, "10.0.0.2", "c@other.example",
                                     {"z@web.example", "X@GMAIL.com"}, "refused")}));
   EXPECT_EQ(find({.from = "*@cust.example"}).size(), 2u);
-  EXPECT_EQ(find({.from = "*@CUST.example", .to = "*@gmail.com"}), (Bodies{"{\"n\":3600000000000}"}));
+  EXPECT_EQ(find({.from = "*@CUST.example", .to = "*@gmail.com"}),
+            (Bodies{"{\"n\":3600000000000}"}));
   EXPECT_EQ(find({.to = "*@gmail.com"}).size(), 2u);
   EXPECT_EQ(find({.outcome = "refused"}).size(), 1u);
   EXPECT_EQ(find({.host = prefix("10.0.0.2")}).size(), 2u);
@@ -275,7 +279,8 @@ TEST_F(Journal, ADamagedFileIsSetAsideAndANewOneBegun) {
   std::filesystem::remove(folder.path() / "messages.db-wal");
   std::ofstream(folder.path() / "messages.db", std::ios::binary) << std::string(9000, 'x');
   open();
-  EXPECT_NE(journal->warning().find("messages.db.damaged"), std::string::npos) << journal->warning();
+  EXPECT_NE(journal->warning().find("messages.db.damaged"), std::string::npos)
+      << journal->warning();
   ASSERT_TRUE(journal->add({message(2, "10.0.0.1", "a@b.test", {})}));
   EXPECT_EQ(find({}).size(), 1u);
 }
