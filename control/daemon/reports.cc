@@ -34,7 +34,7 @@ json Controller::tech_support() const {
                 {"cap", hosts["cap"]},
                 {"orders", orders_.operators().size()},
                 {"lists", hosts["lists"]}};
-  r["stats"] = show_stats({})["stats"];
+  r["stats"] = show_stats(json::object())["stats"];
   r["self_test"] = self_test();
   r["captures"] = captures_->list()["captures"].size();
   json& last = r["events"] = json::array();

@@ -195,7 +195,8 @@ class Http(unittest.TestCase):
         self.assertEqual(status, 200, body)
         self.assertEqual(body['sluice-operations:output']['result']['rate'], 20)
         hosts = self.s.curl('GET', '/restconf/data/sluice-operations:state/hosts', token='viewer')[2]
-        self.assertEqual(hosts['sluice-operations:hosts']['orders'][0]['ticket'], 'AB-99')
+        orders = {o['prefix']: o for o in hosts['sluice-operations:hosts']['orders']}
+        self.assertEqual(orders['203.0.113.77']['ticket'], 'AB-99')
         self.error(self.s.curl('POST', where + 'host-order', order, token='viewer'), 403, 'access-denied')
         self.error(self.s.curl('POST', where + 'host-order', {'sluice-operations:input': {'action': 'block'}}), 400,
                    'missing-element')

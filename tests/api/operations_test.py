@@ -80,7 +80,7 @@ class Operations(unittest.TestCase):
                           'policy': {'group': [{'name': 'default', 'reject-score': '8.0'},
                                                {'name': 'gold', 'member': ['203.0.113.64/26'], 'reject-score': '5.0'}]},
                           'host': [{'prefix': '203.0.113.0/24', 'action': 'limit', 'rate': 100}]})
-        (s.folder / 'a.rules').write_text('reject smtp any any -> any any (msg:"marker"; content:"XMARKERX"; sid:7;)\n')
+        (s.folder / 'a.rules').write_text('reject smtp any any -> any any (msg:"marker"; file_data; content:"XMARKERX"; sid:7;)\n')
         s.ctl('rules', 'load', s.folder / 'a.rules')
         s.ctl('host', 'allow', '203.0.113.77', '--ticket', 'VIP')
         (s.folder / 'm.eml').write_bytes(b'Subject: caf\xe9\r\n\r\nXMARKERX\r\n')

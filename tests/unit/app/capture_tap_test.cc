@@ -16,7 +16,8 @@ namespace {
 
 std::vector<std::uint8_t> segment(const std::string& payload, std::uint8_t last = 7,
                                   std::uint16_t port = 25) {
-  std::vector<std::uint8_t> f(14 + 20 + 20, 0);
+  constexpr std::size_t kHeaders = 14 + 20 + 20;
+  std::vector<std::uint8_t> f(kHeaders + payload.size(), 0);
   f[12] = 8;
   std::uint8_t* ip = f.data() + 14;
   const auto total = static_cast<std::uint16_t>(40 + payload.size());
@@ -32,7 +33,7 @@ std::vector<std::uint8_t> segment(const std::string& payload, std::uint8_t last 
   ip[23] = static_cast<std::uint8_t>(port & 0xff);
   ip[32] = 0x50;
   ip[33] = 0x18;
-  f.insert(f.end(), payload.begin(), payload.end());
+  std::memcpy(f.data() + kHeaders, payload.data(), payload.size());
   return f;
 }
 

@@ -41,7 +41,8 @@ class PublisherTest : public testing::Test, private DataplaneChannel::Handler {
  protected:
   void SetUp() override {
     dataplane = std::make_unique<FakeDataplane>(folder.path() / "dp.sock");
-    channel = std::make_unique<DataplaneChannel>(folder.path() / "dp.sock", *this);
+    DataplaneChannel::Handler& handler = *this;
+    channel = std::make_unique<DataplaneChannel>(folder.path() / "dp.sock", handler);
     publisher = std::make_unique<Publisher>(*channel, steps, [this] { return now; });
     configuration = std::make_shared<const Configuration>(*parse_configuration("{}", "test"));
     rules = *compile_rules({});
