@@ -593,10 +593,16 @@ Status HttpServer::start(const std::vector<std::string>& wire_ports) {
   // Everything goes by one function: routes are by the raw target, not by patterns.
   Impl* impl = impl_.get();
   // Routes are matched by std::regex, which recurses along the path: only short ones come so far.
-  server->set_pre_routing_handler([](const httplib::Request& q, httplib::Response& r) {
+  server->set_pre_routing_handler([impl](const httplib::Request& q, httplib::Response& r) {
     constexpr std::size_t kLongest = 2048;
-    if (q.target.size() <= kLongest) return httplib::Server::HandlerResponse::Unhandled;
-    put(r, Fault{414, "protocol", "too-big", "the target is too long", {}});
+    if (q.target.size() > kLongest) {
+      put(r, Fault{414, "protocol", "too-big", "the target is too long", {}});
+    } else if ((q.method == "POST" || q.method == "PUT" || q.method == "PATCH") &&
+               !q.has_header("Content-Length") && !q.has_header("Transfer-Encoding")) {
+      impl->guarded(q, r);  // no body (RFC 9112 section 6.3); the library would wait for one
+    } else {
+      return httplib::Server::HandlerResponse::Unhandled;
+    }
     return httplib::Server::HandlerResponse::Handled;
   });
   const auto handler = [impl](const httplib::Request& q, httplib::Response& r) {

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """The whole product on a wire: both processes, the CLI, real TCP between namespaces.
 appliance_test.py BUILD (the folder that holds the programs)"""
+import contextlib
 import json
 import os
 import pathlib
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -55,6 +57,11 @@ class OnAWire(unittest.TestCase):
         while not condition():
             self.assertLess(time.monotonic(), deadline, what)
             time.sleep(0.05)
+
+    def stored(self, appliance, query):
+        """Rows of the state on the disk."""
+        with contextlib.closing(sqlite3.connect(f'file:{appliance.folder / "state/state.db"}?mode=ro', uri=True)) as db:
+            return db.execute(query).fetchall()
 
     def banner(self, host, port=25):
         """Whether the far side's greeting reaches `host`."""
@@ -254,7 +261,9 @@ class OnAWire(unittest.TestCase):
                          summary.stderr)
         audit = [e['audit'] for e in a.events('audit') if 'capture' in e['audit']['what']]
         self.assertEqual({e['comment'] for e in audit if 'for' in e['what']}, {'complaint 7', 'court order 9'})
-        # Where is my customer's mail: after a restart too.
+        # Where is my customer's mail: after a restart too. Counters are written within ten seconds.
+        self.eventually(lambda: sum(json.loads(row)['messages'] for row, in self.stored(
+            a, 'SELECT body FROM wire_minute')) >= 6, 'counters are not written down', 30)
         a.control.send_signal(signal.SIGKILL)
         a.control.wait()
         a.start_control()
@@ -285,7 +294,7 @@ class OnAWire(unittest.TestCase):
                               netns=host.netns, local=host.v4, concurrency=1, per_connection=1)
         spam(2, 1)  # one below the first step
         self.eventually(lambda: [h['condemned'] for h in a.show('hosts')['hosts']] == [2], 'not counted')
-        time.sleep(1.2)  # evidence is written down within half a second
+        self.eventually(lambda: len(self.stored(a, 'SELECT host FROM standing')) == 1, 'evidence is not written down')
         a.control.send_signal(signal.SIGKILL)
         a.control.wait()
         a.start_control()
