@@ -257,6 +257,17 @@ class Http(unittest.TestCase):
         self.assertEqual(status, 200)
         self.assertIn('# TYPE sluice_hosts gauge', text)
 
+    # RFC 8040 3.1.3, 7: what somebody else has locked.
+    def test_a_lock_is_respected_and_named(self):
+        with socket.socket(socket.AF_UNIX) as session:
+            session.connect(str(self.s.socket))
+            session.sendall(b'{"command":"config open","arguments":{"mode":"exclusive"}}\n')
+            self.assertTrue(json.loads(session.recv(65536))['ok'])
+            self.error(self.s.curl('PUT', f'{DATA}/wire=w2/description', {'sluice:description': 'x'}), 409,
+                       'lock-denied')
+        self.s.wait(lambda: self.s.curl('PUT', f'{DATA}/wire=w2/description', {
+            'sluice:description': 'y'})[0] in (201, 204), 'the lock outlives its session')
+
     def test_two_who_change_at_once(self):
         jobs = [subprocess.Popen(
             ['curl', '-s', '-o', '/dev/null', '-w', '%{http_code}', '--cacert', str(self.s.folder / 'cert.pem'),
