@@ -208,7 +208,9 @@ bool AuthExchange::decode_identity(std::string_view encoded) {
     }
     case Kind::login:
     case Kind::external:
-      set_user(text);
+      // With NULs it is PLAIN's, and a password in it.
+      good = text.find('\0') == std::string_view::npos;
+      if (good) set_user(text);
       break;
     case Kind::cram_md5: {  // RFC 2195: user SP digest
       const std::size_t space = text.rfind(' ');

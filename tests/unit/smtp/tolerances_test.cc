@@ -253,6 +253,9 @@ TEST(SmtpTolerances, A14_SecretsAreNoMechanism) {
     EXPECT_EQ(r.auths[0].mechanism, "") << argument;
     EXPECT_TRUE(r.has(Anomaly::bad_auth));
   }
+  const Recorder mixed =
+      play(opened({C("AUTH LOGIN AHVzZXIAU2VjcjN0V29yZA==\r\n"), S("501 no\r\n")}));
+  EXPECT_EQ(mixed.auths, (std::vector<Recorder::Auth>{{"LOGIN", "", 501}}));
   const Recorder known = play(opened({C("AUTH ntlm\r\n"), S("504 no\r\n")}));
   EXPECT_EQ(known.auths[0].mechanism, "NTLM");
 }
