@@ -608,24 +608,25 @@ std::size_t Session::Impl::feed_readings(Bytes octets) {
   if (!open && !ambiguous) return octets.size();
   std::size_t accepted = octets.size();
   const auto run = [&](SecondReading& reading, bool tell) {
+    const Bytes upto = octets.first(accepted);
     std::uint32_t others = 0;
     for (const SecondReading* r = readings; r; r = r->next)
       if (r != &reading) others += r->size;
-    Bytes part = octets;
+    Bytes part = upto;
     if (reading.after_cr && !part.empty()) {
       reading.after_cr = false;
       if (part.front() == '\n') part = part.subspan(1);
     }
     reading.keep(part, limits.early_octets - std::min(others, limits.early_octets), memory);
     const AlternateReader::Step step =
-        reading.reader.read(part, sink, limits.bdat_chunk, tell, judge());
+        reading.reader.read(part, sink, limits.bdat_chunk, tell, stopped ? nullptr : judge());
     if (!step.stop) return;
     stopped = true;
-    accepted = std::min(accepted, octets.size() - part.size() + step.accepted);
+    accepted = upto.size() - part.size() + step.accepted;
   };
   // One at a time tells, the oldest: two streams mixed would be none.
   if (open) run(*open, !tolerated && outer_tx == 0);
-  if (ambiguous && !stopped) {
+  if (ambiguous) {
     run(*ambiguous, !open && !tolerated && outer_tx == 0);
     if (ambiguous->reason == Reason::ambiguous && ambiguous->reader.found_envelope())
       raise(Anomaly::smuggled_commands);
