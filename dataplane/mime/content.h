@@ -26,7 +26,9 @@ struct ContentType {
         subtype(o.subtype, a),
         charset(o.charset, a),
         boundaries(o.boundaries, a),
-        names(o.names, a) {}
+        names(o.names, a),
+        later_fragment(o.later_fragment),
+        malformed(o.malformed) {}
   ContentType(const ContentType&) = default;
   ContentType(ContentType&&) = default;
   ContentType& operator=(const ContentType&) = default;
@@ -38,6 +40,7 @@ struct ContentType {
   std::pmr::string charset;
   Strings boundaries;  // each reading, the likelier first
   Strings names;       // decoded, the "name" parameter in each of its forms
+  bool later_fragment = false;  // of a message/partial (RFC 2046 5.2.2): not the first one
   bool malformed = false;
 };
 

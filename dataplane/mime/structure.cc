@@ -22,8 +22,10 @@ void destroy(Context& context, T*& object) {
   object = nullptr;
 }
 
-bool is_message_type(std::string_view type, std::string_view subtype) {
-  return type == "message" && (subtype == "rfc822" || subtype == "global" || subtype == "news");
+bool is_message_type(const ContentType& type) {
+  if (type.type != "message") return false;
+  return type.subtype == "rfc822" || type.subtype == "global" || type.subtype == "news" ||
+         (type.subtype == "partial" && !type.later_fragment);
 }
 
 // What mail programs open as a message, whatever its type.
@@ -119,7 +121,9 @@ void Layer::begin_body(const Reading& reading) {
     type.type = e.in_digest && info.types.empty() ? "message" : "text";
     type.subtype = type.type == "text" ? "plain" : "rfc822";
   }
-  const bool message = is_message_type(type.type, type.subtype);
+  const bool message = is_message_type(type);
+  if (type.type == "message" && type.subtype == "partial")
+    context_.raise(contract::Anomaly::partial_message);
 
   Part part;
   part.number = e.number;
