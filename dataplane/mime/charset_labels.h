@@ -1,7 +1,8 @@
 // The labels of the Encoding Standard (4.2), which is what browsers and mail programs made of them
 // know, each with ICU's name of its encoding. Left out are the labels that the Standard replaces
-// because they are dangerous on the web (ISO-2022-KR, ISO-2022-CN, HZ): mail programs read them, and
-// ICU knows their names. x-user-defined differs from windows-1252 only above ASCII, in private use.
+// because they are dangerous on the web (ISO-2022-KR, ISO-2022-CN, HZ): mail programs read them,
+// and ICU knows their names. x-user-defined differs from windows-1252 only above ASCII, in private
+// use.
 #pragma once
 
 #include <string_view>

@@ -92,8 +92,8 @@ class ParameterReader {
       const std::size_t size = comment_size(text_);
       if (size > 0) return text_.remove_prefix(size);
       unclosed_ = malformed_ = true;
-      last_close_ = text_.rfind(')') == std::string_view::npos ? nullptr
-                                                               : text_.data() + text_.rfind(')');
+      last_close_ =
+          text_.rfind(')') == std::string_view::npos ? nullptr : text_.data() + text_.rfind(')');
     }
     const bool closes = last_close_ != nullptr && last_close_ >= text_.data();
     text_.remove_prefix(closes ? text_.find(')') + 1 : 1);
@@ -171,8 +171,7 @@ class ParameterReader {
       }
     }
     text_.remove_prefix(end);
-    const std::string_view token =
-        trim(value.substr(std::min(commented, value.size())));
+    const std::string_view token = trim(value.substr(std::min(commented, value.size())));
     value = trim(value);
     p.value.assign(value);
     // RFC 2045 ends the token at a blank, a comment or a comma.
@@ -249,7 +248,11 @@ void add_name(Strings& out, std::string_view raw, bool other) {
 class Joiner {
  public:
   Joiner(Strings& out, bool words, bool other)
-      : out_(out), words_(words), other_(other), bytes_(out.get_allocator()), charset_(out.get_allocator()) {}
+      : out_(out),
+        words_(words),
+        other_(other),
+        bytes_(out.get_allocator()),
+        charset_(out.get_allocator()) {}
 
   void add(const Parameter& p, std::string_view value) {
     // A parameter in one piece, or the same number twice: another reading.
@@ -346,8 +349,8 @@ std::pmr::vector<Parameter> read_parameters(std::string_view text, bool& malform
                                             std::pmr::memory_resource* memory) {
   std::pmr::vector<Parameter> list(memory);
   ParameterReader reader(text);
-  Parameter p{{}, -1, false, std::pmr::string(memory), std::pmr::string(memory),
-              std::pmr::string(memory)};
+  Parameter p{
+      {}, -1, false, std::pmr::string(memory), std::pmr::string(memory), std::pmr::string(memory)};
   while (reader.next(p)) {
     if (list.size() == kMaxParameters) {
       malformed = true;

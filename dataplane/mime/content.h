@@ -38,8 +38,8 @@ struct ContentType {
   std::pmr::string type;  // lower case, as are subtype and charset
   std::pmr::string subtype;
   std::pmr::string charset;
-  Strings boundaries;  // each reading, the likelier first
-  Strings names;       // decoded, the "name" parameter in each of its forms
+  Strings boundaries;           // each reading, the likelier first
+  Strings names;                // decoded, the "name" parameter in each of its forms
   bool later_fragment = false;  // of a message/partial (RFC 2046 5.2.2): not the first one
   bool malformed = false;
 };

@@ -1,5 +1,5 @@
-// What mail programs read in more than one way, or more tolerantly than the RFCs: names, boundaries,
-// fragments, line ends, charset labels. Each reading is found, at every cut.
+// What mail programs read in more than one way, or more tolerantly than the RFCs: names,
+// boundaries, fragments, line ends, charset labels. Each reading is found, at every cut.
 #include <gtest/gtest.h>
 
 #include <string>
@@ -40,8 +40,7 @@ bool holds_file(const Recorder& r) {
 
 // The name of a file with this Content-Disposition, and whether a second one was told.
 std::pair<std::string, bool> name_of(const std::string& parameters) {
-  const Recorder r =
-      run(attachment("Content-Disposition: attachment; " + parameters + "\r\n"));
+  const Recorder r = run(attachment("Content-Disposition: attachment; " + parameters + "\r\n"));
   return {r.parts.at(0).name, r.has(Anomaly::two_names)};
 }
 
@@ -97,8 +96,7 @@ TEST(MimeReadings, EncodedWordsInPiecesOfAName) {
             Name("p.exe", false));
   EXPECT_EQ(name_of(R"(filename*0="=?utf-8?B?cC5"; filename*1="leGU=?=")"), Name("p.exe", false));
   EXPECT_EQ(name_of(R"(filename*0="=?utf-8?Q?p=2E?="; filename*1=exe)"), Name("p.exe", false));
-  EXPECT_EQ(name_of("filename*0*=utf-8''a%20b; filename*1=\" c.exe\""),
-            Name("a b c.exe", false));
+  EXPECT_EQ(name_of("filename*0*=utf-8''a%20b; filename*1=\" c.exe\""), Name("a b c.exe", false));
   EXPECT_EQ(name_of("filename*0*=utf-8''=%3Futf-8%3FQ%3Fp; filename*1=\"=2Eexe?=\""),
             Name("p.exe", true));
   EXPECT_EQ(name_of("filename*0=p; filename*1=.exe (c)"), Name("p.exe", true));
@@ -117,6 +115,67 @@ TEST(MimeReadings, TheFirstFragmentIsAMessage) {
   EXPECT_EQ(later.all_urls(), std::vector<std::string>{"http://a.test/p"});
   EXPECT_EQ(later.parts.size(), 1u);
   EXPECT_TRUE(later.has(Anomaly::partial_message));
+}
+
+TEST(MimeReadings, CharsetLabelsOfTheEncodingStandard) {
+  // The text, and the labels of an encoding that Python or iconv wrote it in.
+  const struct {
+    std::string text, octets;
+    std::vector<std::string> labels;
+  } table[] = {
+      {"мир", "\xec\xe8\xf0", {"x-cp1251", "CP1251", "windows-1251"}},
+      {"мир", "\xcd\xc9\xd2", {"koi", "koi8", "cskoi8r", "koi8_r", "koi8-ru"}},
+      {"мир", "\xac\xa8\xe0", {"866", "csibm866"}},
+      {"мир", "\xec\xe8\xf0", {"x-mac-ukrainian", "x-mac-cyrillic"}},
+      {"你好",
+       "\xc4\xe3\xba\xc3",
+       {"chinese", "csiso58gb231280", "gb_2312-80", "iso-ir-58", "x-gbk", "gb2312"}},
+      // GBK in what is called GB 2312.
+      {"镕", "\xe9\x46", {"gb2312", "GB_2312"}},
+      {"中文", "\xa4\xa4\xa4\xe5", {"cn-big5", "x-x-big5", "csbig5", "big5"}},
+      {"日本", "\x93\xfa\x96\x7b", {"ms932", "csshiftjis", "x-sjis"}},
+      {"①", "\x87\x40", {"shift_jis", "sjis"}},
+      {"한국", "\xc7\xd1\xb1\xb9", {"korean", "csksc56011987", "ksc_5601", "iso-ir-149"}},
+      {"똠", "\x8c\x63", {"euc-kr"}},
+      {"שלום", "\xf9\xec\xe5\xed", {"visual", "logical", "csiso88598i", "hebrew"}},
+      {"سلام", "\xd3\xe4\xc7\xe5", {"csiso88596e", "iso-8859-6-i", "arabic"}},
+      {"ไทย", "\xe4\xb7\xc2", {"dos-874", "iso885911", "tis-620"}},
+      {"ö€", "\xf6\x80", {"x-cp1252", "latin1", "iso-ir-100"}},
+      {"ö", "\xf6", {"x-cp1250", "x-cp1254", "x-cp1257", "x-cp1258", "x-user-defined"}},
+      {"γ", "\xe3", {"x-cp1253", "sun_eu_greek"}},
+      {"ש", "\xf9", {"x-cp1255"}},
+      {"س", "\xd3", {"x-cp1256"}},
+      {"ü", "\xfc\0"s, {"csunicode", "unicodefeff", "ucs-2"}},
+      {"ü", "\0\xfc"s, {"unicodefffe"}},
+      {"ü", "\xc3\xbc", {"unicode20utf8", "x-unicode20utf8", "unicode11utf8"}},
+  };
+  for (const auto& row : table) {
+    for (const std::string& label : row.labels) {
+      const Recorder r =
+          run("Content-Type: text/plain; charset=" + label + "\r\n\r\n" + row.octets);
+      EXPECT_EQ(r.parts.at(0).text, row.text) << label;
+      EXPECT_FALSE(r.has(Anomaly::charset)) << label;
+    }
+  }
+}
+
+TEST(MimeReadings, CharactersThatNobodySeesAreNoText) {
+  for (const char* hidden :
+       {"\u00ad", "\u034f", "\u061c", "\u115f", "\u17b4",     "\u180b",     "\u180e",    "\u200b",
+        "\u200d", "\u202a", "\u202e", "\u2060", "\u2061",     "\u2064",     "\u2066",    "\u2069",
+        "\u3164", "\ufe0f", "\ufeff", "\uffa0", "\U0001d173", "\U000e0020", "\U000e0100"}) {
+    const std::string text = "vi"s + hidden + "agra " + hidden + hidden + "pills";
+    EXPECT_EQ(run(html(text)).parts.at(0).text, "viagra pills") << hidden;
+    const Recorder r = run(plain(text));
+    EXPECT_EQ(r.parts.at(0).text, "viagra pills") << hidden;
+    EXPECT_EQ(r.parts.at(0).decoded, text);
+  }
+  EXPECT_EQ(run(html("vi&#847;ag&InvisibleTimes;ra")).parts.at(0).text, "viagra");
+  // Neighbours of those that are left out.
+  const std::string seen =
+      "\u00ae\u0350\u061d\u1161\u180a\u2010\u202f\u2070\u3165\ufdff\ufe10\uffa1";
+  EXPECT_EQ(run(html(seen)).parts.at(0).text, seen);
+  EXPECT_EQ(run(plain(seen)).parts.at(0).text, seen);
 }
 
 }  // namespace
