@@ -107,8 +107,12 @@ void HeaderBlock::take(std::string_view line) {
 }
 
 void HeaderBlock::take_rest(std::string_view text) {
-  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
-  append(text);
+  // CRs are left out wherever they stand: which is the last one depends on the cuts.
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find_first_of("\r\n"), text.size());
+    if (end > 0) append(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
 }
 
 void HeaderBlock::skip() {

@@ -267,15 +267,12 @@ std::uint8_t* QuotedPrintableDecoder::step(std::uint8_t c, std::uint8_t* out) {
       *out++ = '=';
       return step(c, flush(out));
     case State::equals_cr:
+      // A CR alone ends the line to most mail programs, and so does one more of them.
+      if (c == '\r') return out;
       state_ = State::text;
-      if (c == '\n') {
-        held_ = 0;
-        return out;
-      }
+      held_ = 0;
+      if (c == '\n') return out;
       malformed_ = true;
-      *out++ = '=';
-      out = flush(out);
-      *out++ = '\r';
       return step(c, out);
   }
   return out;

@@ -178,5 +178,65 @@ TEST(MimeReadings, CharactersThatNobodySeesAreNoText) {
   EXPECT_EQ(run(plain(seen)).parts.at(0).text, seen);
 }
 
+std::string with_line_ends(std::string text, const std::string& end) {
+  for (std::size_t at = 0; (at = text.find("\r\n", at)) != std::string::npos; at += end.size())
+    text.replace(at, 2, end);
+  return text;
+}
+
+TEST(MimeReadings, LinesThatEndAtACr) {
+  const std::string head = "Subject: s\r\nMIME-Version: 1.0\r\n";
+  const std::string type = "Content-Type: multipart/mixed; boundary=o\r\n";
+  const std::string parts = "--o\r\n\r\nhi\r\n--o\r\n" + attachment("") + "--o--\r\n";
+  const std::string inner =
+      "Content-Type: multipart/mixed; boundary=i\r\n\r\n--i\r\n" + attachment("") + "--i--\r\n";
+  const std::string cr = "\r";
+  const std::string messages[] = {
+      // all of it; the body; from somewhere on; one delimiter
+      with_line_ends(head + type + "\r\n" + parts, cr),
+      head + type + "\r\n" + with_line_ends(parts, cr),
+      head + type + "\r\npreamble\r\n" + with_line_ends(parts, cr),
+      head + with_line_ends(type + "\r\n" + parts, cr),
+      head + type + "\r\n--o\r\n\r\nhi" + with_line_ends(parts, cr),
+      head + type + "\r\n--o\r\n\r\nhi\r--o\r\n" + attachment("") + "--o--\r\n",
+      head + type + "\r\n--o\r\n\r\n--hi\r--o\r\n" + attachment("") + "--o--\r\n",
+      head + type + "\r\n--o\r\n\r\n-\r--o\r\n" + attachment("") + "--o--\r\n",
+      head + type + "\r\n--o\r\n\r\nhi\r\n--o \r" + attachment("") + "--o--\r\n",
+      // behind a long line
+      with_line_ends(head + "X-A: " + std::string(5000, 'x') + "\r\n" + type + "\r\n" + parts, cr),
+      with_line_ends(head + "X-A: " + std::string(9000, 'x') + "\r\n" + type + "\r\n" + parts, cr),
+      "Subject: " + std::string(4087, 'x') + with_line_ends("\r\n" + type + "\r\n" + parts, cr),
+      type.substr(0, type.size() - 2) + std::string(8000, ' ') +
+          with_line_ends("\r\n\r\n" + parts, cr),
+      // inside another multipart or message
+      head + type + "\r\n--o\r\n" + with_line_ends(inner, cr) + "\r\n--o--\r\n",
+      head + type + "\r\n--o\r\nContent-Type: message/rfc822\r\n\r\n" + with_line_ends(inner, cr) +
+          "\r\n--o--\r\n",
+      head + type + "\r\n--o\r\nContent-Type: multipart/mixed; boundary=i\r\n\r\n--i\r\n\r\nx\r\n" +
+          with_line_ends("--i--\r\n" + parts, cr),
+  };
+  for (const std::string& m : messages) {
+    const Recorder r = run(m);
+    EXPECT_TRUE(holds_file(r)) << m;
+    EXPECT_TRUE(r.has(Anomaly::bare_cr)) << m;
+  }
+  // What CRs do not divide.
+  for (const char* text : {"10%\r--20%\r-30%", "x\r-", "\r\r-x", "a\rb"}) {
+    const Recorder r =
+        run(head + type + "\r\n--o\r\n\r\n" + text + "\r\n--o\r\n" + attachment("") + "--o--\r\n");
+    EXPECT_EQ(r.parts.at(1).text, text);
+    EXPECT_EQ(r.parts.at(2).decoded, kContent);
+    EXPECT_FALSE(r.has(Anomaly::bare_cr)) << text;
+  }
+  EXPECT_FALSE(run(with_line_ends(head + "\r\nx\r\n", "\r\r\n")).has(Anomaly::bare_cr));
+  const std::string coded = "Content-Transfer-Encoding: quoted-printable\r\n\r\n";
+  EXPECT_EQ(run(coded + "XSIGNA=\rTURE= \rX").parts.at(0).decoded, "XSIGNATUREX");
+  EXPECT_EQ(run(coded + "XSIGNA=\r\r\nTUREX").parts.at(0).decoded, "XSIGNATUREX");
+  // Once in a message, whatever there is of it.
+  std::string many = head + type + "\r\n";
+  for (int i = 0; i < 20'000; ++i) many += "--o\r-\r--o\r\n";
+  EXPECT_LT(run(many).parts.size(), 4'500u);
+}
+
 }  // namespace
 }  // namespace sluice::mime
