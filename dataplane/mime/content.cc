@@ -463,6 +463,13 @@ int danger_of_name(std::string_view name) {
   return 1;
 }
 
+void ContentInfo::add_encoding(Encoding encoding) {
+  const Encoding* const begin = encodings;
+  const Encoding* const end = begin + encoding_count;
+  if (encoding_count < std::size(encodings) && std::find(begin, end, encoding) == end)
+    encodings[encoding_count++] = encoding;
+}
+
 void ContentInfo::field(std::string_view name, std::string_view value) {
   if (!starts_with_ignoring_case(name, "content-")) return;
   name.remove_prefix(8);
@@ -490,10 +497,12 @@ void ContentInfo::field(std::string_view name, std::string_view value) {
     } else {
       repeated_encoding = true;
     }
-    const Encoding* const begin = encodings;
-    const Encoding* const end = begin + encoding_count;
-    if (encoding_count < std::size(encodings) && std::find(begin, end, encoding) == end)
-      encodings[encoding_count++] = encoding;
+    // "base64,7bit", "x-base64": readers differ about what it is.
+    bool leads = false;
+    const Encoding hinted = encoding_hinted(value, leads);
+    if (!known && leads) add_encoding(hinted);
+    add_encoding(encoding);
+    if (hinted != Encoding::identity) add_encoding(hinted);
   } else if (equals_ignoring_case(name, "disposition")) {
     std::string_view token = first_token(value);
     std::string_view rest = after_token(value, token);

@@ -74,6 +74,8 @@ struct ContentInfo {
   // A field of the header; others than Content-* are ignored. `value`: unfolded.
   void field(std::string_view name, std::string_view value);
 
+  void add_encoding(Encoding encoding);
+
   std::pmr::vector<ContentType> types;  // the first and, when it says something else, the last
   std::pmr::string transfer_encoding;   // the first, lower case
   Encoding encodings[3]{};              // those that differ

@@ -131,7 +131,7 @@ bool Layer::header_line(Bytes line, bool whole) {
       return true;
     case HeaderBlock::Line::junk:
       if (skip_junk_) {
-        header_->skip();
+        header_->take_behind_junk(content);
         take_it();
         return true;
       }

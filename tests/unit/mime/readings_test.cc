@@ -102,6 +102,49 @@ TEST(MimeReadings, EncodedWordsInPiecesOfAName) {
   EXPECT_EQ(name_of("filename*0=p; filename*1=.exe (c)"), Name("p.exe", true));
 }
 
+TEST(MimeReadings, TransferEncodingsThatReadersTakeForAnother) {
+  const auto both = [](const std::string& value, const std::string& octets) {
+    return run("Content-Type: application/x\r\nContent-Transfer-Encoding: " + value + "\r\n\r\n" +
+               octets);
+  };
+  for (const std::string& value : {"base64,7bit"s,
+                                   "7bit,base64"s,
+                                   "7bit base64"s,
+                                   "base64 7bit"s,
+                                   "base64:"s,
+                                   "base64."s,
+                                   "base64\0"s,
+                                   "\0base64"s,
+                                   "\x0b"s + "base64",
+                                   "x-base64"s,
+                                   "ba(c)se64"s,
+                                   "(c)base64"s,
+                                   "<base64>"s,
+                                   "'base64'"s,
+                                   "base-64"s,
+                                   "Base64 encoded"s,
+                                   "=?utf-8?q?base64?="s,
+                                   "\xa0"s + "base64",
+                                   "mime64"s,
+                                   "x-b64"s}) {
+    EXPECT_TRUE(holds_file(both(value, kCoded))) << value;
+    if (value[0] == '7' || value[0] == 'x') {
+      EXPECT_EQ(both(value, "XSIGNATUREX").parts.at(0).decoded, "XSIGNATUREX") << value;
+    }
+  }
+  EXPECT_TRUE(both("quoted-printable,8bit", "XSIG=4EATUREX").sees("XSIGNATUREX"));
+  EXPECT_TRUE(both("x-quotedprintable", "XSIG=4EATUREX").sees("XSIGNATUREX"));
+  EXPECT_EQ(both("8bit", kCoded).parts.size(), 1u);
+  for (const std::string& front : {"\xef\xbb\xbf"s, "\0"s, "\r"s, "\x01"s, "\xa0"s}) {
+    const std::string message = "X-A: y\r\n" + front +
+                                "Content-Transfer-Encoding: base64\r\n"
+                                "Content-Type: application/x\r\n\r\n" +
+                                kCoded;
+    EXPECT_TRUE(holds_file(run(message))) << front;
+    EXPECT_TRUE(holds_file(run(message.substr(8)))) << front;
+  }
+}
+
 TEST(MimeReadings, TheFirstFragmentIsAMessage) {
   const std::string inner = "Subject: in\r\nMIME-Version: 1.0\r\n" + attachment("");
   for (const char* number : {"number=1; total=2", "number=01", "total=2", "number=\"1\""}) {
