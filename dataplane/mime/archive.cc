@@ -4,8 +4,6 @@
 
 #include <algorithm>
 
-#include "dataplane/mime/find_octet.h"
-
 namespace sluice::mime {
 namespace {
 
@@ -39,6 +37,20 @@ void release(voidpf opaque, voidpf address) {
   std::size_t octets;
   std::memcpy(&octets, p, sizeof octets);
   static_cast<std::pmr::memory_resource*>(opaque)->deallocate(p, octets, kPrefix);
+}
+
+// Where a zip file's signature may go on from `at`, `matched` octets of it having been seen: behind
+// "PK\3", or at the end of `text`. The third octet is looked for, which no text holds.
+std::size_t first_match(std::string_view text, std::size_t at, std::uint8_t& matched) {
+  for (std::size_t third = text.find('\3', at + 2); third != text.npos;
+       third = text.find('\3', third + 1)) {
+    if (text[third - 1] != 'K' || text[third - 2] != 'P') continue;
+    matched = 3;
+    return third + 1;
+  }
+  text.remove_prefix(at);
+  matched = text.ends_with("PK") ? 2 : text.ends_with('P') ? 1 : 0;
+  return at + text.size();
 }
 
 }  // namespace
@@ -330,26 +342,23 @@ void ArchiveSearch::feed(PartNumber part, std::uint32_t depth, Bytes octets, boo
 // Looks for the first local header of a zip file.
 void ArchiveSearch::search(PartNumber part, std::uint32_t depth, Bytes octets, bool inside) {
   constexpr std::string_view kSignature = "PK\3\4";
-  const char* const start = as_text(octets).data();
-  const char* const end = start + octets.size();
-  for (const char* p = start; p < end;) {
-    const bool at_front = searched_ + static_cast<std::uint64_t>(p - start) == matched_;
+  const std::string_view text = as_text(octets);
+  for (std::size_t at = 0; at < text.size();) {
     if (matched_ == 0 && inside) {
-      p = find_pair<'P', 'K'>(p, end);
-      if (p == end) break;
+      at = first_match(text, at, matched_);
+      continue;
     }
-    if (*p == kSignature[matched_]) {
-      ++p;
+    if (text[at] == kSignature[matched_]) {
+      ++at;
       if (++matched_ < kSignature.size()) continue;
-      found_inside_ = !at_front;
+      found_inside_ = searched_ + at != kSignature.size();
       begin(part, depth, kSignature);
-      return archive_->feed(as_bytes({p, static_cast<std::size_t>(end - p)}));
+      return archive_->feed(octets.subspan(at));
     }
     if (!inside) {
       state_ = State::none;
       return;
     }
-    if (matched_ == 0) ++p;
     matched_ = 0;
   }
   searched_ += octets.size();

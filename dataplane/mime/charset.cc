@@ -155,6 +155,10 @@ bool append_utf8(std::string_view charset, Bytes in, std::pmr::string& out) {
 
 CharsetDecoder::CharsetDecoder(std::string_view charset, bool opposite) : opposite_(opposite) {
   charset = trim(charset);
+  if (equals_ignoring_case(charset, "utf-8")) {
+    strict_ = true;
+    return;
+  }
   const bool ascii = is_one_of(charset, {"us-ascii", "ascii", "ansi_x3.4-1968", "unknown-8bit",
                                          "x-unknown", "8bit", "7bit", "binary"});
   if (charset.empty() || ascii) return;
@@ -247,6 +251,7 @@ void CharsetDecoder::feed_utf8(Bytes in, OctetSink& out) {
   while (p < end) {
     p = skip_ascii(p, end);
     if (p == end) break;
+    wide_ = true;
     const int length = utf8_sequence(p, static_cast<std::size_t>(end - p));
     if (length > 0) {
       p += length;
@@ -277,7 +282,9 @@ void CharsetDecoder::feed_latin1(Bytes in, OctetSink& out) {
     while (p < end && size + 3 <= sizeof buffer && (*p >= 0x80 || (end - p > 1 && p[1] >= 0x80))) {
       size += encode_utf8(latin_code(*p++), buffer + size);
     }
-    if (size > 0) out.take({buffer, size});
+    if (size == 0) continue;
+    wide_ = true;
+    out.take({buffer, size});
   }
 }
 

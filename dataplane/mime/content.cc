@@ -1,6 +1,7 @@
 #include "dataplane/mime/content.h"
 
 #include <algorithm>
+#include <array>
 
 #include "dataplane/mime/charset.h"
 #include "dataplane/mime/encoded_word.h"
@@ -181,6 +182,12 @@ class ParameterReader {
 
   void read_quoted(Parameter& p) {
     text_.remove_prefix(1);
+    const std::size_t stop = text_.find_first_of("\"\\");
+    if (stop != std::string_view::npos && text_[stop] == '"') {
+      p.value.assign(text_.substr(0, stop));
+      text_.remove_prefix(stop + 1);
+      return;
+    }
     bool escaped = false;
     bool differs = false;
     std::size_t i = 0;
@@ -433,20 +440,24 @@ void read_content_type(std::string_view value, ContentType& out) {
   }
 }
 
+// Sorted, as is the next.
 constexpr std::string_view kRuns[] = {
-    "ade",  "adp", "appx",    "application", "bat",        "chm",       "cmd",
-    "com",  "cpl", "diagcab", "dll",         "exe",        "gadget",    "hlp",
-    "hta",  "img", "inf",     "ins",         "iso",        "isp",       "jar",
-    "jnlp", "js",  "jse",     "lib",         "library-ms", "lnk",       "mde",
-    "msc",  "msi", "msix",    "msp",         "mst",        "one",       "pif",
-    "ps1",  "reg", "scf",     "scr",         "sct",        "search-ms", "settingcontent-ms",
-    "sh",   "shb", "shs",     "sys",         "url",        "vb",        "vbe",
-    "vbs",  "vhd", "vhdx",    "vxd",         "wsc",        "wsf",       "wsh",
+    "ade",  "adp", "application", "appx", "bat",        "chm",       "cmd",
+    "com",  "cpl", "diagcab",     "dll",  "exe",        "gadget",    "hlp",
+    "hta",  "img", "inf",         "ins",  "iso",        "isp",       "jar",
+    "jnlp", "js",  "jse",         "lib",  "library-ms", "lnk",       "mde",
+    "msc",  "msi", "msix",        "msp",  "mst",        "one",       "pif",
+    "ps1",  "reg", "scf",         "scr",  "sct",        "search-ms", "settingcontent-ms",
+    "sh",   "shb", "shs",         "sys",  "url",        "vb",        "vbe",
+    "vbs",  "vhd", "vhdx",        "vxd",  "wsc",        "wsf",       "wsh",
     "xll"};
 constexpr std::string_view kCarries[] = {
-    "7z",  "ace", "arj", "cab",  "doc",  "docm", "docx", "dotm", "eml", "gz",    "htm",   "html",
-    "lzh", "mht", "msg", "pdf",  "ppam", "ppsm", "ppt",  "pptm", "rar", "rtf",   "shtml", "svg",
-    "tar", "tgz", "uue", "xlam", "xls",  "xlsb", "xlsm", "xltm", "xht", "xhtml", "xz",    "zip"};
+    "7z",  "ace", "arj", "cab", "doc",   "docm", "docx", "dotm", "eml",  "gz",   "htm",   "html",
+    "lzh", "mht", "msg", "pdf", "ppam",  "ppsm", "ppt",  "pptm", "rar",  "rtf",  "shtml", "svg",
+    "tar", "tgz", "uue", "xht", "xhtml", "xlam", "xls",  "xlsb", "xlsm", "xltm", "xz",    "zip"};
+
+static_assert(std::is_sorted(std::begin(kRuns), std::end(kRuns)) &&
+              std::is_sorted(std::begin(kCarries), std::end(kCarries)));
 
 }  // namespace
 
@@ -456,10 +467,13 @@ int danger_of_name(std::string_view name) {
     name.remove_suffix(1);
   const std::size_t dot = name.rfind('.');
   if (dot == std::string_view::npos) return 0;
-  const std::string_view extension = name.substr(dot + 1);
-  const auto is_extension = [&](std::string_view e) { return equals_ignoring_case(e, extension); };
-  if (std::any_of(std::begin(kRuns), std::end(kRuns), is_extension)) return 3;
-  if (std::any_of(std::begin(kCarries), std::end(kCarries), is_extension)) return 2;
+  name.remove_prefix(dot + 1);
+  std::array<char, 20> letters;  // more than the longest has
+  if (name.size() > letters.size()) return 1;
+  std::transform(name.begin(), name.end(), letters.begin(), lower);
+  const std::string_view extension(letters.data(), name.size());
+  if (std::binary_search(std::begin(kRuns), std::end(kRuns), extension)) return 3;
+  if (std::binary_search(std::begin(kCarries), std::end(kCarries), extension)) return 2;
   return 1;
 }
 
@@ -497,6 +511,7 @@ void ContentInfo::field(std::string_view name, std::string_view value) {
     } else {
       repeated_encoding = true;
     }
+    if (known && first_token(value) == trim(value)) return add_encoding(encoding);
     // "base64,7bit", "x-base64": readers differ about what it is.
     bool leads = false;
     const Encoding hinted = encoding_hinted(value, leads);

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "dataplane/mime/find_octet.h"
 #include "dataplane/mime/text.h"
 
 namespace sluice::mime {
@@ -276,11 +275,12 @@ void Layer::release_line_end() {
 // reading parts before the first that a dash follows.
 void Layer::run_lines(Bytes octets) {
   if (!bare_cr_ && !alternative_) {
-    const char* const begin = as_text(octets).data();
-    const char* const end = begin + octets.size();
-    const char* const cr = find_pair<'\r', '-'>(begin, end);
-    if (end - cr > 1) {
-      const auto before = static_cast<std::size_t>(cr - begin);
+    // The dash is rarer than the CR: base64 has none.
+    const std::string_view text = as_text(octets);
+    std::size_t dash = text.find('-', 1);
+    while (dash != text.npos && text[dash - 1] != '\r') dash = text.find('-', dash + 1);
+    if (dash != text.npos) {
+      const std::size_t before = dash - 1;
       run_and_hold(octets.first(before));
       release_line_end();
       branch_bare_cr();

@@ -90,7 +90,9 @@ class TextPath final : public OctetSink, private HtmlSink {
     }
   }
   void on_plain_text(Bytes utf8) {
-    if (kind_) {
+    if (kind_ && !charset_->saw_wide()) {
+      context_.sink.on_part_data(part_, *kind_, utf8);
+    } else if (kind_) {
       without_ignorable(utf8,
                         [this](Bytes seen) { context_.sink.on_part_data(part_, *kind_, seen); });
     }
