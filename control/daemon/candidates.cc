@@ -310,6 +310,8 @@ Candidates::ToCommit Candidates::edited_running(const json& operations) const {
   ToCommit out;
   if (const Session* owner = exclusive(); owner != nullptr) {
     out.error = owner->peer.user + " has the configuration exclusively";
+    out.fault = {
+        {"status", 409}, {"type", "protocol"}, {"tag", "lock-denied"}, {"message", out.error}};
     return out;
   }
   ConfigTree tree = *running_;

@@ -4,6 +4,7 @@ http_test.py BUILD"""
 import json
 import pathlib
 import socket
+import ssl
 import subprocess
 import sys
 import unittest
@@ -222,6 +223,16 @@ class Http(unittest.TestCase):
         text = (self.s.folder / 'sluice.json').read_text() + (self.s.folder / 'eve.json').read_text()
         self.assertNotIn('token-of-an-admin', text)
 
+    # Who is not known is answered before what they send is read.
+    def test_bodies_of_strangers_are_not_read(self):
+        context = ssl.create_default_context(cafile=str(self.s.folder / 'cert.pem'))
+        with context.wrap_socket(socket.create_connection(('127.0.0.1', self.s.port), 60),
+                                 server_hostname='localhost') as s:
+            s.sendall(b'PUT /restconf/data HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000\r\n'
+                      b'Authorization: Bearer wrong\r\n\r\n')
+            self.assertIn(b' 401 ', s.recv(4096))
+        self.error(self.s.curl('GET', '/' + 'x' * 3000), 414, 'too-big')
+
     def test_media_types(self):
         self.assertEqual(self.s.curl('GET', DATA, headers=['Accept: application/yang-data+json'])[0], 200)
         self.error(self.s.curl('GET', DATA, headers=['Accept: application/yang-data+xml']), 406, 'invalid-value')
@@ -256,6 +267,17 @@ class Http(unittest.TestCase):
         status, _, text = self.s.curl('GET', '/metrics', token='viewer')
         self.assertEqual(status, 200)
         self.assertIn('# TYPE sluice_hosts gauge', text)
+
+    # RFC 8040 3.1.3, 7: what somebody else has locked.
+    def test_a_lock_is_respected_and_named(self):
+        with socket.socket(socket.AF_UNIX) as session:
+            session.connect(str(self.s.socket))
+            session.sendall(b'{"command":"config open","arguments":{"mode":"exclusive"}}\n')
+            self.assertTrue(json.loads(session.recv(65536))['ok'])
+            self.error(self.s.curl('PUT', f'{DATA}/wire=w2/description', {'sluice:description': 'x'}), 409,
+                       'lock-denied')
+        self.s.wait(lambda: self.s.curl('PUT', f'{DATA}/wire=w2/description', {
+            'sluice:description': 'y'})[0] in (201, 204), 'the lock outlives its session')
 
     def test_two_who_change_at_once(self):
         jobs = [subprocess.Popen(

@@ -50,9 +50,16 @@ class Operations(unittest.TestCase):
         self.assertEqual(ask('request', 'host', '192.0.2.1', 'block', 'ticket', 'T-1', groups=operator).returncode, 0)
         self.assertIn('needs the role admin', ask('config', 'load', str(s.folder / 'sluice.json'),
                                                   groups=operator).stderr)
+        # The shell says so when it is asked to edit, and goes on.
+        shell = subprocess.run([str(s.build / 'control/cli/sluicectl'), '--socket', str(s.socket)],
+                               input='configure\nshow version\n', capture_output=True, text=True,
+                               user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=viewer)
+        self.assertIn("'config open' needs the role admin", shell.stderr)
+        self.assertIn('sluice@', shell.stdout)
         rows = s.show('show', 'audit')['audit']
         self.assertEqual([(r['who'], r['role'], r['what']) for r in rows],
-                         [('nobody', 'operator', 'refused: config load'),
+                         [('nobody', 'viewer', 'refused: config open'),
+                          ('nobody', 'operator', 'refused: config load'),
                           ('nobody', 'operator', 'host block 192.0.2.1 ticket T-1'),
                           ('nobody', 'viewer', 'refused: host order')])
         self.assertIn(f'uid {nobody.pw_uid}', rows[0]['from'])

@@ -16,13 +16,14 @@ import time
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
-for folder in (HERE, HERE.parent / 'lab', HERE.parent / 'golden'):
+for folder in (HERE, HERE.parent / 'lab', HERE.parent / 'golden', HERE.parent / 'shell'):
     sys.path.insert(0, str(folder))
 import tap  # noqa: E402
 from appliance import Appliance  # noqa: E402
 from rig import bulk, mailer, netns  # noqa: E402
 from rig.sink import SinkProcess  # noqa: E402
 from rig.soak import End, soak  # noqa: E402
+from terminal import Terminal  # noqa: E402
 
 BUILD = None
 RULE = 'reject smtp any any -> any any (msg:"marker {n}"; content:"X-MARKER-{n:04d}-SPAM"; sid:{n};)\n'
@@ -224,6 +225,47 @@ class OnAWire(unittest.TestCase):
                                    str(a.control_socket), *words], capture_output=True, text=True)
             self.assertEqual(done.returncode, status, (words, done.stderr))
             self.assertTrue(done.stderr.strip(), words)
+
+    def shell(self, appliance):
+        t = Terminal([str(appliance.build / 'control/cli/sluicectl'), '--socket', str(appliance.control_socket)],
+                     environment={'HOME': str(self.folder)})
+        self.addCleanup(t.close)
+        t.prompt()
+        return t
+
+    def test_sessions_at_the_shell_act_on_the_wire(self):
+        a = self.appliance(mode='monitor', subscribers=3)
+        sink = SinkProcess(self.topology, self.topology.far[0].netns).start()
+        self.addCleanup(sink.stop)
+        self.topology.wait_reachable()
+        one, two, three = self.topology.subscribers
+        # A new user's, as the README has it, with the hosts that are here.
+        readme = (HERE.parents[1] / 'README.md').read_text().split('<!-- session -->')[1].split('```')[1]
+        lines = [line.split('# ', 1)[-1].split('> ', 1)[-1] for line in readme.strip().split('\n')][1:-1]
+        self.assertTrue(self.banner(one))
+        t = self.shell(a)
+        for line in lines:
+            line = line.replace('203.0.113.77', one.v4).replace('198.51.100.0/24', f'{two.v4}/32')
+            self.assertNotIn('error', t.line(line), line)
+        self.eventually(lambda: not self.banner(one), 'blocked, but its mail passes')
+        self.assertTrue(self.banner(two), 'limited, not blocked')
+        self.assertTrue(self.banner(three))
+        self.assertIn('50 messages an hour', a.ctl('explain', 'host', two.v4))
+        # An engineer's.
+        t.line(f'delete host {one.v4}/32')
+        self.assertIn('goes back', t.line('commit confirmed 10 comment CHG-4711').replace('\n', ' '))
+        self.eventually(lambda: self.banner(one), 'no longer blocked, but its mail is stopped')
+        self.assertIn('probe', t.line('run request wire w1 self-test'))
+        self.assertIn('clear', t.line('run show wire w1 visibility last 15m'))
+        self.assertIn('it stays', t.line('commit'))
+        out = t.line(f'run request host {three.v4} limit messages 2/h for 2h ticket AB-99')
+        self.assertNotIn('error', out)
+        mailer.run_mailer(self.topology.far[0].v4, 25, mailer.generate(6), netns=three.netns, local=three.v4,
+                          concurrency=1, per_connection=1)
+        self.assertIn('AB-99', t.line(f'run explain host {three.v4}'))
+        self.eventually(lambda: len(a.show('messages', 'host', three.v4)['messages']) == 6, 'messages are missing')
+        accepted = [m for m in a.show('messages', 'host', three.v4)['messages'] if m['outcome'] == 'accepted']
+        self.assertLessEqual(len(accepted), 2, 'the limit does not act')
 
     def test_what_an_operator_asks_for(self):
         a = self.appliance(subscribers=2)
