@@ -70,9 +70,16 @@ static_assert(std::is_sorted(std::begin(kCharsetLabels), std::end(kCharsetLabels
 // The encoding that the Encoding Standard gives the label, or the label itself.
 std::string_view encoding_of_label(std::string_view label) {
   std::array<char, 24> name;
-  if (label.size() > name.size()) return label;
-  std::transform(label.begin(), label.end(), name.begin(), lower);
-  const std::string_view wanted(name.data(), label.size());
+  std::string_view given = label;
+  std::size_t size = 0;
+  // "win-1251", as some programs write it.
+  if (starts_with_ignoring_case(given, "win-")) {
+    given.remove_prefix(4);
+    size = std::string_view("windows-").copy(name.data(), name.size());
+  }
+  if (given.size() > name.size() - size) return label;
+  std::transform(given.begin(), given.end(), name.begin() + size, lower);
+  const std::string_view wanted(name.data(), size + given.size());
   const auto* const found =
       std::lower_bound(std::begin(kCharsetLabels), std::end(kCharsetLabels), wanted,
                        [](const CharsetLabel& l, std::string_view w) { return l.label < w; });

@@ -440,6 +440,8 @@ void Layer::branch_bare_cr(std::size_t line_crs) {
   if (layer == nullptr) return;
   branches_.back().bare_cr = make<BareCr>(context_);
   layer->bare_cr_ = true;
+  // Who reads so (Thunderbird) takes no notice of header lines that are no field.
+  layer->skip_junk_ = true;
   layer->delimiters_ = delimiters_;
   for (const Entity& e : stack_) {
     if (e.mode == Mode::multipart) layer->copy_multipart(e);

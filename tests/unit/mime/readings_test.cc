@@ -166,7 +166,7 @@ TEST(MimeReadings, CharsetLabelsOfTheEncodingStandard) {
     std::string text, octets;
     std::vector<std::string> labels;
   } table[] = {
-      {"мир", "\xec\xe8\xf0", {"x-cp1251", "CP1251", "windows-1251"}},
+      {"мир", "\xec\xe8\xf0", {"x-cp1251", "CP1251", "windows-1251", "win-1251"}},
       {"мир", "\xcd\xc9\xd2", {"koi", "koi8", "cskoi8r", "koi8_r", "koi8-ru"}},
       {"мир", "\xac\xa8\xe0", {"866", "csibm866"}},
       {"мир", "\xec\xe8\xf0", {"x-mac-ukrainian", "x-mac-cyrillic"}},
@@ -245,6 +245,8 @@ TEST(MimeReadings, LinesThatEndAtACr) {
       head + type + "\r\n--o\r\n\r\n--hi\r--o\r\n" + attachment("") + "--o--\r\n",
       head + type + "\r\n--o\r\n\r\n-\r--o\r\n" + attachment("") + "--o--\r\n",
       head + type + "\r\n--o\r\n\r\nhi\r\n--o \r" + attachment("") + "--o--\r\n",
+      // with a line that is no field
+      head + "X\r" + type + "\r\n" + parts,
       // behind a long line
       with_line_ends(head + "X-A: " + std::string(5000, 'x') + "\r\n" + type + "\r\n" + parts, cr),
       with_line_ends(head + "X-A: " + std::string(9000, 'x') + "\r\n" + type + "\r\n" + parts, cr),
