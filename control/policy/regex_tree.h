@@ -38,8 +38,9 @@ class RegexTree {
   // Nothing but strings and single characters that repeat.
   bool plain() const;
 
-  struct Node;
+  struct Node;  // regex_node.h
   using NodePointer = std::shared_ptr<const Node>;
+  const NodePointer& root() const { return root_; }
 
  private:
   explicit RegexTree(NodePointer root, bool references)

@@ -37,6 +37,8 @@ RegexScratch::~RegexScratch() = default;
 struct Regex::Impl {
   ~Impl() { pcre2_code_free(code); }
   pcre2_code* code = nullptr;
+  std::uint32_t least = 0;  // octets of what it matches
+  bool jit = false;
 };
 
 Regex::Regex(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -64,16 +66,22 @@ Result<Regex> Regex::make(std::string_view pattern, std::uint32_t options) {
     return Error{std::string(reinterpret_cast<const char*>(text)) + " at its character " +
                  std::to_string(offset)};
   }
-  pcre2_jit_compile(impl->code, PCRE2_JIT_COMPLETE);  // without it the interpreter runs
+  pcre2_pattern_info(impl->code, PCRE2_INFO_MINLENGTH, &impl->least);
+  // Without it the interpreter runs.
+  impl->jit = pcre2_jit_compile(impl->code, PCRE2_JIT_COMPLETE) == 0;
   return Regex(std::move(impl));
 }
 
 bool Regex::find(std::string_view subject, RegexScratch& scratch, Match* match,
                  std::size_t from) const {
-  if (scratch.impl_->data == nullptr) return false;
+  if (scratch.impl_->data == nullptr || from > subject.size() ||
+      subject.size() - from < impl_->least)
+    return false;
   const char* data = subject.empty() ? "" : subject.data();
-  const int groups = pcre2_match(impl_->code, reinterpret_cast<PCRE2_SPTR>(data), subject.size(),
-                                 from, 0, scratch.impl_->data, scratch.impl_->context);
+  // The second says nothing about its arguments, which are in order: as UTF-8 nothing is read.
+  const auto match_with = impl_->jit ? &pcre2_jit_match : &pcre2_match;
+  const int groups = match_with(impl_->code, reinterpret_cast<PCRE2_SPTR>(data), subject.size(),
+                                from, 0, scratch.impl_->data, scratch.impl_->context);
   if (groups < 0) return false;
   if (match != nullptr) {
     const PCRE2_SIZE* places = pcre2_get_ovector_pointer(scratch.impl_->data);
