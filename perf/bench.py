@@ -7,6 +7,7 @@
   spamassassin  Debian's SpamAssassin rules: CPU a message, ours, spamassassin -L and rspamd
   lists     a million entries of each kind: load, memory, look-ups
   micro     hot functions (Google Benchmark)
+  config    what a list of 1,000,000 prefixes costs: load, difference, commit, memory
   failover  how long mail stands still when the dataplane dies or hangs (root, namespaces)
 """
 import argparse
@@ -20,7 +21,7 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-NAMES = ('lists', 'rules', 'spamassassin', 'replay', 'scan', 'micro', 'failover')
+NAMES = ('lists', 'rules', 'spamassassin', 'replay', 'scan', 'micro', 'failover', 'config')
 
 
 def machine():
@@ -100,6 +101,7 @@ MEASURES = {
     'replay': replay,
     'scan': lines_of(['{build}/perf/scan_bench']),
     'micro': lines_of(['{build}/perf/micro_flow_tcp', '--benchmark_min_time=0.2']),
+    'config': lines_of([sys.executable, HERE / 'config/lists.py', '{build}']),
     'failover': lines_of([sys.executable, HERE / 'wire/failover.py',
                           '{build}/dataplane/app/sluice-dataplane']),
 }

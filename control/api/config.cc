@@ -382,15 +382,13 @@ class Reader {
     read_number(n, "rate", h.rate);
     each(n, "token", [&](const lyd_node* t) {
       h.tokens.push_back({text_at(t, "name"), text_at(t, "sha256"),
-                          enum_at(t, "role", kAccessRoleNames, AccessRole::viewer),
-                          text_at(t, "expires")});
+                          enum_at(t, "role", kAccessNames, Access::viewer), text_at(t, "expires")});
     });
   }
   void read_access(const lyd_node* n) {
     const auto read = [&](const char* list, auto& into) {
       each(n, list, [&](const lyd_node* e) {
-        into.emplace_back(text_at(e, "name"),
-                          enum_at(e, "role", kAccessRoleNames, AccessRole::viewer));
+        into.emplace_back(text_at(e, "name"), enum_at(e, "role", kAccessNames, Access::viewer));
       });
     };
     read("group", c_.access.groups);
@@ -414,6 +412,7 @@ class Reader {
     read_number(events, "rotate-keep", c_.events.rotate_keep);
     read_number(events, "queue", c_.events.queue);
     read_number(events, "recent", c_.events.recent);
+    read_number(events, "messages", c_.events.messages);
     read_number(events, "statistics-interval", c_.events.statistics_interval);
     const lyd_node* api = child(root, "api");
     c_.api_socket = text_at(api, "socket");
@@ -540,6 +539,13 @@ std::vector<policy::HostRule> configured_host_rules(const Configuration& configu
     rules.push_back(std::move(r));
   }
   return rules;
+}
+
+std::string model_revision() {
+  constexpr std::string_view kMark = "\n  revision ";
+  const std::string_view source = model_source();
+  const std::size_t at = source.find(kMark);
+  return at == source.npos ? std::string{} : std::string(source.substr(at + kMark.size(), 10));
 }
 
 std::string_view model_source() { return sluice_model_yang; }

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "control/api/access.h"
 #include "control/policy/loaded_lists.h"
 #include "control/publish/image.h"
 #include "dataplane/base/result.h"
@@ -87,17 +88,14 @@ struct EventsConfig {
   std::uint8_t rotate_keep = 5;
   std::uint32_t queue = 65'536;            // events
   std::uint32_t recent = 20'000;           // events
+  std::uint32_t messages = 1'000'000;      // kept on disk for `show messages`
   std::uint32_t statistics_interval = 10;  // seconds
 };
-
-// What somebody may do (the model's typedef role); each may what those before it may.
-enum class AccessRole : std::uint8_t { viewer, operator_, admin };
-inline constexpr std::string_view kAccessRoleNames[] = {"viewer", "operator", "admin"};
 
 struct HttpToken {
   std::string name;
   std::string sha256;  // 64 lower-case hexadecimal digits
-  AccessRole role = AccessRole::viewer;
+  Access role = Access::viewer;
   std::string expires;  // RFC 3339; empty: never
 };
 
@@ -114,8 +112,8 @@ struct HttpConfig {
 
 // Roles by name of the Unix group or user.
 struct AccessConfig {
-  std::vector<std::pair<std::string, AccessRole>> groups;
-  std::vector<std::pair<std::string, AccessRole>> users;
+  std::vector<std::pair<std::string, Access>> groups;
+  std::vector<std::pair<std::string, Access>> users;
 };
 
 struct Configuration {
@@ -172,5 +170,7 @@ std::vector<policy::HostRule> configured_host_rules(const Configuration& configu
 
 // The source of the model, YANG 1.1.
 std::string_view model_source();
+// Its newest revision, as the model says: "2026-11-26".
+std::string model_revision();
 
 }  // namespace sluice::control

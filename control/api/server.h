@@ -19,6 +19,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "control/api/access.h"
 #include "control/publish/channel.h"
 #include "dataplane/base/result.h"
 
@@ -29,6 +30,13 @@ struct Peer {
   gid_t gid = 0;
   pid_t pid = 0;
   std::string user;  // name of the uid, or its number
+  Access access = Access::none;
+  std::string origin;  // empty: the socket
+  // Where it comes from, for the audit log.
+  std::string from() const {
+    if (!origin.empty()) return origin;
+    return "local uid " + std::to_string(uid) + " pid " + std::to_string(pid);
+  }
 };
 
 using ClientId = std::uint64_t;

@@ -30,6 +30,8 @@ bool is_placeholder(std::string_view word) {
   return !word.empty() && std::isupper(static_cast<unsigned char>(word.front())) != 0;
 }
 
+bool takes_many(const Argument& a) { return a.kind == Kind::files || a.kind == Kind::words; }
+
 bool takes_value(const Argument& a) { return a.kind != Kind::flag; }
 
 std::string in_quotes(std::string_view word) {
@@ -206,7 +208,7 @@ Filling fill(const Command& command, Words words, std::size_t first) {
     }
     if (next < positional.size()) {
       f.values(positional[next]).emplace_back(words[i], i);
-      if (positional[next]->kind != Kind::files) ++next;
+      if (!takes_many(*positional[next])) ++next;
       continue;
     }
     std::string names;
@@ -229,6 +231,7 @@ std::string placeholder_of(const Argument& a) {
     case Kind::rate:
       return "RATE";
     case Kind::count:
+    case Kind::number:
       return "NUMBER";
     case Kind::filter:
       return "KEY=VALUE";
@@ -243,6 +246,8 @@ std::string placeholder_of(const Argument& a) {
       return "PATTERN";
     case Kind::wire:
       return "WIRE";
+    case Kind::words:
+      return "PATH";
     case Kind::text:
     case Kind::flag:
       break;
@@ -379,7 +384,7 @@ NextWords next_words(Words words, const ParseOptions& options) {
   for (const Argument& a : w.complete->arguments) {
     if (a.option) continue;
     if (std::find(pattern.begin(), pattern.end(), a.name) != pattern.end()) continue;
-    if (f.has(&a) && a.kind != Kind::files) continue;
+    if (f.has(&a) && !takes_many(a)) continue;
     add({std::string(a.name), std::string(a.help), true, a.kind});
     if (a.required && !f.has(&a)) return out;  // options come behind
   }

@@ -165,6 +165,18 @@ void add_views(std::vector<Command>& all) {
   all.insert(all.end(), std::begin(views), std::end(views));
 }
 
+Command config_edit(const char* words, const char* operation, const char* help) {
+  Command c;
+  c.words = words;
+  c.help = help;
+  c.request = "config edit";
+  c.fixed = {{"operation", operation}};
+  c.render = render_nothing;
+  c.access = Access::admin;
+  c.arguments = {positional("PATH", "words", Kind::words, "as 'set' takes it in configure mode")};
+  return c;
+}
+
 std::vector<Command> make_commands() {
   std::vector<Command> all;
   add_views(all);
@@ -199,10 +211,46 @@ std::vector<Command> make_commands() {
        json::object(),
        600,
        Access::admin},
+      config_edit("config set", "set", "set values in the shared candidate"),
+      config_edit("config delete", "delete", "delete a part of the shared candidate"),
+      config_edit("config activate", "activate", "let a part count again"),
+      config_edit("config deactivate", "deactivate", "keep a part but let it not count"),
+      {"config diff",
+       "what the shared candidate changes",
+       "config compare",
+       {positional("NUMBER", "number", Kind::number, "against this rollback", false)},
+       render_text},
+      {"config candidate",
+       "the shared candidate, as commands that make it",
+       "config get",
+       {positional("PATH", "words", Kind::words, "only this part", false)},
+       render_text,
+       {{"form", "set"}}},
+      {"config commit",
+       "make the shared candidate run; without changes: confirm",
+       "config commit",
+       {option("confirmed", Kind::count, "minutes after which it is taken back unless confirmed"),
+        option("check", Kind::flag, "only check whether it could be"), kComment},
+       render_commit_answer,
+       json::object(),
+       600,
+       Access::admin},
+      {"config rollback",
+       "an earlier configuration becomes the shared candidate",
+       "config rollback",
+       {positional("NUMBER", "number", Kind::number, "how many commits back, 0 to 49", false)},
+       render_nothing,
+       json::object(),
+       30,
+       Access::admin},
+      {"config history", "commits, latest first", "config history", {}, render_history},
       {"config validate",
-       "check a configuration file here",
+       "check a configuration file here; without: the shared candidate, by sluiced",
        "",
-       {positional("FILE", "file", Kind::file, "configuration (RFC 7951 JSON)")}},
+       {positional("FILE", "file", Kind::file, "configuration (RFC 7951 JSON)", false)},
+       render_commit_answer,
+       json::object(),
+       600},
       {"config load",
        "replace the running configuration",
        "config load",
@@ -277,10 +325,19 @@ Result<json> argument_value(const Argument& argument, const std::vector<std::str
       }
       return json(std::strtoull(first.c_str(), nullptr, 10));
     }
+    case Kind::number: {
+      if (first.empty() || first.size() > 9 ||
+          first.find_first_not_of("0123456789") != std::string::npos) {
+        return Error{quoted() + " is no number"};
+      }
+      return json(std::strtoull(first.c_str(), nullptr, 10));
+    }
     case Kind::flag:
       return json(true);
     case Kind::file:
       return json(std::filesystem::absolute(first).string());
+    case Kind::words:
+      return json(words);
     case Kind::files:
     case Kind::paths: {
       json all = json::array();

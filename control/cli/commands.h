@@ -23,11 +23,13 @@ enum class ArgumentKind {
   duration,  // to seconds
   rate,      // to messages an hour
   count,     // a number from 1
+  number,    // a number from 0
   flag,      // no value
   file,      // path, made absolute
   files,     // one or more paths, made absolute
   filter,    // repeated KEY=VALUE
   paths,     // an option, repeated, of one path each, made absolute
+  words,     // all that is left of the line: a path of the configuration
 };
 
 struct Argument {

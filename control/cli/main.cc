@@ -8,6 +8,7 @@
 
 #include "control/cli/analyze.h"
 #include "control/cli/command_parser.h"
+#include "control/cli/shell.h"
 #include "control/cli/text.h"
 
 #ifndef SLUICE_VERSION
@@ -59,6 +60,8 @@ int run(std::vector<std::string> words) {
     std::cout << "sluicectl " << SLUICE_VERSION << "\n";
     return kDone;
   }
+  if (words.size() == 2 && words[0] == "complete") return Shell(options.socket).complete(words[1]);
+  if (words.empty()) return Shell(options.socket).run();
   const ParsedLine line = parse_line(words);
   if (line.help || (!words.empty() && words[0] == "help")) {
     std::erase_if(words, [](const std::string& w) {

@@ -1,87 +1,13 @@
+// What is shown: tables of what is and was.
 #include "control/cli/render.h"
 
 #include <algorithm>
 
-#include "control/cli/text.h"
+#include "control/cli/render_values.h"
 
 namespace sluice::control {
-namespace {
 
-using nlohmann::json;
-
-const json& member(const json& object, const char* key) {
-  static const json kNothing;
-  if (!object.is_object()) return kNothing;
-  const auto found = object.find(key);
-  return found == object.end() ? kNothing : *found;
-}
-
-// Any value as text; nothing as nothing.
-std::string plain(const json& value) {
-  if (value.is_null()) return {};
-  if (value.is_string()) return value.get<std::string>();
-  if (value.is_boolean()) return value.get<bool>() ? "yes" : "no";
-  if (value.is_number_float()) {
-    char buffer[32];
-    std::snprintf(buffer, sizeof buffer, "%.2f", value.get<double>());
-    return buffer;
-  }
-  if (value.is_array()) {
-    std::string all;
-    for (const json& v : value) all += (all.empty() ? "" : ", ") + plain(v);
-    return all;
-  }
-  return value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
-std::string text(const json& object, const char* key) { return plain(member(object, key)); }
-std::uint64_t number(const json& object, const char* key) {
-  const json& v = member(object, key);
-  return v.is_number_unsigned() ? v.get<std::uint64_t>() : 0;
-}
-std::string count(const json& object, const char* key) { return count_text(number(object, key)); }
-bool flag(const json& object, const char* key) {
-  const json& v = member(object, key);
-  return v.is_boolean() && v.get<bool>();
-}
-std::string left(const json& object) {
-  const json& v = member(object, "seconds_left");
-  return v.is_number_unsigned() ? duration_text(v.get<std::uint64_t>()) : std::string{};
-}
-// "2026-11-25T18:41:34.123456+0000" to "18:41:34".
-std::string clock_text(const json& object, const char* key) {
-  const std::string t = text(object, key);
-  return t.size() >= 19 ? t.substr(11, 8) : t;
-}
-
-// "name: value" lines.
-class Facts {
- public:
-  Facts& add(const std::string& name, const std::string& value) {
-    if (!value.empty()) out_ += name + ": " + for_terminal(value) + "\n";
-    return *this;
-  }
-  std::string text() const { return out_; }
-
- private:
-  std::string out_;
-};
-
-std::string table_or(const Table& table, const RenderOptions& options, const char* otherwise) {
-  return table.empty() ? std::string(otherwise) + "\n" : table.text(options.width);
-}
-
-std::string treatment_text(const json& t) {
-  std::string out = text(t, "action");
-  if (const std::string source = text(t, "source"); !source.empty()) out += ", by " + source;
-  if (out.starts_with("none")) return "none";
-  if (const std::string p = text(t, "prefix"); !p.empty()) out += ", for " + p;
-  if (number(t, "rate") != 0) out += ", " + count(t, "rate") + " messages an hour";
-  if (const std::string l = left(t); !l.empty()) out += ", " + l + " left";
-  if (const std::string c = text(t, "comment"); !c.empty()) out += " (" + c + ")";
-  return out;
-}
-
-}  // namespace
+using namespace render_values;
 
 std::string render_version(const json& r, const RenderOptions&) {
   const json& d = member(r, "dataplane");
@@ -166,15 +92,16 @@ std::string render_flows(const json& r, const RenderOptions& options) {
   return out + "\n";
 }
 
+// One message: a line of what and when, then the server's words and the reason where there are
+// some.
 std::string render_messages(const json& r, const RenderOptions& options) {
-  Table t({{"EVENT", true},
-           {"TIME"},
-           {"HOST", false, true},
+  Table t({{"TIME"},
            {"FROM", false, true},
            {"TO", false, true},
-           {"SIZE", true},
            {"OUTCOME"},
-           {"VERDICT"}});
+           {"VERDICT"},
+           {"REPLY AND REASON", false, true}});
+  std::string day;
   for (const json& m : member(r, "messages")) {
     std::string verdict = text(m, "verdict");
     if (const std::string would = text(m, "would_have"); !would.empty())
@@ -182,10 +109,52 @@ std::string render_messages(const json& r, const RenderOptions& options) {
     const json& to = member(m, "rcpt_to");
     std::string recipients = to.is_array() && !to.empty() ? plain(to[0]) : "";
     if (to.is_array() && to.size() > 1) recipients += " +" + std::to_string(to.size() - 1);
-    t.add({text(m, "event"), clock_text(m, "timestamp"), text(m, "src_ip"), text(m, "mail_from"),
-           recipients, octets_text(number(m, "size")), text(m, "outcome"), verdict});
+    if (recipients.empty()) {
+      const json& refused = member(m, "rcpt_refused");
+      if (refused.is_array() && !refused.empty()) recipients = text(refused[0], "to") + " refused";
+    }
+    const json& reply = member(m, "reply");
+    std::string why = text(reply, "code");
+    if (const std::string said = text(reply, "text"); !said.empty()) why += " " + said;
+    if (const std::string reason = text(m, "reason"); !reason.empty()) {
+      why += (why.empty() ? "" : "; ") + reason;
+    }
+    if (const std::string rules = text(m, "rules"); !rules.empty()) {
+      why +=
+          (why.empty() ? "" : "; ") + std::string("rules ") + rules + ", score " + text(m, "score");
+    }
+    const std::string stamp = text(m, "timestamp");
+    const std::string date = stamp.substr(0, std::min<std::size_t>(10, stamp.size()));
+    // The day stands where it changes.
+    const std::string when =
+        date == day ? clock_text(m, "timestamp") : date + " " + clock_text(m, "timestamp");
+    day = date;
+    t.add({when, text(m, "mail_from"), recipients, text(m, "outcome"), verdict, why});
   }
-  return table_or(t, options, "no message");
+  std::string out = table_or(t, options, "no message");
+  if (r.contains("whole") && !flag(r, "whole")) {
+    out += "not all messages were looked through in time; ask for a shorter time (last 2h)\n";
+  }
+  if (const std::string error = text(r, "journal"); !error.empty()) {
+    out += for_terminal("only what is in memory: " + error) + "\n";
+  }
+  return out;
+}
+
+std::string render_audit(const json& r, const RenderOptions& options) {
+  Table t({{"TIME", false, true},
+           {"WHO"},
+           {"ROLE"},
+           {"FROM", false, true},
+           {"WHAT", false, true},
+           {"COMMENT", false, true}});
+  for (const json& a : member(r, "audit")) {
+    const std::string stamp = text(a, "timestamp");
+    t.add({stamp.substr(0, std::min<std::size_t>(10, stamp.size())) + " " +
+               clock_text(a, "timestamp"),
+           text(a, "who"), text(a, "role"), text(a, "from"), text(a, "what"), text(a, "comment")});
+  }
+  return table_or(t, options, "nothing has been changed yet");
 }
 
 std::string event_line(const json& event) {
@@ -374,21 +343,58 @@ std::string render_would_have(const json& r, const RenderOptions& options) {
   return out;
 }
 
+namespace {
+
+std::string percent(double share) {
+  char text[16];
+  std::snprintf(text, sizeof text, "%.1f %%", share * 100);
+  return text;
+}
+
+double share_of(const json& row, const char* visibility) {
+  for (const json& k : member(row, "kinds")) {
+    const json& share = member(k, "share");
+    if (text(k, "visibility") == visibility && share.is_number()) return share.get<double>();
+  }
+  return 0.0;
+}
+
+}  // namespace
+
 std::string render_visibility(const json& r, const RenderOptions& options) {
   const json& v = member(r, "visibility");
   Table t({{"VISIBILITY"}, {"FLOWS", true}, {"SHARE", true}, {"BYTES", true}});
   for (const json& k : member(v, "kinds")) {
     const json& share = member(k, "share");
-    char percent[16];
-    std::snprintf(percent, sizeof percent, "%.1f %%",
-                  share.is_number() ? share.get<double>() * 100 : 0.0);
-    t.add({text(k, "visibility"), count(k, "flows"), percent, octets_text(number(k, "bytes"))});
+    t.add({text(k, "visibility"), count(k, "flows"),
+           percent(share.is_number() ? share.get<double>() : 0.0),
+           octets_text(number(k, "bytes"))});
   }
-  std::string out = "last " + duration_text(number(v, "last_seconds")) + "\n";
+  std::string out = "last " + duration_text(number(v, "last_seconds")) + ", flows that ended\n";
   out += t.text(options.width);
   out += count(v, "messages") + " messages, " + count(v, "condemned") + " condemned, " +
          count(v, "blocked") + " stopped, " + count(v, "would_have") + " would have been\n";
-  return out;
+  const json& rows = member(v, "intervals");
+  if (!rows.is_array() || rows.size() < 2) return out;
+  Table i({{"BEGIN"},
+           {"FLOWS", true},
+           {"CLEAR", true},
+           {"BEFORE TLS", true},
+           {"TLS", true},
+           {"ONE-SIDED", true},
+           {"MESSAGES", true},
+           {"STOPPED", true}});
+  for (const json& row : rows) {
+    const bool any = number(row, "flows") > 0;
+    const auto share = [&](const char* name) {
+      return any ? percent(share_of(row, name)) : std::string("-");
+    };
+    i.add({clock_text(row, "begin").substr(0, 5), count(row, "flows"), share("clear"),
+           share("before_tls"), share("tls"), share("one_sided"), count(row, "messages"),
+           count(row, "blocked")});
+  }
+  return out + "\nevery " + duration_text(number(v, "interval_seconds")) + " (UTC)\n" +
+         i.text(options.width);
 }
 
 std::string render_wire(const json& r, const RenderOptions& options) {
@@ -429,124 +435,6 @@ std::string render_wire(const json& r, const RenderOptions& options) {
     out += "\n" + t.text(options.width);
   }
   return out + "\n" + render_visibility(r, options);
-}
-
-std::string render_explain_host(const json& r, const RenderOptions& options) {
-  Facts f;
-  f.add("host", text(r, "host"));
-  const json& inside = member(r, "inside");
-  if (inside.is_object()) f.add("inside", text(inside, "prefix") + ", " + text(inside, "role"));
-  f.add("group", text(r, "group"));
-  f.add("treatment", treatment_text(member(r, "treatment")));
-  const json& s = member(r, "standing");
-  std::string out = f.text();
-  if (!s.is_object()) return out + "standing: no message of this host has been seen\n";
-  Facts g;
-  std::string standing = text(s, "standing");
-  if (const std::string would = text(s, "would_have"); !would.empty()) {
-    standing += ", would be " + would + " but for " + text(s, "held_back");
-  }
-  if (const std::string l = left(s); !l.empty()) standing += ", " + l + " left";
-  g.add("standing", standing);
-  g.add("messages", count(s, "messages") + " (" + count(s, "condemned") + " condemned), " +
-                        count(s, "recipients") + " recipients, " + octets_text(number(s, "bytes")));
-  g.add("seen", text(s, "first_seen") + " to " + text(s, "last_seen"));
-  g.add("arithmetic", text(s, "arithmetic"));
-  g.add("last change", text(s, "last_change"));
-  out += g.text();
-  Table t({{"TIME"}, {"FLOW"}, {"EVENT", true}, {"COUNTS"}, {"WHY", false, true}});
-  for (const json& e : member(s, "evidence")) {
-    t.add({clock_text(e, "timestamp"), text(e, "flow_id"), text(e, "event"),
-           flag(e, "in_window") ? "yes" : "aged", text(e, "why")});
-  }
-  if (!t.empty()) out += "\n" + t.text(options.width);
-  if (!member(r, "events").empty()) out += "\n" + render_events(r, options);
-  return out;
-}
-
-std::string render_explain_events(const json& r, const RenderOptions& options) {
-  if (r.contains("events")) return render_events(r, options);
-  std::string out = text(r, "id") + " " + event_line(member(r, "event")) + "\n";
-  for (const json& rule : member(r, "rules")) {
-    out += for_terminal("rule " + text(rule, "name") + ", score " + text(rule, "score") + ": " +
-                        text(rule, "message")) +
-           "\n";
-  }
-  if (r.contains("treatment_now")) {
-    out += for_terminal("treatment now: " + treatment_text(member(r, "treatment_now"))) + "\n";
-  }
-  // The event whole; dump() escapes control characters, for_terminal() what is left.
-  const std::string whole = member(r, "event").dump(2, ' ', false, json::error_handler_t::replace);
-  std::size_t begin = 0;
-  while (begin <= whole.size()) {
-    const std::size_t end = std::min(whole.find('\n', begin), whole.size());
-    out += for_terminal(std::string_view(whole).substr(begin, end - begin)) + "\n";
-    begin = end + 1;
-  }
-  return out;
-}
-
-std::string render_order(const json& r, const RenderOptions&) {
-  const auto safe = [&r](const char* key) { return for_terminal(text(r, key)); };
-  std::string out = safe("prefix") + ": " + safe("action");
-  if (number(r, "rate") != 0) out += " " + count(r, "rate") + "/h";
-  const std::string l = left(r);
-  out += l.empty() ? ", until released" : ", for " + l;
-  out += "\n";
-  if (flag(r, "masked")) out += "host bits of the prefix were cleared\n";
-  if (!flag(r, "enforced")) {
-    out += "nothing is done yet: every wire is in monitor mode\n";
-  } else if (!member(r, "monitor_wires").empty()) {
-    out += "not on these wires, which are in monitor mode: " + safe("monitor_wires") + "\n";
-  }
-  if (r.contains("not_written")) out += "not written to disk: " + safe("not_written") + "\n";
-  return out;
-}
-
-std::string render_release(const json& r, const RenderOptions&) {
-  std::string out;
-  for (const json& what : member(r, "released")) {
-    out += for_terminal(text(r, "prefix") + ": released from " + plain(what)) + "\n";
-  }
-  if (out.empty()) out = for_terminal(text(r, "prefix")) + ": nothing was ordered or decided\n";
-  if (r.contains("still")) {
-    out += for_terminal("still: " + treatment_text(member(r, "still"))) + "\n";
-  }
-  return out;
-}
-
-std::string render_commit(const json& r, const RenderOptions&) {
-  std::string out;
-  for (const json& f : member(r, "faults")) {
-    out += for_terminal(text(f, "file") + ":" + text(f, "line") + ": " + text(f, "rule") + ": " +
-                        text(f, "text")) +
-           (flag(f, "fatal") ? " (refused)\n" : " (runs)\n");
-  }
-  for (const json& l : member(r, "lists")) {
-    out += for_terminal("list " + text(l, "name") + ": " + count(l, "prefixes") + " prefixes, " +
-                        count(l, "bad_lines") + " bad lines" +
-                        (text(l, "error").empty() ? "" : "; kept as it was: " + text(l, "error"))) +
-           "\n";
-    for (const json& f : member(l, "faults")) {
-      out += "  line " + text(f, "line") + ": " + for_terminal(text(f, "text")) + "\n";
-    }
-  }
-  out += count(r, "rules") + " rules in force, " + count(r, "rules_refused") + " refused; " +
-         for_terminal("dataplane: " + text(r, "dataplane"));
-  if (r.contains("epoch")) out += ", epoch " + text(r, "epoch");
-  out += "\n";
-  if (r.contains("not_written")) {
-    out += for_terminal("in force, but not written to disk: " + text(r, "not_written")) + "\n";
-  }
-  return out;
-}
-
-std::string render_self_test(const json& r, const RenderOptions& options) {
-  Table t({{"CHECK", false, true}, {"RESULT"}, {"DETAIL", false, true}});
-  for (const json& c : member(r, "checks")) {
-    t.add({text(c, "check"), flag(c, "pass") ? "pass" : "FAIL", text(c, "detail")});
-  }
-  return t.text(options.width) + (flag(r, "good") ? "all good\n" : "something is wrong\n");
 }
 
 }  // namespace sluice::control

@@ -31,6 +31,13 @@ std::string render_explain_events(const nlohmann::json& result, const RenderOpti
 std::string render_order(const nlohmann::json& result, const RenderOptions& options);
 std::string render_release(const nlohmann::json& result, const RenderOptions& options);
 std::string render_commit(const nlohmann::json& result, const RenderOptions& options);
+// What a commit, or its check, came to.
+std::string render_commit_answer(const nlohmann::json& result, const RenderOptions& options);
+std::string render_history(const nlohmann::json& result, const RenderOptions& options);
+std::string render_text(const nlohmann::json& result, const RenderOptions& options);
+std::string render_nothing(const nlohmann::json& result, const RenderOptions& options);
+std::string render_audit(const nlohmann::json& result, const RenderOptions& options);
+std::string render_test_policy(const nlohmann::json& result, const RenderOptions& options);
 std::string render_self_test(const nlohmann::json& result, const RenderOptions& options);
 // One event as one line: time, type, ends, and what matters of the type.
 std::string event_line(const nlohmann::json& event);

@@ -26,6 +26,23 @@ void print_error(std::ostream& errors, const std::string& error) {
   }
 }
 
+// Octets as JSON can carry them: each as the character of its number (ISO 8859-1 in UTF-8), so that
+// a message that is no UTF-8 arrives as it is.
+std::string octet_text(std::string_view octets) {
+  std::string out;
+  out.reserve(octets.size());
+  for (const char c : octets) {
+    const auto o = static_cast<std::uint8_t>(c);
+    if (o < 0x80) {
+      out += c;
+    } else {
+      out += static_cast<char>(0xc0 | (o >> 6));
+      out += static_cast<char>(0x80 | (o & 0x3f));
+    }
+  }
+  return out;
+}
+
 Result<std::string> read_file(const std::string& path, std::size_t most) {
   std::ifstream file(path, std::ios::binary);
   std::error_code code;
@@ -81,7 +98,19 @@ int run_command(const Command& command, const json& given, const RunOptions& opt
   if (command.words == "rules check") return rules_check(arguments, options, out, errors);
   if (command.words == "rules update") return rules_update(arguments, options, out, errors);
   if (command.words == "rules test") return rules_test(arguments, options, out, errors);
-  if (command.words == "config validate") return config_validate(arguments, as_json, out, errors);
+  if (command.words == "config validate" && arguments.contains("file")) {
+    return config_validate(arguments, as_json, out, errors);
+  }
+  std::string_view request = command.request;
+  if (command.words == "config validate") {
+    request = "config commit";
+    arguments["check"] = true;
+  }
+  if (request == "config edit") {
+    arguments = {
+        {"operations", json::array({{{"operation", arguments["operation"]},
+                                     {"words", arguments.value("words", json::array())}}})}};
+  }
   if (command.words == "config load") {
     const std::string path = arguments["file"].get<std::string>();
     auto text = read_file(path, ApiServer::kMaxRequest / 2);
@@ -93,13 +122,22 @@ int run_command(const Command& command, const json& given, const RunOptions& opt
     arguments["name"] = path;
     arguments["text"] = std::move(*text);
   }
+  if (const auto file = arguments.find("message_file"); file != arguments.end()) {
+    auto text = read_file(file->get<std::string>(), ApiServer::kMaxRequest / 2);
+    if (!text) {
+      print_error(errors, text.error());
+      return kFailed;
+    }
+    arguments.erase("message_file");
+    arguments["message"] = octet_text(*text);
+  }
   const bool listens = command.request == "monitor";
   auto client = ApiClient::connect(options.socket, listens ? 0 : command.timeout_seconds);
   if (!client) {
     print_error(errors, client.error());
     return kFailed;
   }
-  if (auto s = client->send({{"command", command.request}, {"arguments", arguments}}); !s) {
+  if (auto s = client->send({{"command", request}, {"arguments", arguments}}); !s) {
     print_error(errors, s.error());
     return kFailed;
   }

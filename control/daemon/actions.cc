@@ -39,6 +39,7 @@ void Controller::host_order(ClientId client, const Peer& peer, const json& argum
   }
   o.who = peer.user;
   o.comment = arguments.value("comment", std::string{}).substr(0, 1000);
+  o.ticket = arguments.value("ticket", std::string{}).substr(0, 200);
 
   orders_.put(o);
   next_order_end_ = orders_.next_deadline();
@@ -46,7 +47,9 @@ void Controller::host_order(ClientId client, const Peer& peer, const json& argum
   allowed_changed();
   schedule_publish();
   std::string what = "host " + action + " " + to_text(o.prefix);
+  if (o.action == policy::HostAction::limit) what += " " + std::to_string(rate) + "/h";
   if (seconds != 0) what += " for " + std::to_string(seconds) + " s";
+  if (!o.ticket.empty()) what += " ticket " + o.ticket;
   audit(peer, what, o.comment);
   record("entity", order_event(o, action, !any_wire_enforces(), stamp()));
 
@@ -76,6 +79,7 @@ void Controller::host_release(ClientId client, const Peer& peer, const json& arg
   const Prefix prefix = parsed->prefix;
   json result = {{"prefix", to_text(prefix)}, {"released", json::array()}};
   const std::string comment = arguments.value("comment", std::string{}).substr(0, 1000);
+  const std::string ticket = arguments.value("ticket", std::string{}).substr(0, 200);
   if (const Order* found = orders_.find(prefix); found != nullptr) {
     Order o = *found;
     orders_.remove(prefix);
@@ -83,6 +87,7 @@ void Controller::host_release(ClientId client, const Peer& peer, const json& arg
                                  std::string(kHostActionNames[static_cast<std::size_t>(o.action)]));
     o.who = peer.user;
     o.comment = comment;
+    o.ticket = ticket;
     record("entity", order_event(o, "release", !any_wire_enforces(), stamp()));
   }
   const std::vector<Change> changes = ladder_.release(prefix);
@@ -95,7 +100,9 @@ void Controller::host_release(ClientId client, const Peer& peer, const json& arg
   allowed_changed();
   schedule_publish();
   ++host_changes_;
-  audit(peer, "host release " + to_text(prefix), comment);
+  audit(peer,
+        "host release " + to_text(prefix) + (ticket.empty() ? std::string{} : " ticket " + ticket),
+        comment);
   const Treatment left = orders_.treatment(prefix.address, ladder_);
   if (left.any) result["still"] = treatment_json(left);
   auto error = std::make_shared<std::string>();
@@ -123,33 +130,6 @@ void Controller::monitor(ClientId client, const json& arguments) {
   api_->keep_open(client);
   api_->push(client, "{\"ok\":true}");
   listeners_[client] = std::move(listener);
-}
-
-bool glob(std::string_view pattern, std::string_view text) {
-  const auto same = [](char a, char b) {
-    const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; };
-    return lower(a) == lower(b);
-  };
-  std::size_t p = 0;
-  std::size_t t = 0;
-  std::size_t star = std::string_view::npos;
-  std::size_t resume = 0;
-  while (t < text.size()) {
-    if (p < pattern.size() && pattern[p] == '*') {
-      star = p++;
-      resume = t;
-    } else if (p < pattern.size() && (pattern[p] == '?' || same(pattern[p], text[t]))) {
-      ++p;
-      ++t;
-    } else if (star != std::string_view::npos) {
-      p = star + 1;
-      t = ++resume;
-    } else {
-      return false;
-    }
-  }
-  while (p < pattern.size() && pattern[p] == '*') ++p;
-  return p == pattern.size();
 }
 
 namespace {

@@ -5,16 +5,17 @@
 #include <fstream>
 #include <iterator>
 
+#include "control/api/migrate.h"
 #include "control/daemon/controller.h"
 #include "control/identity/prefix.h"
-#include "control/store/replace_file.h"
 
 namespace sluice::control {
 
 // All that a commit needs and that takes time to get.
 struct Controller::Prepared {
-  std::string error;  // not empty: it cannot be
-  std::string text;   // as it will be written down
+  std::string error;               // not empty: it cannot be
+  std::string text;                // as it will be written down
+  std::vector<std::string> notes;  // of what was migrated
   std::shared_ptr<const Configuration> configuration;
   std::shared_ptr<const CompiledRules> rules;
   bool compiled = false;  // the rules are new
@@ -47,6 +48,8 @@ void Controller::prepare(const Commit& commit, const std::filesystem::path& cach
     out.error = configuration.error();
     return;
   }
+  auto migrated = migrate(commit.text, commit.name);
+  if (migrated) out.notes = std::move(migrated->notes);
   auto text = stored_configuration(commit.text, commit.name);
   if (!text) {
     out.error = text.error();
@@ -102,17 +105,48 @@ void Controller::prepare(const Commit& commit, const std::filesystem::path& cach
 }
 
 Status Controller::first_configuration() {
-  std::ifstream file(options_.config, std::ios::binary);
-  if (!file) {
-    return Error{options_.config.string() + ": " + std::generic_category().message(errno)};
-  }
   Commit commit;
-  commit.text.assign(std::istreambuf_iterator<char>(file), {});
   commit.name = options_.config.string();
+  if (waiting_ && waiting_->deadline <= monotonic_now()) {
+    // Its time ran out while nobody was here.
+    auto text = archive_->text(waiting_->unconfirmed.return_to);
+    if (!text) return Error{text.error()};
+    spdlog::warn("revision {} was not confirmed in time; going back to revision {}",
+                 waiting_->sequence, waiting_->unconfirmed.return_to);
+    commit.text = std::move(*text);
+    commit.what = "return to revision " + std::to_string(waiting_->unconfirmed.return_to);
+    commit.is_return = true;
+  } else {
+    std::ifstream file(options_.config, std::ios::binary);
+    if (!file) {
+      return Error{options_.config.string() + ": " + std::generic_category().message(errno)};
+    }
+    commit.text.assign(std::istreambuf_iterator<char>(file), {});
+  }
   Prepared prepared;
   prepare(commit, options_.state / "databases", nullptr, nullptr, {}, {}, prepared);
   if (!prepared.error.empty()) return Error{prepared.error};
+  for (const std::string& note : prepared.notes) spdlog::info("{}: {}", commit.name, note);
+  commit.who = "sluiced";
+  commit.from = "start";
+  if (commit.is_return) {
+    waiting_.reset();
+    if (auto s = archive_->prepare(revision_of(commit), prepared.text); !s) return s;
+    if (auto s = archive_->finish(); !s) return s;
+  } else {
+    const auto revisions = archive_->revisions();
+    const auto newest = revisions.empty() ? Result<std::string>(Error{})
+                                          : archive_->text(revisions.front().sequence);
+    if (!newest || *newest != prepared.text) {
+      // Somebody changed the file by hand. What waits for confirmation still waits.
+      commit.what = "file " + commit.name;
+      if (auto s = archive_->record(revision_of(commit), prepared.text); !s) {
+        spdlog::warn("{}", s.error());
+      }
+    }
+  }
   apply(prepared);
+  if (auto s = candidates_->running_changed(config_text_); !s) return s;
   for (const RuleFault& f : rules_->faults) {
     spdlog::warn("{}:{}: {}: {}", f.file, f.line, f.rule, f.text);
   }
@@ -150,6 +184,9 @@ void Controller::apply(const Prepared& prepared) {
     state.read = wall_now();
   }
   recent_.set_capacity(config_->events.recent);
+  if (journal_) {
+    journal_jobs_->run([this, most = config_->events.messages] { journal_->set_most(most); }, {});
+  }
   if (log_) log_->set_rotation(config_->events.rotate_size, config_->events.rotate_keep);
   build_eve_context();
 }
@@ -167,9 +204,20 @@ void Controller::reload(const std::string& who) {
     return;
   }
   commit.text.assign(std::istreambuf_iterator<char>(file), {});
-  commit.done = [](const json& answer) {
+  commit.done = [this, revision = revision_of(commit)](const json& answer) mutable {
     if (answer.value("ok", false)) {
       spdlog::info("configuration reloaded");
+      // The file is there already: only its revision is to be written.
+      disk_->run(
+          [this, revision, text = config_text_] {
+            const auto revisions = archive_->revisions();
+            const auto newest = revisions.empty() ? Result<std::string>(Error{})
+                                                  : archive_->text(revisions.front().sequence);
+            if (newest && *newest == text) return;
+            if (const Status s = archive_->record(revision, text); !s)
+              spdlog::warn("{}", s.error());
+          },
+          {});
     } else {
       spdlog::error("{}; the running configuration stays", answer.value("error", std::string{}));
     }
@@ -192,6 +240,23 @@ void Controller::next_commit() {
   committing_ = true;
   const auto commit = commits_.front();
   commits_.pop_front();
+  if (commit->is_return && !waiting_) {  // confirmed meanwhile
+    committing_ = false;
+    return next_commit();
+  }
+  if (!commit->resolve) return start_commit(commit);
+  // What it changes is made of what runs now, not of what ran when it was asked for.
+  auto resolved = std::make_shared<Commit::Resolved>();
+  config_jobs_->run([commit, resolved] { *resolved = commit->resolve(); },
+                    [this, commit, resolved] {
+                      if (!resolved->error.empty()) return give_up_commit(commit, resolved->error);
+                      if (resolved->unchanged && !commit->check_only) return confirm(commit);
+                      commit->text = std::move(resolved->text);
+                      start_commit(commit);
+                    });
+}
+
+void Controller::start_commit(const std::shared_ptr<Commit>& commit) {
   auto prepared = std::make_shared<Prepared>();
   compile_->run(
       [commit, prepared, cache = options_.state / "databases", before = config_, rules = rules_,
@@ -201,14 +266,69 @@ void Controller::next_commit() {
       [this, commit, prepared] { try_commit(commit, prepared); });
 }
 
+void Controller::give_up_commit(const std::shared_ptr<Commit>& commit, const std::string& error) {
+  committing_ = false;
+  if (commit->done) commit->done({{"ok", false}, {"error", error}});
+  next_commit();
+}
+
+Revision Controller::revision_of(const Commit& commit) const {
+  Revision r;
+  r.time = wall_now();
+  r.user = commit.who;
+  r.from = commit.from;
+  r.what = commit.what;
+  r.comment = commit.comment;
+  const auto revisions = archive_->revisions();
+  if (commit.confirm_minutes > 0) {
+    const StoreClock clock = store_clock();
+    const std::uint64_t left = std::uint64_t{commit.confirm_minutes} * 60 * kSecond;
+    Unconfirmed u;
+    // A second one before the first is confirmed goes back to where the first would.
+    u.return_to = waiting_            ? waiting_->unconfirmed.return_to
+                  : revisions.empty() ? 0
+                                      : revisions.front().sequence;
+    u.until_monotonic = clock.monotonic + left;
+    u.until_wall = clock.wall + left;
+    u.boot = clock.boot;
+    r.unconfirmed = std::move(u);
+  } else if (waiting_ && !commit.confirms && !commit.is_return) {
+    r.unconfirmed = waiting_->unconfirmed;  // still waits
+  }
+  return r;
+}
+
+// What can fail for want of room on the disk is done before anything has changed.
 void Controller::try_commit(const std::shared_ptr<Commit>& commit,
                             const std::shared_ptr<Prepared>& prepared) {
-  if (!prepared->error.empty()) {
+  if (!prepared->error.empty()) return give_up_commit(commit, prepared->error);
+  if (commit->check_only) {
     committing_ = false;
-    if (commit->done) commit->done({{"ok", false}, {"error", prepared->error}});
-    next_commit();
-    return;
+    json result = {{"checked", true}, {"notes", prepared->notes}};
+    add_report(*prepared, *prepared->rules, result);
+    const bool partial = result.value("partial", false);
+    result.erase("partial");
+    json answer = {{"ok", true}, {"result", std::move(result)}};
+    if (partial) answer["partial"] = true;
+    if (commit->done) commit->done(answer);
+    return next_commit();
   }
+  if (!commit->persist) return publish_commit(commit, prepared);
+  auto failure = std::make_shared<std::string>();
+  disk_->run(
+      [this, revision = revision_of(*commit), prepared, failure] {
+        if (const Status s = archive_->prepare(revision, prepared->text); !s) *failure = s.error();
+      },
+      [this, commit, prepared, failure] {
+        if (!failure->empty()) {
+          return give_up_commit(commit, "it cannot be written down: " + *failure);
+        }
+        publish_commit(commit, prepared);
+      });
+}
+
+void Controller::publish_commit(const std::shared_ptr<Commit>& commit,
+                                const std::shared_ptr<Prepared>& prepared) {
   prepared->old_text = config_text_;
   prepared->old_configuration = config_;
   prepared->old_rules = rules_;
@@ -240,23 +360,45 @@ void Controller::end_commit(const std::shared_ptr<Commit>& commit,
     build_eve_context();
     allowed_changed();
     publish_now();
-    committing_ = false;
-    if (commit->done) {
-      commit->done({{"ok", false}, {"error", "the dataplane refused it: " + outcome.reason}});
-    }
-    next_commit();
-    return;
+    if (commit->persist) disk_->run([this] { archive_->abandon(); }, {});
+    return give_up_commit(commit, "the dataplane refused it: " + outcome.reason);
   }
   json answer = {{"ok", true}, {"result", json::object()}};
   json& result = answer["result"];
+  add_report(*prepared, *rules_, result);
+  if (result.value("partial", false)) answer["partial"] = true;
+  result.erase("partial");
+  if (!prepared->notes.empty()) result["notes"] = prepared->notes;
+  if (outcome.status == PublishOutcome::Status::adopted) {
+    result["dataplane"] = "adopted";
+    result["epoch"] = outcome.epoch;
+    result["adoption_seconds"] = static_cast<double>(outcome.nanoseconds) / 1e9;
+  } else {
+    result["dataplane"] = "absent: " + outcome.reason;
+  }
+  audit_as(commit->who, commit->access, commit->from, commit->what, commit->comment);
+  if (!commit->persist) return finish_commit(commit, std::move(answer), {});
+  auto failure = std::make_shared<std::string>();
+  disk_->run(
+      [this, failure] {
+        if (const Status s = archive_->finish(); !s) *failure = s.error();
+      },
+      [this, commit, answer = std::move(answer), failure]() mutable {
+        finish_commit(commit, std::move(answer), *failure);
+      });
+}
+
+// What the rules and the lists say, for the answer; "partial" when something was refused.
+void Controller::add_report(const Prepared& prepared, const CompiledRules& rules,
+                            json& result) const {
   bool partial = false;
-  result["rules"] = rules_->rules.size();
-  result["rules_refused"] = rules_->refused;
-  result["compile_seconds"] = prepared->compiled ? rules_->compile_seconds : 0.0;
+  result["rules"] = rules.rules.size();
+  result["rules_refused"] = rules.refused;
+  result["compile_seconds"] = prepared.compiled ? rules.compile_seconds : 0.0;
   result["faults"] = json::array();
   constexpr std::size_t kMostTold = 200;
-  if (prepared->compiled) {
-    for (const RuleFault& f : rules_->faults) {
+  if (prepared.compiled) {
+    for (const RuleFault& f : rules.faults) {
       if (f.fatal) partial = true;
       if (result["faults"].size() >= kMostTold) break;
       result["faults"].push_back({{"file", f.file},
@@ -267,49 +409,58 @@ void Controller::end_commit(const std::shared_ptr<Commit>& commit,
     }
   }
   result["lists"] = json::array();
-  for (const auto& [name, state] : list_states_) {
-    if (!state.error.empty() || state.fault_count > 0) partial = true;
-    json list = {{"name", name},         {"prefixes", state.prefixes},
-                 {"lines", state.lines}, {"bad_lines", state.fault_count},
-                 {"error", state.error}, {"faults", json::array()}};
-    for (const PrefixListFault& f : state.faults) {
+  for (const Prepared::List& l : prepared.lists) {
+    if (!l.error.empty() || l.report.fault_count > 0) partial = true;
+    const auto contents = prepared.contents.find(l.name);
+    json list = {{"name", l.name},
+                 {"prefixes", contents == prepared.contents.end() ? 0 : contents->second->size()},
+                 {"lines", l.report.lines},
+                 {"bad_lines", l.report.fault_count},
+                 {"error", l.error},
+                 {"faults", json::array()}};
+    for (const PrefixListFault& f : l.report.faults) {
       if (list["faults"].size() >= 20) break;
       list["faults"].push_back({{"line", f.line}, {"text", f.text}});
     }
     result["lists"].push_back(std::move(list));
   }
-  result["match_lists"] = match_lists_json(20);
-  for (const LoadedList& l : match_lists_.lists) {
+  result["match_lists"] = match_lists_json(prepared.match_lists, 20);
+  for (const LoadedList& l : prepared.match_lists.lists) {
     if (!l.error.empty() || (l.list && l.list->fault_count > 0)) partial = true;
   }
-  if (outcome.status == PublishOutcome::Status::adopted) {
-    result["dataplane"] = "adopted";
-    result["epoch"] = outcome.epoch;
-    result["adoption_seconds"] = static_cast<double>(outcome.nanoseconds) / 1e9;
-  } else {
-    result["dataplane"] = "absent: " + outcome.reason;
+  if (partial) result["partial"] = true;
+}
+
+// The dataplane runs it and the disk has it (or says why not).
+void Controller::finish_commit(const std::shared_ptr<Commit>& commit, json answer,
+                               const std::string& not_written) {
+  if (!not_written.empty()) {
+    answer["partial"] = true;
+    answer["result"]["not_written"] = not_written;
   }
-  const EventStamp now = stamp();
-  record("audit", audit_event(commit->who, commit->from, commit->what, commit->comment, now));
-  if (partial) answer["partial"] = true;
-  const auto finish = [this, commit](const json& final_answer) {
-    committing_ = false;
-    if (commit->done) commit->done(final_answer);
-    next_commit();
-  };
-  if (!commit->persist) return finish(answer);
-  auto written = std::make_shared<std::string>();
-  disk_->run(
-      [path = options_.config, text = config_text_, written] {
-        if (const Status s = replace_file(path, text); !s) *written = s.error();
-      },
-      [finish, answer, written]() mutable {
-        if (!written->empty()) {
-          answer["partial"] = true;
-          answer["result"]["not_written"] = *written;
-        }
-        finish(answer);
-      });
+  if (commit->persist) {
+    const auto revisions = archive_->revisions();
+    if (!revisions.empty()) {
+      const Revision& newest = revisions.front();
+      answer["result"]["revision"] = newest.sequence;
+      if (!newest.unconfirmed) {
+        waiting_.reset();
+      } else {
+        const std::string user =
+            commit->confirm_minutes > 0 || !waiting_ ? commit->who : waiting_->user;
+        const Nanoseconds deadline = commit->confirm_minutes > 0 || !waiting_
+                                         ? newest.unconfirmed->until_monotonic
+                                         : waiting_->deadline;
+        waiting_ = Waiting{*newest.unconfirmed, newest.sequence, deadline, user, false};
+        watch_confirmation();
+        answer["result"]["confirm"] = confirmation_text();
+      }
+    }
+  }
+  running_changed(commit);
+  committing_ = false;
+  if (commit->done) commit->done(answer);
+  next_commit();
 }
 
 // ---- what operators ask for ----
@@ -321,8 +472,10 @@ void Controller::config_load(ClientId client, const Peer& peer, const json& argu
   commit.persist = true;
   commit.recompile = true;
   commit.who = peer.user;
-  commit.from = "local uid " + std::to_string(peer.uid);
+  commit.access = kAccessNames[static_cast<std::size_t>(peer.access)];
+  commit.from = peer.from();
   commit.what = "config load " + commit.name;
+  commit.confirms = true;
   commit.comment = arguments.value("comment", std::string{});
   commit.done = [this, client](const json& answer) {
     if (api_) api_->reply(client, answer);
@@ -339,6 +492,7 @@ void Controller::rules_load(ClientId client, const Peer& peer, const json& argum
       files != arguments.end() && files->is_array() && !files->empty()) {
     json& root = text["sluice:sluice"];
     root["rules"]["file"] = json::array();
+    root["rules"].erase("@file");
     for (const json& f : *files) {
       if (!f.is_string()) return fail(client, "a file name is not a text");
       root["rules"]["file"].push_back(f);
@@ -350,7 +504,8 @@ void Controller::rules_load(ClientId client, const Peer& peer, const json& argum
   commit.name = "running configuration";
   commit.recompile = true;
   commit.who = peer.user;
-  commit.from = "local uid " + std::to_string(peer.uid);
+  commit.access = kAccessNames[static_cast<std::size_t>(peer.access)];
+  commit.from = peer.from();
   commit.comment = arguments.value("comment", std::string{});
   commit.done = [this, client](const json& answer) {
     if (api_) api_->reply(client, answer);

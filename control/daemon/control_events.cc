@@ -86,7 +86,12 @@ std::string order_event(const Order& order, const std::string& what, bool would_
   }
   e["evidence"] = json::array();
   e["operator"] = printable(order.who);
-  if (!order.comment.empty()) e["ticket"] = printable(order.comment);
+  // One text in the event, as the ticket system and people look for it.
+  if (const std::string& ticket = order.ticket.empty() ? order.comment : order.ticket;
+      !ticket.empty()) {
+    e["ticket"] = printable(ticket);
+  }
+  if (!order.comment.empty()) e["comment"] = printable(order.comment);
   return json_line(root);
 }
 

@@ -28,17 +28,24 @@ std::string machine_name() {
 Controller::Controller(EventLoop& loop, ControllerOptions options)
     : loop_(loop), options_(std::move(options)), ladder_(DetectionConfig{}) {
   started_wall_ = wall_now();
+  config_jobs_ = std::make_unique<JobThread>(loop);
   compile_ = std::make_unique<JobThread>(loop);
   image_ = std::make_unique<JobThread>(loop);
   kernel_jobs_ = std::make_unique<JobThread>(loop);
   disk_ = std::make_unique<JobThread>(loop);
+  journal_jobs_ = std::make_unique<JobThread>(loop);
   DataplaneChannel::Handler& handler = *this;
   channel_ = std::make_unique<DataplaneChannel>(options_.dataplane_socket, handler);
   publisher_ = std::make_unique<Publisher>(*channel_, *image_, monotonic_now);
   kernel_ = std::make_unique<KernelLists>(*kernel_jobs_, options_.open_kernel_wire);
 }
 
-Controller::~Controller() = default;
+Controller::~Controller() {
+  if (!store_) return;
+  flush_standings();
+  flush_counters();
+  flush_messages();
+}
 
 Status Controller::start() {
   auto store = StateStore::open(options_.state);
@@ -46,6 +53,7 @@ Status Controller::start() {
   store_ = std::move(*store);
   if (!store_->warning().empty()) spdlog::warn("{}", store_->warning());
 
+  if (auto s = open_archive(); !s) return s;
   if (auto s = first_configuration(); !s) return s;
 
   // What was ordered and decided before we were last stopped.
@@ -57,7 +65,15 @@ Status Controller::start() {
   }
   next_order_end_ = orders_.next_deadline();
   if (auto standings = store_->standings(clock); standings) {
-    for (const Standing& s : *standings) ladder_.restore(s, clock.monotonic);
+    const Nanoseconds window = config_->detection.window * kSecond;
+    for (Standing& s : *standings) {
+      std::erase_if(s.hits, [&](const Hit& h) { return clock.monotonic - h.at >= window; });
+      if (s.decided == Level::clean && s.hits.empty()) {
+        unsaved_hosts_.insert(s.host);  // its evidence has aged: the row goes
+      } else {
+        ladder_.restore(s, clock.monotonic);
+      }
+    }
   } else {
     return Error{standings.error()};
   }
@@ -92,6 +108,9 @@ Status Controller::start() {
   loop_.every(30 * kSecond, [this] { kernel_->reopen(); });
   loop_.at(monotonic_now() + kIdlePoll, [this] { poll_events(); });
   emit_stats();
+  watch_confirmation();
+
+  start_lasting();
 
   allowed_changed();
   publish_now();
@@ -227,6 +246,14 @@ void Controller::dataplane_event(Bytes record_octets) {
     default:
       break;
   }
+  if (header.type == contract::EventType::smtp) {
+    constexpr std::size_t kMostPending = 65'536;
+    if (pending_messages_.size() + journal_waiting_ < kMostPending) {
+      pending_messages_.push_back({id, header.wall_time, header.source, line});
+    } else {
+      ++journal_dropped_;
+    }
+  }
   record(type, std::move(line), header.flow_id);
   if (header.type == contract::EventType::smtp) message_event(header, *reader, id);
 }
@@ -282,6 +309,8 @@ void Controller::message_event(const contract::EventHeader& header, contract::Ev
     m.why += text;
   }
   take(ladder_.message(m, now));
+  // Evidence below the first step is kept too: a restart must not give a spammer a fresh start.
+  if (m.condemned) unsaved_hosts_.insert(ladder_.host_of(m.client));
 }
 
 // ---- flow snapshots ----
@@ -409,10 +438,19 @@ void Controller::record(const char* type, std::string line, std::uint64_t flow) 
 }
 
 void Controller::audit(const Peer& peer, const std::string& what, const std::string& comment) {
-  record("audit",
-         audit_event(peer.user,
-                     "local uid " + std::to_string(peer.uid) + " pid " + std::to_string(peer.pid),
-                     what, comment, stamp()));
+  audit_as(peer.user, kAccessNames[static_cast<std::size_t>(peer.access)], peer.from(), what,
+           comment);
+}
+
+void Controller::audit_as(const std::string& who, std::string_view access, const std::string& from,
+                          const std::string& what, const std::string& comment) {
+  const EventStamp now = stamp();
+  record("audit", audit_event(who, from, what, comment, now));
+  disk_->run(
+      [this, entry = AuditEntry{0, now.wall, who, std::string(access), from, what, comment}] {
+        if (const Status s = store_->put_audit(entry); !s) store_failed(s.error());
+      },
+      {});
 }
 
 void Controller::take(const std::vector<Change>& changes) {
@@ -434,21 +472,10 @@ void Controller::take(const std::vector<Change>& changes) {
   if (publish) schedule_publish();
 }
 
-// Writes the host's standing down, or its absence.
+// Writes the host's standing down, or its absence, with all that changes in this turn of the loop.
 void Controller::remember(const Prefix& host) {
-  const Standing* s = ladder_.find(host.address);
-  const bool keep = s != nullptr && s->decided != Level::clean;
-  disk_->run(
-      [this, host, keep, standing = keep ? *s : Standing{}, clock = store_clock()] {
-        const Status status =
-            keep ? store_->put_standing(standing, clock) : store_->remove_standing(host);
-        if (status) return;
-        loop_.post([this, error = status.error()] {
-          ++store_errors_;
-          store_error_ = error;
-        });
-      },
-      {});
+  unsaved_hosts_.insert(host);
+  loop_.post([this] { flush_standings(); });
 }
 
 void Controller::allowed_changed() {

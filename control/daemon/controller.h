@@ -20,10 +20,12 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "control/api/config.h"
 #include "control/api/server.h"
+#include "control/daemon/candidates.h"
 #include "control/daemon/control_events.h"
 #include "control/daemon/event_loop.h"
 #include "control/daemon/recent_events.h"
@@ -36,7 +38,10 @@
 #include "control/publish/channel.h"
 #include "control/publish/kernel_lists.h"
 #include "control/publish/publisher.h"
+#include "control/store/config_archive.h"
 #include "control/store/line_log.h"
+#include "control/store/message_journal.h"
+#include "control/store/pattern.h"
 #include "control/store/state_store.h"
 
 namespace sluice::control {
@@ -72,9 +77,23 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
     bool recompile = false;  // read the rule files again though their names are the same
     bool persist = false;
     std::string who;
+    std::string access = "admin";
     std::string from;
     std::string what;  // for the audit log
     std::string comment;
+    // Makes `text` of what runs when the commit's turn has come (in the configuration executor).
+    // An error refuses the commit; `unchanged` ends it without one.
+    struct Resolved {
+      std::string text;
+      std::string error;
+      bool unchanged = false;
+    };
+    std::function<Resolved()> resolve;
+    bool check_only = false;            // prepare it, change nothing
+    unsigned confirm_minutes = 0;       // taken back unless confirmed within; 0: stays
+    bool confirms = false;              // whoever makes it confirms what waits for confirmation
+    bool is_return = false;             // takes an unconfirmed commit back
+    std::optional<ClientId> candidate;  // whose candidate it is
     std::function<void(const json& answer)> done;
   };
   struct Prepared;
@@ -90,6 +109,28 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
                   const PublishOutcome& outcome);
   void apply(const Prepared& prepared);
   Status first_configuration();
+  void start_commit(const std::shared_ptr<Commit>& commit);
+  void publish_commit(const std::shared_ptr<Commit>& commit,
+                      const std::shared_ptr<Prepared>& prepared);
+  void finish_commit(const std::shared_ptr<Commit>& commit, json answer,
+                     const std::string& not_written);
+  void give_up_commit(const std::shared_ptr<Commit>& commit, const std::string& error);
+  Revision revision_of(const Commit& commit) const;
+  void add_report(const Prepared& prepared, const CompiledRules& rules, json& result) const;
+
+  // ---- candidates, history, confirmation (config_requests.cc) ----
+  Status open_archive();
+  void candidate_request(ClientId client, const Peer& peer, const std::string& command,
+                         const json& arguments);
+  void config_commit(ClientId client, const Peer& peer, const json& arguments);
+  void config_apply(ClientId client, const Peer& peer, const json& arguments);
+  void config_history(ClientId client);
+  void running_changed(const std::shared_ptr<Commit>& commit);
+  // Of a commit that nobody has confirmed.
+  void watch_confirmation();
+  void return_now();
+  void confirm(const std::shared_ptr<Commit>& commit);
+  std::string confirmation_text() const;
 
   // ---- the dataplane (controller.cc) ----
   void dataplane_connected(const contract::ChannelHello& hello) override;
@@ -111,8 +152,18 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
   void publish_now(Publisher::Done done = {});
   void expire();
   void remember(const Prefix& host);
+
+  // ---- what lasts (lasting.cc) ----
+  void start_lasting();
+  void flush_standings();
+  void flush_counters();
+  void flush_messages();
+  void store_failed(const std::string& error);
   void record(const char* type, std::string line, std::uint64_t flow = 0);
+  // Who did what, from where: as an event and in the state.
   void audit(const Peer& peer, const std::string& what, const std::string& comment);
+  void audit_as(const std::string& who, std::string_view access, const std::string& from,
+                const std::string& what, const std::string& comment);
   EventStamp stamp() const;
   bool any_wire_enforces() const;
   policy::Mode mode_of(const std::string& wire) const;
@@ -129,10 +180,13 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
 
   json show_version() const;
   json show_hosts(const json& arguments) const;
-  json show_messages(const json& arguments) const;
+  void show_messages(ClientId client, const json& arguments);
+  json messages_in_memory(const json& arguments) const;
+  void show_audit(ClientId client, const json& arguments);
+  void test_policy(ClientId client, const json& arguments);
   json show_events(const json& arguments) const;
   json show_policies() const;
-  json match_lists_json(std::size_t most_faults) const;
+  static json match_lists_json(const LoadedLists& loaded, std::size_t most_faults);
   std::vector<const scan::RuleInfo*> all_rules() const;
   json show_rules(const json& arguments) const;
   json show_interfaces() const;
@@ -143,6 +197,10 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
   json order_json(const Order& order) const;
   json treatment_json(const Treatment& treatment) const;
   json self_test() const;
+  void test_wire(ClientId client, const std::string& wire, const json& arguments);
+  const InsidePrefix* inside_of(const Address& address) const;
+  // The group of a host and the member prefix that decided (length 255: none).
+  std::pair<const GroupSpec*, Prefix> group_of(const Address& address) const;
   Result<json> explain_host(const std::string& text) const;
   Result<json> explain_flow(const std::string& text) const;
   Result<json> explain_event(const std::string& text) const;
@@ -158,7 +216,8 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
   ControllerOptions options_;
   std::uint64_t started_wall_ = 0;
   std::unique_ptr<LineLog> log_;
-  std::unique_ptr<StateStore> store_;  // used by the disk executor once started
+  std::unique_ptr<StateStore> store_;        // used by the disk executor once started
+  std::unique_ptr<MessageJournal> journal_;  // used by its executor once started
   std::unique_ptr<ApiServer> api_;
   std::unique_ptr<DataplaneChannel> channel_;
   std::unique_ptr<Publisher> publisher_;
@@ -181,6 +240,17 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
   std::map<std::string, ListState> list_states_;
 
   RecentEvents recent_{20'000};
+  struct PendingMessage {
+    std::uint64_t event = 0;
+    std::uint64_t wall = 0;
+    Address source;
+    std::string line;  // the EVE object
+  };
+  std::vector<PendingMessage> pending_messages_;  // not yet handed to the journal
+  std::size_t journal_waiting_ = 0;               // handed over, not yet written
+  std::uint64_t journal_dropped_ = 0;
+  std::string journal_error_;
+  std::unordered_set<Prefix, PrefixHash, PrefixEqual> unsaved_hosts_;  // standings that changed
   TrafficView traffic_;
   EveContext eve_;
   std::map<std::uint32_t, contract::ChannelWireState> wires_;  // as the dataplane says
@@ -195,6 +265,16 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
 
   std::deque<std::shared_ptr<Commit>> commits_;
   bool committing_ = false;
+  std::unique_ptr<ConfigArchive> archive_;
+  std::unique_ptr<Candidates> candidates_;  // used by the configuration executor once started
+  struct Waiting {
+    Unconfirmed unconfirmed;
+    std::uint64_t sequence = 0;  // the revision that waits
+    Nanoseconds deadline = 0;
+    std::string user;
+    bool returning = false;
+  };
+  std::optional<Waiting> waiting_;
 
   struct Snapshot {
     std::uint32_t identity = 0;
@@ -213,18 +293,16 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
   std::map<ClientId, Listener> listeners_;
 
   // Last, so that they end first: what they still do must find the rest alive.
+  std::unique_ptr<JobThread> config_jobs_;
   std::unique_ptr<JobThread> compile_;
   std::unique_ptr<JobThread> image_;
   std::unique_ptr<JobThread> kernel_jobs_;
   std::unique_ptr<JobThread> disk_;
+  std::unique_ptr<JobThread> journal_jobs_;
 };
 
 // True when `event` has each filter's text at its path ("event_type", "smtp.helo", or a leaf's own
 // name); a text with * or ? is a pattern.
 bool matches(const nlohmann::json& event,
              const std::vector<std::pair<std::string, std::string>>& filters);
-// Shell-like pattern with * and ?, without regard to the case of ASCII letters. Linear in practice:
-// one backtrack point.
-bool glob(std::string_view pattern, std::string_view text);
-
 }  // namespace sluice::control

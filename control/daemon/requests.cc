@@ -16,6 +16,7 @@ void Controller::fail(ClientId client, const std::string& error) {
 
 void Controller::api_client_gone(ClientId client) {
   listeners_.erase(client);
+  config_jobs_->run([this, client] { candidates_->client_gone(client); }, {});
   if (snapshot_) {
     std::erase_if(snapshot_->clients, [client](const auto& c) { return c.first == client; });
   }
@@ -36,7 +37,9 @@ void Controller::api_request(ClientId client, const Peer& peer, const json& requ
   if (command == "show version") return answer(show_version());
   if (command == "show hosts") return answer(show_hosts(arguments));
   if (command == "show flows") return show_flows(client, arguments);
-  if (command == "show messages") return answer(show_messages(arguments));
+  if (command == "show messages") return show_messages(client, arguments);
+  if (command == "show audit") return show_audit(client, arguments);
+  if (command == "test policy") return test_policy(client, arguments);
   if (command == "show events") return answer(show_events(arguments));
   if (command == "show policies") return answer(show_policies());
   if (command == "show rules") return answer(show_rules(arguments));
@@ -55,9 +58,17 @@ void Controller::api_request(ClientId client, const Peer& peer, const json& requ
   if (command == "explain event") return answer_or_fail(explain_event(what));
   if (command == "host order") return host_order(client, peer, arguments);
   if (command == "host release") return host_release(client, peer, arguments);
+  if (Candidates::answers(command)) return candidate_request(client, peer, command, arguments);
+  if (command == "config commit") return config_commit(client, peer, arguments);
+  if (command == "config apply") return config_apply(client, peer, arguments);
+  if (command == "config history") return config_history(client);
   if (command == "config load") return config_load(client, peer, arguments);
   if (command == "rules load") return rules_load(client, peer, arguments);
-  if (command == "request self-test") return answer(self_test());
+  if (command == "request self-test") {
+    const std::string wire = arguments.value("wire", std::string{});
+    if (!wire.empty()) return test_wire(client, wire, arguments);
+    return answer(self_test());
+  }
   if (command == "monitor") return monitor(client, arguments);
   fail(client, "'" + command.substr(0, 80) + "': no such command");
 } catch (const nlohmann::json::exception& e) {

@@ -162,10 +162,14 @@ std::vector<KernelEntry> MergedOrders::kernel_entries() const {
 
 Treatment Orders::treatment(const Address& host, const Ladder& ladder) const {
   Treatment best;
-  const auto consider = [&best](const Treatment& t) {
-    if (!best.any || t.prefix.length >= best.prefix.length) best = t;
-  };
-  // Weakest voice first: of equal lengths the later one stays.
+  for (Treatment& t : voices(host, ladder)) {
+    if (!best.any || t.prefix.length >= best.prefix.length) best = std::move(t);
+  }
+  return best;
+}
+
+std::vector<Treatment> Orders::voices(const Address& host, const Ladder& ladder) const {
+  std::vector<Treatment> all;
   if (const auto* s = standing_->voices.longest(host); s != nullptr) {
     Treatment t;
     t.any = true;
@@ -176,7 +180,7 @@ Treatment Orders::treatment(const Address& host, const Ladder& ladder) const {
     t.source = s->second.source == 0
                    ? "configuration"
                    : "list " + standing_->sources[s->second.source - std::size_t{1}];
-    consider(t);
+    all.push_back(std::move(t));
   }
   if (const Standing* s = ladder.find(host); s != nullptr && s->enforced != Level::clean) {
     Treatment t;
@@ -188,7 +192,7 @@ Treatment Orders::treatment(const Address& host, const Ladder& ladder) const {
     t.until = s->until;
     t.source = "detection";
     t.comment = s->arithmetic;
-    consider(t);
+    all.push_back(std::move(t));
   }
   if (const auto* o = operators_.longest(host); o != nullptr) {
     Treatment t;
@@ -200,9 +204,11 @@ Treatment Orders::treatment(const Address& host, const Ladder& ladder) const {
     t.until = o->second.until;
     t.source = "operator";
     t.comment = o->second.comment;
-    consider(t);
+    t.who = o->second.who;
+    t.ticket = o->second.ticket;
+    all.push_back(std::move(t));
   }
-  return best;
+  return all;
 }
 
 }  // namespace sluice::control

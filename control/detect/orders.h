@@ -30,6 +30,7 @@ struct Order {
   std::uint64_t created = 0;     // wall
   std::string who;
   std::string comment;
+  std::string ticket;
 };
 
 // What the kernel's lists are told: blocks, and the allows that stand inside them.
@@ -54,6 +55,8 @@ struct Treatment {
   std::uint32_t burst = 0;
   Nanoseconds until = 0;
   std::string comment;
+  std::string who;     // an operator's
+  std::string ticket;  // an operator's
 };
 
 // The standing voices, configuration and lists, merged: immutable once made, shared by all who
@@ -121,6 +124,9 @@ class Orders {
   bool allowed(const Prefix& host) const;
   MergedOrders merged(const Ladder& ladder) const;
   Treatment treatment(const Address& host, const Ladder& ladder) const;
+  // Each voice that has a say about the host, weakest first. The longest prefix decides, of equal
+  // ones the later.
+  std::vector<Treatment> voices(const Address& host, const Ladder& ladder) const;
 
  private:
   std::shared_ptr<const StandingVoices> standing_;

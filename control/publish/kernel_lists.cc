@@ -120,6 +120,19 @@ void KernelLists::want(std::vector<Wanted> wires, std::vector<std::uint16_t> mai
   start();
 }
 
+void KernelLists::probe(const std::string& wire, std::uint16_t mail_port, std::uint32_t count,
+                        std::function<void(const std::vector<KernelProbe>&)> done) {
+  auto probes = std::make_shared<std::vector<KernelProbe>>();
+  executor_.run(
+      [shared = shared_, wire, mail_port, count, probes] {
+        const auto found = shared->live.find(wire);
+        if (found != shared->live.end() && found->second.wire) {
+          *probes = found->second.wire->probe(mail_port, count);
+        }
+      },
+      [probes, done = std::move(done)] { done(*probes); });
+}
+
 void KernelLists::reopen() {
   reopen_ = true;
   dirty_ = true;

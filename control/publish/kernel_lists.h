@@ -50,6 +50,16 @@ struct KernelState {
   std::vector<KernelCounter> counters;
 };
 
+// What the kernel decided about a frame of ours that went through the attached program on paper.
+struct KernelProbe {
+  std::string side;   // inside, outside
+  std::string what;   // the frame
+  std::string error;  // it could not be tried
+  bool good = false;
+  std::string decision;
+  std::uint32_t nanoseconds = 0;
+};
+
 // One wire in the kernel: xdp::Wire, or a test's.
 class KernelWire {
  public:
@@ -60,6 +70,9 @@ class KernelWire {
   virtual Result<std::vector<KernelEntry>> entries() = 0;
   virtual Status set(std::span<const std::uint16_t> mail_ports, policy::Exception failure) = 0;
   virtual void read_state(KernelState& state) = 0;
+  // A mail segment and a frame that is no mail, on each side, `count` times. `mail_port`: one of
+  // the wire's.
+  virtual std::vector<KernelProbe> probe(std::uint16_t mail_port, std::uint32_t count) = 0;
 };
 using OpenKernelWire = std::function<Result<std::unique_ptr<KernelWire>>(const std::string& name)>;
 // Opens wires that the loader pinned below `bpffs` (empty: the loader's own default).
@@ -82,6 +95,10 @@ class KernelLists {
   void reopen();
   // Reads counters and states, tries again what failed. Call every second or so.
   void refresh();
+
+  // Probes a wire in the executor; `done` in the loop. Empty: the wire is not open.
+  void probe(const std::string& wire, std::uint16_t mail_port, std::uint32_t count,
+             std::function<void(const std::vector<KernelProbe>&)> done);
 
   const std::map<std::string, KernelState>& states() const { return states_; }
   bool idle() const { return !running_ && !dirty_; }

@@ -1,4 +1,6 @@
 // KernelWire by the XDP loader.
+#include <algorithm>
+
 #include "control/publish/kernel_lists.h"
 #include "xdp/loader/loader.h"
 
@@ -16,6 +18,40 @@ xdp::ListEntry kernel_entry(const KernelEntry& e) {
                                              : xdp::ListAction::reset;
   k.expires = e.expires;
   return k;
+}
+
+// An Ethernet frame from one documentation address to another (RFC 5737): a TCP SYN, or an empty
+// UDP datagram to the discard port. It goes nowhere but through the program, so no checksum is
+// read.
+std::vector<std::uint8_t> probe_frame(bool inside, bool tcp, std::uint16_t port) {
+  std::vector<std::uint8_t> f(60, 0);
+  f[0] = f[6] = 0x02;  // locally administered
+  f[5] = 1;
+  f[11] = 2;
+  f[12] = 0x08;  // IPv4
+  std::uint8_t* ip = f.data() + 14;
+  ip[0] = 0x45;
+  ip[3] = tcp ? 40 : 28;
+  ip[8] = 64;
+  ip[9] = tcp ? 6 : 17;
+  const std::uint8_t client[4] = {192, 0, 2, 1};
+  const std::uint8_t server[4] = {198, 51, 100, 1};
+  std::copy(client, client + 4, ip + (inside ? 12 : 16));
+  std::copy(server, server + 4, ip + (inside ? 16 : 12));
+  std::uint8_t* l4 = ip + 20;
+  const std::uint16_t ports[2] = {inside ? std::uint16_t{40000} : port,
+                                  inside ? port : std::uint16_t{40000}};
+  for (int i = 0; i < 2; ++i) {
+    l4[2 * i] = static_cast<std::uint8_t>(ports[i] >> 8);
+    l4[2 * i + 1] = static_cast<std::uint8_t>(ports[i] & 0xff);
+  }
+  if (tcp) {
+    l4[12] = 0x50;
+    l4[13] = inside ? 0x02 : 0x12;  // SYN, or SYN and ACK
+  } else {
+    l4[5] = 8;
+  }
+  return f;
 }
 
 class LoaderWire final : public KernelWire {
@@ -74,6 +110,30 @@ class LoaderWire final : public KernelWire {
              kKinds[static_cast<std::size_t>(xdp::kCounters[i].kind)], v.frames, v.octets});
       }
     }
+  }
+
+  std::vector<KernelProbe> probe(std::uint16_t mail_port, std::uint32_t count) override {
+    constexpr std::uint16_t kDiscard = 9;
+    std::vector<KernelProbe> all;
+    for (const Side side : {Side::inside, Side::outside}) {
+      for (const bool mail : {true, false}) {
+        KernelProbe p;
+        p.side = side == Side::inside ? "inside" : "outside";
+        p.what = mail ? "mail segment" : "other frame";
+        const auto frame = probe_frame(side == Side::inside, mail, mail ? mail_port : kDiscard);
+        if (const auto answer = wire_.probe(side, frame, count); answer) {
+          p.good = answer->forwarded;
+          p.decision = answer->decision.empty()
+                           ? (answer->forwarded ? "forwarded" : "not forwarded")
+                           : answer->decision;
+          p.nanoseconds = answer->nanoseconds;
+        } else {
+          p.error = answer.error();
+        }
+        all.push_back(std::move(p));
+      }
+    }
+    return all;
   }
 
  private:

@@ -15,6 +15,8 @@ Status failure(const std::filesystem::path& path, int error) {
   return Error{path.string() + ": " + std::generic_category().message(error)};
 }
 
+std::filesystem::path beside(const std::filesystem::path& path) { return path.string() + ".new"; }
+
 // Writes and synchronises `contents` into a new file.
 Status write_new(const std::filesystem::path& path, std::string_view contents, mode_t mode) {
   const int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
@@ -35,26 +37,36 @@ Status write_new(const std::filesystem::path& path, std::string_view contents, m
 
 }  // namespace
 
-Status replace_file(const std::filesystem::path& path, std::string_view contents) {
+Status write_beside(const std::filesystem::path& path, std::string_view contents) {
   struct stat old {};
   const mode_t mode = ::stat(path.c_str(), &old) == 0 ? (old.st_mode & 0777) : 0640;
-  const std::filesystem::path beside = path.string() + ".new";
-  if (auto s = write_new(beside, contents, mode); !s) {
-    ::unlink(beside.c_str());
-    return s;
-  }
-  if (::rename(beside.c_str(), path.c_str()) != 0) {
+  const Status s = write_new(beside(path), contents, mode);
+  if (!s) discard_beside(path);
+  return s;
+}
+
+Status move_into_place(const std::filesystem::path& path) {
+  if (::rename(beside(path).c_str(), path.c_str()) != 0) {
     const int error = errno;
-    ::unlink(beside.c_str());
+    discard_beside(path);
     return failure(path, error);
   }
-  const std::filesystem::path folder =
-      path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+  return synchronise_folder(path.has_parent_path() ? path.parent_path() : ".");
+}
+
+void discard_beside(const std::filesystem::path& path) { ::unlink(beside(path).c_str()); }
+
+Status synchronise_folder(const std::filesystem::path& folder) {
   const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return failure(folder, errno);
-  const int synchronised = ::fsync(fd) == 0 ? 0 : errno;
+  const int error = ::fsync(fd) == 0 ? 0 : errno;
   ::close(fd);
-  return synchronised == 0 ? ok() : failure(folder, synchronised);
+  return error == 0 ? ok() : failure(folder, error);
+}
+
+Status replace_file(const std::filesystem::path& path, std::string_view contents) {
+  if (auto s = write_beside(path, contents); !s) return s;
+  return move_into_place(path);
 }
 
 }  // namespace sluice::control

@@ -7,12 +7,16 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "control/store/database.h"
+
 namespace sluice::control {
 namespace {
 
 using nlohmann::json;
 
-constexpr char kSchemaText[] = R"sql(
+// Version by version; what a version made is never edited, or older files would differ.
+constexpr Migration kMigrations[] = {
+    {R"sql(
 CREATE TABLE value (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE host_order (
   prefix TEXT PRIMARY KEY, action INTEGER NOT NULL, rate INTEGER NOT NULL, burst INTEGER NOT NULL,
@@ -22,66 +26,21 @@ CREATE TABLE standing (
   host TEXT PRIMARY KEY, decided INTEGER NOT NULL, enforced INTEGER NOT NULL,
   held_back INTEGER NOT NULL, until_monotonic INTEGER NOT NULL, until_wall INTEGER NOT NULL,
   boot TEXT NOT NULL, body TEXT NOT NULL) WITHOUT ROWID;
-)sql";
-
-// One statement, prepared for one use.
-class Statement {
- public:
-  Statement(sqlite3* database, const char* sql) : database_(database) {
-    good_ = sqlite3_prepare_v2(database, sql, -1, &statement_, nullptr) == SQLITE_OK;
-  }
-  ~Statement() { sqlite3_finalize(statement_); }
-  Statement(const Statement&) = delete;
-  Statement& operator=(const Statement&) = delete;
-
-  Statement& bind(const std::string& text) {
-    good_ =
-        good_ && sqlite3_bind_text(statement_, ++index_, text.data(), static_cast<int>(text.size()),
-                                   SQLITE_TRANSIENT) == SQLITE_OK;
-    return *this;
-  }
-  Statement& bind(std::uint64_t number) {
-    good_ = good_ && sqlite3_bind_int64(statement_, ++index_, static_cast<sqlite3_int64>(number)) ==
-                         SQLITE_OK;
-    return *this;
-  }
-  // True while there is a row.
-  bool step() {
-    if (!good_) return false;
-    const int result = sqlite3_step(statement_);
-    good_ = result == SQLITE_ROW || result == SQLITE_DONE;
-    return result == SQLITE_ROW;
-  }
-  Status run() {
-    step();
-    return done();
-  }
-  Status done() const {
-    if (good_) return ok();
-    return Error{std::string("state.db: ") + sqlite3_errmsg(database_)};
-  }
-  std::string text(int column) const {
-    const auto* p = sqlite3_column_text(statement_, column);
-    const int size = sqlite3_column_bytes(statement_, column);
-    return p == nullptr
-               ? std::string{}
-               : std::string(reinterpret_cast<const char*>(p), static_cast<std::size_t>(size));
-  }
-  std::uint64_t number(int column) const {
-    return static_cast<std::uint64_t>(sqlite3_column_int64(statement_, column));
-  }
-
- private:
-  sqlite3* database_;
-  sqlite3_stmt* statement_ = nullptr;
-  int index_ = 0;
-  bool good_ = false;
+)sql"},
+    {R"sql(
+ALTER TABLE host_order ADD COLUMN ticket TEXT NOT NULL DEFAULT '';
+CREATE TABLE audit (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, wall INTEGER NOT NULL, who TEXT NOT NULL,
+  access TEXT NOT NULL, origin TEXT NOT NULL, what TEXT NOT NULL, comment TEXT NOT NULL);
+CREATE TABLE wire_minute (
+  wire TEXT NOT NULL, minute INTEGER NOT NULL, body TEXT NOT NULL,
+  PRIMARY KEY (wire, minute)) WITHOUT ROWID;
+CREATE TABLE rule_hits (
+  gid INTEGER NOT NULL, sid INTEGER NOT NULL, hits INTEGER NOT NULL,
+  PRIMARY KEY (gid, sid)) WITHOUT ROWID;
+)sql"},
 };
-
-Status execute(sqlite3* database, const char* sql) {
-  if (sqlite3_exec(database, sql, nullptr, nullptr, nullptr) == SQLITE_OK) return ok();
-  return Error{std::string("state.db: ") + sqlite3_errmsg(database)};
-}
+static_assert(std::size(kMigrations) == StateStore::kSchema);
 
 // The monotonic end at `clock` of what was stored; at most `now + left at the time of storing`.
 Nanoseconds end_now(std::uint64_t until_monotonic, std::uint64_t until_wall,
@@ -114,30 +73,6 @@ std::uint64_t safe_number(const json& object, const char* key) {
 // Text of unknown encoding is kept readable rather than refused.
 std::string dump(const json& j) { return j.dump(-1, ' ', false, json::error_handler_t::replace); }
 
-Result<sqlite3*> open_checked(const std::filesystem::path& file) {
-  sqlite3* database = nullptr;
-  const auto fail = [&](const std::string& text) {
-    sqlite3_close(database);
-    return Error{text};
-  };
-  if (sqlite3_open_v2(file.c_str(), &database,
-                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX,
-                      nullptr) != SQLITE_OK) {
-    return fail(file.string() + ": " +
-                (database != nullptr ? sqlite3_errmsg(database) : "no memory"));
-  }
-  sqlite3_busy_timeout(database, 2000);
-  for (const char* sql :
-       {"PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL", "PRAGMA foreign_keys=ON"}) {
-    if (auto s = execute(database, sql); !s) return fail(s.error());
-  }
-  {
-    Statement check(database, "PRAGMA quick_check(1)");
-    if (!check.step() || check.text(0) != "ok") return fail("state.db: damaged");
-  }
-  return database;
-}
-
 }  // namespace
 
 StoreClock store_clock() {
@@ -159,45 +94,17 @@ StoreClock store_clock() {
 }
 
 Result<std::unique_ptr<StateStore>> StateStore::open(const std::filesystem::path& folder) {
-  std::error_code code;
-  std::filesystem::create_directories(folder, code);
-  const std::filesystem::path file = folder / "state.db";
-  std::string warning;
-  auto database = open_checked(file);
-  if (!database) {
-    // A folder that cannot be written to is the operator's; a damaged file is ours to get over.
-    if (!std::filesystem::exists(file, code)) return Error{database.error()};
-    warning = database.error() + "; set aside as state.db.damaged, begun anew";
-    std::filesystem::rename(file, file.string() + ".damaged", code);
-    if (code) return Error{database.error()};
-    std::filesystem::remove(file.string() + "-wal", code);
-    std::filesystem::remove(file.string() + "-shm", code);
-    database = open_checked(file);
-    if (!database) return Error{database.error()};
-  }
-  std::unique_ptr<StateStore> store(new StateStore(*database));
-  store->warning_ = warning;
-  std::uint64_t schema = 0;
-  {
-    Statement version(*database, "PRAGMA user_version");
-    if (version.step()) schema = version.number(0);
-  }
-  if (schema > kSchema) {
-    return Error{file.string() + ": is of schema " + std::to_string(schema) +
-                 ", this program knows up to " + std::to_string(kSchema)};
-  }
-  if (schema == 0) {
-    const std::string sql = "BEGIN;" + std::string(kSchemaText) +
-                            "PRAGMA user_version=" + std::to_string(kSchema) + ";COMMIT";
-    if (auto s = execute(*database, sql.c_str()); !s) return Error{s.error()};
-  }
+  auto opened = open_database(folder / "state.db", "FULL", kMigrations, kSchema);
+  if (!opened) return Error{opened.error()};
+  std::unique_ptr<StateStore> store(new StateStore(opened->handle));
+  store->warning_ = opened->warning;
   return store;
 }
 
 StateStore::~StateStore() { sqlite3_close(database_); }
 
 Status StateStore::put_order(const Order& o, const StoreClock& clock) {
-  Statement s(database_, "INSERT OR REPLACE INTO host_order VALUES (?,?,?,?,?,?,?,?,?,?)");
+  Statement s(database_, "INSERT OR REPLACE INTO host_order VALUES (?,?,?,?,?,?,?,?,?,?,?)");
   return s.bind(to_text(o.prefix))
       .bind(static_cast<std::uint64_t>(o.action))
       .bind(o.rate_per_hour)
@@ -208,6 +115,7 @@ Status StateStore::put_order(const Order& o, const StoreClock& clock) {
       .bind(o.created)
       .bind(o.who)
       .bind(o.comment)
+      .bind(o.ticket)
       .run();
 }
 
@@ -231,6 +139,7 @@ Result<std::vector<Order>> StateStore::orders(const StoreClock& clock) {
     o.created = s.number(7);
     o.who = s.text(8);
     o.comment = s.text(9);
+    o.ticket = s.text(10);
     if (o.until == 0 || o.until > clock.monotonic) all.push_back(std::move(o));
   }
   if (auto status = s.done(); !status) return Error{status.error()};
@@ -285,7 +194,8 @@ Result<std::vector<Standing>> StateStore::standings(const StoreClock& clock) {
     t.enforced = std::min(t.decided, bounded(s.number(2), Level::block));
     t.held_back = bounded(s.number(3), HeldBack::disabled);
     t.until = end_now(s.number(4), s.number(5), s.text(6), clock);
-    if (t.decided == Level::clean || t.until == 0) continue;
+    // Below the first step there is no end, but evidence that counts.
+    if (t.decided != Level::clean && t.until == 0) continue;
     t.messages = safe_number(body, "messages");
     t.condemned = safe_number(body, "condemned");
     t.recipients = safe_number(body, "recipients");
@@ -305,6 +215,92 @@ Result<std::vector<Standing>> StateStore::standings(const StoreClock& clock) {
       }
     }
     all.push_back(std::move(t));
+  }
+  if (auto status = s.done(); !status) return Error{status.error()};
+  return all;
+}
+
+Status StateStore::put_standings(const std::vector<Standing>& keep,
+                                 const std::vector<Prefix>& remove, const StoreClock& clock) {
+  return in_transaction(database_, [&]() -> Status {
+    for (const Standing& t : keep) {
+      if (Status s = put_standing(t, clock); !s) return s;
+    }
+    for (const Prefix& p : remove) {
+      if (Status s = remove_standing(p); !s) return s;
+    }
+    return ok();
+  });
+}
+
+Status StateStore::put_audit(const AuditEntry& e) {
+  if (auto s = Statement(database_,
+                         "INSERT INTO audit (wall,who,access,origin,what,comment) "
+                         "VALUES (?,?,?,?,?,?)")
+                   .bind(e.wall)
+                   .bind(e.who)
+                   .bind(e.access)
+                   .bind(e.from)
+                   .bind(e.what)
+                   .bind(e.comment)
+                   .run();
+      !s) {
+    return s;
+  }
+  return Statement(database_, "DELETE FROM audit WHERE id <= (SELECT max(id) FROM audit) - ?")
+      .bind(kMostAudit)
+      .run();
+}
+
+Result<std::vector<AuditEntry>> StateStore::audit(std::uint64_t since, std::size_t most) {
+  std::vector<AuditEntry> all;
+  Statement s(database_,
+              "SELECT id,wall,who,access,origin,what,comment FROM audit WHERE wall >= ? "
+              "ORDER BY id DESC LIMIT ?");
+  s.bind(since).bind(static_cast<std::uint64_t>(most));
+  while (s.step()) {
+    all.push_back(
+        {s.number(0), s.number(1), s.text(2), s.text(3), s.text(4), s.text(5), s.text(6)});
+  }
+  if (auto status = s.done(); !status) return Error{status.error()};
+  return all;
+}
+
+Status StateStore::put_counters(const std::vector<StoredMinute>& minutes,
+                                const std::vector<StoredHits>& hits, std::uint64_t oldest) {
+  return in_transaction(database_, [&]() -> Status {
+    Statement put(database_, "INSERT OR REPLACE INTO wire_minute VALUES (?,?,?)");
+    for (const StoredMinute& m : minutes) {
+      put.rewind();
+      if (Status s = put.bind(m.wire).bind(m.minute).bind(m.body).run(); !s) return s;
+    }
+    Statement put_hits(database_, "INSERT OR REPLACE INTO rule_hits VALUES (?,?,?)");
+    for (const StoredHits& h : hits) {
+      put_hits.rewind();
+      if (Status s =
+              put_hits.bind(std::uint64_t{h.gid}).bind(std::uint64_t{h.sid}).bind(h.hits).run();
+          !s) {
+        return s;
+      }
+    }
+    return Statement(database_, "DELETE FROM wire_minute WHERE minute < ?").bind(oldest).run();
+  });
+}
+
+Result<std::vector<StoredMinute>> StateStore::minutes() {
+  std::vector<StoredMinute> all;
+  Statement s(database_, "SELECT wire,minute,body FROM wire_minute ORDER BY wire,minute");
+  while (s.step()) all.push_back({s.text(0), s.number(1), s.text(2)});
+  if (auto status = s.done(); !status) return Error{status.error()};
+  return all;
+}
+
+Result<std::vector<StoredHits>> StateStore::hits() {
+  std::vector<StoredHits> all;
+  Statement s(database_, "SELECT gid,sid,hits FROM rule_hits");
+  while (s.step()) {
+    all.push_back({static_cast<std::uint32_t>(s.number(0)), static_cast<std::uint32_t>(s.number(1)),
+                   s.number(2)});
   }
   if (auto status = s.done(); !status) return Error{status.error()};
   return all;

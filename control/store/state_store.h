@@ -30,6 +30,29 @@ struct StoreClock {
 };
 StoreClock store_clock();
 
+// Who did what, from where.
+struct AuditEntry {
+  std::uint64_t id = 0;  // given by the store
+  std::uint64_t wall = 0;
+  std::string who;
+  std::string access;  // viewer, operator, admin
+  std::string from;
+  std::string what;
+  std::string comment;
+};
+
+// Counters that must last.
+struct StoredMinute {
+  std::string wire;
+  std::uint64_t minute = 0;  // of the wall clock: minutes since the Unix epoch
+  std::string body;          // the caller's
+};
+struct StoredHits {
+  std::uint32_t gid = 0;
+  std::uint32_t sid = 0;
+  std::uint64_t hits = 0;
+};
+
 class StateStore {
  public:
   // Opens or creates FOLDER/state.db. A file of a newer schema is refused; one that is damaged is
@@ -46,15 +69,30 @@ class StateStore {
 
   Status put_standing(const Standing& standing, const StoreClock& clock);
   Status remove_standing(const Prefix& host);
-  // Standings that are on a step; one whose time has come meanwhile has `until` = now, so that the
-  // ladder takes its step down.
+  // All or none: one transaction, one wait for the disk.
+  Status put_standings(const std::vector<Standing>& keep, const std::vector<Prefix>& remove,
+                       const StoreClock& clock);
+  // Standings with evidence or on a step; one whose time has come meanwhile has `until` = now, so
+  // that the ladder takes its step down.
   Result<std::vector<Standing>> standings(const StoreClock& clock);
+
+  // The latest kMostAudit entries are kept.
+  Status put_audit(const AuditEntry& entry);
+  // Latest first, of `since` (wall) or later.
+  Result<std::vector<AuditEntry>> audit(std::uint64_t since, std::size_t most);
+
+  // Replaces those minutes and hits; minutes before `oldest` are forgotten. One transaction.
+  Status put_counters(const std::vector<StoredMinute>& minutes, const std::vector<StoredHits>& hits,
+                      std::uint64_t oldest);
+  Result<std::vector<StoredMinute>> minutes();
+  Result<std::vector<StoredHits>> hits();
 
   Status put_value(const std::string& key, const std::string& value);
   Result<std::optional<std::string>> value(const std::string& key);
 
   const std::string& warning() const { return warning_; }
-  static constexpr int kSchema = 1;
+  static constexpr int kSchema = 2;
+  static constexpr std::uint64_t kMostAudit = 1'000'000;
 
  private:
   explicit StateStore(sqlite3* database) : database_(database) {}

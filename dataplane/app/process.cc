@@ -295,6 +295,9 @@ Status Process::start_workers() {
   }
   std::uint64_t seed = 0;
   if (getrandom(&seed, sizeof seed, 0) != static_cast<ssize_t>(sizeof seed)) seed = start_time_;
+  flow::HashKey hash_secret;
+  if (getrandom(&hash_secret, sizeof hash_secret, 0) != static_cast<ssize_t>(sizeof hash_secret))
+    return Error{"the kernel gives no random octets for the secret of the flow table"};
   for (unsigned i = 0; i < count; ++i) {
     WorkerSettings settings;
     settings.index = i;
@@ -307,6 +310,7 @@ Status Process::start_workers() {
     settings.engine.verify_checksums = options_.verify_checksums;
     settings.engine.worker = static_cast<std::uint16_t>(i);
     settings.engine.flow_id_seed = seed + i * 0x9e3779b97f4a7c15u;
+    settings.engine.hash_secret = hash_secret;
     // The engine's own bound is max_memory; its flow table and fixed parts come on top.
     Result<std::unique_ptr<mem::WorkerMemory>> memory =
         mem::WorkerMemory::create(settings.engine.max_memory + settings.engine.max_memory / 8 +

@@ -375,9 +375,9 @@ xdp::FlowEnds ends_of(const flow::FlowKey& key) {
                      .b = key.high,
                      .a_port = key.low_port,
                      .b_port = key.high_port,
-                     .vlan_count = key.vlan_count,
-                     .pppoe_session = key.pppoe_session};
-  std::copy_n(key.vlan, 3, ends.vlan);
+                     .vlan_count = key.vlan_count(),
+                     .pppoe_session = key.pppoe_session()};
+  for (std::size_t i = 0; i < 3; ++i) ends.vlan[i] = key.vlan(i);
   return ends;
 }
 
@@ -385,9 +385,9 @@ xdp::FlowEnds ends_of(const flow::FlowKey& key) {
 
 inspect::FlowTraffic Worker::bypassed_traffic(const flow::FlowKey& key) {
   inspect::FlowTraffic traffic;
-  if (key.wire >= shared_.wires.size() || !shared_.wires[key.wire].kernel) return traffic;
+  if (key.wire() >= shared_.wires.size() || !shared_.wires[key.wire()].kernel) return traffic;
   const Result<xdp::BypassedTraffic> read =
-      shared_.wires[key.wire].kernel->bypassed_traffic(ends_of(key));
+      shared_.wires[key.wire()].kernel->bypassed_traffic(ends_of(key));
   if (!read) return traffic;
   std::copy_n(read->frames, 2, traffic.frames);
   std::copy_n(read->octets, 2, traffic.octets);
@@ -395,8 +395,8 @@ inspect::FlowTraffic Worker::bypassed_traffic(const flow::FlowKey& key) {
 }
 
 void Worker::mark_flow(const flow::FlowKey& key, inspect::FlowMark mark) {
-  if (key.wire >= shared_.wires.size() || !shared_.wires[key.wire].kernel) return;
-  xdp::Wire& wire = *shared_.wires[key.wire].kernel;
+  if (key.wire() >= shared_.wires.size() || !shared_.wires[key.wire()].kernel) return;
+  xdp::Wire& wire = *shared_.wires[key.wire()].kernel;
   const xdp::FlowEnds ends = ends_of(key);
   // An LRU map takes every key; there is nothing to do about a system call that fails.
   switch (mark) {

@@ -33,6 +33,7 @@
   X(flows_opened,          "flows begun") \
   X(flows_closed,          "flows ended") \
   X(flows_evicted,         "flows forgotten early because the table was at its bound") \
+  X(flows_unreported,      "half-open flows that ended without an event of their own (more than are told in a second)") \
   X(flows_bypassed,        "flows no longer inspected by declared policy") \
   X(commands,              "SMTP commands") \
   X(replies,               "SMTP replies") \
@@ -55,6 +56,7 @@
   X(sleeps,                "times the worker slept for want of traffic")
 #define SLUICE_GAUGES(X) \
   X(flows_active,          "flows in the table") \
+  X(flows_dormant,         "of these, idle ones whose state is packed") \
   X(memory_bytes,          "octets held for flows, streams and messages") \
   X(policy_epoch,          "epoch of the policy in force") \
   X(heartbeat_nanoseconds, "CLOCK_MONOTONIC of the last heartbeat")

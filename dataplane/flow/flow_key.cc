@@ -21,11 +21,8 @@ KeyedPacket key_of(const net::Packet& packet, std::uint16_t wire) {
     key.low_port = packet.destination_port;
     key.high_port = packet.source_port;
   }
-  key.vlan_count = packet.vlan_count;
-  for (std::size_t i = 0; i < 3 && i < packet.vlan_count; ++i) key.vlan[i] = packet.vlan[i];
-  key.pppoe_session = packet.pppoe ? packet.pppoe_session : std::uint16_t{0};
-  key.wire = wire;
-  key.protocol = packet.protocol;
+  key.set_tags(std::span(packet.vlan).first(packet.vlan_count),
+               packet.pppoe ? packet.pppoe_session : std::uint16_t{0}, wire);
   return keyed;
 }
 
@@ -61,11 +58,12 @@ struct SipState {
 }  // namespace
 
 std::uint64_t hash(const FlowKey& key, const HashKey& secret) {
-  std::uint64_t words[6];
-  std::memcpy(words, &key, sizeof words);
+  std::uint64_t words[6]{};
+  std::memcpy(words, &key, sizeof key);
   SipState sip(secret);
-  for (const std::uint64_t w : words) sip.word(w);
-  sip.word(std::uint64_t{sizeof(FlowKey)} << 56);
+  static_assert(sizeof(FlowKey) % 8 == 4, "the length goes into the rest of the last word");
+  for (std::size_t i = 0; i < 5; ++i) sip.word(words[i]);
+  sip.word(words[5] | std::uint64_t{sizeof(FlowKey)} << 56);
   sip.v2 ^= 0xff;
   sip.round();
   sip.round();

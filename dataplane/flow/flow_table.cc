@@ -23,10 +23,13 @@ FlowTable::FlowTable(const Config& config, const HashKey& secret, std::pmr::memo
   slab_mask_ = static_cast<std::uint32_t>(per_slab - 1);
   groups_.resize(at_least_one((config_.max_flows + kGroupLoad - 1) / kGroupLoad) + 1);
   slabs_.reserve((config_.max_flows + per_slab - 1) / per_slab);
-  const Nanoseconds timeouts[3] = {config_.half_open, config_.established, config_.closed};
-  for (std::size_t i = 0; i < 3; ++i) {
+  // A quarter of what 32 bits of ticks hold.
+  config_.half_open = std::min(config_.half_open, (Nanoseconds{1} << 30) << kHalfOpenShift);
+  const Nanoseconds timeouts[kFlowClasses] = {config_.half_open, config_.established,
+                                              config_.closed, config_.established};
+  for (std::size_t i = 0; i < kFlowClasses; ++i) {
     constexpr Nanoseconds kLongest = 100 * 86400 * kSecond;
-    lists_[i].timeout = static_cast<std::uint32_t>(std::min(timeouts[i], kLongest) >> kTickShift);
+    lists_[i].timeout = tick_of(std::min(timeouts[i], kLongest), static_cast<FlowClass>(i));
   }
 }
 
@@ -116,19 +119,22 @@ bool FlowTable::has_room() {
 }
 
 Entry* FlowTable::worst() const {
-  for (const FlowClass c : {FlowClass::closed, FlowClass::half_open, FlowClass::established}) {
+  for (const FlowClass c :
+       {FlowClass::closed, FlowClass::half_open, FlowClass::one_way, FlowClass::established}) {
     const std::uint32_t head = lists_[static_cast<std::size_t>(c)].head;
     if (head != kNone) return &entry(head);
   }
   return nullptr;
 }
 
-Entry* FlowTable::overdue(std::uint32_t tick) const {
-  for (const List& list : lists_) {
+Entry* FlowTable::overdue(Nanoseconds now) const {
+  for (std::size_t i = 0; i < kFlowClasses; ++i) {
+    const List& list = lists_[i];
     if (list.head == kNone) continue;
     Entry& head = entry(list.head);
     // Signed: another caller's clock may be a little behind.
-    const auto idle = static_cast<std::int32_t>(tick - head.last_seen_);
+    const auto idle =
+        static_cast<std::int32_t>(tick_of(now, static_cast<FlowClass>(i)) - head.last_seen_);
     if (idle > 0 && static_cast<std::uint32_t>(idle) > list.timeout) return &head;
   }
   return nullptr;
@@ -136,12 +142,13 @@ Entry* FlowTable::overdue(std::uint32_t tick) const {
 
 Nanoseconds FlowTable::next_expiry(Nanoseconds now) const {
   Nanoseconds soonest = std::numeric_limits<Nanoseconds>::max();
-  const std::uint32_t tick = tick_of(now);
-  for (const List& list : lists_) {
+  for (std::size_t i = 0; i < kFlowClasses; ++i) {
+    const List& list = lists_[i];
     if (list.head == kNone) continue;
-    const auto idle = static_cast<std::int32_t>(tick - entry(list.head).last_seen_);
+    const auto c = static_cast<FlowClass>(i);
+    const auto idle = static_cast<std::int32_t>(tick_of(now, c) - entry(list.head).last_seen_);
     const std::int64_t left = std::int64_t{list.timeout} + 1 - idle;
-    const Nanoseconds at = left <= 0 ? now : now + (static_cast<Nanoseconds>(left) << kTickShift);
+    const Nanoseconds at = left <= 0 ? now : now + (static_cast<Nanoseconds>(left) << shift_of(c));
     soonest = std::min(soonest, at);
   }
   return soonest;
@@ -158,7 +165,8 @@ Entry* FlowTable::place(const FlowKey& key, std::uint64_t hash, Nanoseconds now)
   e.key_ = key;
   e.word_.sequences[0] = 0;
   e.word_.sequences[1] = 0;
-  e.last_seen_ = tick_of(now);
+  e.counts_ = {};
+  e.last_seen_ = tick_of(now, FlowClass::half_open);
   e.class_ = static_cast<std::uint16_t>(FlowClass::half_open) & 3;
   e.live_ = 1;
   e.has_state_ = 0;
@@ -227,17 +235,56 @@ void FlowTable::append(std::uint32_t slot, FlowClass c) {
 void FlowTable::unlink(std::uint32_t slot, FlowClass c) {
   List& list = lists_[static_cast<std::size_t>(c)];
   const Link l = link(slot);
+  if (list.visited == slot) list.visited = l.previous;
   (l.previous == kNone ? list.head : link(l.previous).next) = l.next;
   (l.next == kNone ? list.tail : link(l.next).previous) = l.previous;
   --list.size;
 }
 
-void FlowTable::move(Entry* e, FlowClass to, std::uint32_t tick) {
+void FlowTable::move(Entry* e, FlowClass to, Nanoseconds now) {
   const std::uint32_t slot = slot_of(e);
   unlink(slot, e->flow_class());
   e->class_ = static_cast<std::uint16_t>(to) & 3;
-  e->last_seen_ = tick;
+  e->last_seen_ = tick_of(now, to);
   append(slot, to);
+}
+
+bool FlowTable::count(Entry* e, bool from_client, Side side, std::size_t octets,
+                      std::uint16_t mss) {
+  Entry::Counts c = e->counts_;
+  const std::size_t total = octets + (from_client ? c.client_octets : c.server_octets);
+  if (total > 1023) return false;
+  if (from_client) {
+    if (c.client_frames == 15) return false;
+    c.client_frames = (c.client_frames + 1u) & 15;
+    c.client_octets = total & 1023;
+  } else {
+    if (c.server_frames == 15) return false;
+    c.server_frames = (c.server_frames + 1u) & 15;
+    c.server_octets = total & 1023;
+  }
+  c.client_outside = (side == Side::outside) == from_client;
+  if (mss != 0) {
+    const auto* above = std::upper_bound(std::begin(Entry::kMss), std::end(Entry::kMss), mss);
+    c.mss = static_cast<std::uint32_t>(above - std::begin(Entry::kMss) - 1) & 7;
+  }
+  e->counts_ = c;
+  return true;
+}
+
+Handshake FlowTable::handshake(const Entry* e, Nanoseconds now) const {
+  Handshake h;
+  h.frames[0] = e->counts_.client_frames;
+  h.frames[1] = e->counts_.server_frames;
+  h.octets[0] = e->counts_.client_octets;
+  h.octets[1] = e->counts_.server_octets;
+  h.client_mss = Entry::kMss[e->counts_.mss];
+  h.client_side = e->counts_.client_outside ? Side::outside : Side::inside;
+  // A tick is the time cut off: most clocks count whole microseconds, so the next one is meant.
+  const std::uint32_t age = tick_of(now, FlowClass::half_open) - e->last_seen_;
+  const Nanoseconds first = ((now >> kHalfOpenShift) - age) << kHalfOpenShift;
+  h.first = std::min(now, (first + kMicrosecond - 1) / kMicrosecond * kMicrosecond);
+  return h;
 }
 
 Entry* FlowTable::next(std::size_t& cursor, std::size_t max_steps) const {

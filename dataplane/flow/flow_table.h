@@ -10,14 +10,15 @@
 // group, so that a probe ends early and nothing is left behind by erasing.
 //
 // A flow whose handshake is not finished costs its Entry alone: what must be known of it fits into
-// the Entry (Opening). The caller allocates its state object when the conversation begins and hangs
-// it on the Entry; a SYN flood touches nothing else.
+// the Entry (Opening, Handshake). The caller allocates its state object when the conversation
+// begins and hangs it on the Entry; a SYN flood touches nothing else.
 //
-// Each class (half-open, established, closed) is a list in the order of last activity, so that the
-// next to time out and the next to be evicted are at its head: both cost O(1). Touching an
-// established flow moves it at most once a second.
+// Each class (half-open, one-way, established, closed) is a list in the order of last activity, so
+// that the next to time out and the next to be evicted are at its head: both cost O(1). Touching an
+// established or one-way flow moves it at most once a second.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory_resource>
@@ -35,21 +36,41 @@ namespace sluice::flow {
 // packet's ends came first. The input port is not part of it (case D13); the ordered list of tags
 // and the PPPoE session are (D02); MPLS labels differ by direction and are not.
 struct FlowKey {
+  static constexpr std::uint16_t kWires = 1024;  // wires that can be told apart
+
   Address low;
   Address high;
   std::uint16_t low_port = 0;
   std::uint16_t high_port = 0;
-  std::uint16_t vlan[3]{};
-  std::uint16_t pppoe_session = 0;
-  std::uint16_t wire = 0;
-  std::uint8_t vlan_count = 0;
-  std::uint8_t protocol = 6;
+
+  std::uint8_t vlan_count() const { return static_cast<std::uint8_t>(tags_[0] >> 24 & 3); }
+  // Outermost first; 0 beyond vlan_count().
+  std::uint16_t vlan(std::size_t i) const {
+    return static_cast<std::uint16_t>((i < 2 ? tags_[0] >> (12 * i) : tags_[1]) & 0xfff);
+  }
+  std::uint16_t pppoe_session() const {
+    return static_cast<std::uint16_t>(tags_[1] >> 12 & 0xffff);
+  }
+  std::uint16_t wire() const {
+    return static_cast<std::uint16_t>(tags_[0] >> 26 | (tags_[1] >> 28) << 6);
+  }
+  // `vlans`: at most three identifiers of 12 bits.
+  void set_tags(std::span<const std::uint16_t> vlans, std::uint16_t pppoe_session,
+                std::uint16_t wire) {
+    tags_[0] = static_cast<std::uint32_t>(vlans.size()) << 24 | (wire & 0x3fu) << 26;
+    tags_[1] = std::uint32_t{pppoe_session} << 12 | (wire >> 6 & 0xfu) << 28;
+    for (std::size_t i = 0; i < vlans.size(); ++i)
+      tags_[i / 2] |= (vlans[i] & 0xfffu) << (i < 2 ? 12 * i : 0);
+  }
 
   friend bool operator==(const FlowKey& a, const FlowKey& b) {
     return std::memcmp(&a, &b, sizeof(FlowKey)) == 0;
   }
+
+ private:
+  std::uint32_t tags_[2]{};  // two identifiers, their number, wire; one, session, wire
 };
-static_assert(sizeof(FlowKey) == 48);
+static_assert(sizeof(FlowKey) == 44);
 static_assert(std::has_unique_object_representations_v<FlowKey>, "compared and hashed as octets");
 
 struct KeyedPacket {
@@ -65,14 +86,21 @@ struct HashKey {
 // SipHash-1-3 of the key. For flow tables and for spreading flows over workers.
 std::uint64_t hash(const FlowKey& key, const HashKey& secret);
 
-enum class FlowClass : std::uint8_t { half_open, established, closed };
+enum class FlowClass : std::uint8_t {
+  half_open,    // the handshake is not finished
+  established,  // both ends take part
+  closed,
+  one_way,  // picked up in the middle, and only one end was heard since
+};
+inline constexpr std::size_t kFlowClasses = 4;
 
 // What is known of a connection before its state object exists. Filled by tcp::observe_opening().
 struct Opening {
   std::uint32_t client_sequence = 0;  // ISN of the SYN
-  std::uint32_t server_sequence = 0;  // ISN of the SYN/ACK
-  std::uint8_t scales = 0;            // window scales: client in the low nibble, server in the high
-  std::uint8_t flags = 0;             // below
+  // ISN of the SYN/ACK; until there is one, the timestamp of the SYN (kClientTimestamp).
+  std::uint32_t server_sequence = 0;
+  std::uint8_t scales = 0;  // window scales: client in the low nibble, server in the high
+  std::uint8_t flags = 0;   // below
   static constexpr std::uint8_t kSyn = 0x01;     // client_sequence is known
   static constexpr std::uint8_t kSynAck = 0x02;  // server_sequence is known
   static constexpr std::uint8_t kLowIsClient = 0x04;
@@ -82,6 +110,15 @@ struct Opening {
   static constexpr std::uint8_t kServerTimestamp = 0x40;
   static constexpr std::uint8_t kOddAck = 0x80;  // acknowledgement field set without the flag
   bool has(std::uint8_t flag) const { return (flags & flag) != 0; }
+};
+
+// What was seen of a flow before its state object exists.
+struct Handshake {
+  std::uint32_t frames[2]{};  // from the client, from the server
+  std::uint32_t octets[2]{};
+  std::uint16_t client_mss = 0;  // at least; 0: not said, or less than 88
+  Side client_side = Side::inside;
+  Nanoseconds first = 0;  // when its first frame came
 };
 
 class FlowTable;
@@ -98,8 +135,9 @@ class alignas(64) Entry {
     return static_cast<T*>(state());
   }
   // Not owned: freed by the caller when the entry is removed. Null takes it away. Opening numbers
-  // are overwritten: read opening() first.
+  // and counts are overwritten: read opening() and FlowTable::handshake() first.
   void set_state(void* state) {
+    counts_ = {};
     word_.state = state;
     has_state_ = state != nullptr;
   }
@@ -123,12 +161,25 @@ class alignas(64) Entry {
 
  private:
   friend class FlowTable;
-  FlowKey key_;
+  // Enough for an honest handshake whose segments are sent again and again; what has more needs a
+  // state object.
+  struct Counts {
+    std::uint32_t client_frames : 4;
+    std::uint32_t server_frames : 4;
+    std::uint32_t client_octets : 10;
+    std::uint32_t server_octets : 10;
+    std::uint32_t mss : 3;  // index of kMss
+    std::uint32_t client_outside : 1;
+  };
+  static constexpr std::uint16_t kMss[8] = {0, 88, 256, 512, 536, 960, 1160, 1200};
+
   union {
     void* state;
     std::uint32_t sequences[2];
   } word_;
-  std::uint32_t last_seen_;  // FlowTable ticks
+  FlowKey key_;
+  Counts counts_;            // while there is no state
+  std::uint32_t last_seen_;  // ticks of its class
   std::uint16_t class_ : 2;
   std::uint16_t live_ : 1;
   std::uint16_t has_state_ : 1;
@@ -145,7 +196,7 @@ class FlowTable {
   struct Config {
     std::size_t max_flows = 1u << 20;  // 1 to 2^31
     // Idle time after which a flow is forgotten; to the second. At most 100 days.
-    Nanoseconds half_open = 30 * kSecond;  // since its first segment
+    Nanoseconds half_open = 30 * kSecond;  // since its first segment; at most 8 minutes
     // RFC 5321 4.5.3.2.6: the client waits ten minutes for the reply to end-of-data.
     Nanoseconds established = 15 * 60 * kSecond;
     Nanoseconds closed = 10 * kSecond;  // late segments still find their flow
@@ -185,14 +236,22 @@ class FlowTable {
   // Notes activity of a flow. Cheap: established flows move at most once a second, others stay in
   // the order in which they came to their class.
   void touch(Entry* entry, Nanoseconds now) {
-    const std::uint32_t tick = tick_of(now);
-    if (entry->flow_class() == FlowClass::established && tick - entry->last_seen_ >= kTouchTicks) {
-      move(entry, FlowClass::established, tick);
+    const FlowClass c = entry->flow_class();
+    if ((c == FlowClass::established || c == FlowClass::one_way) &&
+        tick_of(now, c) - entry->last_seen_ >= kTouchTicks) {
+      move(entry, c, now);
     }
   }
   void set_class(Entry* entry, FlowClass to, Nanoseconds now) {
-    if (entry->flow_class() != to) move(entry, to, tick_of(now));
+    if (entry->flow_class() != to) move(entry, to, now);
   }
+  // Counts a frame of a flow without state. False, and nothing is counted, when that is more than
+  // the entry can hold: the flow needs a state object. `side`: on which it came in. `mss`: of a
+  // client's SYN, else 0.
+  static bool count(Entry* entry, bool from_client, Side side, std::size_t octets,
+                    std::uint16_t mss);
+  // What count() gathered. Of a half-open flow without state.
+  Handshake handshake(const Entry* entry, Nanoseconds now) const;
   // Forgets a flow; the caller has freed its state.
   void erase(Entry* entry);
 
@@ -200,16 +259,33 @@ class FlowTable {
   // Removal::timed_out)`. Returns how many; fewer than max_work: there are no more.
   template <typename F>
   std::size_t expire(Nanoseconds now, std::size_t max_work, F&& on_remove) {
-    const std::uint32_t tick = tick_of(now);
     std::size_t n = 0;
     while (n < max_work) {
-      Entry* entry = overdue(tick);
+      Entry* entry = overdue(now);
       if (entry == nullptr) break;
       on_remove(*entry, Removal::timed_out);
       erase(entry);
       ++n;
     }
     return n;
+  }
+  // Gives flows in which both ends, or one, take part and that have been idle for `idle` (seconds
+  // or more) to visit(Entry&), the longest idle first, each once until it is touched again; at most
+  // `max_work` at a time. `visit` may change their state, not their place.
+  template <typename F>
+  void visit_idle(Nanoseconds now, Nanoseconds idle, std::size_t max_work, F&& visit) {
+    for (const FlowClass c : {FlowClass::one_way, FlowClass::established}) {
+      List& list = lists_[static_cast<std::size_t>(c)];
+      const auto ticks = static_cast<std::int32_t>(tick_of(idle, c));
+      for (; max_work > 0; --max_work) {
+        const std::uint32_t slot = list.visited == kNone ? list.head : link(list.visited).next;
+        if (slot == kNone) break;
+        Entry& e = entry(slot);
+        if (static_cast<std::int32_t>(tick_of(now, c) - e.last_seen_) < ticks) break;
+        list.visited = slot;
+        visit(e);
+      }
+    }
   }
   // Lower bound of when expire() has work again; UINT64_MAX when the table is empty.
   Nanoseconds next_expiry(Nanoseconds now) const;
@@ -233,9 +309,12 @@ class FlowTable {
 
  private:
   static constexpr std::size_t kSlots = 12;
-  static constexpr std::size_t kGroupLoad = 9;      // entries per group at the bound: 3/4
-  static constexpr std::size_t kMaxSlabs = 4096;    // Entry::slab_
-  static constexpr unsigned kTickShift = 24;        // 16.8 ms; 32 bits of it are 2.2 years
+  static constexpr std::size_t kGroupLoad = 9;    // entries per group at the bound: 3/4
+  static constexpr std::size_t kMaxSlabs = 4096;  // Entry::slab_
+  // 16.8 ms, of which 32 bits are 2.2 years; of half-open flows 512 ns, of which they are 36
+  // minutes, so that it is known to the microsecond when they began.
+  static constexpr unsigned kTickShift = 24;
+  static constexpr unsigned kHalfOpenShift = 9;
   static constexpr std::uint32_t kTouchTicks = 60;  // 1 s
   static constexpr std::uint32_t kNone = 0xffffffff;
 
@@ -256,12 +335,16 @@ class FlowTable {
   struct List {
     std::uint32_t head = kNone;
     std::uint32_t tail = kNone;
+    std::uint32_t visited = kNone;  // up to here visit_idle() has come
     std::size_t size = 0;
     std::uint32_t timeout = 0;  // ticks
   };
 
-  static std::uint32_t tick_of(Nanoseconds t) {
-    return static_cast<std::uint32_t>(t >> kTickShift);
+  static unsigned shift_of(FlowClass c) {
+    return c == FlowClass::half_open ? kHalfOpenShift : kTickShift;
+  }
+  static std::uint32_t tick_of(Nanoseconds t, FlowClass c) {
+    return static_cast<std::uint32_t>(t >> shift_of(c));
   }
   static std::uint8_t tag_of(std::uint64_t h) {
     return static_cast<std::uint8_t>(0x80 | (h & 0x7f));
@@ -285,11 +368,11 @@ class FlowTable {
   bool has_room();  // a free slot, taking a new slab where needed
   bool add_slab();
   Entry* worst() const;
-  Entry* overdue(std::uint32_t tick) const;
+  Entry* overdue(Nanoseconds now) const;
   Entry* place(const FlowKey& key, std::uint64_t hash, Nanoseconds now);
   void append(std::uint32_t slot, FlowClass c);
   void unlink(std::uint32_t slot, FlowClass c);
-  void move(Entry* entry, FlowClass to, std::uint32_t tick);
+  void move(Entry* entry, FlowClass to, Nanoseconds now);
 
   Config config_;
   HashKey secret_;
@@ -298,8 +381,8 @@ class FlowTable {
   std::pmr::vector<Slab> slabs_;
   unsigned slab_shift_ = 10;
   std::uint32_t slab_mask_ = 0;
-  List lists_[3];
-  std::uint64_t evicted_[3]{};
+  List lists_[kFlowClasses];
+  std::uint64_t evicted_[kFlowClasses]{};
   std::size_t size_ = 0;
   std::uint32_t used_slots_ = 0;  // slots ever used
   std::uint32_t free_slot_ = kNone;

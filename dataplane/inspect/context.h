@@ -27,6 +27,11 @@ struct Context {
   contract::EventWriter writer{};
 
   void count(contract::Counter c, std::uint64_t n = 1) { statistics.add(c, n); }
+  bool enforcing(std::uint16_t wire) const {
+    if (wire >= settings.wires.size()) return false;
+    const policy::Wire* found = policy->wire(settings.wires[wire]);
+    return found != nullptr && found->mode == policy::Mode::enforce;
+  }
   // Completes the record in `writer` and hands it on.
   void emit() {
     count(events.write(writer.finish()) ? contract::Counter::events

@@ -16,6 +16,8 @@ constexpr Nanoseconds kResetPatience = 10 * kSecond;  // after it a RST was most
 constexpr std::size_t kMaxTransactions = 64;
 constexpr std::size_t kMaxRecipients = 1024;
 
+}  // namespace
+
 tcp::Limits tcp_limits(const Context& context) {
   tcp::Limits limits;
   // A window of a long fat path: a loss must not cost the place in the stream.
@@ -25,13 +27,28 @@ tcp::Limits tcp_limits(const Context& context) {
   return limits;
 }
 
-}  // namespace
+Conversation::Conversation(const FlowIdentity& identity, Context& context, bool expect_mail,
+                           const Beginning& beginning)
+    : Conversation(
+          identity, context,
+          tcp::Connection(tcp_limits(context), context.memory, beginning.opening, beginning.seen)) {
+  client_mss_ = beginning.seen.client_mss;
+  expect_mail_ = expect_mail;
+  traffic_.start = traffic_.end = context.now.wall;
+  if (beginning.first) return;
+  traffic_.start -= context.now.monotonic - beginning.seen.first;
+  for (std::size_t i = 0; i < 2; ++i) {
+    traffic_.frames[i] = beginning.seen.frames[i];
+    traffic_.octets[i] = beginning.seen.octets[i];
+    if (beginning.seen.frames[i] > 0) right_seen_ |= static_cast<std::uint8_t>(1u << i);
+  }
+}
 
-Conversation::Conversation(const Identity& identity, Context& context, bool expect_mail,
-                           const flow::Opening& opening)
+Conversation::Conversation(const FlowIdentity& identity, Context& context,
+                           tcp::Connection connection)
     : identity_(identity),
       context_(context),
-      connection_(tcp_limits(context), context.memory, opening),
+      connection_(std::move(connection)),
       transactions_(context.memory),
       held_(context.memory),
       community_id_(context.memory),
@@ -40,18 +57,15 @@ Conversation::Conversation(const Identity& identity, Context& context, bool expe
       auth_mechanism_(context.memory),
       auth_user_(context.memory),
       probe_{std::pmr::vector<std::uint8_t>(context.memory),
-             std::pmr::vector<std::uint8_t>(context.memory)},
-      start_wall_(context.now.wall),
-      last_wall_(context.now.wall),
-      expect_mail_(expect_mail) {}
+             std::pmr::vector<std::uint8_t>(context.memory)} {}
 
 Conversation::~Conversation() = default;
 
 Disposition Conversation::segment(Direction direction, Frame& frame, const net::Packet& packet,
                                   MutableBytes payload, bool whole_frame) {
-  ++packets_[index(direction)];
-  bytes_[index(direction)] += frame.octets.size();
-  last_wall_ = context_.now.wall;
+  ++traffic_.frames[index(direction)];
+  traffic_.octets[index(direction)] += frame.octets.size();
+  traffic_.end = context_.now.wall;
   note(packet);
   if (packet.mss && direction == Direction::to_server) client_mss_ = packet.mss;
   context_.count(Counter::segments);
@@ -390,8 +404,8 @@ void Conversation::look_up_address(lists::Place place, std::string_view mailbox)
 spam::SpamScan::Options Conversation::spam_options() {
   spam::SpamScan::Options options;
   options.now = context_.now.wall / kSecond;
-  if (identity_.key.protocol == 0) return options;  // offline: the message alone
-  if (client_text_.empty()) spam::put_address(identity_.client, client_text_);
+  if (!identity_.on_wire) return options;  // offline: the message alone
+  if (client_text_.empty()) spam::put_address(identity_.client(), client_text_);
   options.flow.client = client_text_;
   options.flow.helo = helo_;
   options.flow.authenticated = auth_code_ == 235;
@@ -402,7 +416,7 @@ spam::SpamScan::Options Conversation::spam_options() {
     options.flow.has_mail_from = true;
   }
   options.outbound =
-      context_.policy->inside(identity_.client) && !context_.policy->inside(identity_.server);
+      context_.policy->inside(identity_.client()) && !context_.policy->inside(identity_.server());
   options.flow.outbound = options.outbound;
   return options;
 }
@@ -430,6 +444,7 @@ Conversation::Transaction& Conversation::open_transaction(smtp::TransactionId tx
 
 void Conversation::on_helo(std::string_view name) {
   helo_ = name.substr(0, kMaxListedOctets);
+  if (helos_scanned_ != UINT8_MAX) ++helos_scanned_;
   if (wanted(scan::Buffer::helo)) scan().whole(scan::Buffer::helo, as_bytes(name));
 }
 
@@ -438,6 +453,10 @@ void Conversation::on_mail(smtp::TransactionId tx, std::string_view path, std::s
   Transaction& transaction = open_transaction(tx);
   transaction.mail_from = path;
   transaction.parameters = parameters.substr(0, kMaxListedOctets);
+  scan_sender(mailbox);
+}
+
+void Conversation::scan_sender(std::string_view mailbox) {
   if (wanted(scan::Buffer::mail_from)) scan().whole(scan::Buffer::mail_from, as_bytes(mailbox));
   look_up_address(lists::Place::sender, mailbox);
 }
@@ -447,6 +466,10 @@ void Conversation::on_rcpt(smtp::TransactionId tx, std::uint32_t index, std::str
   Transaction& transaction = open_transaction(tx);
   if (index == transaction.recipients.size() && index < kMaxRecipients)
     transaction.recipients.push_back({std::pmr::string(path, context_.memory), 0});
+  scan_recipient(mailbox);
+}
+
+void Conversation::scan_recipient(std::string_view mailbox) {
   if (wanted(scan::Buffer::rcpt_to)) scan().whole(scan::Buffer::rcpt_to, as_bytes(mailbox));
   look_up_address(lists::Place::recipient, mailbox);
 }
@@ -525,6 +548,8 @@ smtp::MessageVerdict Conversation::on_message_end(smtp::TransactionId tx, smtp::
   between_chunks_ = false;
   exhausted_ = false;
   if (scan_) scan_->next_transaction();
+  helos_scanned_ = 0;
+  envelope_dropped_ = false;
   if (!transaction->enforced) {
     current_ = nullptr;
     return smtp::MessageVerdict::pass;
@@ -539,7 +564,7 @@ smtp::MessageVerdict Conversation::on_ambiguous_end(smtp::TransactionId tx) {
   if (!chunk_.empty()) scan_stream(chunk_read_);
   const auto hits = gather_hits();
   const bool smuggling =
-      smuggling_forbidden() && acts(context_.policy->group_of(identity_.client).rule_reject);
+      smuggling_forbidden() && acts(context_.policy->group_of(identity_.client()).rule_reject);
   if (!acts(verdict_of(hits)) && !smuggling) return smtp::MessageVerdict::pass;
   if (!message_) return stop_smuggled(tx);
   return on_message_end(tx, smtp::MessageEnd::complete);
@@ -590,6 +615,7 @@ void Conversation::on_transaction_end(smtp::TransactionId tx, const smtp::Reply&
     current_ = nullptr;
   }
   transacted_ = true;
+  if (!(*it)->begun) envelope_dropped_ = true;
   // A transaction that came to no message: what its envelope hit is not the next one's.
   if (!(*it)->begun && !message_ && scan_) {
     for (const scan::Hit& hit : scan_->list_hits()) emit_alert(hit, tx, false);
@@ -656,7 +682,9 @@ void Conversation::on_command(smtp::Verb verb) {
 
 void Conversation::on_reply(const smtp::Reply&) {
   context_.count(Counter::replies);
-  if (phase_ == Phase::owing) ++stop_->replies_seen;
+  // What stands behind the last of them answers nothing: the server has no more of the client.
+  if (phase_ == Phase::owing && ++stop_->replies_seen >= stop_->replies_before)
+    session_->end_server();
 }
 
 void Conversation::on_tls(bool starttls) {

@@ -13,11 +13,13 @@
 #include <optional>
 #include <vector>
 
+#include "dataplane/base/pack.h"
 #include "dataplane/base/pmr_ptr.h"
 #include "dataplane/contract/anomalies.h"
 #include "dataplane/flow/flow_table.h"
 #include "dataplane/inspect/closing.h"
 #include "dataplane/inspect/context.h"
+#include "dataplane/inspect/flow_event.h"
 #include "dataplane/inspect/flow_scan.h"
 #include "dataplane/inspect/message.h"
 #include "dataplane/smtp/session.h"
@@ -25,6 +27,16 @@
 #include "dataplane/tls/client_hello.h"
 
 namespace sluice::inspect {
+
+// What a packed conversation begins with.
+struct PackedFlow {
+  std::uint64_t flow_id = 0;
+  bool client_is_low = true;
+  Side client_side = Side::inside;
+};
+
+// How connections are to be followed, by the policy in force.
+tcp::Limits tcp_limits(const Context& context);
 
 // Whether a verdict stops the message (tag and pass do not).
 bool acts(contract::Verdict verdict);
@@ -34,26 +46,69 @@ struct Disposition {
   bool changed = false;
 };
 
-class Conversation final : public tcp::StreamSink,
+enum class ConversationPhase : std::uint8_t {
+  inspecting,
+  owing,
+  closing,
+  silenced,
+  opaque,
+  passing,
+  ended,
+};
+
+// The part of a conversation that is plain numbers and flags.
+struct ConversationState {
+  contract::AnomalySet anomalies_;
+  Traffic traffic_;
+  Nanoseconds reset_at_ = 0;  // a RST came in the middle of a transaction
+  std::uint32_t dropped_[contract::kDropReasonCount]{};
+  smtp::TransactionId last_tx_ = 0;
+  std::uint16_t client_mss_ = 0;
+  std::uint16_t auth_code_ = 0;
+  ConversationPhase phase_ = ConversationPhase::inspecting;
+  // Directions (bits) of which a segment came in on the port of its end, and on the other one.
+  std::uint8_t right_seen_ = 0;
+  std::uint8_t wrong_seen_ = 0;
+  // Of an opaque flow: FINs by direction, and kReset.
+  static constexpr std::uint8_t kReset = 4;
+  std::uint8_t ends_seen_ = 0;
+  std::uint8_t unmarked_ = 0;     // frames that came although the flow was marked
+  bool exhausted_ = false;        // the message in progress is past its scan budget
+  bool not_mail_ = false;         // of another port, and not mail
+  std::optional<FlowMark> mark_;  // last told of the flow
+  std::uint8_t left_out_ = 0;     // of the client octets in hand, see smtp::Session::client
+  bool expect_mail_ = false;
+  bool told_ = false;            // after that RST, what was open
+  bool between_chunks_ = false;  // of a BDAT message that has octets
+  bool restart_ = false;
+  bool starttls_ = false;
+  bool tls_ = false;
+  bool lmtp_ = false;
+  bool transacted_ = false;  // a transaction was reported
+  // Since the last message: how often HELO was scanned, and that something else was that pack()
+  // could not give to a new scan (the envelope of a transaction that came to nothing).
+  std::uint8_t helos_scanned_ = 0;
+  bool envelope_dropped_ = false;
+};
+static_assert(std::is_trivially_copyable_v<ConversationState>, "packed as it is");
+
+class Conversation final : private ConversationState,
+                           public tcp::StreamSink,
                            public smtp::SessionSink,
                            public MessageObserver {
  public:
-  struct Identity {
-    flow::FlowKey key;
-    std::uint64_t flow_id = 0;
-    Address client;
-    Address server;
-    std::uint16_t client_port = 0;
-    std::uint16_t server_port = 0;
-    std::uint16_t wire = 0;
-    Side client_side = Side::inside;  // where the client's frames come in
-    std::uint16_t vlan[3]{};
-    std::uint8_t vlan_count = 0;
+  // What was seen before: the handshake, or what is left of a connection that took over another's
+  // ports.
+  struct Beginning {
+    flow::Opening opening{};
+    flow::Handshake seen{};
+    bool first = true;  // nothing was seen before
   };
 
-  // `opening`: what is known of the handshake (of a connection that took over another's ports).
-  Conversation(const Identity& identity, Context& context, bool expect_mail,
-               const flow::Opening& opening = {});
+  Conversation(const FlowIdentity& identity, Context& context, bool expect_mail,
+               const Beginning& beginning);
+  // As pack() left it.
+  Conversation(const flow::FlowKey& key, Context& context, Unpacker& packed);
   ~Conversation();
   Conversation(const Conversation&) = delete;
   Conversation& operator=(const Conversation&) = delete;
@@ -88,15 +143,30 @@ class Conversation final : public tcp::StreamSink,
   void note(const net::Packet& packet);  // its decode anomalies
   void count_drop(contract::DropReason reason);
 
-  const Identity& identity() const { return identity_; }
+  // Of a flow that has been idle for a while (conversation_idle.cc). pack() puts all that is to be
+  // known of it into few octets, of which the first are PackedFlow; false: it cannot, for a message
+  // is in progress, or octets are kept. Then rest() takes back what is not needed while it is idle.
+  bool pack(Packer& packer) const;
+  void rest();
+  // Before either: takes back what is kept of a stream of which nothing more is read.
+  void drop_unread();
+
+  const FlowIdentity& identity() const { return identity_; }
   tcp::State tcp_state() const;
+  // Both ends were heard.
+  bool two_way() const { return traffic_.frames[0] > 0 && traffic_.frames[1] > 0; }
   // A RST ended it in the middle of something: one end may not have taken it (cases C04, C06), and
   // then it goes on as long as a server waits.
   bool may_go_on() const { return reset_at_ != 0; }
   bool ended() const { return phase_ == Phase::ended; }
 
+  // Where the engine has it among the flows with timers.
+  static constexpr std::uint32_t kNotFollowed = UINT32_MAX;
+  std::uint32_t tick_slot() const { return tick_slot_; }
+  void set_tick_slot(std::uint32_t slot) { tick_slot_ = slot; }
+
  private:
-  enum class Phase : std::uint8_t { inspecting, owing, closing, silenced, opaque, passing, ended };
+  using Phase = ConversationPhase;
 
   struct Recipient {
     std::pmr::string path;
@@ -220,6 +290,7 @@ class Conversation final : public tcp::StreamSink,
                           Bytes payload);
   Disposition passed_unread();
   FlowTraffic traffic_by_kernel() const;
+  Traffic traffic() const;
   void tell_kernel();
   void tell_kernel(FlowMark mark);
   void forget_marks();
@@ -231,7 +302,6 @@ class Conversation final : public tcp::StreamSink,
   void emit_alert(const scan::Hit& hit, smtp::TransactionId tx, bool blocked);
   void emit_session();
   void put_session(contract::EventWriter& writer) const;
-  void put_traffic(contract::EventWriter& writer) const;
   void emit_tls();
   void emit_flow(std::string_view reason);
   void emit_drops();
@@ -240,6 +310,7 @@ class Conversation final : public tcp::StreamSink,
   void note_reset();
   void tell_unfinished();
   bool right_side(Direction direction, const Frame& frame, const net::Packet& packet);
+  Conversation(const FlowIdentity& identity, Context& context, tcp::Connection connection);
   bool recognise(Direction direction, Bytes octets);
   void begin_mail();
   void scan_stream(const std::uint8_t* until, bool of_message = false);
@@ -247,9 +318,15 @@ class Conversation final : public tcp::StreamSink,
   Transaction& open_transaction(smtp::TransactionId tx);
   bool wanted(scan::Buffer buffer) const;
   FlowScan& scan();
+  bool packable() const;
+  void pack(const Transaction& transaction, Packer& packer) const;
+  void unpack_transaction(Unpacker& packed);
+  void scan_again(Bytes stream);
+  void scan_sender(std::string_view mailbox);
+  void scan_recipient(std::string_view mailbox);
   void look_up_address(lists::Place place, std::string_view mailbox);
 
-  Identity identity_;
+  FlowIdentity identity_;
   Context& context_;
   tcp::Connection connection_;
   std::optional<smtp::Session> session_;                // once the flow is known to be mail
@@ -295,42 +372,13 @@ class Conversation final : public tcp::StreamSink,
   std::pmr::string client_text_;  // the client's address, for SpamAssassin's rules
   std::pmr::string auth_mechanism_;
   std::pmr::string auth_user_;
-  std::uint16_t auth_code_ = 0;
 
   Bytes chunk_;                                  // client octets being parsed
   const std::uint8_t* chunk_scanned_ = nullptr;  // up to here given to the stream scan
   const std::uint8_t* chunk_read_ = nullptr;     // up to here known to be of the message
   std::pmr::vector<std::uint8_t> probe_[2];      // first octets, until the flow is known to be mail
 
-  contract::AnomalySet anomalies_;
-  Nanoseconds reset_at_ = 0;  // a RST came in the middle of a transaction
-  std::uint64_t packets_[2]{};
-  std::uint64_t bytes_[2]{};
-  std::uint64_t start_wall_;
-  std::uint64_t last_wall_;
-  std::uint32_t dropped_[contract::kDropReasonCount]{};
-  smtp::TransactionId last_tx_ = 0;
-  std::uint16_t client_mss_ = 0;
-  Phase phase_ = Phase::inspecting;
-  // Directions (bits) of which a segment came in on the port of its end, and on the other one.
-  std::uint8_t right_seen_ = 0;
-  std::uint8_t wrong_seen_ = 0;
-  // Of an opaque flow: FINs by direction, and kReset.
-  static constexpr std::uint8_t kReset = 4;
-  std::uint8_t ends_seen_ = 0;
-  std::uint8_t unmarked_ = 0;     // frames that came although the flow was marked
-  bool exhausted_ = false;        // the message in progress is past its scan budget
-  bool not_mail_ = false;         // of another port, and not mail
-  std::optional<FlowMark> mark_;  // last told of the flow
-  std::uint8_t left_out_ = 0;     // of the client octets in hand, see smtp::Session::client
-  bool expect_mail_;
-  bool told_ = false;            // after that RST, what was open
-  bool between_chunks_ = false;  // of a BDAT message that has octets
-  bool restart_ = false;
-  bool starttls_ = false;
-  bool tls_ = false;
-  bool lmtp_ = false;
-  bool transacted_ = false;  // a transaction was reported
+  std::uint32_t tick_slot_ = kNotFollowed;
   // What the policy in force says of the client, found once for each policy.
   const policy::Policy* policy_seen_ = nullptr;
   bool host_blocked_ = false;

@@ -20,7 +20,7 @@ constexpr std::size_t kMaxHeld = 16;  // segments of one flow
 void Conversation::follow_policy() {
   if (policy_seen_ == context_.policy) return;
   policy_seen_ = context_.policy;
-  const policy::HostRule* host = context_.policy->host(identity_.client);
+  const policy::HostRule* host = context_.policy->host(identity_.client());
   const bool acted_on = host && enforcing();
   host_blocked_ = acted_on && host->action == policy::HostAction::block;
   host_tarpit_ = acted_on && host->action == policy::HostAction::tarpit;
@@ -41,7 +41,7 @@ Disposition Conversation::hold_reply(const Frame& frame, const net::Packet& pack
 void Conversation::release_replies(bool all) {
   std::size_t n = 0;
   for (; n < held_.size() && (all || held_[n].due <= context_.now.monotonic); ++n)
-    context_.output.inject(identity_.wire, identity_.client_side, held_[n].frame);
+    context_.output.inject(identity_.key.wire(), identity_.client_side, held_[n].frame);
   held_.erase(held_.begin(), held_.begin() + static_cast<std::ptrdiff_t>(n));
 }
 
@@ -90,10 +90,10 @@ void Conversation::begin_closing() {
   const Closing::Start start{
       .to_client = stop_->to_client,
       .to_server = stop_->to_server,
-      .wire = identity_.wire,
+      .wire = identity_.key.wire(),
       .client_side = identity_.client_side,
-      .client_port = identity_.client_port,
-      .server_port = identity_.server_port,
+      .client_port = identity_.client_port(),
+      .server_port = identity_.server_port(),
       .client_next = connection_.next_sequence(Direction::to_server) + stop_->held_octets,
       .server_first = first,
       .server_expects = stop_->server_expects,

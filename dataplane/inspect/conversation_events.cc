@@ -18,41 +18,7 @@ contract::Visibility Conversation::visibility() const {
 }
 
 void Conversation::begin_event(EventType type) {
-  contract::EventHeader header;
-  header.type = type;
-  header.sequence = ++context_.sequence;
-  header.wall_time = context_.now.wall;
-  header.flow_id = identity_.flow_id;
-  header.frame_number = context_.frame_number;
-  header.source = identity_.client;
-  header.destination = identity_.server;
-  header.source_port = identity_.client_port;
-  header.destination_port = identity_.server_port;
-  for (std::size_t i = 0; i < 3; ++i) header.vlan[i] = identity_.vlan[i];
-  header.vlan_count = identity_.vlan_count;
-  header.protocol = identity_.key.protocol;
-  header.wire = identity_.wire;
-  header.worker = context_.settings.worker;
-  header.side = static_cast<std::uint8_t>(context_.side);
-  const policy::Policy& policy = *context_.policy;
-  const bool client_inside = policy.inside(identity_.client);
-  const bool server_inside = policy.inside(identity_.server);
-  if (client_inside == server_inside)
-    header.direction = client_inside ? contract::TrafficDirection::transit
-                       : identity_.client_side == Side::inside
-                           ? contract::TrafficDirection::outbound
-                           : contract::TrafficDirection::inbound;
-  else
-    header.direction =
-        client_inside ? contract::TrafficDirection::outbound : contract::TrafficDirection::inbound;
-  header.visibility = visibility();
-  header.policy_epoch = policy.epoch();
-  context_.writer.begin(header);
-  if (identity_.key.protocol == 0) return;
-  if (community_id_.empty())
-    community_id_ = net::community_id(identity_.client, identity_.server, identity_.client_port,
-                                      identity_.server_port, 6);
-  context_.writer.put(Field::community_id, std::string_view(community_id_));
+  begin_flow_event(context_, identity_, type, visibility(), community_id_);
 }
 
 // Every recipient was refused: whatever the server says of the message, it delivers it to nobody.
@@ -96,7 +62,7 @@ void Conversation::emit_transaction(Transaction& transaction, const smtp::Reply&
   writer.put_number(Field::verdict, static_cast<std::uint8_t>(transaction.verdict));
   if (!transaction.reason.empty()) writer.put(Field::reason, std::string_view(transaction.reason));
   writer.put(Field::policy_group,
-             std::string_view(context_.policy->group_of(identity_.client).name));
+             std::string_view(context_.policy->group_of(identity_.client()).name));
   for (const auto& rule : transaction.rules) writer.put(Field::rule, std::string_view(rule));
   put_session(writer);
   if (!transaction.mail_from.empty())
@@ -230,22 +196,12 @@ void Conversation::on_opaque(Direction direction, Bytes octets) {
   if (server_spoke && phase_ == Phase::inspecting) phase_ = Phase::opaque;
 }
 
-void Conversation::put_traffic(contract::EventWriter& writer) const {
-  const FlowTraffic by_kernel = traffic_by_kernel();
-  writer.put_number(Field::packets_to_server, packets_[0] + by_kernel.frames[0]);
-  writer.put_number(Field::packets_to_client, packets_[1] + by_kernel.frames[1]);
-  writer.put_number(Field::bytes_to_server, bytes_[0] + by_kernel.octets[0]);
-  writer.put_number(Field::bytes_to_client, bytes_[1] + by_kernel.octets[1]);
-  writer.put_number(Field::flow_start, start_wall_);
-  writer.put_number(Field::flow_end, last_wall_);
-}
-
 void Conversation::emit_flow(std::string_view reason) {
   begin_event(EventType::flow);
   contract::EventWriter& writer = context_.writer;
   if (session_ && session_->phase() != smtp::Phase::not_smtp)
     writer.put(Field::app_proto, tls_ && !starttls_ ? std::string_view("tls") : "smtp");
-  put_traffic(writer);
+  put_traffic(writer, traffic());
   std::string_view state = "new";
   switch (tcp_state()) {
     case tcp::State::opening:
@@ -288,7 +244,7 @@ void Conversation::emit_drops() {
 void Conversation::snapshot() {
   begin_event(EventType::flow_snapshot);
   contract::EventWriter& writer = context_.writer;
-  put_traffic(writer);
+  put_traffic(writer, traffic());
   static constexpr std::string_view kStates[] = {"opening", "established", "closing", "closed"};
   writer.put(Field::flow_state, kStates[static_cast<std::size_t>(tcp_state())]);
   if (session_) {

@@ -77,8 +77,8 @@ void Conversation::tell_kernel() {
     // The mark's counters begin anew with it.
     const FlowTraffic before = traffic_by_kernel();
     for (const Direction d : {Direction::to_server, Direction::to_client}) {
-      packets_[index(d)] += before.frames[index(d)];
-      bytes_[index(d)] += before.octets[index(d)];
+      traffic_.frames[index(d)] += before.frames[index(d)];
+      traffic_.octets[index(d)] += before.octets[index(d)];
     }
     tell_kernel(wanted);
     return;
@@ -96,6 +96,16 @@ FlowTraffic Conversation::traffic_by_kernel() const {
     std::swap(traffic.octets[0], traffic.octets[1]);
   }
   return traffic;
+}
+
+Traffic Conversation::traffic() const {
+  Traffic all = traffic_;
+  const FlowTraffic by_kernel = traffic_by_kernel();
+  for (std::size_t i = 0; i < 2; ++i) {
+    all.frames[i] += by_kernel.frames[i];
+    all.octets[i] += by_kernel.octets[i];
+  }
+  return all;
 }
 
 void Conversation::forget_marks() {

@@ -54,12 +54,7 @@ std::pmr::vector<scan::Hit> Conversation::gather_hits() {
   return hits;
 }
 
-bool Conversation::enforcing() const {
-  const auto& names = context_.settings.wires;
-  if (identity_.wire >= names.size()) return false;
-  const policy::Wire* wire = context_.policy->wire(names[identity_.wire]);
-  return wire && wire->mode == policy::Mode::enforce;
-}
+bool Conversation::enforcing() const { return context_.enforcing(identity_.key.wire()); }
 
 // Commands behind an end-of-data that only some servers see, where the operator wants none of it.
 bool Conversation::smuggling_forbidden() const {
@@ -74,7 +69,7 @@ bool Conversation::limited(const policy::HostRule& rule) {
 }
 
 contract::Verdict Conversation::verdict_of(std::span<const scan::Hit> hits) const {
-  const policy::Group& group = context_.policy->group_of(identity_.client);
+  const policy::Group& group = context_.policy->group_of(identity_.client());
   Verdict verdict = Verdict::pass;
   std::int64_t score = 0;
   const auto raise = [&](Verdict v) {
@@ -107,7 +102,7 @@ contract::Verdict Conversation::verdict_of(std::span<const scan::Hit> hits) cons
 
 void Conversation::judge(Transaction& transaction) {
   const policy::Policy& policy = *context_.policy;
-  const policy::Group& group = policy.group_of(identity_.client);
+  const policy::Group& group = policy.group_of(identity_.client());
   const std::pmr::vector<scan::Hit> hits = gather_hits();
   Verdict verdict = verdict_of(hits);
   std::int64_t thousandths = 0;
@@ -147,7 +142,7 @@ void Conversation::judge(Transaction& transaction) {
 
   // An incomplete message cannot be accepted by the server: it is reported, not acted on.
   const bool complete = transaction.complete;
-  const policy::HostRule* host = policy.host(identity_.client);
+  const policy::HostRule* host = policy.host(identity_.client());
   if (host) {
     switch (host->action) {
       case policy::HostAction::allow:
@@ -210,7 +205,7 @@ std::pmr::string Conversation::reply_text(const Transaction& transaction) const 
   const bool temporary = transaction.verdict == Verdict::tempfail;
   const bool enhanced = session_->enhanced_status_codes_offered();
   const policy::Texts& texts = context_.policy->texts();
-  const policy::HostRule* host = context_.policy->host(identity_.client);
+  const policy::HostRule* host = context_.policy->host(identity_.client());
   std::string_view text = temporary ? texts.tempfailed : texts.rejected;
   if (transaction.reason == "host-limited") text = texts.limited;
   if (host && !host->text.empty() && transaction.reason.starts_with("host-")) text = host->text;

@@ -83,6 +83,15 @@ struct Settings {
   bool all_ports = false;  // offline: SMTP is recognised on every port
   std::uint16_t worker = 0;
   std::uint64_t flow_id_seed = 0;
+  flow::HashKey hash_secret{0x736c75696365, 0x666c6f7773};  // of the flow table: random on the wire
+  // After so long without a segment a flow's state is made small.
+  Nanoseconds idle_after = 5 * kSecond;
+};
+
+// Octets, exact.
+struct MemoryUse {
+  std::size_t table = 0;  // the flow table: index and entries
+  std::size_t flows = 0;  // streams, sessions, messages, scans: what Settings::max_memory bounds
 };
 
 class Engine {
@@ -121,7 +130,7 @@ class Engine {
   void finish(const Time& now);
 
   std::size_t flows() const;
-  std::size_t memory_used() const;
+  MemoryUse memory_use() const;
 
  private:
   struct Impl;

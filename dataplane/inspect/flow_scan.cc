@@ -193,6 +193,23 @@ bool FlowScan::incomplete() const {
   return !pin_.held() || parts_incomplete_ || (main_ && main_->incomplete());
 }
 
+std::optional<FlowScan::Unscanned> FlowScan::unscanned() const {
+  if (incomplete() || other_ || !parts_.empty() || !part_hits_.empty()) return std::nullopt;
+  Unscanned result{.stream = {}, .found = !list_hits_.empty()};
+  if (!main_) return result;
+  const std::optional<Bytes> stream = main_->unscanned();
+  if (!stream) return std::nullopt;
+  result.stream = *stream;
+  result.found = result.found || main_->found();
+  return result;
+}
+
+void FlowScan::compress() {
+  if (main_) main_->compress();
+  if (other_) other_->compress();
+  for (Part& part : parts_) part.scan.compress();
+}
+
 void FlowScan::next_transaction() {
   if (main_) main_->next_transaction();
   other_.reset();

@@ -68,6 +68,16 @@ class FlowScan final : private RulesetUser, private lists::Lists::Hits {
   std::pmr::vector<scan::Hit> hits();
   // Some octets could not be scanned since next_transaction(): the declared policy applies.
   bool incomplete() const;
+  // When all that a new scan need be given to be as this one are octets of `stream` and the block
+  // items that this one was given: these octets, and whether anything was found so far. Else
+  // nothing.
+  struct Unscanned {
+    Bytes stream;
+    bool found = false;
+  };
+  std::optional<Unscanned> unscanned() const;
+  // Makes the state of an idle flow small.
+  void compress();
   // Forgets the hits and open items.
   void next_transaction();
   // Before a transaction: takes the ruleset in force, when that is another one.

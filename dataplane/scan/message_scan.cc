@@ -36,6 +36,7 @@ struct Item {
 
   hs_stream_t* stream = nullptr;
   bool open = false;     // the item has octets
+  bool scanned = false;  // some of them are not in `gathered` any more
   SparseMap conditions;  // group to mask of conditions that hit
   std::pmr::vector<Candidate> candidates;
   std::pmr::vector<std::uint8_t> gathered;  // not scanned yet
@@ -44,6 +45,14 @@ struct Item {
   std::uint64_t copy_base = 0;              // number of its first octet
   std::pmr::vector<char> packed;            // the stream of an idle flow, compressed
 
+  void shrink() {
+    conditions.shrink();
+    candidates.shrink_to_fit();
+    gathered.shrink_to_fit();
+    tail.shrink_to_fit();
+    copy.shrink_to_fit();
+    packed.shrink_to_fit();
+  }
   std::size_t memory_used() const {
     return sizeof *this + conditions.memory_used() + candidates.capacity() * sizeof(Candidate) +
            gathered.capacity() + tail.capacity() + copy.capacity() + packed.capacity();
@@ -201,6 +210,17 @@ struct MessageScan::Impl {
     return error == HS_SUCCESS;
   }
 
+  static bool pack_stream(Item& current) {
+    std::size_t size = 0;
+    if (hs_compress_stream(current.stream, nullptr, 0, &size) != HS_INSUFFICIENT_SPACE)
+      return false;
+    current.packed.resize(size);
+    if (hs_compress_stream(current.stream, current.packed.data(), size, &size) == HS_SUCCESS)
+      return true;
+    current.packed.clear();
+    return false;
+  }
+
   // Literals that lie in `octets`, or across their beginning.
   void scan_literals(Item& current, const LiteralSet& literals, Bytes octets, Context& context) {
     literals.scan(octets, 0, &Impl::on_pattern, &context);
@@ -226,6 +246,7 @@ struct MessageScan::Impl {
 
   void scan_stream(Buffer buffer, Item& current, const Database& database, Bytes octets) {
     Context context{*this, current, database};
+    current.scanned = true;
     scanned += octets.size();
     if (database.literals) scan_literals(current, *database.literals, octets, context);
     if (!database.compiled) return;
@@ -315,6 +336,7 @@ struct MessageScan::Impl {
 
   static void forget(Item& current) {
     current.open = false;
+    current.scanned = false;
     current.conditions.clear();
     current.candidates.clear();
     current.gathered.clear();
@@ -405,25 +427,39 @@ void MessageScan::next_transaction() {
   impl_->failed = false;
 }
 
+bool MessageScan::found() const { return !impl_->hits.empty() || !impl_->rule_masks.empty(); }
+
+std::optional<Bytes> MessageScan::unscanned() const {
+  if (impl_->failed) return std::nullopt;
+  Bytes octets;
+  for (std::size_t i = 0; i < kStreamBuffers; ++i) {
+    const Item* item = impl_->streams[i];
+    if (item == nullptr || !item->open) continue;
+    if (static_cast<Buffer>(i) != Buffer::stream || item->scanned) return std::nullopt;
+    octets = item->gathered;
+  }
+  return octets;
+}
+
 std::size_t MessageScan::compress() {
   for (std::size_t i = 0; i < kStreamBuffers; ++i) {
     Item* item = impl_->streams[i];
     if (item == nullptr) continue;
     const auto buffer = static_cast<Buffer>(i);
-    impl_->flush(buffer, *item, impl_->ruleset.database(buffer));
-    if (item->stream == nullptr) continue;
-    if (item->open) {
-      std::size_t size = 0;
-      if (hs_compress_stream(item->stream, nullptr, 0, &size) != HS_INSUFFICIENT_SPACE) continue;
-      item->packed.resize(size);
-      if (hs_compress_stream(item->stream, item->packed.data(), size, &size) != HS_SUCCESS) {
-        item->packed.clear();
-        continue;
-      }
+    if (!item->open) {
+      impl_->release(buffer, *item);
+      std::pmr::polymorphic_allocator<>(impl_->memory).delete_object(item);
+      impl_->streams[i] = nullptr;
+      continue;
     }
-    impl_->release(buffer, *item);
-    item->gathered = std::pmr::vector<std::uint8_t>(impl_->memory);
+    // What is gathered stays as it is: it is no larger than what a stream packs to.
+    if (item->stream != nullptr && (!item->scanned || impl_->pack_stream(*item)))
+      impl_->release(buffer, *item);
+    item->shrink();
   }
+  impl_->block.shrink();
+  impl_->hits.shrink_to_fit();
+  impl_->rule_masks.shrink();
   return memory_used();
 }
 

@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <memory>
 #include <memory_resource>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -135,6 +136,11 @@ class MessageScan {
   bool incomplete() const;
   // Forgets the hits, conditions and open items of the last transaction. Stream memory stays.
   void next_transaction();
+  // When all that a new scan need be given to be as this one are octets of `stream` (none has been
+  // scanned yet, nothing else is open) and the block items: these octets. Else nothing.
+  std::optional<Bytes> unscanned() const;
+  // Whether something of a rule was found, by what was scanned so far.
+  bool found() const;
   // Packs the state of open streams of an idle flow (13 KB to some hundred octets) and gives their
   // memory back; the next feed unpacks. Returns the octets still held.
   std::size_t compress();

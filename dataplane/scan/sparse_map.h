@@ -23,6 +23,7 @@ class SparseMap {
     }
     return slot.mask;
   }
+  bool empty() const { return used_ == 0; }
   bool contains(std::uint32_t key) { return used_ != 0 && find(key).key != kFree; }
   template <typename Visit>
   void for_each(Visit visit) const {
@@ -35,6 +36,10 @@ class SparseMap {
     if (used_ == 0) return;
     slots_.assign(slots_.size(), Slot{});
     used_ = 0;
+  }
+  // Gives back what an empty map holds.
+  void shrink() {
+    if (used_ == 0) slots_ = std::pmr::vector<Slot>(slots_.get_allocator());
   }
   std::size_t memory_used() const { return slots_.capacity() * sizeof(Slot); }
 

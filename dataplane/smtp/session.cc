@@ -11,6 +11,7 @@ using contract::Anomaly;
 
 namespace {
 constexpr std::size_t kUsualTransactions = 4;
+constexpr std::uint32_t kPackedCommands = 8;
 constexpr std::size_t kAuthsKept = 8;
 }  // namespace
 
@@ -326,6 +327,33 @@ Session::Session(const Limits& limits, SessionSink& sink, std::pmr::memory_resou
   }
 }
 
+Session::Session(const Limits& limits, SessionSink& sink, std::pmr::memory_resource* memory,
+                 Unpacker& packed)
+    : Session(limits, sink, memory) {
+  packed.get(static_cast<SessionState&>(*impl_));
+  for (auto n = packed.get<std::uint32_t>(); n > 0; --n)
+    impl_->pending.push(packed.get<Pending>(), memory);
+  for (auto n = packed.get<std::uint32_t>(); n > 0; --n)
+    impl_->transactions.push_back(packed.get<Transaction>());
+}
+
+bool Session::packable() const {
+  const Impl& s = *impl_;
+  const auto idle = [](const LineBuffer& line) { return line.pending() == 0 && !line.skipping(); };
+  return idle(s.client_line) && idle(s.server_line) && !s.auths && !s.readings && !s.ambiguous &&
+         !s.tolerated && !s.preamble && !s.message_open && !s.stopped &&
+         s.pending.size() <= kPackedCommands && s.transactions.size() <= kUsualTransactions;
+}
+
+void Session::pack(Packer& packer) const {
+  const Impl& s = *impl_;
+  packer.put(static_cast<const SessionState&>(s));
+  packer.put(s.pending.size());
+  for (std::uint32_t i = 0; i < s.pending.size(); ++i) packer.put(s.pending.at(i));
+  packer.put(static_cast<std::uint32_t>(s.transactions.size()));
+  for (const Transaction& transaction : s.transactions) packer.put(transaction);
+}
+
 Session::~Session() {
   impl_->~Impl();
   memory_->deallocate(impl_, sizeof(Impl), alignof(Impl));
@@ -339,6 +367,7 @@ std::size_t Session::client(Bytes octets, std::uint8_t left_out) {
   return accepted;
 }
 void Session::server(Bytes octets) { impl_->server(octets); }
+void Session::end_server() { impl_->server_ended = true; }
 void Session::client_gap(std::uint64_t size) { impl_->client_gap(size); }
 void Session::server_gap(std::uint64_t size) {
   if (size > 0 && impl_->state != ClientState::tls) impl_->server_gap();

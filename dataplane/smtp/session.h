@@ -15,6 +15,7 @@
 
 #include "dataplane/base/bytes.h"
 #include "dataplane/base/direction.h"
+#include "dataplane/base/pack.h"
 #include "dataplane/contract/anomalies.h"
 #include "dataplane/smtp/claimed_client.h"
 
@@ -165,6 +166,9 @@ enum class Phase : std::uint8_t {
 class Session {
  public:
   Session(const Limits& limits, SessionSink& sink, std::pmr::memory_resource* memory);
+  // As pack() left it.
+  Session(const Limits& limits, SessionSink& sink, std::pmr::memory_resource* memory,
+          Unpacker& packed);
   ~Session();
   Session(Session&&) = delete;
 
@@ -188,6 +192,8 @@ class Session {
   std::size_t client(Bytes octets, std::uint8_t left_out = 0);
   static constexpr std::size_t kReadings = 3;
   void server(Bytes octets);
+  // What the server says from here on is not read; may be called from within on_reply.
+  void end_server();
   // Octets that will never be seen.
   void client_gap(std::uint64_t size);
   void server_gap(std::uint64_t size);
@@ -211,6 +217,10 @@ class Session {
   // except that AUTH's 334 come in addition.
   std::uint32_t replies_owed() const;
   std::size_t memory_used() const;
+  // Whether the session is between commands, or in TLS, and no octets of it are kept.
+  bool packable() const;
+  // Puts the state of a packable session into few octets.
+  void pack(Packer& packer) const;
 
  private:
   struct Impl;

@@ -21,6 +21,7 @@
 
 #include <memory_resource>
 #include <new>
+#include <type_traits>
 #include <vector>
 
 #include "dataplane/smtp/auth.h"
@@ -79,7 +80,52 @@ struct Capabilities {
   bool enhanced_status_codes = false;
 };
 
-struct Session::Impl final : AlternateReader::EndJudge {
+// What there is to be known of a session of which no octets are kept.
+struct SessionState {
+  std::uint64_t chunk_left = 0;
+  contract::AnomalySet raised;
+  TransactionId last_tx = 0;
+  TransactionId current_tx = 0;  // that the client's next commands belong to
+  TransactionId message_tx = 0;  // of the message in progress
+  // Octets are read again while this transaction's message is open: messages among them are not
+  // told, because the sink has one at a time (they were scanned as content and as second reading).
+  TransactionId outer_tx = 0;
+  std::uint32_t retired = 0;  // commands forgotten at the bound, whose replies will still come
+  std::uint16_t preamble_octets = 0;  // of a PROXY v2 preamble: read so far
+  std::uint16_t preamble_size = 0;    // and in all
+  DataReader reader;
+  // Where the readings of urgent data stand that differ from `reader` (bits of `doubtful`).
+  DataReader::State doubt[Session::kReadings]{};
+  std::uint8_t doubtful = 0;
+  std::uint8_t left_out = 0;  // of the octets in hand, see client()
+  ClientState state = ClientState::start;
+  Via message_via = Via::data;
+  Capabilities capabilities;
+  Capabilities new_capabilities;  // of the EHLO reply in progress
+  bool chunk_last = false;
+  bool message_open = false;  // on_message_begin was called, on_message_end not
+  bool message_gap = false;   // octets of it were never seen
+  bool in_reply = false;      // inside a multi-line reply
+  bool greeting_seen = false;
+  bool client_spoke = false;  // a command, or anything else but a preamble
+  bool preamble_seen = false;
+  bool commanded = false;  // a command other than QUIT
+  bool capabilities_known = false;
+  bool lmtp = false;
+  bool one_sided = false;
+  bool midstream = false;
+  bool surplus = false;          // replies may come to commands that were not seen
+  bool replies_lost = false;     // commands may have been answered unseen
+  bool not_smtp = false;         // what the client says is another protocol, so far
+  bool starttls = false;         // TLS began by STARTTLS
+  bool server_tls_seen = false;  // the server's first octet in TLS
+  bool stopped = false;
+  bool stopped_in_queue = false;  // the stopped message's own command is in `pending`
+  bool server_ended = false;      // nothing more of the server is read
+};
+static_assert(std::is_trivially_copyable_v<SessionState>, "packed as it is");
+
+struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   Impl(const Limits& l, SessionSink& s, std::pmr::memory_resource* m);
   ~Impl();
   Impl(const Impl&) = delete;
@@ -174,45 +220,6 @@ struct Session::Impl final : AlternateReader::EndJudge {
   SecondReading* ambiguous = nullptr;          // of the message in progress
   SecondReading* tolerated = nullptr;
   ProxyPreamble* preamble = nullptr;
-  std::uint64_t chunk_left = 0;
-  contract::AnomalySet raised;
-  TransactionId last_tx = 0;
-  TransactionId current_tx = 0;  // that the client's next commands belong to
-  TransactionId message_tx = 0;  // of the message in progress
-  // Octets are read again while this transaction's message is open: messages among them are not
-  // told, because the sink has one at a time (they were scanned as content and as second reading).
-  TransactionId outer_tx = 0;
-  std::uint32_t retired = 0;  // commands forgotten at the bound, whose replies will still come
-  std::uint16_t preamble_octets = 0;  // of a PROXY v2 preamble: read so far
-  std::uint16_t preamble_size = 0;    // and in all
-  DataReader reader;
-  // Where the readings of urgent data stand that differ from `reader` (bits of `doubtful`).
-  DataReader::State doubt[kReadings]{};
-  std::uint8_t doubtful = 0;
-  std::uint8_t left_out = 0;  // of the octets in hand, see client()
-  ClientState state = ClientState::start;
-  Via message_via = Via::data;
-  Capabilities capabilities;
-  Capabilities new_capabilities;  // of the EHLO reply in progress
-  bool chunk_last = false;
-  bool message_open = false;  // on_message_begin was called, on_message_end not
-  bool message_gap = false;   // octets of it were never seen
-  bool in_reply = false;      // inside a multi-line reply
-  bool greeting_seen = false;
-  bool client_spoke = false;  // a command, or anything else but a preamble
-  bool preamble_seen = false;
-  bool commanded = false;  // a command other than QUIT
-  bool capabilities_known = false;
-  bool lmtp = false;
-  bool one_sided = false;
-  bool midstream = false;
-  bool surplus = false;          // replies may come to commands that were not seen
-  bool replies_lost = false;     // commands may have been answered unseen
-  bool not_smtp = false;         // what the client says is another protocol, so far
-  bool starttls = false;         // TLS began by STARTTLS
-  bool server_tls_seen = false;  // the server's first octet in TLS
-  bool stopped = false;
-  bool stopped_in_queue = false;  // the stopped message's own command is in `pending`
 };
 
 }  // namespace sluice::smtp

@@ -20,7 +20,7 @@ constexpr bool is_negative(std::uint16_t code) { return code >= 400; }
 }  // namespace
 
 void Session::Impl::server(Bytes octets) {
-  while (!octets.empty()) {
+  while (!octets.empty() && !server_ended) {
     if (!greeting_seen && server_line.pending() == 0 && is_tls_record(octets.front()) &&
         state != ClientState::tls) {
       begin_tls(false);  // the client's octets are not seen

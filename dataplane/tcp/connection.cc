@@ -53,6 +53,7 @@ SegmentResult Connection::Impl::segment(Direction d, const net::Packet& packet,
   const std::uint64_t acked = other.next - static_cast<std::uint64_t>(-std::int64_t{ack_distance});
   h.window = packet.window;
   other.right_edge = std::max(other.right_edge, acked + (std::uint64_t{packet.window} << h.scale));
+  other.set(Half::kEdge);  // not known before when the SYN/ACK was seen by observe_opening() alone
   if (acked > other.acked) {
     other.acked = acked;
     release(other);
@@ -71,10 +72,12 @@ SegmentResult Connection::Impl::segment(Direction d, const net::Packet& packet,
   return s.result;
 }
 
-void Connection::Impl::adopt(const flow::Opening& opening) {
+void Connection::Impl::adopt(const flow::Opening& opening, const flow::Handshake& seen) {
   using flow::Opening;
   Half& client = half(Direction::to_server);
   Half& server = half(Direction::to_client);
+  // The client's number is known from the SYN/ACK alone where the other direction is not seen.
+  const bool unseen = opening.has(Opening::kSynAck) && seen.frames[0] == 0 && seen.frames[1] > 0;
   const auto begin = [&](Half& h, std::uint32_t isn, bool scale, unsigned shift, bool timestamp) {
     h.start_at(isn + 1);
     h.set(Half::kKnown | Half::kSyn);
@@ -83,11 +86,18 @@ void Connection::Impl::adopt(const flow::Opening& opening) {
       h.scale = static_cast<std::uint8_t>(std::min(shift, 14u));
     }
     if (timestamp) h.set(Half::kTimestamp);
-    h.packets = 1;
+    h.packets = std::max(seen.frames[&h == &server], 1u);
   };
-  if (opening.has(Opening::kSyn)) {
+  if (unseen) {
+    client.start_at(opening.client_sequence + 1);
+    client.set(Half::kKnown);
+  } else if (opening.has(Opening::kSyn)) {
     begin(client, opening.client_sequence, opening.has(Opening::kClientScale),
           opening.scales & 0x0fu, opening.has(Opening::kClientTimestamp));
+    if (opening.has(Opening::kClientTimestamp) && !opening.has(Opening::kSynAck)) {
+      client.ts_recent = client.ts_latest = opening.server_sequence;
+      client.set(Half::kRecent);
+    }
   }
   if (opening.has(Opening::kSynAck)) {
     begin(server, opening.server_sequence, opening.has(Opening::kServerScale),
@@ -98,6 +108,8 @@ void Connection::Impl::adopt(const flow::Opening& opening) {
     if (!client.has(Half::kScale) && !server.has(Half::kScale)) client.scale = server.scale = 0;
   }
   odd_ack_ = opening.has(Opening::kOddAck);
+  if (client.packets == 0 || server.packets == 0)
+    first_ms_ = seen.first == 0 ? 0 : std::max(milliseconds(seen.first), 1u);
 }
 
 State Connection::Impl::state() const {
@@ -127,9 +139,14 @@ Connection::Connection(const Limits& limits, std::pmr::memory_resource* memory)
       memory_(memory) {}
 
 Connection::Connection(const Limits& limits, std::pmr::memory_resource* memory,
-                       const flow::Opening& opening)
+                       const flow::Opening& opening, const flow::Handshake& seen)
     : Connection(limits, memory) {
-  impl_->adopt(opening);
+  impl_->adopt(opening, seen);
+}
+
+Connection::Connection(const Limits& limits, std::pmr::memory_resource* memory, Unpacker& packed)
+    : Connection(limits, memory) {
+  packed.get(static_cast<ConnectionState&>(*impl_));
 }
 
 Connection::~Connection() {
@@ -213,6 +230,26 @@ std::size_t Connection::memory_used() const {
     used += h.store.memory_used() + (h.urgent != nullptr ? sizeof(UrgentReadings) : 0);
   }
   return used;
+}
+
+bool Connection::packable() const {
+  return std::all_of(std::begin(impl_->halves_), std::end(impl_->halves_),
+                     [](const Half& h) { return h.store.empty() && h.urgent == nullptr; });
+}
+
+void Connection::drop_octets() {
+  for (Half& h : impl_->halves_) {
+    h.store.clear(memory_);
+    h.ahead = 0;
+    h.ack_ahead = 0;
+    h.clear(Half::kSynData | Half::kUrgent);
+    if (h.urgent != nullptr) std::pmr::polymorphic_allocator<>(memory_).delete_object(h.urgent);
+    h.urgent = nullptr;
+  }
+}
+
+void Connection::pack(Packer& packer) const {
+  packer.put(static_cast<const ConnectionState&>(*impl_));
 }
 
 flow::Opening Connection::next_opening() const {

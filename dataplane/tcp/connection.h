@@ -18,6 +18,7 @@
 
 #include "dataplane/base/bytes.h"
 #include "dataplane/base/direction.h"
+#include "dataplane/base/pack.h"
 #include "dataplane/contract/anomalies.h"
 #include "dataplane/contract/drop_reasons.h"
 #include "dataplane/flow/flow_table.h"
@@ -114,8 +115,11 @@ class Connection {
   // Throws std::bad_alloc when `memory` refuses; nothing else here does: what cannot be kept later
   // takes the way of the bounds.
   Connection(const Limits& limits, std::pmr::memory_resource* memory);
-  // With what observe_opening() has gathered.
-  Connection(const Limits& limits, std::pmr::memory_resource* memory, const flow::Opening& opening);
+  // As pack() left it.
+  Connection(const Limits& limits, std::pmr::memory_resource* memory, Unpacker& packed);
+  // With what observe_opening() has gathered, and the table counted meanwhile.
+  Connection(const Limits& limits, std::pmr::memory_resource* memory, const flow::Opening& opening,
+             const flow::Handshake& seen = {});
   ~Connection();
   Connection(Connection&&) noexcept;
   Connection& operator=(Connection&&) noexcept;
@@ -149,6 +153,12 @@ class Connection {
   // appended to `out`; returns the sequence number of the first. Fewer when the bound was reached.
   std::uint32_t copy_unacknowledged(Direction d, std::pmr::vector<std::uint8_t>& out) const;
   std::size_t memory_used() const;
+  // Whether no octets are kept: all is acknowledged, and there is no hole.
+  bool packable() const;
+  // Forgets what is kept: nothing of the stream will be read any more.
+  void drop_octets();
+  // Puts the state of a packable connection into few octets.
+  void pack(Packer& packer) const;
   // After new_session: what is known of the connection that begins.
   flow::Opening next_opening() const;
   // The stream offset of the next octet of `d`, when it does not start at 0 (a stream taken over).

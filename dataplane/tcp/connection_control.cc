@@ -488,6 +488,7 @@ OpeningStep observe_opening(flow::Opening& o, bool from_low, const net::Packet& 
       if (p.has_signature) return OpeningStep::begin;
       o = Opening{};
       o.client_sequence = p.sequence;
+      if (p.has_timestamp) o.server_sequence = p.timestamp_value;
       o.scales = scale;
       add(true, Opening::kSyn);
       add(from_low, Opening::kLowIsClient);
@@ -517,6 +518,8 @@ OpeningStep observe_opening(flow::Opening& o, bool from_low, const net::Packet& 
           p.acknowledgement == o.server_sequence + 1) {
         return OpeningStep::begin;
       }
+      // The client had an answer that is not seen: one direction takes another way.
+      if (known && from_client && !o.has(Opening::kSynAck)) return OpeningStep::begin;
       return OpeningStep::record;
     case flag::rst | flag::ack:
       // With timestamps there is more to look at: Connection does.

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <memory_resource>
+#include <type_traits>
 
 #include "dataplane/tcp/connection.h"
 #include "dataplane/tcp/half.h"
@@ -18,7 +19,22 @@
 
 namespace sluice::tcp {
 
-struct Connection::Impl {
+// All that is to be known of a connection of which no octets are kept.
+struct ConnectionState {
+  Half halves_[2];
+  std::uint32_t first_ms_ = 0;         // when the first segment came; 0: never yet
+  std::uint32_t reset_ms_ = 0;         // when the last believed RST came
+  std::uint32_t followed_octets_ = 0;  // acknowledged of a direction that is never seen, saturating
+  bool midstream_ = false;
+  bool established_ = false;
+  bool reset_ = false;  // a RST was believed and nothing has gone on since
+  bool one_sided_told_ = false;
+  bool alone_ = false;    // one direction talked for long, and the other was never seen
+  bool odd_ack_ = false;  // to be told with the next segment
+};
+static_assert(std::is_trivially_copyable_v<ConnectionState>, "packed as it is");
+
+struct Connection::Impl : ConnectionState {
   Impl(const Limits& limits, std::pmr::memory_resource* memory)
       : limits_(limits), memory_(memory) {}
   ~Impl();
@@ -40,7 +56,7 @@ struct Connection::Impl {
   // connection.cc
   SegmentResult segment(Direction d, const net::Packet& packet, MutableBytes payload,
                         Nanoseconds now, StreamSink& sink);
-  void adopt(const flow::Opening& opening);
+  void adopt(const flow::Opening& opening, const flow::Handshake& seen);
   State state() const;
   bool one_sided() const;
 
@@ -97,18 +113,8 @@ struct Connection::Impl {
   }
   static std::uint32_t seconds(Nanoseconds t) { return static_cast<std::uint32_t>(t / kSecond); }
 
-  Half halves_[2];
   Limits limits_;
   std::pmr::memory_resource* memory_;
-  std::uint32_t first_ms_ = 0;         // when the first segment came; 0: never yet
-  std::uint32_t reset_ms_ = 0;         // when the last believed RST came
-  std::uint32_t followed_octets_ = 0;  // acknowledged of a direction that is never seen, saturating
-  bool midstream_ = false;
-  bool established_ = false;
-  bool reset_ = false;  // a RST was believed and nothing has gone on since
-  bool one_sided_told_ = false;
-  bool alone_ = false;    // one direction talked for long, and the other was never seen
-  bool odd_ack_ = false;  // to be told with the next segment
 };
 
 }  // namespace sluice::tcp

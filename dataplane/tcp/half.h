@@ -84,8 +84,9 @@ struct Half {
   std::uint16_t window = 0;       // as last advertised by this end, unscaled
   std::uint8_t scale = 0;         // shift for windows that this end advertises
   std::uint8_t waiting_segments = 0;
-  std::uint8_t context_size = 0;   // of `context`
-  std::uint8_t context[kContext];  // the octets before context_end, when the store has them no more
+  std::uint8_t context_size = 0;  // of `context`
+  std::uint8_t
+      context[kContext]{};  // the octets before context_end, when the store has them no more
 };
 
 }  // namespace sluice::tcp

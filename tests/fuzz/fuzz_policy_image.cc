@@ -19,12 +19,12 @@ using sluice::contract::PolicyImageHeader;
 
 void open_image(Bytes section) {
   PolicyImageHeader header;
-  header.policy_offset = 128;
+  header.policy_offset = sizeof header;
   header.policy_size = section.size();
-  header.size = 128 + section.size();
+  header.size = sizeof header + section.size();
   std::vector<std::uint8_t> image(header.size, 0);
   std::memcpy(image.data(), &header, sizeof header);
-  if (!section.empty()) std::memcpy(&image[128], section.data(), section.size());
+  if (!section.empty()) std::memcpy(&image[sizeof header], section.data(), section.size());
   constexpr std::size_t kDigest = offsetof(PolicyImageHeader, digest);
   EVP_MD_CTX* context = EVP_MD_CTX_new();
   EVP_DigestInit_ex(context, EVP_sha256(), nullptr);

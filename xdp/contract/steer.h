@@ -220,7 +220,7 @@ STEER_ASSERT(sizeof(struct steer_limiter) == 64, "one cache line a limiter");
 
 /* ---- flows ----
  * Order-free: both directions of a connection have the same key. The `low` end is the one whose
- * address octets, then port, compare lower. Same shape as sluice::flow::FlowKey with wire 0. */
+ * address octets, then port, compare lower. */
 struct steer_flow_key {
   __u8 low[16];
   __u8 high[16];

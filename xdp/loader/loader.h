@@ -150,6 +150,14 @@ struct WireState {
   bool alive() const { return queues > 0 && fresh_queues == queues; }
 };
 
+// What the attached program decided about a frame of ours.
+struct ProbeAnswer {
+  bool forwarded = false;     // to the peer port or to the dataplane
+  bool to_dataplane = false;  // of those
+  std::string decision;       // name of the counter; empty: lost among the counts of live traffic
+  std::uint32_t nanoseconds = 0;  // of one run
+};
+
 struct LimiterState {
   std::uint64_t conforming = 0;
   std::uint64_t exceeding = 0;
@@ -283,6 +291,9 @@ class Wire {
   // ---- state ----
   Result<Counters> counters() const;
   Result<WireState> state() const;
+  // Runs the program that is attached to the port on `frame`, `repeat` times (1..1000). The frame
+  // goes nowhere; it is counted as if it had come in. From the ports' network namespace.
+  Result<ProbeAnswer> probe(Side side, Bytes frame, std::uint32_t repeat) const;
   // One step of mirroring: a port that lost its carrier takes the other down, and brings it up when
   // it has carrier again; a port just brought up gets 5 s to find its own. Does nothing unless
   // WireConfig::mirror_link. Call on each link event, or every second. Returns whether a port was

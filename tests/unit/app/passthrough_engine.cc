@@ -49,6 +49,6 @@ void Engine::forget_streams() { ++impl_->forgotten; }
 void Engine::inspect_message(Bytes, const Time&) {}
 void Engine::finish(const Time&) {}
 std::size_t Engine::flows() const { return 0; }
-std::size_t Engine::memory_used() const { return 0; }
+MemoryUse Engine::memory_use() const { return {}; }
 
 }  // namespace sluice::inspect

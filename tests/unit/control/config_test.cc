@@ -219,8 +219,8 @@ TEST(Config, TheHttpApiIsOffTheWireAndNeverOpen) {
   const auto c = parse_configuration(wrap(good), "t");
   ASSERT_TRUE(c) << c.error();
   EXPECT_EQ(c->http.address, "192.0.2.9");
-  EXPECT_EQ(c->http.tokens.at(0).role, AccessRole::admin);
-  EXPECT_EQ(c->access.groups.at(0).second, AccessRole::operator_);
+  EXPECT_EQ(c->http.tokens.at(0).role, Access::admin);
+  EXPECT_EQ(c->access.groups.at(0).second, Access::operate);
   EXPECT_EQ(c->access.users.at(0).first, "eve");
   const auto broken = [&](const std::string& what, const std::string& by, const char* reason) {
     std::string text = good;

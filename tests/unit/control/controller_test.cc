@@ -54,6 +54,9 @@ class FakeKernelWire final : public KernelWire {
   }
   Status set(std::span<const std::uint16_t>, policy::Exception) override { return ok(); }
   void read_state(KernelState& state) override { state.alive = true; }
+  std::vector<KernelProbe> probe(std::uint16_t port, std::uint32_t count) override {
+    return {{"inside", "mail segment", "", true, "mail-to-socket", port + count}};
+  }
 
  private:
   KernelTable& table_;

@@ -51,6 +51,19 @@ inline void begin_message(Conversation& talk) {
   talk.server("354 go\r\n");
 }
 
+// As events write the time of a frame that was sent at `time`.
+inline std::string time_text(Nanoseconds time) {
+  const std::uint64_t wall = 1'700'000'000 * kSecond + time;
+  const auto seconds = static_cast<std::time_t>(wall / kSecond);
+  std::tm parts{};
+  gmtime_r(&seconds, &parts);
+  char text[64];
+  const std::size_t size = std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
+  std::snprintf(text + size, sizeof text - size, ".%06u+0000",
+                static_cast<unsigned>(wall % kSecond / kMicrosecond));
+  return text;
+}
+
 // What left the wire, in order.
 struct Left {
   enum class Kind { forwarded, changed, dropped, injected } kind;
@@ -81,6 +94,7 @@ class Rig final : public inspect::Output, public contract::EventSink {
     engine_ = std::make_unique<inspect::Engine>(options_.settings, *statistics_, *this, *this,
                                                 std::pmr::new_delete_resource());
     EXPECT_TRUE(engine_->set_policy(*policy_));
+    memory_at_start_ = engine_->memory_use().flows;
   }
   ~Rig() { engine_.reset(); }
 
@@ -141,6 +155,15 @@ class Rig final : public inspect::Output, public contract::EventSink {
     }
   }
   void finish() { engine_->finish(at(now_)); }
+  // Records of all flows go to `records`.
+  void snapshot() {
+    std::size_t cursor = 0;
+    do {
+      cursor = engine_->snapshot(cursor, 16, at(now_));
+    } while (cursor != 0);
+  }
+  // Octets that the engine held before the first frame.
+  std::size_t memory_at_start() const { return memory_at_start_; }
 
   // Events of a type, in order.
   std::vector<Json> events_of(std::string_view type) const {
@@ -170,6 +193,7 @@ class Rig final : public inspect::Output, public contract::EventSink {
 
   std::vector<Left> left;
   std::vector<Json> events;
+  std::vector<std::vector<std::uint8_t>> records;  // of flow_snapshot
   std::vector<inspect::FlowMark> marks;
   inspect::FlowTraffic by_kernel;
 
@@ -196,6 +220,12 @@ class Rig final : public inspect::Output, public contract::EventSink {
   void mark_flow(const flow::FlowKey&, inspect::FlowMark mark) override { marks.push_back(mark); }
   inspect::FlowTraffic bypassed_traffic(const flow::FlowKey&) override { return by_kernel; }
   bool write(Bytes record) override {
+    const auto reader = contract::EventReader::open(record);
+    if (reader && reader->header().type == contract::EventType::flow_snapshot) {
+      // Behind the header, which numbers the records.
+      records.emplace_back(record.begin() + sizeof(contract::EventHeader), record.end());
+      return true;
+    }
     const std::string line = control::eve_json(record, {.host = "test", .wires = {{"w1", "", ""}}});
     if (!line.empty()) events.push_back(Json::parse(line));
     return true;
@@ -211,6 +241,7 @@ class Rig final : public inspect::Output, public contract::EventSink {
   std::vector<Frame> sent_;
   Nanoseconds now_ = 0;
   std::uint32_t epoch_ = 0;
+  std::size_t memory_at_start_ = 0;
   int settled_ = 0;
 };
 
