@@ -384,6 +384,61 @@ Pointer to_collapsed(const Pointer& pointer) {
   return make(std::move(out));
 }
 
+// --- without what need not be there ---
+
+bool backtracks(const Node& node) { return node.mode.empty() || node.mode == "?"; }
+// A group that only groups.
+bool only_groups(const Node& node) { return node.text == "(?:" || node.text == "("; }
+
+// `first`: at the beginning of the regex, else at its end.
+Pointer to_core(const Pointer& pointer, bool first, bool& changed) {
+  const Node& node = *pointer;
+  switch (node.kind) {
+    case NodeKind::sequence: {
+      Node out = node;
+      while (!out.children.empty()) {
+        Pointer& edge = first ? out.children.front() : out.children.back();
+        edge = to_core(edge, first, changed);
+        if (!is_empty(*edge)) break;
+        out.children.erase(first ? out.children.begin() : out.children.end() - 1);
+      }
+      return make(std::move(out));
+    }
+    case NodeKind::choice: {
+      Node out = node;
+      for (Pointer& child : out.children) child = to_core(child, first, changed);
+      return make(std::move(out));
+    }
+    case NodeKind::group: {
+      if (!only_groups(node)) return pointer;
+      Node out = node;
+      out.children.front() = to_core(node.children.front(), first, changed);
+      if (is_empty(*out.children.front())) return out.children.front();
+      return make(std::move(out));
+    }
+    case NodeKind::repeat: {
+      if (!backtracks(node)) return pointer;
+      const Pointer& child = node.children.front();
+      if (node.least == 0) {
+        changed = true;
+        return make({.kind = NodeKind::sequence});
+      }
+      if (node.least != node.most) changed = true;
+      if (node.least == 1) return to_core(child, first, changed);
+      Node rest = node;
+      rest.least = rest.most = node.least - 1;
+      Node out{.kind = NodeKind::sequence};
+      out.children.push_back(make(std::move(rest)));
+      Node edge{.kind = NodeKind::group, .text = "(?:", .children = {child}};
+      Pointer outer = to_core(make(std::move(edge)), first, changed);
+      out.children.insert(first ? out.children.begin() : out.children.end(), std::move(outer));
+      return make(std::move(out));
+    }
+    default:
+      return pointer;
+  }
+}
+
 }  // namespace
 
 std::optional<RegexTree> RegexTree::read(std::string_view pattern, std::uint32_t options) {
@@ -407,6 +462,23 @@ RegexTree RegexTree::truncated(std::uint64_t positions) const {
   bool whole = true;
   return RegexTree(to_truncated(root_, positions, whole), references_);
 }
+std::optional<RegexTree> RegexTree::core() const {
+  if (references_) return std::nullopt;
+  bool changed = false;
+  Pointer root = to_core(to_core(root_, true, changed), false, changed);
+  if (!changed || is_empty(*root)) return std::nullopt;
+  return RegexTree(std::move(root), false);
+}
+
+std::optional<std::bitset<256>> RegexTree::single_set() const {
+  const Node* node = root_.get();
+  while ((node->kind == NodeKind::group && only_groups(*node)) ||
+         (node->kind == NodeKind::sequence && node->children.size() == 1))
+    node = node->children.front().get();
+  if (node->kind != NodeKind::set) return std::nullopt;
+  return node->set;
+}
+
 bool RegexTree::plain() const { return is_plain(*root_); }
 
 std::string RegexTree::text() const {

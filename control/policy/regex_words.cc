@@ -274,8 +274,10 @@ std::vector<RegexClause> Clauses::of_repeat(const Node& node) const {
   auto clauses = of(*node.children.front());
   for (RegexClause& clause : clauses) {
     if (node.least == 1 || clause.least > 1) continue;
-    clause.least = std::min(node.least, kMostCounted);
-    set_rate(clause);
+    RegexClause counted = clause;
+    counted.least = std::min(node.least, kMostCounted);
+    set_rate(counted);
+    if (counted.rate < clause.rate) clause = std::move(counted);
   }
   return clauses;
 }
@@ -315,8 +317,10 @@ void set_rate(RegexClause& clause) {
   const double once = clause.rate * kItem;
   double all = once;
   for (std::uint32_t n = 2; n <= clause.least; ++n) all *= once / n;
-  // However common its words are: items with many of them are few.
-  if (clause.least > 1) clause.rate = std::min({clause.rate, all / kItem, kMostRate});
+  // However common its words are, items with many of them are few; short ones are everywhere.
+  const bool words = std::ranges::all_of(
+      clause.words, [](const RegexWord& word) { return word.octets.size() >= 3; });
+  if (clause.least > 1 && words) clause.rate = std::min({clause.rate, all / kItem, kMostRate});
 }
 
 void finish_clause(RegexClause& clause) {

@@ -94,6 +94,18 @@ std::int32_t thousandths(double score) {
   return static_cast<std::int32_t>(std::lround(score * 1000));
 }
 
+// The octets below 128 of a set.
+std::vector<std::uint8_t> members(const std::bitset<256>& set, std::uint32_t options) {
+  std::vector<std::uint8_t> all;
+  for (unsigned c = 0; c < 128; ++c) {
+    bool member = set.test(c);
+    const bool letter = (c | 32) >= 'a' && (c | 32) <= 'z';
+    if ((options & scan::kRegexCaseless) != 0 && letter) member |= set.test(c ^ 32);
+    if (member) all.push_back(static_cast<std::uint8_t>(c));
+  }
+  return all;
+}
+
 }  // namespace
 
 std::string_view outbound_off_list() { return sluice_outbound_off_list; }
@@ -253,12 +265,21 @@ Status SpamCompiler::plan_regex(Test& test, std::uint32_t test_number) {
 }
 
 std::uint32_t SpamCompiler::regex(const CfRule& rule) {
-  const auto known = std::ranges::find_if(regexes_, [&](const PerlRegex& r) {
-    return r.pattern == rule.pattern && r.options == rule.options;
-  });
-  const auto number = static_cast<std::uint32_t>(known - regexes_.begin()) + 1;
-  if (known == regexes_.end()) regexes_.push_back({rule.pattern, rule.options});
-  return number;
+  PerlRegex wanted{rule.pattern, rule.options};
+  // Where no more is asked than whether it matches, its core says it faster.
+  if (!rule.multiple) {
+    const auto tree = RegexTree::read(rule.pattern, rule.options);
+    const auto core = tree ? tree->core() : std::nullopt;
+    if (core) {
+      const unsigned options = rule.options & ~scan::kRegexExtended;
+      if (const auto made = scan::Regex::make(core->text(), options); made)
+        wanted = {core->text(), options};
+    }
+  }
+  const auto [at, added] = regex_numbers_.try_emplace({wanted.pattern, wanted.options},
+                                                      static_cast<std::uint32_t>(regexes_.size()));
+  if (added) regexes_.push_back(std::move(wanted));
+  return at->second + 1;
 }
 
 WordOptions SpamCompiler::word_options(const CfRule& rule) {
@@ -648,8 +669,15 @@ std::uint32_t SpamCompiler::write(flatbuffers::FlatBufferBuilder& out) const {
   }
   std::vector<flatbuffers::Offset<image::SpamRegex>> regexes;
   for (const PerlRegex& regex : regexes_) {
-    regexes.push_back(
-        image::CreateSpamRegex(out, out.CreateSharedString(regex.pattern), regex.options));
+    const auto pattern = out.CreateSharedString(regex.pattern);
+    // One set of octets is counted without a regex; where items are ASCII, when it is one there.
+    flatbuffers::Offset<flatbuffers::Vector<std::uint8_t>> set;
+    if (const auto tree = RegexTree::read(regex.pattern, regex.options)) {
+      const auto ascii = tree->ascii();
+      if (const auto octets = ascii ? ascii->single_set() : std::nullopt)
+        set = out.CreateVector(members(*octets, regex.options));
+    }
+    regexes.push_back(image::CreateSpamRegex(out, pattern, regex.options, set));
   }
   std::vector<flatbuffers::Offset<image::SpamList>> lists;
   for (const auto& [name, entries] : rules_.lists) {

@@ -128,6 +128,7 @@ class SpamCompiler {
   std::map<std::string, std::uint32_t> by_name_;
   std::vector<std::string> selectors_;
   std::vector<PerlRegex> regexes_;
+  std::map<std::pair<std::string, std::uint32_t>, std::uint32_t> regex_numbers_;
   std::vector<double> numbers_;
   std::array<Table, scan::kSpamBufferCount> tables_;
   std::vector<FullTest> full_tests_;

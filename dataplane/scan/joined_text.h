@@ -27,7 +27,7 @@ constexpr std::array<char, 256> joined_octets() {
   for (std::size_t i = 0; i < kDrawn.size(); i += 2) {
     table[static_cast<unsigned char>(kDrawn[i])] = kDrawn[i + 1];
   }
-  for (const char c : std::string_view("!?|@$\\/&#<>;+(){}[]")) {
+  for (const char c : std::string_view("!?|@$\\&<")) {
     table[static_cast<unsigned char>(c)] = kJoinedMark;
   }
   for (std::size_t c = 128; c < 256; ++c) table[c] = kJoinedMark;

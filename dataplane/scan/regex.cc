@@ -4,6 +4,7 @@
 #include <pcre2.h>
 
 #include <algorithm>
+#include <vector>
 
 namespace sluice::scan {
 
@@ -39,6 +40,7 @@ struct Regex::Impl {
   pcre2_code* code = nullptr;
   std::uint32_t least = 0;  // octets of what it matches
   bool jit = false;
+  std::vector<std::uint8_t> set;  // by octet: 1, or 2 for octets above 127; empty: not a set
 };
 
 Regex::Regex(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -94,8 +96,27 @@ bool Regex::find(std::string_view subject, RegexScratch& scratch, Match* match,
   return true;
 }
 
+void Regex::set_octets(std::span<const std::uint8_t> octets) {
+  impl_->set.assign(256, 0);
+  std::fill(impl_->set.begin() + 128, impl_->set.end(), 2);
+  for (const std::uint8_t octet : octets) {
+    if (octet < 128) impl_->set[octet] = 1;
+  }
+}
+
 std::uint32_t Regex::count(std::string_view subject, RegexScratch& scratch,
                            std::uint32_t most) const {
+  if (!impl_->set.empty()) {
+    const std::uint8_t* set = impl_->set.data();
+    std::uint32_t members = 0;
+    std::uint32_t others = 0;
+    for (const char c : subject) {
+      const std::uint8_t kind = set[static_cast<unsigned char>(c)];
+      members += kind & 1;
+      others += kind >> 1;
+    }
+    if (others == 0) return std::min(members, most);
+  }
   std::uint32_t found = 0;
   std::size_t from = 0;
   Match match;

@@ -139,6 +139,7 @@ class SpamRulesLoader {
     for (const image::SpamRegex* regex : *tables_.regexes()) {
       auto made = Regex::make(regex->pattern()->string_view(), regex->options());
       if (!made) return Error{place("regex", i, made.error().c_str())};
+      if (regex->set() != nullptr) made->set_octets({regex->set()->data(), regex->set()->size()});
       rules_.regexes_.push_back(std::move(*made));
       ++i;
     }
@@ -149,11 +150,48 @@ class SpamRulesLoader {
       for (const auto* entry : *list->entries()) entries.push_back(entry->str());
     }
     for (const auto& [name, entries] : rules_.entries_) {
+      if (name.starts_with("enlist_")) {
+        for (const std::string& line : entries) enlist(name, line);
+      }
       SpamList& list = rules_.lists_[name];
       list.reserve(entries.size());
       for (const std::string& entry : entries) list.insert(entry);
     }
     return ok();
+  }
+
+  // "(LIST) word word ..."
+  void enlist(const std::string& setting, std::string_view line) {
+    const std::size_t open = line.find('(');
+    const std::size_t close = line.find(')');
+    if (open == std::string_view::npos || close == std::string_view::npos || close < open) return;
+    std::string key = setting + ' ';
+    for (const char c : line.substr(open + 1, close - open - 1)) {
+      if (c != ' ' && c != '\t') key += c;
+    }
+    SpamNameList& list = rules_.name_lists_[key];
+    line.remove_prefix(close + 1);
+    for (;;) {
+      const std::size_t begin = line.find_first_not_of(" \t\r\n");
+      if (begin == std::string_view::npos) return;
+      line.remove_prefix(begin);
+      const std::size_t end = std::min(line.find_first_of(" \t\r\n"), line.size());
+      list.add(line.substr(0, end));
+      line.remove_prefix(end);
+    }
+  }
+
+  // Regexes that stand as arguments.
+  void take_arguments(const SpamTest& test) {
+    if (test.kind != TestKind::eval) return;
+    const std::string_view name = kSpamEvals[test.eval].name;
+    const std::size_t index = name == "check_freemail_from" ? 0
+                              : name == "check_freemail_header" || name.starts_with("html_text")
+                                  ? 1
+                                  : 9;
+    if (index >= test.arguments.size()) return;
+    if (auto made = Regex::make(test.arguments[index], 0))
+      rules_.argument_regexes_.try_emplace(test.arguments[index], std::move(*made));
   }
 
   Status tests() {
@@ -182,6 +220,7 @@ class SpamRulesLoader {
       }
       if (table.meta() != nullptr) test.meta.assign(table.meta()->begin(), table.meta()->end());
       if (Status status = check(i, test); !status) return status;
+      take_arguments(test);
       rules_.tests_.push_back(std::move(test));
     }
     return ok();
@@ -319,6 +358,11 @@ class SpamRulesLoader {
       if (!std::ranges::all_of(to->candidates(), is_pattern))
         return Error{place("database", index, "a candidate is no pattern")};
     }
+    database.asks_words.assign(rules_.selectors_.size(), false);
+    for (const SpamReference& reference : database.words.candidates()) {
+      const std::uint32_t selector = rules_.tests_[reference.test].selector;
+      if (selector != UINT32_MAX) database.asks_words[selector] = true;
+    }
     if (table.direct() == nullptr) return ok();
     database.direct.resize(std::max<std::size_t>(rules_.selectors_.size(), 1));
     for (const image::SpamReference* from : *table.direct()) {
@@ -381,6 +425,20 @@ std::span<const std::string> SpamRules::entries(std::string_view name) const {
   const auto at = entries_.find(std::string(name));
   if (at == entries_.end()) return {};
   return at->second;
+}
+
+const SpamNameList& SpamRules::name_list(std::string_view setting, std::string_view list) const {
+  static const SpamNameList kNone;
+  std::string key(setting);
+  key += ' ';
+  key += list;
+  const auto at = name_lists_.find(key);
+  return at == name_lists_.end() ? kNone : at->second;
+}
+
+const Regex* SpamRules::argument_regex(const std::string& argument) const {
+  const auto at = argument_regexes_.find(argument);
+  return at == argument_regexes_.end() ? nullptr : &at->second;
 }
 
 // --- scanning ------------------------------------------------------------------------------------
@@ -488,7 +546,7 @@ void SpamScanner::scan(SpamBuffer buffer, std::string_view item, SpamHits& hits,
     for (const SpamReference& reference : database.high) take(reference, context);
   }
   SpamWordScratch& words = scratch_.impl_->spam_words;
-  if (!database.words.empty())
+  if (!database.words.empty() && (!context.by_selector || database.asks_words[selector]))
     try_words(database.words, first ? with_blanks(item, words.blanks) : item, context);
   if (!database.joined.empty()) {
     join_text(item, words.joined);

@@ -32,6 +32,7 @@
 #include "dataplane/scan/regex.h"
 #include "dataplane/scan/ruleset.h"
 #include "dataplane/scan/scan.h"
+#include "dataplane/scan/spam_lists.h"
 #include "dataplane/scan/spam_times.h"
 #include "dataplane/scan/spam_words.h"
 #include "dataplane/scan/sparse_map.h"
@@ -109,7 +110,8 @@ struct SpamDatabase {
   std::vector<SpamReference> references;
   std::vector<SpamReference> high;
   SpamWords words;
-  SpamWords joined;  // of joined text
+  SpamWords joined;              // of joined text
+  std::vector<bool> asks_words;  // by selector
   // Tried on each item: by selector, in buffers without selectors the first.
   std::vector<std::vector<SpamReference>> direct;
   std::size_t size = 0;
@@ -148,6 +150,10 @@ class SpamRules {
   const SpamList& list(std::string_view name) const;
   // Entries of a list in the order of the files (patterns).
   std::span<const std::string> entries(std::string_view name) const;
+  // List `list` of an enlist_* setting.
+  const SpamNameList& name_list(std::string_view setting, std::string_view list) const;
+  // The regex that stands as an argument of a native function; nullptr when it is none.
+  const Regex* argument_regex(const std::string& argument) const;
 
  private:
   friend class SpamRulesLoader;
@@ -167,6 +173,8 @@ class SpamRules {
   std::vector<std::uint32_t> baseline_hits_;
   std::unordered_map<std::string, std::vector<std::string>> entries_;
   std::unordered_map<std::string, SpamList> lists_;
+  std::unordered_map<std::string, SpamNameList> name_lists_;  // by "setting list"
+  std::unordered_map<std::string, Regex> argument_regexes_;
 };
 
 // How often each test hit in one message.
