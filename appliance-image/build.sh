@@ -13,6 +13,7 @@ install -D -m 755 -t "$root/pkg/usr/sbin" "$build/dataplane/app/sluice-dataplane
 install -D -m 755 -t "$root/pkg/usr/bin" "$build/control/cli/sluicectl"
 install -D -m 644 -t "$root/pkg/lib/systemd/system" appliance-image/units/*.service
 install -D -m 640 -t "$root/pkg/etc/sluice" appliance-image/etc/*
+install -D -m 644 control/cli/sluicectl.bash-completion "$root/pkg/usr/share/bash-completion/completions/sluicectl"
 install -D -m 644 -t "$root/pkg/usr/share/doc/sluice" README.md DESIGN.md LICENSE
 strip --strip-unneeded "$root"/pkg/usr/sbin/* "$root"/pkg/usr/bin/*
 mkdir -p "$root/pkg/DEBIAN" "$root/debian"
@@ -31,6 +32,15 @@ Description: transparent SMTP inspection appliance
  compromised hosts alone.
 C
 printf '/etc/sluice/dataplane.env\n/etc/sluice/sluice.json\n' >"$root/pkg/DEBIAN/conffiles"
+# The groups that give a role (control/daemon/access.h); being in one is for the owner to decide.
+cat >"$root/pkg/DEBIAN/postinst" <<'P'
+#!/bin/sh
+set -e
+for group in sluice-viewer sluice-operator sluice-admin; do
+  getent group "$group" >/dev/null || groupadd --system "$group"
+done
+P
+chmod 755 "$root/pkg/DEBIAN/postinst"
 out="$build/sluice_${version}_$arch.deb"
 dpkg-deb --root-owner-group -b "$root/pkg" "$out" >/dev/null
 dpkg-deb -I "$out" | sed -n 's/^ \(Package\|Version\|Depends\)/\1/p'

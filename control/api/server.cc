@@ -43,6 +43,19 @@ std::string user_name(uid_t uid) {
   return std::to_string(uid);
 }
 
+// The groups of who connected, as they were then (Linux 4.13).
+std::vector<gid_t> groups_of(int fd) {
+  std::vector<gid_t> groups(64);
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    auto size = static_cast<socklen_t>(groups.size() * sizeof(gid_t));
+    const int result = ::getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &size);
+    groups.resize(size / sizeof(gid_t));
+    if (result == 0) return groups;
+    if (errno != ERANGE) break;
+  }
+  return {};
+}
+
 std::string dump_line(const json& j) {
   return j.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
 }
@@ -97,7 +110,7 @@ Result<std::unique_ptr<ApiServer>> ApiServer::listen(const std::string& path, Ha
   }
   UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd) return Error{reason_of("socket", errno)};
-  const mode_t before = ::umask(0117);
+  const mode_t before = ::umask(0111);
   const int bound = ::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address);
   const int error = errno;
   ::umask(before);
@@ -139,7 +152,11 @@ void ApiServer::accept_all() {
     auto client = std::make_unique<Client>();
     client->id = next_id_++;
     client->fd = std::move(fd);
-    client->peer = {credentials.uid, credentials.gid, credentials.pid, user_name(credentials.uid)};
+    client->peer.uid = credentials.uid;
+    client->peer.gid = credentials.gid;
+    client->peer.pid = credentials.pid;
+    client->peer.user = user_name(credentials.uid);
+    client->peer.groups = groups_of(client->fd.get());
     epoll_event event{};
     event.events = client->watched = EPOLLIN;
     event.data.u64 = client->id;
@@ -310,6 +327,11 @@ Status ApiClient::send(const json& request) {
     done += static_cast<std::size_t>(n);
   }
   return ok();
+}
+
+bool ApiClient::readable() const {
+  pollfd watched{fd_.get(), POLLIN, 0};
+  return ::poll(&watched, 1, 0) > 0;
 }
 
 Result<json> ApiClient::receive() {

@@ -5,7 +5,8 @@
 //                                           or {"ok":true,"partial":true,...} (exit status 3)
 //   < {"event":{...}}                       after "monitor", until the client goes
 //
-// Who asks is known from the kernel (SO_PEERCRED), never from what is said. A client has one
+// Who asks is known from the kernel (SO_PEERCRED, SO_PEERGROUPS), never from what is said; whether
+// they may is the handler's to say, so everybody may connect (0666). A client has one
 // request at a time; what it sends beyond waits unread. Sizes are bounded: requests 16 MiB, answers
 // that wait 64 MiB, events that wait for a slow listener 4 MiB (dropped and counted beyond), 128
 // clients. Nothing blocks. One thread.
@@ -18,6 +19,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "control/api/access.h"
 #include "control/publish/channel.h"
@@ -29,7 +31,8 @@ struct Peer {
   uid_t uid = 0;
   gid_t gid = 0;
   pid_t pid = 0;
-  std::string user;  // name of the uid, or its number
+  std::string user;           // name of the uid, or its number
+  std::vector<gid_t> groups;  // beside gid
   Access access = Access::none;
   std::string origin;  // empty: the socket
   // Where it comes from, for the audit log.
@@ -53,8 +56,8 @@ class ApiServer {
     ~Handler() = default;
   };
 
-  // Makes the socket (mode 0660). Fails when another process answers on it; a dead one's socket is
-  // replaced. `handler` must outlive the server.
+  // Makes the socket (mode 0666: roles decide, see daemon/access.h). Fails when another process
+  // answers on it; a dead one's socket is replaced. `handler` must outlive the server.
   static Result<std::unique_ptr<ApiServer>> listen(const std::string& path, Handler& handler);
   ~ApiServer();
   ApiServer(const ApiServer&) = delete;
@@ -100,6 +103,10 @@ class ApiClient {
   static Result<ApiClient> connect(const std::string& path, unsigned timeout_seconds);
   Status send(const nlohmann::json& request);
   Result<nlohmann::json> receive();
+  // For those who wait for other things too: a whole line is here already; something can be read.
+  bool buffered() const { return buffer_.find('\n') != std::string::npos; }
+  bool readable() const;
+  int fd() const { return fd_.get(); }
 
  private:
   explicit ApiClient(UniqueFd fd) : fd_(std::move(fd)) {}

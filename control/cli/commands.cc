@@ -88,6 +88,8 @@ void add_host_commands(std::vector<Command>& all) {
 // What is shown and explained.
 void add_views(std::vector<Command>& all) {
   const Argument wire = positional("WIRE", "wire", Kind::wire, "name of the wire");
+  const Argument screens = option("count", Kind::count, "end after so many screens");
+  const Argument every = option("every", Kind::duration, "time between screens (default 1s)");
   const Command views[] = {
       {"show hosts", "hosts, their standing, and orders", "show hosts", {kLimit}, render_hosts},
       {"show flows", "live mail flows", "show flows", {kLimit}, render_flows},
@@ -122,6 +124,31 @@ void add_views(std::vector<Command>& all) {
        "show config",
        {option("defaults", Kind::flag, "with every default")},
        render_config},
+      {"show audit",
+       "who did what, from where, latest first",
+       "show audit",
+       {kLast, kLimit},
+       render_audit},
+      {"show captures",
+       "captures of frames, running and ended",
+       "show captures",
+       {},
+       render_captures},
+      {"show tech-support",
+       "all that helps to find a fault, without personal data",
+       "show tech-support",
+       {},
+       render_tech_support},
+      {"test policy host ADDR",
+       "which policy would apply to a host, and which entry decides",
+       "test policy",
+       {positional("ADDR", "host", Kind::address, "address"),
+        option("account", "user", Kind::text, "user of AUTH"),
+        option("message", "message_file", Kind::file,
+               "RFC 5322 message, judged by the rules in force")},
+       render_test_policy,
+       json::object(),
+       120},
       {"show version", "versions of the processes", "show version", {}, render_version},
       {"show would-have",
        "what monitor mode and guards held back",
@@ -153,6 +180,8 @@ void add_views(std::vector<Command>& all) {
        "explain event",
        {positional("EVENT", "what", Kind::text, "its number in 'show events'")},
        render_explain_events},
+      {"monitor traffic", "live: what passes, by wire; q ends it", "show stats", {screens, every}},
+      {"monitor hosts", "live: hosts by what they send; q ends it", "show hosts", {screens, every}},
       {"monitor events",
        "events as they come",
        "monitor",
@@ -269,6 +298,35 @@ std::vector<Command> make_commands() {
        "request self-test",
        {},
        render_self_test},
+      {"request capture host ADDR",
+       "frames of one host's mail flows to a file: headers only, unless full",
+       "request capture",
+       {positional("ADDR", "host", Kind::prefix, "address, or prefix up to /24 or /48"),
+        Argument{"reason", "reason", Kind::text, true, true, "why, for the audit log"},
+        option("for", "seconds", Kind::duration, "how long (default 10m)"),
+        option("full", Kind::flag, "payloads too: needs the role admin")},
+       render_capture,
+       json::object(),
+       30,
+       Access::operate},
+      {"request capture stop ID",
+       "end a capture early",
+       "request capture-stop",
+       {positional("ID", "id", Kind::number, "its number in 'show captures'")},
+       render_capture,
+       json::object(),
+       30,
+       Access::operate},
+      {"request evidence host ADDR",
+       "all that is held against a host, in one piece that can be handed on",
+       "request evidence",
+       {positional("ADDR", "host", Kind::address, "address"),
+        Argument{"reason", "reason", Kind::text, true, true, "why, for the audit log"}, kLast,
+        kLimit, option("to", "to_file", Kind::file, "file to write it to")},
+       render_evidence,
+       json::object(),
+       60,
+       Access::operate},
       {"request wire WIRE self-test",
        "check one wire: attached, links, heartbeat, lists, counters, a probe",
        "request self-test",
@@ -326,7 +384,7 @@ Result<json> argument_value(const Argument& argument, const std::vector<std::str
       return json(std::strtoull(first.c_str(), nullptr, 10));
     }
     case Kind::number: {
-      if (first.empty() || first.size() > 9 ||
+      if (first.empty() || first.size() > 10 ||
           first.find_first_not_of("0123456789") != std::string::npos) {
         return Error{quoted() + " is no number"};
       }

@@ -38,6 +38,10 @@ std::string render_text(const nlohmann::json& result, const RenderOptions& optio
 std::string render_nothing(const nlohmann::json& result, const RenderOptions& options);
 std::string render_audit(const nlohmann::json& result, const RenderOptions& options);
 std::string render_test_policy(const nlohmann::json& result, const RenderOptions& options);
+std::string render_tech_support(const nlohmann::json& result, const RenderOptions& options);
+std::string render_evidence(const nlohmann::json& result, const RenderOptions& options);
+std::string render_capture(const nlohmann::json& result, const RenderOptions& options);
+std::string render_captures(const nlohmann::json& result, const RenderOptions& options);
 std::string render_self_test(const nlohmann::json& result, const RenderOptions& options);
 // One event as one line: time, type, ends, and what matters of the type.
 std::string event_line(const nlohmann::json& event);

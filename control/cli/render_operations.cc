@@ -104,6 +104,52 @@ std::string render_test_policy(const json& r, const RenderOptions& options) {
   return out;
 }
 
+// Structured text that a person can read and a program can take in.
+std::string render_tech_support(const json& r, const RenderOptions&) {
+  const std::string whole = r.dump(2, ' ', false, json::error_handler_t::replace);
+  std::string out;
+  for (std::size_t begin = 0; begin < whole.size();) {
+    const std::size_t end = std::min(whole.find('\n', begin), whole.size());
+    out += for_terminal(std::string_view(whole).substr(begin, end - begin)) + "\n";
+    begin = end + 1;
+  }
+  return out;
+}
+
+std::string render_evidence(const json& r, const RenderOptions& options) {
+  return render_tech_support(r, options);
+}
+
+std::string render_capture(const json& r, const RenderOptions&) {
+  Facts f;
+  f.add("capture", text(r, "id") + " of " + text(r, "host") + ", " +
+                       (text(r, "content") == "full" ? "payloads too" : "headers only"));
+  f.add("state", text(r, "state") + (left(r).empty() ? "" : ", " + left(r) + " left") +
+                     (text(r, "end").empty() ? "" : ": " + text(r, "end")));
+  f.add("frames", count(r, "frames"));
+  f.add("file", text(r, "file"));
+  return f.text();
+}
+
+std::string render_captures(const json& r, const RenderOptions& options) {
+  Table t({{"ID", true},
+           {"HOST", false, true},
+           {"CONTENT"},
+           {"STATE", false, true},
+           {"FRAMES", true},
+           {"LEFT OUT", true},
+           {"BY"},
+           {"REASON AND FILE", false, true}});
+  for (const json& c : member(r, "captures")) {
+    std::string state = text(c, "state");
+    if (const std::string l = left(c); !l.empty()) state += ", " + l + " left";
+    if (const std::string end = text(c, "end"); !end.empty()) state = end;
+    t.add({text(c, "id"), text(c, "host"), text(c, "content"), state, count(c, "frames"),
+           count(c, "left_out"), text(c, "who"), text(c, "reason") + "; " + text(c, "file")});
+  }
+  return table_or(t, options, "no capture");
+}
+
 std::string render_order(const json& r, const RenderOptions&) {
   const auto safe = [&r](const char* key) { return for_terminal(text(r, key)); };
   std::string out = safe("prefix") + ": " + safe("action");

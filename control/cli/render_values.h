@@ -80,9 +80,11 @@ inline std::string treatment_text(const json& t) {
   std::string out = text(t, "action");
   if (const std::string source = text(t, "source"); !source.empty()) out += ", by " + source;
   if (out.starts_with("none")) return "none";
+  if (const std::string who = text(t, "who"); !who.empty()) out += " " + who;
   if (const std::string p = text(t, "prefix"); !p.empty()) out += ", for " + p;
   if (number(t, "rate") != 0) out += ", " + count(t, "rate") + " messages an hour";
   if (const std::string l = left(t); !l.empty()) out += ", " + l + " left";
+  if (const std::string ticket = text(t, "ticket"); !ticket.empty()) out += ", ticket " + ticket;
   if (const std::string c = text(t, "comment"); !c.empty()) out += " (" + c + ")";
   return out;
 }

@@ -9,6 +9,7 @@
 #include "control/cli/commands.h"
 #include "control/cli/rules_commands.h"
 #include "control/cli/rules_update.h"
+#include "control/cli/screens.h"
 #include "control/cli/text.h"
 
 namespace sluice::control {
@@ -68,26 +69,6 @@ int config_validate(const json& arguments, bool as_json, std::ostream& out, std:
   return kFailed;
 }
 
-int monitor(ApiClient& client, const json& arguments, bool as_json, std::ostream& out,
-            std::ostream& errors) {
-  const std::uint64_t most = arguments.value("count", UINT64_MAX);
-  for (std::uint64_t seen = 0; seen < most;) {
-    const auto line = client.receive();
-    if (!line) {
-      print_error(errors, line.error());
-      return kFailed;
-    }
-    if (!line->contains("event")) continue;
-    ++seen;
-    const json& event = (*line)["event"];
-    out << (as_json ? event.dump(-1, ' ', false, json::error_handler_t::replace)
-                    : event_line(event))
-        << std::endl;        // NOLINT(performance-avoid-endl): each event is seen as it comes
-    if (!out) return kDone;  // the reader has gone
-  }
-  return kDone;
-}
-
 }  // namespace
 
 int run_command(const Command& command, const json& given, const RunOptions& options,
@@ -131,6 +112,12 @@ int run_command(const Command& command, const json& given, const RunOptions& opt
     arguments.erase("message_file");
     arguments["message"] = octet_text(*text);
   }
+  std::string to_file;
+  if (const auto file = arguments.find("to_file"); file != arguments.end()) {
+    to_file = file->get<std::string>();
+    arguments.erase("to_file");
+  }
+  if (is_screen(command)) return run_screen(command, arguments, options, out, errors);
   const bool listens = command.request == "monitor";
   auto client = ApiClient::connect(options.socket, listens ? 0 : command.timeout_seconds);
   if (!client) {
@@ -150,9 +137,18 @@ int run_command(const Command& command, const json& given, const RunOptions& opt
     print_error(errors, answer->value("error", std::string("sluiced gave no reason")));
     return kFailed;
   }
-  if (listens) return monitor(*client, arguments, as_json, out, errors);
+  if (listens) return watch_events(*client, arguments, options, out, errors);
   const json result = answer->value("result", json::object());
-  if (as_json) {
+  if (!to_file.empty()) {
+    std::ofstream file(to_file, std::ios::binary | std::ios::trunc);
+    file << result.dump(2, ' ', false, json::error_handler_t::replace) << "\n";
+    file.close();
+    if (!file) {
+      print_error(errors, to_file + ": cannot be written");
+      return kFailed;
+    }
+    out << for_terminal(to_file) << "\n";
+  } else if (as_json) {
     out << result.dump(2, ' ', false, json::error_handler_t::replace) << "\n";
   } else if (command.render != nullptr) {
     out << command.render(result, {.width = options.width});

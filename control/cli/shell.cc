@@ -198,7 +198,11 @@ Shell::Fault Shell::operational(const Line& line, std::size_t from) {
   std::ostringstream errors;
   int status = kDone;
   Fault fault;
-  if (parsed.command->request == "monitor" && line.pipes.empty()) {
+  const bool live = parsed.command->words.starts_with("monitor ");
+  if (live && !line.pipes.empty() && !parsed.arguments.contains("count")) {
+    return failed_at(line, from, "it has no end: give a 'count', or leave the pipe out");
+  }
+  if (live && line.pipes.empty()) {
     status = run_command(*parsed.command, parsed.arguments, options, std::cout, errors);
     std::cout.clear();
   } else {

@@ -5,6 +5,7 @@
 #include "control/api/config.h"
 #include "control/api/config_words.h"
 #include "control/api/migrate.h"
+#include "control/daemon/config_edits.h"
 #include "control/daemon/event_loop.h"
 
 namespace sluice::control {
@@ -13,35 +14,13 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t kMostNotices = 20;
-constexpr std::size_t kMostWords = 4096;
 
 json good(json result = json::object()) { return {{"ok", true}, {"result", std::move(result)}}; }
 json bad(const std::string& error) { return {{"ok", false}, {"error", error}}; }
 
 constexpr std::string_view kModeNames[] = {"shared", "private", "exclusive"};
 
-// A configuration as text of any version of the model, as a tree of this one.
-Result<ConfigTree> tree_of(const Model& model, std::string_view text, std::string_view name) {
-  auto migrated = migrate(text, name);
-  if (!migrated) return Error{migrated.error()};
-  auto tree = ConfigTree::parse(model, migrated->text, name);
-  if (tree) mark_version(*tree);
-  return tree;
-}
-
 }  // namespace
-
-Result<std::vector<std::string>> words_of(const json& arguments) {
-  std::vector<std::string> words;
-  const auto found = arguments.find("words");
-  if (found == arguments.end()) return words;
-  if (!found->is_array() || found->size() > kMostWords) return Error{"'words' is no list of words"};
-  for (const json& w : *found) {
-    if (!w.is_string()) return Error{"'words' is no list of words"};
-    words.push_back(w.get<std::string>());
-  }
-  return words;
-}
 
 Result<std::unique_ptr<Candidates>> Candidates::create(ReadRevision read_revision) {
   auto model = Model::create();
@@ -327,52 +306,23 @@ Candidates::ToCommit Candidates::to_commit(ClientId client) {
   return out;
 }
 
-Candidates::ToCommit Candidates::edited_running(const json& operations) const try {
+Candidates::ToCommit Candidates::edited_running(const json& operations) const {
   ToCommit out;
   if (const Session* owner = exclusive(); owner != nullptr) {
     out.error = owner->peer.user + " has the configuration exclusively";
-    return out;
-  }
-  if (!operations.is_array() || operations.empty()) {
-    out.error = "no edits";
+    out.fault = {
+        {"status", 409}, {"type", "protocol"}, {"tag", "lock-denied"}, {"message", out.error}};
     return out;
   }
   ConfigTree tree = *running_;
-  for (const json& o : operations) {
-    const std::string operation = o.value("operation", std::string("set"));
-    if (operation == "merge") {
-      const auto given = tree_of(*model_, o.value("text", std::string{}), "edit");
-      if (!given) {
-        out.error = given.error();
-        return out;
-      }
-      tree.merge(*given);
-      continue;
-    }
-    const auto words = words_of(o);
-    if (!words) {
-      out.error = words.error();
-      return out;
-    }
-    if (operation == "delete" && o.value("if_there", false)) {
-      const auto parsed = parse_config_words(*model_, *words, WordsUse::remove);
-      const bool there = parsed.error.empty() && !parsed.targets.empty() &&
-                         node_at(tree, parsed.targets.front()) != nullptr;
-      if (parsed.error.empty() && !there) continue;
-    }
-    const EditFault fault = edit_tree(tree, operation, *words);
-    if (!fault.error.empty()) {
-      out.error = fault.error;
-      return out;
-    }
-  }
+  ConfigEdits edits = apply_edits(*model_, tree, operations);
+  out.error = std::move(edits.error);
+  out.fault = std::move(edits.fault);
+  out.report = std::move(edits.report);
+  if (!out.error.empty()) return out;
   out.unchanged = same(tree.root(), running_->root());
   mark_version(tree);
   out.text = tree.json();
-  return out;
-} catch (const json::exception& e) {
-  ToCommit out;
-  out.error = std::string("malformed request: ") + e.what();
   return out;
 }
 

@@ -50,12 +50,11 @@ class Candidates {
     std::string text;
     std::string error;  // not empty: it cannot be
     bool unchanged = false;
+    nlohmann::json fault;   // config_edits.h
+    nlohmann::json report;  // config_edits.h
   };
   ToCommit to_commit(ClientId client);
-  // What runs with edits made to it, for whoever has no candidate (RESTCONF): each of `operations`
-  // is
-  // {"operation": "set" | "delete" | "activate" | "deactivate", "words": [...]}, a delete with
-  // "if_there": true also when there is nothing, or {"operation": "merge", "text": RFC 7951 JSON}.
+  // What runs with edits made to it (config_edits.h), for whoever has no candidate.
   ToCommit edited_running(const nlohmann::json& operations) const;
   // The client's commit is what runs now.
   void committed(ClientId client);
@@ -105,8 +104,5 @@ class Candidates {
   Candidate shared_;
   std::map<ClientId, Session> sessions_;
 };
-
-// Words of a request; an error when they are no list of texts.
-Result<std::vector<std::string>> words_of(const nlohmann::json& arguments);
 
 }  // namespace sluice::control

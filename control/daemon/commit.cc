@@ -7,6 +7,7 @@
 
 #include "control/api/migrate.h"
 #include "control/daemon/controller.h"
+#include "control/daemon/request_values.h"
 #include "control/identity/prefix.h"
 
 namespace sluice::control {
@@ -160,6 +161,7 @@ Status Controller::first_configuration() {
 }
 
 void Controller::apply(const Prepared& prepared) {
+  if (config_text_ != prepared.text) config_changed_ = wall_now();
   config_text_ = prepared.text;
   config_ = prepared.configuration;
   rules_ = prepared.rules;
@@ -189,6 +191,7 @@ void Controller::apply(const Prepared& prepared) {
   }
   if (log_) log_->set_rotation(config_->events.rotate_size, config_->events.rotate_keep);
   build_eve_context();
+  configure_http();
 }
 
 void Controller::reload(const std::string& who) {
@@ -245,11 +248,17 @@ void Controller::next_commit() {
     return next_commit();
   }
   if (!commit->resolve) return start_commit(commit);
+  if (!commit->expect.empty() && !sha256_text(config_text_).starts_with(commit->expect)) {
+    return give_up_commit(commit, "changed meanwhile: the running configuration is another");
+  }
   // What it changes is made of what runs now, not of what ran when it was asked for.
   auto resolved = std::make_shared<Commit::Resolved>();
   config_jobs_->run([commit, resolved] { *resolved = commit->resolve(); },
                     [this, commit, resolved] {
-                      if (!resolved->error.empty()) return give_up_commit(commit, resolved->error);
+                      if (!resolved->error.empty()) {
+                        return give_up_commit(commit, resolved->error, resolved->fault);
+                      }
+                      commit->report = std::move(resolved->report);
                       if (resolved->unchanged && !commit->check_only) return confirm(commit);
                       commit->text = std::move(resolved->text);
                       start_commit(commit);
@@ -266,9 +275,12 @@ void Controller::start_commit(const std::shared_ptr<Commit>& commit) {
       [this, commit, prepared] { try_commit(commit, prepared); });
 }
 
-void Controller::give_up_commit(const std::shared_ptr<Commit>& commit, const std::string& error) {
+void Controller::give_up_commit(const std::shared_ptr<Commit>& commit, const std::string& error,
+                                const json& fault) {
   committing_ = false;
-  if (commit->done) commit->done({{"ok", false}, {"error", error}});
+  json answer = {{"ok", false}, {"error", error}};
+  if (!fault.is_null()) answer["fault"] = fault;
+  if (commit->done) commit->done(answer);
   next_commit();
 }
 
@@ -358,6 +370,7 @@ void Controller::end_commit(const std::shared_ptr<Commit>& commit,
     list_states_ = prepared->old_list_states;
     ladder_.configure(config_->detection, config_->inside);
     build_eve_context();
+    configure_http();
     allowed_changed();
     publish_now();
     if (commit->persist) disk_->run([this] { archive_->abandon(); }, {});
@@ -438,6 +451,7 @@ void Controller::finish_commit(const std::shared_ptr<Commit>& commit, json answe
     answer["partial"] = true;
     answer["result"]["not_written"] = not_written;
   }
+  if (commit->report.is_object()) answer["result"].update(commit->report);
   if (commit->persist) {
     const auto revisions = archive_->revisions();
     if (!revisions.empty()) {
@@ -477,9 +491,7 @@ void Controller::config_load(ClientId client, const Peer& peer, const json& argu
   commit.what = "config load " + commit.name;
   commit.confirms = true;
   commit.comment = arguments.value("comment", std::string{});
-  commit.done = [this, client](const json& answer) {
-    if (api_) api_->reply(client, answer);
-  };
+  commit.done = [this, client](const json& answer) { respond(client, answer); };
   enqueue(std::move(commit));
 }
 
@@ -507,9 +519,7 @@ void Controller::rules_load(ClientId client, const Peer& peer, const json& argum
   commit.access = kAccessNames[static_cast<std::size_t>(peer.access)];
   commit.from = peer.from();
   commit.comment = arguments.value("comment", std::string{});
-  commit.done = [this, client](const json& answer) {
-    if (api_) api_->reply(client, answer);
-  };
+  commit.done = [this, client](const json& answer) { respond(client, answer); };
   enqueue(std::move(commit));
 }
 

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include "control/daemon/controller.h"
+#include "control/daemon/request_values.h"
 
 namespace sluice::control {
 
@@ -43,7 +44,7 @@ void Controller::candidate_request(ClientId client, const Peer& peer, const std:
                     [this, client, command, reply] {
                       if ((command == "config open" || command == "config status") && waiting_)
                         (*reply)["result"]["confirm"] = confirmation_text();
-                      if (api_) api_->reply(client, *reply);
+                      respond(client, *reply);
                     });
 }
 
@@ -77,15 +78,13 @@ void Controller::config_commit(ClientId client, const Peer& peer, const json& ar
   commit.what = minutes > 0 ? "commit confirmed " + std::to_string(minutes) : "commit";
   commit.resolve = [this, client] {
     Candidates::ToCommit t = candidates_->to_commit(client);
-    return Commit::Resolved{std::move(t.text), std::move(t.error), t.unchanged};
+    return Commit::Resolved{std::move(t.text), std::move(t.error), t.unchanged, {}, {}};
   };
   commit.done = [this, client](const json& answer) {
     // Through the executor, so that the answer comes after what the commit changed there.
     auto reply = std::make_shared<json>(answer);
     config_jobs_->run([this, client, reply] { candidates_->add_notices(client, *reply); },
-                      [this, client, reply] {
-                        if (api_) api_->reply(client, *reply);
-                      });
+                      [this, client, reply] { respond(client, *reply); });
   };
   enqueue(std::move(commit));
 }
@@ -102,12 +101,18 @@ void Controller::config_apply(ClientId client, const Peer& peer, const json& arg
   commit.access = kAccessNames[static_cast<std::size_t>(peer.access)];
   commit.from = peer.from();
   commit.what = "edit of the running configuration";
+  commit.expect = arguments.value("expect", std::string{});
   commit.resolve = [this, operations = arguments.value("operations", json::array())] {
     Candidates::ToCommit t = candidates_->edited_running(operations);
-    return Commit::Resolved{std::move(t.text), std::move(t.error), t.unchanged};
+    return Commit::Resolved{std::move(t.text), std::move(t.error), t.unchanged, std::move(t.fault),
+                            std::move(t.report)};
   };
-  commit.done = [this, client](const json& answer) {
-    if (api_) api_->reply(client, answer);
+  commit.done = [this, client](json answer) {
+    if (answer.value("ok", false)) {
+      answer["result"]["sha256"] = sha256_text(config_text_);
+      answer["result"]["changed"] = config_changed_ / kSecond;
+    }
+    respond(client, answer);
   };
   enqueue(std::move(commit));
 }
@@ -168,8 +173,8 @@ void Controller::return_now() {
                    " was not confirmed in time";
   commit.resolve = [this, to] {
     auto text = archive_->text(to);
-    return text ? Commit::Resolved{std::move(*text), {}, false}
-                : Commit::Resolved{{}, text.error(), false};
+    return text ? Commit::Resolved{std::move(*text), {}, false, {}, {}}
+                : Commit::Resolved{{}, text.error(), false, {}, {}};
   };
   commit.done = [this](const json& answer) {
     if (answer.value("ok", false)) {
@@ -186,6 +191,7 @@ void Controller::return_now() {
 // A commit without changes: confirms what waits.
 void Controller::confirm(const std::shared_ptr<Commit>& commit) {
   json answer = {{"ok", true}, {"result", {{"unchanged", true}}}};
+  if (commit->report.is_object()) answer["result"].update(commit->report);
   if (!waiting_ || !commit->confirms || commit->confirm_minutes > 0) {
     committing_ = false;
     if (waiting_) answer["result"]["confirm"] = confirmation_text();

@@ -34,6 +34,8 @@ Controller::Controller(EventLoop& loop, ControllerOptions options)
   kernel_jobs_ = std::make_unique<JobThread>(loop);
   disk_ = std::make_unique<JobThread>(loop);
   journal_jobs_ = std::make_unique<JobThread>(loop);
+  capture_jobs_ = std::make_unique<JobThread>(loop);
+  http_jobs_ = std::make_unique<JobThread>(loop);
   DataplaneChannel::Handler& handler = *this;
   channel_ = std::make_unique<DataplaneChannel>(options_.dataplane_socket, handler);
   publisher_ = std::make_unique<Publisher>(*channel_, *image_, monotonic_now);
@@ -45,6 +47,8 @@ Controller::~Controller() {
   flush_standings();
   flush_counters();
   flush_messages();
+  if (captures_) captures_->finish();
+  if (http_) http_->stop();
 }
 
 Status Controller::start() {
@@ -99,8 +103,13 @@ Status Controller::start() {
   loop_.watch(api_->fd(), [this] { api_->ready(); });
   loop_.watch(channel_->fd(), [this] { channel_->ready(monotonic_now()); });
   loop_.every(DataplaneChannel::kReconnectInterval, [this] { channel_->tick(monotonic_now()); });
+  captures_ = std::make_unique<Captures>(
+      options_.state / "captures", *capture_jobs_,
+      [this](const contract::ChannelCapture& order) { return channel_->request_capture(order); },
+      [this](const std::string& what) { audit_as("sluiced", "", "itself", what, ""); });
   loop_.every(kSecond, [this] {
     kernel_->refresh();
+    captures_->tick();
     take(ladder_.tick(monotonic_now()));  // forgets the idle
     if (snapshot_ && monotonic_now() >= snapshot_->deadline) finish_snapshot(false);
   });
@@ -111,6 +120,7 @@ Status Controller::start() {
   watch_confirmation();
 
   start_lasting();
+  configure_http();
 
   allowed_changed();
   publish_now();
@@ -129,6 +139,7 @@ void Controller::dataplane_connected(const contract::ChannelHello& hello) {
   wires_.clear();
   kernel_->reopen();
   publisher_->dataplane_connected(hello);
+  captures_->dataplane_connected();
   record("wire", wire_event("*", "dataplane-connected", "process " + std::to_string(hello.process),
                             stamp()));
 }
@@ -191,6 +202,7 @@ void Controller::dataplane_event(Bytes record_octets) {
   const contract::EventHeader& header = reader->header();
   if (header.type == contract::EventType::flow_snapshot) return snapshot_row(*reader);
   if (header.type == contract::EventType::snapshot_end) return snapshot_end(*reader);
+  if (header.type == contract::kCapturedFrame) return captures_->frame(*reader);
   ++events_seen_;
   std::string line = eve_json(record_octets, eve_);
   if (line.empty()) return;
@@ -427,8 +439,10 @@ bool Controller::any_wire_enforces() const {
 void Controller::record(const char* type, std::string line, std::uint64_t flow) {
   ++events_by_type_[type];
   if (log_) log_->push(line);
-  if (!listeners_.empty()) {
+  const bool over_http = http_ && http_->listeners();
+  if (!listeners_.empty() || over_http) {
     const json event = json::parse(line, nullptr, false);
+    if (over_http && event.is_object()) http_->publish(event, line);
     for (const auto& [client, listener] : listeners_) {
       if (!event.is_object() || !matches(event, listener.filters)) continue;
       if (!api_->push(client, "{\"event\":" + line + "}")) ++slow_listeners_;

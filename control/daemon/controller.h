@@ -24,8 +24,11 @@
 #include <vector>
 
 #include "control/api/config.h"
+#include "control/api/http_server.h"
 #include "control/api/server.h"
+#include "control/daemon/access.h"
 #include "control/daemon/candidates.h"
+#include "control/daemon/captures.h"
 #include "control/daemon/control_events.h"
 #include "control/daemon/event_loop.h"
 #include "control/daemon/recent_events.h"
@@ -87,8 +90,12 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
       std::string text;
       std::string error;
       bool unchanged = false;
+      json fault;   // beside the error, for the answer
+      json report;  // into the answer's result
     };
     std::function<Resolved()> resolve;
+    json report;                        // of `resolve`
+    std::string expect;                 // digest of what runs; when another runs it is refused
     bool check_only = false;            // prepare it, change nothing
     unsigned confirm_minutes = 0;       // taken back unless confirmed within; 0: stays
     bool confirms = false;              // whoever makes it confirms what waits for confirmation
@@ -114,7 +121,8 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
                       const std::shared_ptr<Prepared>& prepared);
   void finish_commit(const std::shared_ptr<Commit>& commit, json answer,
                      const std::string& not_written);
-  void give_up_commit(const std::shared_ptr<Commit>& commit, const std::string& error);
+  void give_up_commit(const std::shared_ptr<Commit>& commit, const std::string& error,
+                      const json& fault = {});
   Revision revision_of(const Commit& commit) const;
   void add_report(const Prepared& prepared, const CompiledRules& rules, json& result) const;
 
@@ -175,6 +183,9 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
   // ---- requests (requests.cc, answers.cc, actions.cc) ----
   void api_request(ClientId client, const Peer& peer, const json& request) override;
   void api_client_gone(ClientId client) override;
+  void respond(ClientId client, const json& answer);
+  void http_ask(Peer peer, json request, std::function<void(json)> done);
+  void configure_http();
   void succeed(ClientId client, json result, bool partial = false);
   void fail(ClientId client, const std::string& error);
 
@@ -198,6 +209,9 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
   json treatment_json(const Treatment& treatment) const;
   json self_test() const;
   void test_wire(ClientId client, const std::string& wire, const json& arguments);
+  json tech_support() const;
+  void evidence(ClientId client, const Peer& peer, const json& arguments);
+  void capture(ClientId client, const Peer& peer, const json& arguments);
   const InsidePrefix* inside_of(const Address& address) const;
   // The group of a host and the member prefix that decided (length 255: none).
   std::pair<const GroupSpec*, Prefix> group_of(const Address& address) const;
@@ -224,6 +238,7 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
   std::unique_ptr<KernelLists> kernel_;
 
   std::string config_text_;
+  std::uint64_t config_changed_ = 0;  // wall
   std::shared_ptr<const Configuration> config_;
   std::shared_ptr<const CompiledRules> rules_;
   LoadedLists match_lists_;
@@ -287,6 +302,15 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
   std::optional<Snapshot> snapshot_;
   std::uint32_t next_snapshot_ = 1;
 
+  std::unique_ptr<Captures> captures_;
+
+  // The HTTP API (http_bridge.cc). Shared with its executor, which starts and stops it.
+  std::shared_ptr<HttpServer> http_;
+  HttpConfig http_config_;
+  std::string http_error_;
+  std::uint64_t http_requests_ = 0;
+  std::map<ClientId, std::function<void(json)>> http_clients_;
+
   struct Listener {
     std::vector<std::pair<std::string, std::string>> filters;  // path in the event, text
   };
@@ -299,6 +323,8 @@ class Controller final : DataplaneChannel::Handler, ApiServer::Handler {
   std::unique_ptr<JobThread> kernel_jobs_;
   std::unique_ptr<JobThread> disk_;
   std::unique_ptr<JobThread> journal_jobs_;
+  std::unique_ptr<JobThread> capture_jobs_;
+  std::unique_ptr<JobThread> http_jobs_;
 };
 
 // True when `event` has each filter's text at its path ("event_type", "smtp.helo", or a leaf's own

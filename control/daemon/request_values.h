@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "control/api/digest.h"
 #include "control/daemon/event_loop.h"
 
 namespace sluice::control {

@@ -182,6 +182,12 @@ json Controller::self_test() const {
                                 std::to_string(bad) + " bad lines"
                           : l.error);
   }
+  if (config_->http.enabled) {
+    check("HTTP API", http_ && http_error_.empty(),
+          http_error_.empty()
+              ? config_->http.address + " port " + std::to_string(config_->http.port)
+              : http_error_);
+  }
   check("messages kept", journal_error_.empty() && journal_dropped_ == 0,
         !journal_error_.empty() ? journal_error_
                                 : std::to_string(journal_dropped_) + " not written down");

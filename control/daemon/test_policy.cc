@@ -74,7 +74,8 @@ Result<json> judge(const std::string& message, const Configuration& configuratio
     } else if (type == "smtp") {
       const json sluice = e.value("sluice", json::object());
       result["score"] = sluice.value("score", 0.0);
-      result["verdict"] = sluice.value("verdict", sluice.value("would_have", "pass"));
+      // A message by itself is never stopped, so what it earns stands in would_have.
+      result["verdict"] = sluice.value("would_have", sluice.value("verdict", "pass"));
       result["reason"] = sluice.value("reason", "");
       const json email = e.value("email", json::object());
       result["subject"] = email.value("subject", "");

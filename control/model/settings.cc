@@ -1,8 +1,11 @@
 // Prints the documentation of all settings, made from the model: control/model/settings.md.
-// `./dev settings` writes it; a lint test holds the two together.
+// `./dev settings` writes it; a lint test holds the two together. With "operations" it prints the
+// YANG module of the operations instead, which yanglint is to find clean as well.
 #include <iostream>
+#include <string_view>
 
 #include "control/api/model.h"
+#include "control/api/operations.h"
 
 namespace {
 
@@ -93,7 +96,11 @@ void section(const SchemaNode& node) {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
+  if (argc > 1 && std::string_view(argv[1]) == "operations") {
+    std::cout << sluice::control::operations_yang();
+    return 0;
+  }
   const auto model = Model::create();
   if (!model) {
     std::cerr << model.error() << "\n";

@@ -270,6 +270,7 @@ void DataplaneChannel::handle(const Message& message) {
       return;
     }
     case contract::ChannelKind::publish_policy:
+    case contract::ChannelKind::capture:
     case contract::ChannelKind::flow_snapshot:
       break;
   }
@@ -398,6 +399,12 @@ bool DataplaneChannel::request_snapshot(std::uint32_t identity) {
   request.identity = identity;
   return ::send(socket_.get(), &request, sizeof request, MSG_NOSIGNAL | MSG_DONTWAIT) ==
          static_cast<ssize_t>(sizeof request);
+}
+
+bool DataplaneChannel::request_capture(const contract::ChannelCapture& order) {
+  if (state_ != State::connected) return false;
+  return ::send(socket_.get(), &order, sizeof order, MSG_NOSIGNAL | MSG_DONTWAIT) ==
+         static_cast<ssize_t>(sizeof order);
 }
 
 std::size_t DataplaneChannel::read_events(std::size_t most) {

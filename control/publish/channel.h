@@ -84,6 +84,7 @@ class DataplaneChannel {
   bool publishing() const { return publish_epoch_.has_value(); }
   // False when it cannot be asked now.
   bool request_snapshot(std::uint32_t identity);
+  bool request_capture(const contract::ChannelCapture& order);
 
   // Gives up to `most` records of each worker to the handler; how many there were.
   std::size_t read_events(std::size_t most);

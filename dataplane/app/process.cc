@@ -350,6 +350,12 @@ void Process::start_control() {
       worker->wake();
     }
   };
+  handlers.capture = [this](const contract::ChannelCapture& order) {
+    for (const auto& worker : workers_) {
+      worker->mailbox().send(event::Letter::capture_order(order));
+      worker->wake();
+    }
+  };
   handlers.wires = [this] { return wire_states(); };
   server_ =
       std::make_unique<event::ControlServer>(std::move(*control_socket_), statistics_->descriptor(),

@@ -56,7 +56,8 @@ Worker::Worker(const WorkerSettings& settings, Shared& shared,
       memory_(std::move(memory)),
       statistics_(statistics),
       sink_(ring, ring_capacity),
-      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      captures_(sink_, static_cast<std::uint16_t>(settings.index)) {
   outgoing_.resize(settings_.workers);
   const auto wires = static_cast<std::uint16_t>(shared_.wires.size());  // 64 at most
   for (std::uint16_t wire = 0; wire < wires; ++wire) {
@@ -299,6 +300,11 @@ void Worker::inspect_frames(std::span<rte_mbuf* const> frames) {
     if (read != copy && read != nullptr) std::memcpy(copy, read, size);
     burst[i].octets = {copy, read == nullptr ? 0 : size};
   }
+  if (captures_.active()) [[unlikely]] {
+    for (std::size_t i = 0; i < frames.size(); ++i) {
+      captures_.see(burst[i].octets, burst[i].wire, burst[i].side, now_);
+    }
+  }
   try {
     engine_->process({burst, frames.size()}, now_);
   } catch (const std::bad_alloc&) {
@@ -358,6 +364,9 @@ void Worker::drop(inspect::Frame& frame, DropReason) {
 }
 
 void Worker::inject(std::uint16_t wire, Side side, Bytes octets) {
+  // What we write ourselves stands in a capture as what came in from the other side would.
+  if (captures_.active()) [[unlikely]]
+    captures_.see(octets, wire, opposite(side), now_);
   rte_mbuf* frame = octets.size() <= io::kFrameCapacity ? rte_pktmbuf_alloc(shared_.pool) : nullptr;
   if (frame == nullptr) {
     statistics_.add(DropReason::no_buffer);
@@ -544,6 +553,8 @@ void Worker::read_letters() {
   while (mailbox_.receive(letter)) {
     if (letter.kind == event::Letter::Kind::wire) {
       wire_event(letter);
+    } else if (letter.kind == event::Letter::Kind::capture) {
+      captures_.order(letter.capture);
     } else if (snapshots_waiting_.size() < kSnapshotsWaiting) {
       snapshots_waiting_.push_back(letter.identity);
     }

@@ -27,6 +27,7 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/app/capture_tap.h"
 #include "dataplane/app/guardian.h"
 #include "dataplane/app/policy_store.h"
 #include "dataplane/event/mailbox.h"
@@ -170,6 +171,7 @@ class Worker final : private inspect::Output {
   std::atomic<bool> sleeping_{false};
   std::atomic<Nanoseconds> last_seen_{0};
   contract::EventWriter writer_;
+  CaptureTap captures_;
 };
 
 }  // namespace sluice::app

@@ -8,6 +8,9 @@
 //   dataplane > control  PolicyAnswer
 //   control > dataplane  FlowSnapshot: answered in the event rings (flow_snapshot .., snapshot_end
 //                        from every worker)
+//   control > dataplane  Capture: frames of one host's mail flows in the event rings
+//   (capture_record.h)
+//                        until a time, or until the slot is taken back
 //   dataplane > control  WireState, at each change and after Hello
 //
 // A message of an unknown kind is answered by nothing and counted; one of a wrong size ends the
@@ -27,6 +30,7 @@ enum class ChannelKind : std::uint32_t {
   policy_answer,
   flow_snapshot,
   wire_state,
+  capture,
 };
 
 struct ChannelHello {
@@ -64,6 +68,19 @@ struct ChannelFlowSnapshot {
   std::uint32_t identity = 0;  // given back in snapshot_end (Field::tx_id)
 };
 
+// Copies are made only while a ring is less than half full: events come first, and nothing waits.
+inline constexpr std::uint32_t kCaptureSlots = 4;
+struct ChannelCapture {
+  ChannelKind kind = ChannelKind::capture;
+  std::uint32_t slot = 0;      // below kCaptureSlots
+  std::uint32_t identity = 0;  // given in each record; 0: the slot is free from now on
+  std::uint8_t full = 0;       // 1: payloads too; 0: cut behind the TCP header
+  std::uint8_t length = 128;   // of the prefix, in the 128-bit form
+  std::uint8_t reserved[2]{};
+  std::uint8_t prefix[16]{};  // of the host, masked
+  std::uint64_t until = 0;    // CLOCK_MONOTONIC
+};
+
 struct ChannelWireState {
   ChannelKind kind = ChannelKind::wire_state;
   std::uint32_t wire = 0;
@@ -82,5 +99,6 @@ static_assert(sizeof(ChannelPublishPolicy) == 16);
 static_assert(sizeof(ChannelPolicyAnswer) == 256);
 static_assert(sizeof(ChannelFlowSnapshot) == 8);
 static_assert(sizeof(ChannelWireState) == 144);
+static_assert(sizeof(ChannelCapture) == 40);
 
 }  // namespace sluice::contract

@@ -258,6 +258,13 @@ bool ControlServer::serve(int controller) {
       handlers_.snapshot(message.identity);
       return true;
     }
+    case ChannelKind::capture: {
+      contract::ChannelCapture message;
+      if (size != sizeof message) return false;
+      std::memcpy(&message, received.octets.data(), sizeof message);
+      if (handlers_.capture) handlers_.capture(message);
+      return true;
+    }
     case ChannelKind::hello:
     case ChannelKind::policy_answer:
     case ChannelKind::wire_state:

@@ -50,6 +50,7 @@ struct ControlHandlers {
   // `image` is mapped and sealed; it is unmapped when the call returns. May take seconds.
   std::function<PolicyReply(Bytes image, std::uint32_t epoch)> publish;
   std::function<void(std::uint32_t identity)> snapshot;
+  std::function<void(const contract::ChannelCapture&)> capture;
   std::function<std::vector<contract::ChannelWireState>()> wires;
 };
 

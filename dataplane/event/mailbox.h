@@ -1,7 +1,7 @@
-// Small requests to a worker from the other threads: flow snapshots, and wire events that are to
-// stand in its ring (a ring has one producer). The worker never waits: reading is one load when
-// nothing is there. Senders take turns by a lock of their own. What does not fit is not sent: the
-// sender is told.
+// Small requests to a worker from the other threads: flow snapshots, captures, and wire events that
+// are to stand in its ring (a ring has one producer). The worker never waits: reading is one load
+// when nothing is there. Senders take turns by a lock of their own. What does not fit is not sent:
+// the sender is told.
 #pragma once
 
 #include <array>
@@ -12,15 +12,17 @@
 #include <string_view>
 
 #include "dataplane/base/bytes.h"
+#include "dataplane/contract/control_channel.h"
 
 namespace sluice::event {
 
 struct Letter {
-  enum class Kind : std::uint8_t { snapshot, wire };
+  enum class Kind : std::uint8_t { snapshot, wire, capture };
   Kind kind = Kind::wire;
-  std::uint16_t wire = 0;          // index
-  std::uint8_t side = 0xff;        // Side, or 0xff: of the wire as a whole
-  std::uint32_t identity = 0;      // snapshot
+  std::uint16_t wire = 0;      // index
+  std::uint8_t side = 0xff;    // Side, or 0xff: of the wire as a whole
+  std::uint32_t identity = 0;  // snapshot
+  contract::ChannelCapture capture;
   std::array<char, 32> state{};    // wire: terminated
   std::array<char, 200> reason{};  // wire: terminated
 
@@ -28,6 +30,12 @@ struct Letter {
     Letter letter;
     letter.kind = Kind::snapshot;
     letter.identity = identity;
+    return letter;
+  }
+  static Letter capture_order(const contract::ChannelCapture& order) {
+    Letter letter;
+    letter.kind = Kind::capture;
+    letter.capture = order;
     return letter;
   }
   static Letter wire_event(std::uint16_t wire, std::string_view state, std::string_view reason) {

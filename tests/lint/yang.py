@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""The model is one that others' tools take: yanglint finds no error and no warning in it, and takes
-the configuration of the README. yang.py YANGLINT SOURCE"""
+"""The models are such as others' tools take: yanglint finds no error and no warning in that of the
+configuration and in that of the operations, and takes the configuration of the README.
+yang.py YANGLINT SETTINGS_DOC SOURCE"""
 import pathlib
 import re
 import subprocess
 import sys
 import tempfile
 
-yanglint, source = sys.argv[1], pathlib.Path(sys.argv[2])
+yanglint, settings_doc, source = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
 model = source / 'control/model/sluice.yang'
 
 
@@ -17,6 +18,11 @@ def lint(*words):
 
 
 faults = lint('-f', 'yang', '-o', '/dev/null', model)
+with tempfile.TemporaryDirectory() as folder:
+    operations = pathlib.Path(folder) / 'sluice-operations.yang'
+    operations.write_text(subprocess.run([settings_doc, 'operations'], check=True, capture_output=True,
+                                         text=True).stdout)
+    faults += lint('-f', 'yang', '-o', '/dev/null', operations)
 examples = re.findall(r'^```json\n(.*?)^```', (source / 'README.md').read_text(), re.S | re.M)
 if not examples:
     faults.append('README.md: no configuration found')

@@ -78,7 +78,7 @@ class Sequences(unittest.TestCase):
         self.committed = {self.control.running()}  # all that ever was, or was asked for
         self.kills = 0
 
-    def edit(self, connection):
+    def random_edit(self):
         r = self.random
         host = r.choice(HOSTS)
         words = r.choice([
@@ -90,27 +90,47 @@ class Sequences(unittest.TestCase):
             ('deactivate', ['host', host]),
             ('activate', ['host', host]),
         ])
-        self.control.ask('config edit', connection, operations=[{'operation': words[0], 'words': words[1]}])
+        return [{'operation': words[0], 'words': words[1]}]
+
+    def edit(self, connection):
+        self.control.ask('config edit', connection, operations=self.random_edit())
 
     def candidate(self, connection):
         return self.control.ask('config get', connection, form='set')['result']['text']
 
-    def commit(self, connection, kill):
+    def commit(self, connection, kill, **arguments):
         # A commit from the shared candidate: what it will be is known beforehand.
-        wanted = self.candidate(connection)
+        self.control.ask('config update', connection)
+        self.take(connection, self.candidate(connection), kill, 'config commit', **arguments)
+
+    def apply(self, kill):
+        """An edit of what runs without a candidate; what it comes to is tried in a private one."""
+        operations = self.random_edit()
+        trial = self.control.connect()
+        self.control.ask('config open', trial, mode='private')
+        good = self.control.ask('config edit', trial, operations=operations)['ok']
+        wanted = self.candidate(trial)
+        trial.close()
+        if good:
+            self.take(None, wanted, kill, 'config apply', operations=operations)
+        else:  # there is nothing to delete or deactivate
+            self.assertFalse(self.control.ask('config apply', operations=operations)['ok'])
+
+    def take(self, connection, wanted, kill, command, **arguments):
         if not wanted.startswith('set model-version'):
             wanted = 'set model-version 2\n' + wanted
         self.committed.add(wanted)
         if not kill:
-            answer = self.control.ask('config commit', connection)
+            answer = self.control.ask(command, connection, **arguments)
             self.assertTrue(answer['ok'], answer)
+            self.assertEqual(self.control.running(), wanted)
             return
         delay = self.random.choice([0, 0.001, 0.003, 0.01, 0.03, 0.1]) * self.random.random()
         timer = threading.Timer(delay, lambda: os.kill(self.control.process.pid, signal.SIGKILL))
         timer.start()
         answered = False
         try:
-            answered = self.control.ask('config commit', connection)['ok']
+            answered = self.control.ask(command, connection, **arguments)['ok']
         except OSError:
             pass
         timer.join()
@@ -140,8 +160,8 @@ class Sequences(unittest.TestCase):
             try:
                 for _ in range(self.random.randrange(1, 5)):
                     self.edit(connection)
-                what = self.random.choices(['commit', 'kill', 'rollback', 'nothing', 'killed idle'],
-                                           [4, 4, 2, 1, 1])[0]
+                what = self.random.choices(['commit', 'kill', 'confirmed', 'apply', 'apply, killed', 'rollback',
+                                            'nothing', 'killed idle'], [4, 4, 2, 3, 3, 2, 1, 1])[0]
                 if what == 'rollback':
                     history = self.control.ask('config history')['result']['revisions']
                     number = self.random.randrange(len(history))
@@ -150,6 +170,10 @@ class Sequences(unittest.TestCase):
                     what = 'commit'
                 if what in ('commit', 'kill'):
                     self.commit(connection, what == 'kill')
+                elif what == 'confirmed':
+                    self.commit(connection, False, confirmed=5)
+                elif what.startswith('apply'):
+                    self.apply('killed' in what)
                 elif what == 'killed idle':
                     self.control.kill()
                     self.control.start()

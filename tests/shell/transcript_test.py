@@ -233,6 +233,15 @@ class Transcripts(ShellCase):
         again = self.shell()
         self.assertIn('show stats | no-more', again.line('history'))
 
+    def test_live_screens_end_with_q(self):
+        t = self.shell()
+        t.keys('monitor traffic\n')
+        t.expect('DATAPLANE')
+        t.keys('q')
+        t.prompt()
+        self.assertIn('it has no end', t.line('monitor hosts | count'))
+        self.assertIn('Count:', t.line('monitor hosts count 1 | count'))
+
     def test_a_new_user_needs_few_lines(self):
         """The session that the README shows."""
         readme = (pathlib.Path(__file__).parents[2] / 'README.md').read_text()

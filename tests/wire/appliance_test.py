@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
 """The whole product on a wire: both processes, the CLI, real TCP between namespaces.
 appliance_test.py BUILD (the folder that holds the programs)"""
+import contextlib
+import json
 import os
 import pathlib
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -13,13 +16,14 @@ import time
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
-for folder in (HERE, HERE.parent / 'lab', HERE.parent / 'golden'):
+for folder in (HERE, HERE.parent / 'lab', HERE.parent / 'golden', HERE.parent / 'shell'):
     sys.path.insert(0, str(folder))
 import tap  # noqa: E402
 from appliance import Appliance  # noqa: E402
 from rig import bulk, mailer, netns  # noqa: E402
 from rig.sink import SinkProcess  # noqa: E402
 from rig.soak import End, soak  # noqa: E402
+from terminal import Terminal  # noqa: E402
 
 BUILD = None
 RULE = 'reject smtp any any -> any any (msg:"marker {n}"; content:"X-MARKER-{n:04d}-SPAM"; sid:{n};)\n'
@@ -54,6 +58,11 @@ class OnAWire(unittest.TestCase):
         while not condition():
             self.assertLess(time.monotonic(), deadline, what)
             time.sleep(0.05)
+
+    def stored(self, appliance, query):
+        """Rows of the state on the disk."""
+        with contextlib.closing(sqlite3.connect(f'file:{appliance.folder / "state/state.db"}?mode=ro', uri=True)) as db:
+            return db.execute(query).fetchall()
 
     def banner(self, host, port=25):
         """Whether the far side's greeting reaches `host`."""
@@ -216,6 +225,126 @@ class OnAWire(unittest.TestCase):
                                    str(a.control_socket), *words], capture_output=True, text=True)
             self.assertEqual(done.returncode, status, (words, done.stderr))
             self.assertTrue(done.stderr.strip(), words)
+
+    def shell(self, appliance):
+        t = Terminal([str(appliance.build / 'control/cli/sluicectl'), '--socket', str(appliance.control_socket)],
+                     environment={'HOME': str(self.folder)})
+        self.addCleanup(t.close)
+        t.prompt()
+        return t
+
+    def test_sessions_at_the_shell_act_on_the_wire(self):
+        a = self.appliance(mode='monitor', subscribers=3)
+        sink = SinkProcess(self.topology, self.topology.far[0].netns).start()
+        self.addCleanup(sink.stop)
+        self.topology.wait_reachable()
+        one, two, three = self.topology.subscribers
+        # A new user's, as the README has it, with the hosts that are here.
+        readme = (HERE.parents[1] / 'README.md').read_text().split('<!-- session -->')[1].split('```')[1]
+        lines = [line.split('# ', 1)[-1].split('> ', 1)[-1] for line in readme.strip().split('\n')][1:-1]
+        self.assertTrue(self.banner(one))
+        t = self.shell(a)
+        for line in lines:
+            line = line.replace('203.0.113.77', one.v4).replace('198.51.100.0/24', f'{two.v4}/32')
+            self.assertNotIn('error', t.line(line), line)
+        self.eventually(lambda: not self.banner(one), 'blocked, but its mail passes')
+        self.assertTrue(self.banner(two), 'limited, not blocked')
+        self.assertTrue(self.banner(three))
+        self.assertIn('50 messages an hour', a.ctl('explain', 'host', two.v4))
+        # An engineer's.
+        t.line(f'delete host {one.v4}/32')
+        self.assertIn('goes back', t.line('commit confirmed 10 comment CHG-4711').replace('\n', ' '))
+        self.eventually(lambda: self.banner(one), 'no longer blocked, but its mail is stopped')
+        self.assertIn('probe', t.line('run request wire w1 self-test'))
+        self.assertIn('clear', t.line('run show wire w1 visibility last 15m'))
+        self.assertIn('it stays', t.line('commit'))
+        out = t.line(f'run request host {three.v4} limit messages 2/h for 2h ticket AB-99')
+        self.assertNotIn('error', out)
+        mailer.run_mailer(self.topology.far[0].v4, 25, mailer.generate(6), netns=three.netns, local=three.v4,
+                          concurrency=1, per_connection=1)
+        self.assertIn('AB-99', t.line(f'run explain host {three.v4}'))
+        self.eventually(lambda: len(a.show('messages', 'host', three.v4)['messages']) == 6, 'messages are missing')
+        accepted = [m for m in a.show('messages', 'host', three.v4)['messages'] if m['outcome'] == 'accepted']
+        self.assertLessEqual(len(accepted), 2, 'the limit does not act')
+
+    def test_what_an_operator_asks_for(self):
+        a = self.appliance(subscribers=2)
+        sink = SinkProcess(self.topology, self.topology.far[0].netns).start()
+        self.addCleanup(sink.stop)
+        self.topology.wait_reachable()
+        one, two = self.topology.subscribers
+        far = self.topology.far[0].v4
+        test = json.loads(a.ctl('request', 'wire', 'w1', 'self-test', '--json'))
+        self.assertTrue(test['good'], test)
+        probes = {c['check']: c['detail'] for c in test['checks'] if c['check'].startswith('probe')}
+        self.assertIn('mail-to-socket', probes['probe inside, mail segment'])
+        self.assertIn('not-mail', probes['probe outside, other frame'])
+        started = json.loads(a.ctl('request', 'capture', 'host', one.v4, 'reason', 'complaint 7', 'for', '5m',
+                                   '--json'))
+        full = json.loads(a.ctl('request', 'capture', 'host', two.v4, 'reason', 'court order 9', 'full', '--json'))
+        for host in (one, two):
+            report = mailer.run_mailer(far, 25, mailer.generate(3, seed=5), netns=host.netns, local=host.v4)
+            self.assertEqual(report.counts['accepted'], 3, report.summary())
+        self.eventually(lambda: len(a.show('messages', 'last', '1h')['messages']) == 6, 'messages are missing')
+        for capture in (started, full):
+            a.ctl('request', 'capture', 'stop', str(capture['id']))
+        self.eventually(lambda: all(c['state'] == 'ended' for c in a.show('captures')['captures']), 'still running')
+        rows = a.show('messages', 'last', '1h')['messages']
+        sender = rows[0]['mail_from'].strip('<>')
+        recipient = rows[0]['rcpt_to'][0].strip('<>')
+        headers, whole = pathlib.Path(started['file']), pathlib.Path(full['file'])
+        self.eventually(lambda: headers.stat().st_size > 2000 and whole.stat().st_size > 2000, 'the files are empty')
+        self.assertNotIn(b'MAIL FROM', headers.read_bytes())
+        self.assertNotIn(sender.encode(), headers.read_bytes())
+        self.assertIn(b'MAIL FROM', whole.read_bytes())
+        summary = subprocess.run([str(a.build / 'control/cli/sluicectl'), 'analyze', '--checksums', 'off', str(whole)],
+                                 capture_output=True, text=True)
+        self.assertEqual(sum('"event_type":"smtp"' in line for line in summary.stdout.splitlines()), 3,
+                         summary.stderr)
+        audit = [e['audit'] for e in a.events('audit') if 'capture' in e['audit']['what']]
+        self.assertEqual({e['comment'] for e in audit if 'for' in e['what']}, {'complaint 7', 'court order 9'})
+        # Where is my customer's mail: after a restart too. Counters are written within ten seconds.
+        self.eventually(lambda: sum(json.loads(row)['messages'] for row, in self.stored(
+            a, 'SELECT body FROM wire_minute')) >= 6, 'counters are not written down', 30)
+        a.control.send_signal(signal.SIGKILL)
+        a.control.wait()
+        a.start_control()
+        a.wait_adopted()
+        found = a.show('messages', 'from', '*@' + sender.split('@')[1], 'to', '*@' + recipient.split('@')[1], 'last',
+                       '2h')['messages']
+        self.assertTrue(found)
+        self.assertTrue(all(m['outcome'] == 'accepted' and m['reply']['code'] == 250 for m in found), found)
+        self.assertEqual(len(a.show('messages', 'host', two.v4)['messages']), 3)
+        visibility = a.show('wire', 'w1', 'visibility', 'last', '15m')['visibility']
+        self.assertEqual(sum(row['flows'] for row in visibility['intervals']), visibility['flows'])
+        self.assertGreater(visibility['messages'], 5)
+        report = a.ctl('show', 'tech-support')
+        for secret in (one.v4, two.v4, far, sender, recipient):
+            self.assertNotIn(secret, report)
+        self.assertEqual(a.show('messages', 'from', 'nobody@nowhere.test')['messages'], [])
+
+    def test_evidence_survives_a_restart(self):
+        a = self.appliance(subscribers=1)
+        sink = SinkProcess(self.topology, self.topology.far[0].netns).start()
+        self.addCleanup(sink.stop)
+        self.topology.wait_reachable()
+        host = self.topology.subscribers[0]
+        far = self.topology.far[0].v4
+
+        def spam(count, seed):
+            mailer.run_mailer(far, 25, mailer.generate(count, seed=seed, text='X-MARKER-0001-SPAM'),
+                              netns=host.netns, local=host.v4, concurrency=1, per_connection=1)
+        spam(2, 1)  # one below the first step
+        self.eventually(lambda: [h['condemned'] for h in a.show('hosts')['hosts']] == [2], 'not counted')
+        self.eventually(lambda: len(self.stored(a, 'SELECT host FROM standing')) == 1, 'evidence is not written down')
+        a.control.send_signal(signal.SIGKILL)
+        a.control.wait()
+        a.start_control()
+        a.wait_adopted()
+        self.assertEqual([h['standing'] for h in a.show('hosts')['hosts']], ['clean'])
+        spam(1, 2)
+        self.eventually(lambda: [h['standing'] for h in a.show('hosts')['hosts']] == ['limit'],
+                        'the restart gave it a fresh start')
 
     def test_spammer_is_found_limited_and_blocked_and_others_are_not(self):
         a = self.appliance(subscribers=2)

@@ -97,7 +97,7 @@ TEST_F(Server, AnswersLineByLineHoweverCut) {
   EXPECT_EQ(echo.user, ::getuid()) << "from the kernel";
   struct stat found {};
   ASSERT_EQ(::stat(path.c_str(), &found), 0);
-  EXPECT_EQ(found.st_mode & 0777, 0660u);
+  EXPECT_EQ(found.st_mode & 0777, 0666u);
 }
 
 TEST_F(Server, OneRequestAtATime) {
