@@ -114,12 +114,10 @@ class Clauses {
 
 std::optional<Words> Clauses::of_set(const regex::Set& set) const {
   Words words;
-  bool blank = false;
   for (unsigned c = 0; c < 256; ++c) {
     if (!set.test(c)) continue;
     if (options_.paragraphs && c != '\n' && c != ' ' && std::isspace(static_cast<int>(c)) != 0)
       continue;
-    blank |= c == ' ';
     std::string word(
         1, static_cast<char>(c < 128 && options_.caseless ? std::tolower(static_cast<int>(c))
                                                           : static_cast<int>(c)));

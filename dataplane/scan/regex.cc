@@ -11,6 +11,8 @@ namespace sluice::scan {
 namespace {
 
 constexpr std::uint32_t kDepthLimit = 2000;
+constexpr std::size_t kLeastStack = std::size_t{32} << 10;
+constexpr std::size_t kMostStack = std::size_t{512} << 10;
 
 }  // namespace
 
@@ -21,15 +23,21 @@ struct RegexScratch::Impl {
     if (context == nullptr) return;
     pcre2_set_match_limit(context, kMatchLimit);
     pcre2_set_depth_limit(context, kDepthLimit);
+    // Without one the machine's stack is used as far as 32 KiB, which forms with many fields
+    // outgrow.
+    stack = pcre2_jit_stack_create(kLeastStack, kMostStack, nullptr);
+    if (stack != nullptr) pcre2_jit_stack_assign(context, nullptr, stack);
   }
   ~Impl() {
     pcre2_match_data_free(data);
     pcre2_match_context_free(context);
+    pcre2_jit_stack_free(stack);
   }
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
   pcre2_match_data* data;
   pcre2_match_context* context;
+  pcre2_jit_stack* stack = nullptr;
 };
 
 RegexScratch::RegexScratch() : impl_(std::make_unique<Impl>()) {}
