@@ -208,9 +208,7 @@ class JsonWriter {
     out += '}';
   }
 
-  std::string out;
-
- private:
+  // The name and what stands under it.
   void member(const ConfigNode::Group& g, std::size_t depth) {
     out += json_string(g.schema()->name) + ": ";
     switch (g.schema()->kind) {
@@ -243,6 +241,9 @@ class JsonWriter {
     }
   }
 
+  std::string out;
+
+ private:
   template <typename Next>
   void metadata(const ConfigNode::Group& g, const Next& next) {
     const bool any = std::any_of(g.nodes().begin(), g.nodes().end(),
@@ -432,8 +433,21 @@ std::string ConfigTree::json(bool active_only) const {
 
 std::string json_text(const ConfigNode& node) {
   JsonWriter writer(false);
-  writer.object(node, 0);
+  if (node.schema().is_term()) {
+    writer.out = "{\n  " + json_string(node.schema().name) + ": " +
+                 json_value(node.schema(), node.value()) + "\n}";
+  } else {
+    writer.object(node, 0);
+  }
   writer.out += '\n';
+  return std::move(writer.out);
+}
+
+std::string json_text(const ConfigNode::Group& group) {
+  JsonWriter writer(false);
+  writer.out = "{\n  ";
+  writer.member(group, 2);
+  writer.out += "\n}\n";
   return std::move(writer.out);
 }
 

@@ -118,6 +118,8 @@ std::string brace_text(const ConfigNode& node, bool with_self = false);
 std::string set_text(const ConfigNode& node, const std::string& base = {});
 // What is one RFC 7951 object with the node's members.
 std::string json_text(const ConfigNode& node);
+// One object whose only member is the list.
+std::string json_text(const ConfigNode::Group& group);
 
 // The changes from `before` to `after`, as "show | compare" gives them: a line "[edit PATH]" where
 // the changes are, then lines that begin with "-" (gone), "+" (new) or "!" (activated or

@@ -461,18 +461,14 @@ Result<std::string> tree_text(const ConfigTree& tree, Words words, std::string_v
   if (many) {
     const auto* g = node->group(*path.back().schema);
     if (g == nullptr) return std::string{};
+    if (form == "json") return json_text(*g);
     std::string out;
     for (const auto& n : g->nodes()) {
       const std::string here = base + " " + quoted_word(n->value());
       if (form == "set") {
         out += set_text(*n, here);
         if (n->empty() && !n->schema().is_term()) out += "set " + here + "\n";
-      } else if (form == "json") {
-        if (n->schema().is_term()) {
-          out += quoted_word(n->value()) + "\n";
-        } else {
-          out += json_text(*n);
-        }
+        if (n->inactive() && !n->schema().is_term()) out += "deactivate " + here + "\n";
       } else {
         out += brace_text(*n, true);
       }
@@ -487,10 +483,8 @@ Result<std::string> tree_text(const ConfigTree& tree, Words words, std::string_v
     if (node->inactive() && !node->schema().is_term()) out += "deactivate " + base + "\n";
     return out;
   }
-  if (node->schema().is_term()) {
-    return form == "json" ? quoted_word(node->value()) + "\n" : brace_text(*node, true);
-  }
-  return form == "json" ? json_text(*node) : brace_text(*node);
+  if (form == "json") return json_text(*node);
+  return brace_text(*node, node->schema().is_term());
 }
 
 Status apply_commands(ConfigTree& tree, std::string_view text, std::string_view name) {

@@ -29,6 +29,8 @@ constexpr std::size_t kMaxBody = std::size_t{16} << 20;
 constexpr std::size_t kThreads = 8;
 constexpr int kAnswerSeconds = 620;
 constexpr std::string_view kDataPath = "/restconf/data";
+constexpr const char* kLibraryVersion = "2019-01-04";
+constexpr const char* kAcceptable[] = {kYangData, "application/json", "application/*", "*/*"};
 
 }  // namespace
 
@@ -386,132 +388,155 @@ struct HttpServer::Impl {
 
   // ---- routes ----
 
-  void handle(const httplib::Request& request, httplib::Response& response) {
+  // Before a body is read: whether the request goes on. Otherwise it is answered.
+  bool admit(const httplib::Request& request, httplib::Response& response) {
     response.set_header("Cache-Control", "no-cache");
     response.set_header("X-Content-Type-Options", "nosniff");
-    if (!within_rate(request.remote_addr, 1)) {
+    constexpr std::size_t kLongest = 2048;
+    if (request.target.size() > kLongest) {
+      put(response, Fault{414, "protocol", "too-big", "the target is too long", {}});
+    } else if (!within_rate(request.remote_addr, 1)) {
       response.set_header("Retry-After", "10");
-      return put(response, Fault{429, "protocol", "resource-denied", "too many requests", {}});
-    }
-    if (request.path == "/.well-known/host-meta") {
+      put(response, Fault{429, "protocol", "resource-denied", "too many requests", {}});
+    } else if (request.path == "/.well-known/host-meta") {
       response.set_content(
           "<XRD xmlns='http://docs.oasis-open.org/ns/xri/xrd-1.0'>\n"
           "  <Link rel='restconf' href='/restconf'/>\n</XRD>\n",
           "application/xrd+xml");
-      return;
-    }
-    const auto peer = who(request);
-    if (!peer) {
+    } else if (!who(request)) {
       // Guessing is to be slow.
       static_cast<void>(within_rate(request.remote_addr, 9));
-      response.set_header("WWW-Authenticate", "Bearer realm=\"sluice\"");
-      return put(response, Fault{401, "protocol", "access-denied", "a token is needed", {}});
+      put_unknown(response);
+    } else {
+      return true;
     }
+    return false;
+  }
+
+  static void put_unknown(httplib::Response& response) {
+    response.set_header("WWW-Authenticate", "Bearer realm=\"sluice\"");
+    put(response, Fault{401, "protocol", "access-denied", "a token is needed", {}});
+  }
+
+  // What a resource takes: the answer to OPTIONS, and to a method that is not among it.
+  static void allow(const httplib::Request& request, httplib::Response& response,
+                    const char* methods) {
+    response.set_header("Allow", methods);
+    if (request.method == "OPTIONS") {
+      response.status = 204;
+      return;
+    }
+    put(response, Fault{405,
+                        "protocol",
+                        "operation-not-supported",
+                        request.method + " is not for this resource",
+                        {}});
+  }
+  static constexpr const char* kReadOnly = "GET, HEAD, OPTIONS";
+  static bool reads(const httplib::Request& request) {
+    return request.method == "GET" || request.method == "HEAD";
+  }
+
+  // RFC 8040 section 3.3, "{+restconf}" and below; `path` begins with /restconf.
+  void api_resource(const Peer& peer, const httplib::Request& request, httplib::Response& response,
+                    const std::string& path) {
     const std::string accept = request.get_header_value("Accept");
-    const std::string& method = request.method;
-    const bool reading = method == "GET" || method == "HEAD";
-    const std::string path = raw_path(request);
-    const auto allow = [&](const char* methods) {
-      response.set_header("Allow", methods);
-      if (method == "OPTIONS") {
-        response.status = 204;
-        return;
-      }
-      put(response, Fault{405,
-                          "protocol",
-                          "operation-not-supported",
-                          method + " is not for this resource",
-                          {}});
-    };
-    if (path.starts_with("/restconf") && !accept.empty() &&
-        accept.find(kYangData) == std::string::npos &&
-        accept.find("application/json") == std::string::npos &&
-        accept.find("application/*") == std::string::npos &&
-        accept.find("*/*") == std::string::npos) {
+    const bool acceptable =
+        accept.empty() || std::any_of(std::begin(kAcceptable), std::end(kAcceptable),
+                                      [&](const char* a) { return accept.find(a) != accept.npos; });
+    if (!acceptable) {
       return put(
           response,
           Fault{406, "protocol", "invalid-value", "answers are " + std::string(kYangData), {}});
     }
+    constexpr std::string_view kOperationsPath = "/restconf/operations";
+    if (path == kDataPath || path.starts_with(std::string(kDataPath) + "/")) {
+      return data_resource(peer, request, response, path.substr(kDataPath.size()));
+    }
+    if (path.starts_with(std::string(kOperationsPath) + "/") &&
+        path.size() > kOperationsPath.size() + 1) {
+      if (request.method != "POST") return allow(request, response, "POST, OPTIONS");
+      return operation(peer, request, response,
+                       restconf::percent_decoded(path.substr(kOperationsPath.size() + 1)));
+    }
+    if (!reads(request)) return allow(request, response, kReadOnly);
+    json names = json::object();
+    for (const Operation& o : operations()) {
+      names[std::string(kOperationsModule) + ":" + std::string(o.name)] = json::array({nullptr});
+    }
     if (path == "/restconf" || path == "/restconf/") {
-      if (!reading) return allow("GET, HEAD, OPTIONS");
-      json names = json::object();
-      for (const Operation& o : operations()) {
-        names[std::string(kOperationsModule) + ":" + std::string(o.name)] = json::array({nullptr});
-      }
       return put_resource(request, response,
                           {{"ietf-restconf:restconf",
                             {{"data", json::object()},
                              {"operations", names},
-                             {"yang-library-version", "2019-01-04"}}}});
+                             {"yang-library-version", kLibraryVersion}}}});
+    }
+    if (path.starts_with(kOperationsPath)) {
+      return put(response, 200, {{"ietf-restconf:operations", names}});
     }
     if (path == "/restconf/yang-library-version") {
-      if (!reading) return allow("GET, HEAD, OPTIONS");
-      return put(response, 200, {{"ietf-restconf:yang-library-version", "2019-01-04"}});
+      return put(response, 200, {{"ietf-restconf:yang-library-version", kLibraryVersion}});
     }
-    if (path == "/restconf/operations" || path.starts_with("/restconf/operations/")) {
-      std::string name = path.size() > 21 ? restconf::percent_decoded(path.substr(21)) : "";
-      if (name.empty()) {
-        if (!reading) return allow("GET, HEAD, OPTIONS");
-        json names = json::object();
-        for (const Operation& o : operations()) {
-          names[std::string(kOperationsModule) + ":" + std::string(o.name)] =
-              json::array({nullptr});
-        }
-        return put(response, 200, {{"ietf-restconf:operations", names}});
-      }
-      if (method != "POST") return allow("POST, OPTIONS");
-      return operation(*peer, request, response, name);
+    put_missing(response);
+  }
+
+  void data_resource(const Peer& peer, const httplib::Request& request, httplib::Response& response,
+                     const std::string& path) {
+    const auto steps = restconf::parse_path(path);
+    if (!steps) return put(response, Fault{400, "protocol", "invalid-value", steps.error(), {}});
+    if (reads(request)) return get_data(peer, request, response, *steps);
+    const std::pair<const char*, restconf::Method> edits[] = {{"POST", restconf::Method::post},
+                                                              {"PUT", restconf::Method::put},
+                                                              {"PATCH", restconf::Method::patch},
+                                                              {"DELETE", restconf::Method::remove}};
+    for (const auto& [name, method] : edits) {
+      if (request.method == name) return edit_data(peer, request, response, *steps, method);
     }
-    if (path == "/restconf/data" || path.starts_with("/restconf/data/")) {
-      const auto steps = restconf::parse_path(path.substr(14));
-      if (!steps) {
-        return put(response, Fault{400, "protocol", "invalid-value", steps.error(), {}});
-      }
-      if (reading) return get_data(*peer, request, response, *steps);
-      if (method == "POST")
-        return edit_data(*peer, request, response, *steps, restconf::Method::post);
-      if (method == "PUT")
-        return edit_data(*peer, request, response, *steps, restconf::Method::put);
-      if (method == "PATCH")
-        return edit_data(*peer, request, response, *steps, restconf::Method::patch);
-      if (method == "DELETE") {
-        return edit_data(*peer, request, response, *steps, restconf::Method::remove);
-      }
-      response.set_header("Accept-Patch", kYangData);
-      return allow(steps->empty() ? "GET, HEAD, OPTIONS, POST, PUT, PATCH"
-                   : steps->front().module != "sluice"
-                       ? "GET, HEAD, OPTIONS"
-                       : "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE");
+    response.set_header("Accept-Patch", kYangData);
+    allow(request, response,
+          steps->empty()                      ? "GET, HEAD, OPTIONS, POST, PUT, PATCH"
+          : steps->front().module != "sluice" ? kReadOnly
+                                              : "GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE");
+  }
+
+  void event_stream(const Peer& peer, const httplib::Request& request,
+                    httplib::Response& response) {
+    if (request.method != "GET") return allow(request, response, "GET, OPTIONS");
+    if (peer.access < Access::viewer) {
+      return put(response, Fault{403, "protocol", "access-denied", "needs the role viewer", {}});
     }
-    if (path == "/streams/events") {
-      if (method != "GET") return allow("GET, OPTIONS");
-      if (peer->access < Access::viewer) {
-        return put(response, Fault{403, "protocol", "access-denied", "needs the role viewer", {}});
-      }
-      if (Fault f = check_parameters(request, {"type"}); f) return put(response, f);
-      return streams.serve(request.get_param_value("type"), response);
+    if (Fault f = check_parameters(request, {"type"}); f) return put(response, f);
+    streams.serve(request.get_param_value("type"), response);
+  }
+
+  static void put_missing(httplib::Response& response) {
+    put(response, Fault{404, "protocol", "invalid-value", "there is no such resource", {}});
+  }
+
+  void handle(const httplib::Request& request, httplib::Response& response) {
+    const auto peer = who(request);
+    if (!peer) return put_unknown(response);  // its token is none any more
+    const std::string path = raw_path(request);
+    if (path == "/restconf" || path.starts_with("/restconf/")) {
+      return api_resource(*peer, request, response, path);
     }
-    if (path.starts_with("/yang/")) {
-      if (!reading) return allow("GET, HEAD, OPTIONS");
-      if (path == "/yang/sluice.yang") {
-        return response.set_content(std::string(model_source()), "application/yang");
-      }
-      if (path == "/yang/sluice-operations.yang") {
-        return response.set_content(operations_yang(), "application/yang");
-      }
-    }
-    if (path == "/openapi.json") {
-      if (!reading) return allow("GET, HEAD, OPTIONS");
-      return put(response, 200, openapi(*model, version), "application/json");
-    }
-    if (path == "/metrics") {
-      if (!reading) return allow("GET, HEAD, OPTIONS");
+    if (path == "/streams/events") return event_stream(*peer, request, response);
+    const bool known = path == "/yang/sluice.yang" || path == "/yang/sluice-operations.yang" ||
+                       path == "/openapi.json" || path == "/metrics";
+    if (!known) return put_missing(response);
+    if (!reads(request)) return allow(request, response, kReadOnly);
+    if (path == "/yang/sluice.yang") {
+      response.set_content(std::string(model_source()), "application/yang");
+    } else if (path == "/yang/sluice-operations.yang") {
+      response.set_content(operations_yang(), "application/yang");
+    } else if (path == "/openapi.json") {
+      put(response, 200, openapi(*model, version), "application/json");
+    } else {
       const json answer = ask(*peer, "show stats", {{"metrics", true}});
       if (!answer.value("ok", false)) return put(response, fault_of(answer));
-      return response.set_content(answer["result"].value("text", std::string{}),
-                                  "text/plain; version=0.0.4");
+      response.set_content(answer["result"].value("text", std::string{}),
+                           "text/plain; version=0.0.4");
     }
-    put(response, Fault{404, "protocol", "invalid-value", "there is no such resource", {}});
   }
 
   void guarded(const httplib::Request& request, httplib::Response& response) {
@@ -594,15 +619,12 @@ Status HttpServer::start(const std::vector<std::string>& wire_ports) {
   Impl* impl = impl_.get();
   // Routes are matched by std::regex, which recurses along the path: only short ones come so far.
   server->set_pre_routing_handler([impl](const httplib::Request& q, httplib::Response& r) {
-    constexpr std::size_t kLongest = 2048;
-    if (q.target.size() > kLongest) {
-      put(r, Fault{414, "protocol", "too-big", "the target is too long", {}});
-    } else if ((q.method == "POST" || q.method == "PUT" || q.method == "PATCH") &&
-               !q.has_header("Content-Length") && !q.has_header("Transfer-Encoding")) {
-      impl->guarded(q, r);  // no body (RFC 9112 section 6.3); the library would wait for one
-    } else {
+    if (!impl->admit(q, r)) return httplib::Server::HandlerResponse::Handled;
+    const bool body = q.method == "POST" || q.method == "PUT" || q.method == "PATCH";
+    if (!body || q.has_header("Content-Length") || q.has_header("Transfer-Encoding")) {
       return httplib::Server::HandlerResponse::Unhandled;
     }
+    impl->guarded(q, r);  // no body (RFC 9112 section 6.3); the library would wait for one
     return httplib::Server::HandlerResponse::Handled;
   });
   const auto handler = [impl](const httplib::Request& q, httplib::Response& r) {

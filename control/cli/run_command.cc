@@ -87,6 +87,7 @@ int run_command(const Command& command, const json& given, const RunOptions& opt
     request = "config commit";
     arguments["check"] = true;
   }
+  if (request == "config get" && as_json) arguments["form"] = "json";
   if (request == "config edit") {
     arguments = {
         {"operations", json::array({{{"operation", arguments["operation"]},
@@ -148,6 +149,8 @@ int run_command(const Command& command, const json& given, const RunOptions& opt
       return kFailed;
     }
     out << for_terminal(to_file) << "\n";
+  } else if (as_json && request == "config get") {
+    out << result.value("text", std::string{});
   } else if (as_json) {
     out << result.dump(2, ' ', false, json::error_handler_t::replace) << "\n";
   } else if (command.render != nullptr) {

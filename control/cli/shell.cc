@@ -198,6 +198,14 @@ Shell::Fault Shell::operational(const Line& line, std::size_t from) {
   std::ostringstream errors;
   int status = kDone;
   Fault fault;
+  json arguments = parsed.arguments;
+  for (const Pipe& p : line.pipes) {
+    if (p.kind != Pipe::Kind::display && p.kind != Pipe::Kind::compare) continue;
+    if (p.kind == Pipe::Kind::compare || parsed.command->request != "config get") {
+      return failed_at(line, from, "'display' is for 'show config running' and '... candidate'");
+    }
+    arguments["form"] = p.argument;
+  }
   const bool live = parsed.command->words.starts_with("monitor ");
   if (live && !line.pipes.empty() && !parsed.arguments.contains("count")) {
     return failed_at(line, from, "it has no end: give a 'count', or leave the pipe out");
@@ -207,7 +215,7 @@ Shell::Fault Shell::operational(const Line& line, std::size_t from) {
     std::cout.clear();
   } else {
     std::ostringstream out;
-    status = run_command(*parsed.command, parsed.arguments, options, out, errors);
+    status = run_command(*parsed.command, arguments, options, out, errors);
     fault = put(line, out.str());
   }
   std::string text = errors.str();

@@ -79,6 +79,7 @@
   X(depth_limit,            "depth-limit",            applayer, "MIME nesting at its bound; the rest is scanned raw") \
   X(bad_boundary,           "bad-boundary",           applayer, "boundary missing, ambiguous or over its length") \
   X(missing_boundary,       "missing-boundary",       applayer, "multipart that its boundary never ends") \
+  X(partial_message,        "partial-message",        applayer, "message/partial: a message in fragments, of which none is whole") \
   X(bad_base64,             "bad-base64",             applayer, "octets outside the base64 alphabet, or wrong padding") \
   X(bad_quoted_printable,   "bad-quoted-printable",   applayer, "malformed quoted-printable") \
   X(charset,                "charset",                applayer, "charset unknown, or text that is not of it; scanned raw") \

@@ -4,6 +4,7 @@
 #include <cctype>
 
 #include "dataplane/mime/address.h"
+#include "dataplane/mime/encoded_word.h"
 
 namespace sluice::inspect {
 namespace {
@@ -26,32 +27,75 @@ std::string_view trimmed(std::string_view s) {
 }
 
 // An address list cut at its commas, as EVE lists it: commas inside quotes, angle brackets and
-// comments do not count (RFC 5322 3.4).
-void list_addresses(std::string_view value, std::pmr::vector<std::pmr::string>& list) {
-  bool quoted = false;
-  int angle = 0;
-  int comment = 0;
-  std::size_t begin = 0;
-  for (std::size_t i = 0; i <= value.size() && list.size() < kMaxListed; ++i) {
-    const char c = i < value.size() ? value[i] : ',';
-    if (i < value.size() && c == '\\') {
-      ++i;
-      continue;
+// comments do not count, and those of encoded words are no commas yet (RFC 2047 6.2). `raw`: the
+// unfolded value, not decoded. Of a group its members are listed (RFC 5322 3.4), or, when it has
+// none, the group ("undisclosed-recipients:;").
+class AddressLister {
+ public:
+  AddressLister(std::string_view raw, std::pmr::vector<std::pmr::string>& list)
+      : raw_(raw), list_(list) {}
+
+  void run() {
+    for (std::size_t i = 0; i < raw_.size() && list_.size() < kMaxListed; ++i) {
+      const char c = raw_[i];
+      if (c == '\\') {
+        ++i;
+      } else if (!plain(c)) {
+        continue;
+      } else if (c == ',' || c == ';') {
+        end_item(i, c == ';');
+      } else if (c == '@') {
+        address_ = true;
+      } else if (c == ':' && !address_ && group_ == kNone) {
+        group_ = begin_;
+        members_ = list_.size();
+        begin_ = i + 1;
+      }
     }
-    if (c == '"' && comment == 0) quoted = !quoted;
-    if (!quoted) {
-      if (c == '<') ++angle;
-      if (c == '>' && angle > 0) --angle;
-      if (c == '(') ++comment;
-      if (c == ')' && comment > 0) --comment;
-    }
-    if (i == value.size() || (c == ',' && !quoted && angle == 0 && comment == 0)) {
-      const auto item = trimmed(value.substr(begin, i - begin));
-      if (!item.empty()) list.emplace_back(bounded(item));
-      begin = i + 1;
-    }
+    if (list_.size() < kMaxListed) end_item(raw_.size(), false);
   }
-}
+
+ private:
+  static constexpr std::size_t kNone = std::string_view::npos;
+
+  // Whether the character stands outside of quotes, brackets and comments.
+  bool plain(char c) {
+    if (c == '"' && comment_ == 0) quoted_ = !quoted_;
+    if (quoted_) return false;
+    if (c == '<') ++angle_;
+    if (c == '>' && angle_ > 0) --angle_;
+    if (c == '(') ++comment_;
+    if (c == ')' && comment_ > 0) --comment_;
+    return angle_ == 0 && comment_ == 0;
+  }
+
+  void end_item(std::size_t end, bool group_ends) {
+    add(begin_, end);
+    if (group_ends && group_ != kNone) {
+      if (list_.size() == members_) add(group_, end + 1);
+      group_ = kNone;
+    }
+    begin_ = end + 1;
+    address_ = false;
+  }
+
+  void add(std::size_t begin, std::size_t end) {
+    if (begin >= end) return;
+    std::pmr::string text(list_.get_allocator());
+    mime::decode_words(trimmed(raw_.substr(begin, end - begin)), text);
+    if (!text.empty()) list_.emplace_back(bounded(text));
+  }
+
+  std::string_view raw_;
+  std::pmr::vector<std::pmr::string>& list_;
+  bool quoted_ = false;
+  bool address_ = false;  // the item holds an '@'
+  int angle_ = 0;
+  int comment_ = 0;
+  std::size_t begin_ = 0;
+  std::size_t group_ = kNone;  // where the group that is open begins
+  std::size_t members_ = 0;    // items listed before it
+};
 
 // Shares of a record that a list may take.
 constexpr std::size_t kAddressRoom = 1500;
@@ -180,10 +224,10 @@ void Message::on_header(mime::PartNumber part, std::string_view name, std::strin
     if (summary_.from.empty()) summary_.from = text;
     scan_both(scan::Buffer::from);
   } else if (equals(name, "to")) {
-    list_addresses(value, summary_.to);
+    AddressLister(raw_value, summary_.to).run();
     scan_both(scan::Buffer::to);
   } else if (equals(name, "cc")) {
-    list_addresses(value, summary_.cc);
+    AddressLister(raw_value, summary_.cc).run();
     scan_both(scan::Buffer::to);
   } else if (equals(name, "subject")) {
     if (summary_.subjects.size() < 4) summary_.subjects.emplace_back(text);
@@ -281,11 +325,27 @@ void Message::on_url(mime::PartNumber part, std::string_view url, std::string_vi
     shown += url.substr(at - 1, kMaxListedOctets / 2);
     text = shown;
   }
-  if (summary_.urls.size() >= kMaxListed ||
-      std::any_of(summary_.urls.begin(), summary_.urls.end(),
-                  [&](const auto& known) { return known.text == text; }))
-    return;
-  summary_.urls.push_back({part, std::pmr::string(text, memory_)});
+  list_url(part, text);
+}
+
+// Each URL once, in the order of the parts. Parts of several readings come in an order that depends
+// on the cuts, so that a URL belongs to the first part that has it, and goes before those of later
+// parts when there are too many.
+void Message::list_url(mime::PartNumber part, std::string_view text) {
+  auto& urls = summary_.urls;
+  const auto known =
+      std::find_if(urls.begin(), urls.end(), [&](const auto& url) { return url.text == text; });
+  if (known != urls.end()) {
+    if (known->part <= part) return;
+    urls.erase(known);
+  } else if (urls.size() >= kMaxListed) {
+    // The last of the last part.
+    const auto last = std::max_element(
+        urls.rbegin(), urls.rend(), [](const auto& a, const auto& b) { return a.part < b.part; });
+    if (last->part <= part) return;
+    urls.erase(std::next(last).base());
+  }
+  urls.push_back({part, std::pmr::string(text, memory_)});
 }
 
 void Message::on_anomaly(contract::Anomaly anomaly) { observer_.on_message_anomaly(anomaly); }

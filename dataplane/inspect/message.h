@@ -112,6 +112,7 @@ class Message final : public mime::ParserSink {
     void operator()(EVP_MD_CTX* c) const { EVP_MD_CTX_free(c); }
   };
 
+  void list_url(mime::PartNumber part, std::string_view text);
   void look_up_addresses(std::string_view raw_value);
 
   bool wanted(scan::Buffer buffer) const { return !over_budget_ && scans_.wanted(buffer); }

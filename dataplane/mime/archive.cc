@@ -39,6 +39,20 @@ void release(voidpf opaque, voidpf address) {
   static_cast<std::pmr::memory_resource*>(opaque)->deallocate(p, octets, kPrefix);
 }
 
+// Where a zip file's signature may go on from `at`, `matched` octets of it having been seen: behind
+// "PK\3", or at the end of `text`. The third octet is looked for, which no text holds.
+std::size_t first_match(std::string_view text, std::size_t at, std::uint8_t& matched) {
+  for (std::size_t third = text.find('\3', at + 2); third != text.npos;
+       third = text.find('\3', third + 1)) {
+    if (text[third - 1] != 'K' || text[third - 2] != 'P') continue;
+    matched = 3;
+    return third + 1;
+  }
+  text.remove_prefix(at);
+  matched = text.ends_with("PK") ? 2 : text.ends_with('P') ? 1 : 0;
+  return at + text.size();
+}
+
 }  // namespace
 
 Archive::Archive(Context& context, PartNumber part, std::uint32_t depth, std::uint32_t level)
@@ -101,13 +115,13 @@ void Archive::member_data(Bytes octets) {
   if (last) octets = octets.first(static_cast<std::size_t>(left));
   spent += octets.size();
   if (!octets.empty()) {
-    if (member_octets_ == 0 && may_be(octets[0]))
+    if (inner_ == nullptr)
       inner_ = std::pmr::polymorphic_allocator<>(&context_.memory)
-                   .new_object<Archive>(context_, member_, depth_ + 1, level_ + 1);
+                   .new_object<ArchiveSearch>(context_, level_ + 1);
     member_octets_ += octets.size();
     member_type_.feed(octets);
     context_.sink.on_part_data(member_, DataKind::alternative, octets);
-    if (inner_ != nullptr) inner_->feed(octets);
+    inner_->feed(member_, depth_ + 1, octets, true);
   }
   if (last) stop();
 }
@@ -115,11 +129,7 @@ void Archive::member_data(Bytes octets) {
 void Archive::end_member() {
   if (!in_member_) return;
   in_member_ = false;
-  if (inner_ != nullptr) {
-    inner_->finish();
-    std::pmr::polymorphic_allocator<>(&context_.memory).delete_object(inner_);
-    inner_ = nullptr;
-  }
+  if (inner_ != nullptr) inner_->finish();
   PartEnd end;
   end.number = member_;
   end.octets = member_octets_;
@@ -291,6 +301,79 @@ void Archive::feed(Bytes octets) {
 void Archive::finish() {
   end_member();
   state_ = State::ignore;
+}
+
+ArchiveSearch::~ArchiveSearch() {
+  if (archive_ != nullptr)
+    std::pmr::polymorphic_allocator<>(&context_.memory).delete_object(archive_);
+}
+
+void ArchiveSearch::begin(PartNumber part, std::uint32_t depth, std::string_view signature) {
+  archive_ = std::pmr::polymorphic_allocator<>(&context_.memory)
+                 .new_object<Archive>(context_, part, depth, level_);
+  archive_->feed(as_bytes(signature));
+  state_ = State::archive;
+}
+
+void ArchiveSearch::feed(PartNumber part, std::uint32_t depth, Bytes octets, bool inside) {
+  if (octets.empty() || state_ == State::none) return;
+  if (state_ == State::start) {
+    state_ = octets[0] == 0x1f ? State::maybe_gzip : State::search;
+    if (state_ == State::maybe_gzip) {
+      octets = octets.subspan(1);
+      searched_ = 1;
+    }
+  }
+  if (state_ == State::maybe_gzip && !octets.empty()) {
+    if (octets[0] == 0x8b) {
+      begin(part, depth, "\x1f\x8b");
+      octets = octets.subspan(1);
+    } else {
+      state_ = State::search;
+    }
+  }
+  if (state_ == State::archive) {
+    archive_->feed(octets);
+  } else if (state_ == State::search) {
+    search(part, depth, octets, inside);
+  }
+}
+
+// Looks for the first local header of a zip file.
+void ArchiveSearch::search(PartNumber part, std::uint32_t depth, Bytes octets, bool inside) {
+  constexpr std::string_view kSignature = "PK\3\4";
+  const std::string_view text = as_text(octets);
+  for (std::size_t at = 0; at < text.size();) {
+    if (matched_ == 0 && inside) {
+      at = first_match(text, at, matched_);
+      continue;
+    }
+    if (text[at] == kSignature[matched_]) {
+      ++at;
+      if (++matched_ < kSignature.size()) continue;
+      found_inside_ = searched_ + at != kSignature.size();
+      begin(part, depth, kSignature);
+      return archive_->feed(octets.subspan(at));
+    }
+    if (!inside) {
+      state_ = State::none;
+      return;
+    }
+    matched_ = 0;
+  }
+  searched_ += octets.size();
+}
+
+void ArchiveSearch::finish() {
+  if (archive_ != nullptr) {
+    archive_->finish();
+    std::pmr::polymorphic_allocator<>(&context_.memory).delete_object(archive_);
+    archive_ = nullptr;
+  }
+  state_ = State::start;
+  found_inside_ = false;
+  matched_ = 0;
+  searched_ = 0;
 }
 
 }  // namespace sluice::mime

@@ -15,6 +15,8 @@ struct z_stream_s;
 
 namespace sluice::mime {
 
+class ArchiveSearch;
+
 class Archive {
  public:
   // An archive that is the content of `part`, `level` archives deep (0: not in another one).
@@ -22,9 +24,6 @@ class Archive {
   ~Archive();
   Archive(const Archive&) = delete;
   Archive& operator=(const Archive&) = delete;
-
-  // Whether a file that begins with this octet may be one.
-  static bool may_be(std::uint8_t first) { return first == 0x1f || first == 'P'; }
 
   // All octets of the file, in order.
   void feed(Bytes octets);
@@ -69,7 +68,7 @@ class Archive {
   PartNumber member_ = 0;
   std::uint64_t member_octets_ = 0;
   TypeDetector member_type_;
-  Archive* inner_ = nullptr;
+  ArchiveSearch* inner_ = nullptr;
   z_stream_s* stream_ = nullptr;
 
   std::uint64_t position_ = 0;   // octets of the archive taken
@@ -85,6 +84,37 @@ class Archive {
   std::array<std::uint8_t, 46> header_{};
   std::uint16_t name_size_ = 0;
   std::array<char, 256> name_{};
+};
+
+// The archive that a file is, or that begins somewhere in it: programs that open a zip file look
+// for its directory from the end, and do not mind what stands in front (a self-extracting program,
+// one stray octet).
+class ArchiveSearch {
+ public:
+  ArchiveSearch(Context& context, std::uint32_t level) : context_(context), level_(level) {}
+  ~ArchiveSearch();
+  ArchiveSearch(const ArchiveSearch&) = delete;
+  ArchiveSearch& operator=(const ArchiveSearch&) = delete;
+
+  // All octets of the file, which is the content of `part`, in order. `inside`: also in the middle.
+  void feed(PartNumber part, std::uint32_t depth, Bytes octets, bool inside);
+  // The file ends, and its archive with it: another may follow.
+  void finish();
+  // A zip file began behind other octets.
+  bool found_inside() const { return found_inside_; }
+
+ private:
+  enum class State : std::uint8_t { start, maybe_gzip, search, archive, none };
+  void begin(PartNumber part, std::uint32_t depth, std::string_view signature);
+  void search(PartNumber part, std::uint32_t depth, Bytes octets, bool inside);
+
+  Context& context_;
+  std::uint32_t level_;
+  State state_ = State::start;
+  bool found_inside_ = false;
+  std::uint8_t matched_ = 0;  // octets of a zip file's signature at the end of the last call's
+  std::uint64_t searched_ = 0;
+  Archive* archive_ = nullptr;
 };
 
 }  // namespace sluice::mime

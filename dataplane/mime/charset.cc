@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "dataplane/mime/charset_labels.h"
 #include "dataplane/mime/find_octet.h"
 #include "dataplane/mime/text.h"
 
@@ -61,11 +62,36 @@ bool is_one_of(std::string_view name, std::initializer_list<std::string_view> li
                      [&](std::string_view s) { return equals_ignoring_case(name, s); });
 }
 
+static_assert(std::is_sorted(std::begin(kCharsetLabels), std::end(kCharsetLabels),
+                             [](const CharsetLabel& a, const CharsetLabel& b) {
+                               return a.label < b.label;
+                             }));
+
+// The encoding that the Encoding Standard gives the label, or the label itself.
+std::string_view encoding_of_label(std::string_view label) {
+  std::array<char, 24> name;
+  std::string_view given = label;
+  std::size_t size = 0;
+  // "win-1251", as some programs write it.
+  if (starts_with_ignoring_case(given, "win-")) {
+    given.remove_prefix(4);
+    size = std::string_view("windows-").copy(name.data(), name.size());
+  }
+  if (given.size() > name.size() - size) return label;
+  std::transform(given.begin(), given.end(), name.begin() + size, lower);
+  const std::string_view wanted(name.data(), size + given.size());
+  const auto* const found =
+      std::lower_bound(std::begin(kCharsetLabels), std::end(kCharsetLabels), wanted,
+                       [](const CharsetLabel& l, std::string_view w) { return l.label < w; });
+  return found != std::end(kCharsetLabels) && found->label == wanted ? found->encoding : label;
+}
+
 // Charsets whose octets below 0x80 are ASCII whatever stands around them at a character's start.
 bool is_ascii_superset(std::string_view name) {
   for (const std::string_view prefix :
        {"iso-8859", "iso8859", "windows-", "cp125", "koi8", "gb2312", "gbk", "gb18030", "big5",
-        "euc-", "shift_jis", "shift-jis", "sjis", "x-sjis", "ks_c", "tis-620", "mac"}) {
+        "euc-", "shift_jis", "shift-jis", "sjis", "x-sjis", "ks_c", "tis-620", "mac", "x-mac",
+        "ibm866"}) {
     if (starts_with_ignoring_case(name, prefix)) return true;
   }
   return false;
@@ -136,20 +162,23 @@ bool append_utf8(std::string_view charset, Bytes in, std::pmr::string& out) {
 
 CharsetDecoder::CharsetDecoder(std::string_view charset, bool opposite) : opposite_(opposite) {
   charset = trim(charset);
-  if (charset.empty() || is_one_of(charset, {"us-ascii", "ascii", "ansi_x3.4-1968", "unknown-8bit",
-                                             "x-unknown", "8bit", "7bit", "binary"})) {
-    return;
-  }
-  if (is_one_of(charset, {"utf-8", "utf8", "unicode-1-1-utf-8", "cp65001"})) {
+  if (equals_ignoring_case(charset, "utf-8")) {
     strict_ = true;
     return;
   }
-  if (is_one_of(charset, {"iso-8859-1", "iso8859-1", "iso_8859-1", "latin1", "l1", "windows-1252",
-                          "cp1252", "cp-1252", "iso-8859-1-windows-3.1-latin-1"})) {
+  const bool ascii = is_one_of(charset, {"us-ascii", "ascii", "ansi_x3.4-1968", "unknown-8bit",
+                                         "x-unknown", "8bit", "7bit", "binary"});
+  if (charset.empty() || ascii) return;
+  charset = encoding_of_label(charset);
+  if (is_one_of(charset, {"utf-8", "cp65001"})) {
+    strict_ = true;
+    return;
+  }
+  if (is_one_of(charset, {"windows-1252", "cp-1252", "iso-8859-1-windows-3.1-latin-1"})) {
     kind_ = Kind::latin1;
     return;
   }
-  if (is_one_of(charset, {"utf-16", "utf16", "ucs-2", "iso-10646-ucs-2", "unicode"})) {
+  if (is_one_of(charset, {"utf-16", "utf16"})) {
     kind_ = Kind::utf16;
     mute_ = opposite;  // until it is known that the order is not
     return;
@@ -229,6 +258,7 @@ void CharsetDecoder::feed_utf8(Bytes in, OctetSink& out) {
   while (p < end) {
     p = skip_ascii(p, end);
     if (p == end) break;
+    wide_ = true;
     const int length = utf8_sequence(p, static_cast<std::size_t>(end - p));
     if (length > 0) {
       p += length;
@@ -259,7 +289,9 @@ void CharsetDecoder::feed_latin1(Bytes in, OctetSink& out) {
     while (p < end && size + 3 <= sizeof buffer && (*p >= 0x80 || (end - p > 1 && p[1] >= 0x80))) {
       size += encode_utf8(latin_code(*p++), buffer + size);
     }
-    if (size > 0) out.take({buffer, size});
+    if (size == 0) continue;
+    wide_ = true;
+    out.take({buffer, size});
   }
 }
 

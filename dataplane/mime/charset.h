@@ -34,6 +34,10 @@ class CharsetDecoder {
   bool unknown() const { return unknown_; }
   // Some octets were not of the charset.
   bool malformed() const { return malformed_; }
+  // Characters beyond ASCII may have come out so far.
+  bool saw_wide() const {
+    return wide_ || converter_ != nullptr || (kind_ >= Kind::utf16 && kind_ <= Kind::utf16_be);
+  }
   // UTF-16 without a declared byte order: a decoder with `opposite` is worth its while.
   bool has_opposite() const { return kind_ == Kind::utf16; }
 
@@ -53,6 +57,7 @@ class CharsetDecoder {
   bool malformed_ = false;
   bool opposite_ = false;
   bool mute_ = false;
+  bool wide_ = false;
   bool started_ = false;    // the first unit of UTF-16 has been seen
   bool lazy_ = false;       // ASCII octets mean themselves: ICU only from the first other octet
   std::uint8_t held_ = 0;   // octets in hold_

@@ -1,6 +1,7 @@
 #include "dataplane/mime/content.h"
 
 #include <algorithm>
+#include <array>
 
 #include "dataplane/mime/charset.h"
 #include "dataplane/mime/encoded_word.h"
@@ -24,6 +25,7 @@ struct Parameter {
   bool extended = false;     // percent-encoded, in segment 0 with charset and language
   std::pmr::string value;    // quotes undone
   std::pmr::string literal;  // another reading of it, empty when there is none
+  std::pmr::string strict;   // every quoted pair undone, where that differs from `value`
 };
 
 void add_reading(Strings& list, std::string_view text) {
@@ -44,7 +46,7 @@ class ParameterReader {
   // The next parameter; false at the end.
   bool next(Parameter& p) {
     for (;;) {
-      skip_filling();
+      skip_filling(true);
       if (text_.empty()) return false;
       std::size_t size = 0;
       while (size < text_.size() && is_attribute_char(text_[size])) ++size;
@@ -55,7 +57,7 @@ class ParameterReader {
       }
       std::string_view name = text_.substr(0, size);
       text_.remove_prefix(size);
-      while (!text_.empty() && is_space(text_.front())) text_.remove_prefix(1);
+      skip_filling(false);
       if (text_.empty() || text_.front() != '=') {
         malformed_ = true;  // a word that is no parameter
         continue;
@@ -70,17 +72,47 @@ class ParameterReader {
   bool malformed() const { return malformed_; }
 
  private:
-  void skip_filling() {
+  // Blanks and comments, which may stand between any two tokens (RFC 822 3.1.4), and with
+  // `semicolons` those too.
+  void skip_filling(bool semicolons) {
     while (!text_.empty()) {
-      if (is_space(text_.front()) || text_.front() == ';') {
+      if (is_space(text_.front()) || (semicolons && text_.front() == ';')) {
         text_.remove_prefix(1);
       } else if (text_.front() == '(') {
-        const std::size_t close = text_.find(')');
-        text_.remove_prefix(close == std::string_view::npos ? text_.size() : close + 1);
+        skip_comment();
       } else {
         return;
       }
     }
+  }
+
+  // A comment that never ends is none: only its bracket is skipped. Then comments are not nested
+  // any more, so that no octet is looked at more than twice.
+  void skip_comment() {
+    if (!unclosed_) {
+      const std::size_t size = comment_size(text_);
+      if (size > 0) return text_.remove_prefix(size);
+      unclosed_ = malformed_ = true;
+      last_close_ =
+          text_.rfind(')') == std::string_view::npos ? nullptr : text_.data() + text_.rfind(')');
+    }
+    const bool closes = last_close_ != nullptr && last_close_ >= text_.data();
+    text_.remove_prefix(closes ? text_.find(')') + 1 : 1);
+  }
+
+  // Octets of the comment that `text` begins with (RFC 5322 3.2.2: they nest); 0 if it has no end.
+  static std::size_t comment_size(std::string_view text) {
+    std::size_t depth = 0;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+      if (text[i] == '\\') {
+        ++i;
+      } else if (text[i] == '(') {
+        ++depth;
+      } else if (text[i] == ')' && --depth == 0) {
+        return i + 1;
+      }
+    }
+    return 0;
   }
 
   static void split_name(std::string_view name, Parameter& p) {
@@ -104,10 +136,27 @@ class ParameterReader {
   void read_value(Parameter& p) {
     p.value.clear();
     p.literal.clear();
+    p.strict.clear();
+    if (!text_.empty() && text_.front() == '(') {
+      const std::string_view before = text_;
+      skip_filling(false);
+      if (text_.empty() || text_.front() != '"') {
+        // Most mail programs know no comments and take "(1).pdf" for a value; the RFC's reading
+        // is the other one.
+        const std::size_t commented = before.size() - text_.size();
+        text_ = before;
+        return read_bare(p, commented);
+      }
+    }
     if (!text_.empty() && text_.front() == '"') {
       read_quoted(p);
       return;
     }
+    read_bare(p, 0);
+  }
+
+  // A value without quotes; its first `commented` octets may be a comment.
+  void read_bare(Parameter& p, std::size_t commented) {
     std::size_t end = std::min(text_.find(';'), text_.size());
     std::string_view value = text_.substr(0, end);
     // A parameter that follows without its semicolon: a blank, a name, '='.
@@ -123,27 +172,41 @@ class ParameterReader {
       }
     }
     text_.remove_prefix(end);
+    const std::string_view token = trim(value.substr(std::min(commented, value.size())));
     value = trim(value);
     p.value.assign(value);
-    // RFC 2045 ends the token at the blank.
-    const std::size_t blank = value.find_first_of(" \t");
-    if (blank != std::string_view::npos) p.literal.assign(value.substr(0, blank));
+    // RFC 2045 ends the token at a blank, a comment or a comma.
+    const std::size_t stop = token.find_first_of(" \t(,");
+    if (stop != std::string_view::npos || commented > 0) p.literal.assign(token.substr(0, stop));
   }
 
   void read_quoted(Parameter& p) {
     text_.remove_prefix(1);
+    const std::size_t stop = text_.find_first_of("\"\\");
+    if (stop != std::string_view::npos && text_[stop] == '"') {
+      p.value.assign(text_.substr(0, stop));
+      text_.remove_prefix(stop + 1);
+      return;
+    }
     bool escaped = false;
+    bool differs = false;
     std::size_t i = 0;
     for (; i < text_.size(); ++i) {
       if (text_[i] == '"') break;
-      // Only what needs it is unescaped: a path with backslashes stays one.
-      if (text_[i] == '\\' && i + 1 < text_.size() &&
-          (text_[i + 1] == '"' || text_[i + 1] == '\\')) {
-        escaped = true;
+      if (text_[i] == '\\' && i + 1 < text_.size()) {
+        // Only what needs it is unescaped: a path with backslashes stays one.
+        if (text_[i + 1] == '"' || text_[i + 1] == '\\') {
+          escaped = true;
+        } else {
+          differs = true;
+          p.value.push_back('\\');
+        }
         ++i;
       }
       p.value.push_back(text_[i]);
+      p.strict.push_back(text_[i]);
     }
+    if (!differs) p.strict.clear();
     const std::string_view inside = text_.substr(0, std::min(i, text_.size()));
     if (escaped) p.literal.assign(inside);
     if (i >= text_.size()) {
@@ -161,6 +224,8 @@ class ParameterReader {
   }
 
   std::string_view text_;
+  const char* last_close_ = nullptr;  // the last ')' once a comment was not closed
+  bool unclosed_ = false;
   bool malformed_ = false;
 };
 
@@ -176,73 +241,123 @@ void append_percent_decoded(std::string_view text, std::pmr::string& out) {
   }
 }
 
+// A name: its encoded words undone (RFC 2047 5 forbids them here, most senders use them). `other`
+// readings count only when it is more dangerous to open what has that name.
+void add_name(Strings& out, std::string_view raw, bool other) {
+  if (raw.empty()) return;
+  std::pmr::string text(out.get_allocator());
+  decode_words(raw, text);
+  if (other && !out.empty() && danger_of_name(text) <= danger_of_name(out.back())) return;
+  add_reading(out, text);
+}
+
+// The value of a parameter in pieces, or percent-encoded (RFC 2231 3 and 4).
+class Joiner {
+ public:
+  Joiner(Strings& out, bool words, bool other)
+      : out_(out),
+        words_(words),
+        other_(other),
+        bytes_(out.get_allocator()),
+        charset_(out.get_allocator()) {}
+
+  void add(const Parameter& p, std::string_view value) {
+    // A parameter in one piece, or the same number twice: another reading.
+    if (p.segment == -1 || p.segment <= previous_) finish();
+    previous_ = p.segment;
+    if (p.extended && first_) {
+      const std::size_t quote = value.find('\'');
+      const std::size_t second =
+          quote == std::string_view::npos ? quote : value.find('\'', quote + 1);
+      if (second != std::string_view::npos) {
+        charset_.assign(value.substr(0, quote));
+        value.remove_prefix(second + 1);
+      }
+    }
+    first_ = false;
+    if (p.extended) {
+      extended_ = true;
+      append_percent_decoded(value, bytes_);
+    } else {
+      bytes_.append(value);
+    }
+  }
+
+  // The value is whole.
+  void finish() {
+    if (!bytes_.empty()) {
+      std::pmr::string text(out_.get_allocator());
+      append_utf8(charset_, as_bytes(bytes_), text);
+      if (!words_) {
+        add_reading(out_, text);
+      } else if (!extended_) {
+        // Encoded words in the pieces, or one cut up by them: undone once they are joined.
+        add_name(out_, bytes_, other_);
+      } else {
+        if (!other_) add_reading(out_, text);
+        add_name(out_, text, true);
+      }
+    }
+    bytes_.clear();
+    first_ = true;
+    extended_ = false;
+  }
+
+ private:
+  Strings& out_;
+  bool words_;
+  bool other_;  // not the likeliest reading
+  std::pmr::string bytes_;
+  std::pmr::string charset_;
+  bool first_ = true;
+  bool extended_ = false;
+  int previous_ = -2;
+};
+
 // All readings of the parameter `name` among `list`: plain ones in order, then the extended one
-// joined from its segments (RFC 2231 3 and 4).
+// joined from its segments.
 void readings_of(std::string_view name, const std::pmr::vector<Parameter>& list, bool words,
                  Strings& out) {
-  std::pmr::memory_resource* const memory = out.get_allocator().resource();
-  std::pmr::vector<const Parameter*> segments(memory);
+  std::pmr::vector<const Parameter*> segments(out.get_allocator());
   for (const Parameter& p : list) {
     if (!equals_ignoring_case(p.name, name)) continue;
     if (p.segment >= 0 || p.extended) {
       segments.push_back(&p);
       continue;
     }
-    if (!words) {
-      add_reading(out, p.value);
-      add_reading(out, p.literal);
-      continue;
+    bool other = false;
+    for (const std::pmr::string* reading : {&p.value, &p.strict, &p.literal}) {
+      if (words) {
+        add_name(out, *reading, other);
+      } else {
+        add_reading(out, *reading);
+      }
+      other = true;
     }
-    std::pmr::string text(memory);
-    decode_words(p.value, text);
-    add_reading(out, text);
   }
   if (segments.empty()) return;
   std::stable_sort(segments.begin(), segments.end(),
                    [](const Parameter* a, const Parameter* b) { return a->segment < b->segment; });
-  std::pmr::string bytes(memory);
-  std::pmr::string charset(memory);
-  bool first = true;
-  int previous = -2;
-  const auto end_one = [&] {
-    if (bytes.empty()) return;
-    std::pmr::string text(memory);
-    append_utf8(charset, as_bytes(bytes), text);
-    add_reading(out, text);
-    bytes.clear();
+  const auto other_value = [](const Parameter* p) -> const std::pmr::string& {
+    return !p->strict.empty() ? p->strict : !p->literal.empty() ? p->literal : p->value;
   };
-  for (const Parameter* p : segments) {
-    // A parameter in one piece, or the same number twice: another reading.
-    if (p->segment == -1 || p->segment <= previous) {
-      end_one();
-      first = true;
-    }
-    previous = p->segment;
-    std::string_view value = p->value;
-    if (p->extended && first) {
-      const std::size_t quote = value.find('\'');
-      const std::size_t second =
-          quote == std::string_view::npos ? quote : value.find('\'', quote + 1);
-      if (second != std::string_view::npos) {
-        charset.assign(value.substr(0, quote));
-        value.remove_prefix(second + 1);
-      }
-    }
-    first = false;
-    if (p->extended) {
-      append_percent_decoded(value, bytes);
-    } else {
-      bytes.append(value);
-    }
-  }
-  end_one();
+  Joiner joiner(out, words, false);
+  for (const Parameter* p : segments) joiner.add(*p, p->value);
+  joiner.finish();
+  if (std::all_of(segments.begin(), segments.end(),
+                  [&](const Parameter* p) { return &other_value(p) == &p->value; }))
+    return;
+  Joiner other(out, words, true);
+  for (const Parameter* p : segments) other.add(*p, other_value(p));
+  other.finish();
 }
 
 std::pmr::vector<Parameter> read_parameters(std::string_view text, bool& malformed,
                                             std::pmr::memory_resource* memory) {
   std::pmr::vector<Parameter> list(memory);
   ParameterReader reader(text);
-  Parameter p{{}, -1, false, std::pmr::string(memory), std::pmr::string(memory)};
+  Parameter p{
+      {}, -1, false, std::pmr::string(memory), std::pmr::string(memory), std::pmr::string(memory)};
   while (reader.next(p)) {
     if (list.size() == kMaxParameters) {
       malformed = true;
@@ -250,7 +365,8 @@ std::pmr::vector<Parameter> read_parameters(std::string_view text, bool& malform
     }
     // Copies of pmr strings would take the default resource.
     list.push_back(Parameter{p.name, p.segment, p.extended, std::pmr::string(p.value, memory),
-                             std::pmr::string(p.literal, memory)});
+                             std::pmr::string(p.literal, memory),
+                             std::pmr::string(p.strict, memory)});
   }
   if (reader.malformed()) malformed = true;
   return list;
@@ -310,22 +426,38 @@ void read_content_type(std::string_view value, ContentType& out) {
   if (!charsets.empty()) assign_lower(out.charset, first_token(charsets[0]), 64);
   readings_of("name", list, true, out.names);
   add_boundaries(list, out.boundaries);
+  if (out.type == "message" && out.subtype == "partial") {
+    Strings numbers(memory);
+    readings_of("number", list, false, numbers);
+    // The first one begins with the header of the message; so may one that does not say.
+    out.later_fragment = !numbers.empty() &&
+                         std::all_of(numbers.begin(), numbers.end(), [](std::string_view number) {
+                           while (number.starts_with('0')) number.remove_prefix(1);
+                           const std::size_t end = number.find_first_not_of("0123456789");
+                           number = number.substr(0, end);
+                           return !number.empty() && number != "1";
+                         });
+  }
 }
 
+// Sorted, as is the next.
 constexpr std::string_view kRuns[] = {
-    "ade",  "adp", "appx",    "application", "bat",        "chm",       "cmd",
-    "com",  "cpl", "diagcab", "dll",         "exe",        "gadget",    "hlp",
-    "hta",  "img", "inf",     "ins",         "iso",        "isp",       "jar",
-    "jnlp", "js",  "jse",     "lib",         "library-ms", "lnk",       "mde",
-    "msc",  "msi", "msix",    "msp",         "mst",        "one",       "pif",
-    "ps1",  "reg", "scf",     "scr",         "sct",        "search-ms", "settingcontent-ms",
-    "sh",   "shb", "shs",     "sys",         "url",        "vb",        "vbe",
-    "vbs",  "vhd", "vhdx",    "vxd",         "wsc",        "wsf",       "wsh",
+    "ade",  "adp", "application", "appx", "bat",        "chm",       "cmd",
+    "com",  "cpl", "diagcab",     "dll",  "exe",        "gadget",    "hlp",
+    "hta",  "img", "inf",         "ins",  "iso",        "isp",       "jar",
+    "jnlp", "js",  "jse",         "lib",  "library-ms", "lnk",       "mde",
+    "msc",  "msi", "msix",        "msp",  "mst",        "one",       "pif",
+    "ps1",  "reg", "scf",         "scr",  "sct",        "search-ms", "settingcontent-ms",
+    "sh",   "shb", "shs",         "sys",  "url",        "vb",        "vbe",
+    "vbs",  "vhd", "vhdx",        "vxd",  "wsc",        "wsf",       "wsh",
     "xll"};
 constexpr std::string_view kCarries[] = {
-    "7z",  "ace", "arj", "cab",  "doc",  "docm", "docx", "dotm", "eml", "gz",    "htm",   "html",
-    "lzh", "mht", "msg", "pdf",  "ppam", "ppsm", "ppt",  "pptm", "rar", "rtf",   "shtml", "svg",
-    "tar", "tgz", "uue", "xlam", "xls",  "xlsb", "xlsm", "xltm", "xht", "xhtml", "xz",    "zip"};
+    "7z",  "ace", "arj", "cab", "doc",   "docm", "docx", "dotm", "eml",  "gz",   "htm",   "html",
+    "lzh", "mht", "msg", "pdf", "ppam",  "ppsm", "ppt",  "pptm", "rar",  "rtf",  "shtml", "svg",
+    "tar", "tgz", "uue", "xht", "xhtml", "xlam", "xls",  "xlsb", "xlsm", "xltm", "xz",    "zip"};
+
+static_assert(std::is_sorted(std::begin(kRuns), std::end(kRuns)) &&
+              std::is_sorted(std::begin(kCarries), std::end(kCarries)));
 
 }  // namespace
 
@@ -335,11 +467,21 @@ int danger_of_name(std::string_view name) {
     name.remove_suffix(1);
   const std::size_t dot = name.rfind('.');
   if (dot == std::string_view::npos) return 0;
-  const std::string_view extension = name.substr(dot + 1);
-  const auto is_extension = [&](std::string_view e) { return equals_ignoring_case(e, extension); };
-  if (std::any_of(std::begin(kRuns), std::end(kRuns), is_extension)) return 3;
-  if (std::any_of(std::begin(kCarries), std::end(kCarries), is_extension)) return 2;
+  name.remove_prefix(dot + 1);
+  std::array<char, 20> letters;  // more than the longest has
+  if (name.size() > letters.size()) return 1;
+  std::transform(name.begin(), name.end(), letters.begin(), lower);
+  const std::string_view extension(letters.data(), name.size());
+  if (std::binary_search(std::begin(kRuns), std::end(kRuns), extension)) return 3;
+  if (std::binary_search(std::begin(kCarries), std::end(kCarries), extension)) return 2;
   return 1;
+}
+
+void ContentInfo::add_encoding(Encoding encoding) {
+  const Encoding* const begin = encodings;
+  const Encoding* const end = begin + encoding_count;
+  if (encoding_count < std::size(encodings) && std::find(begin, end, encoding) == end)
+    encodings[encoding_count++] = encoding;
 }
 
 void ContentInfo::field(std::string_view name, std::string_view value) {
@@ -369,10 +511,13 @@ void ContentInfo::field(std::string_view name, std::string_view value) {
     } else {
       repeated_encoding = true;
     }
-    const Encoding* const begin = encodings;
-    const Encoding* const end = begin + encoding_count;
-    if (encoding_count < std::size(encodings) && std::find(begin, end, encoding) == end)
-      encodings[encoding_count++] = encoding;
+    if (known && first_token(value) == trim(value)) return add_encoding(encoding);
+    // "base64,7bit", "x-base64": readers differ about what it is.
+    bool leads = false;
+    const Encoding hinted = encoding_hinted(value, leads);
+    if (!known && leads) add_encoding(hinted);
+    add_encoding(encoding);
+    if (hinted != Encoding::identity) add_encoding(hinted);
   } else if (equals_ignoring_case(name, "disposition")) {
     std::string_view token = first_token(value);
     std::string_view rest = after_token(value, token);

@@ -26,7 +26,9 @@ struct ContentType {
         subtype(o.subtype, a),
         charset(o.charset, a),
         boundaries(o.boundaries, a),
-        names(o.names, a) {}
+        names(o.names, a),
+        later_fragment(o.later_fragment),
+        malformed(o.malformed) {}
   ContentType(const ContentType&) = default;
   ContentType(ContentType&&) = default;
   ContentType& operator=(const ContentType&) = default;
@@ -36,8 +38,9 @@ struct ContentType {
   std::pmr::string type;  // lower case, as are subtype and charset
   std::pmr::string subtype;
   std::pmr::string charset;
-  Strings boundaries;  // each reading, the likelier first
-  Strings names;       // decoded, the "name" parameter in each of its forms
+  Strings boundaries;           // each reading, the likelier first
+  Strings names;                // decoded, the "name" parameter in each of its forms
+  bool later_fragment = false;  // of a message/partial (RFC 2046 5.2.2): not the first one
   bool malformed = false;
 };
 
@@ -70,6 +73,8 @@ struct ContentInfo {
 
   // A field of the header; others than Content-* are ignored. `value`: unfolded.
   void field(std::string_view name, std::string_view value);
+
+  void add_encoding(Encoding encoding);
 
   std::pmr::vector<ContentType> types;  // the first and, when it says something else, the last
   std::pmr::string transfer_encoding;   // the first, lower case

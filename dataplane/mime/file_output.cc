@@ -39,36 +39,31 @@ bool Digest::finish(MutableBytes out) {
   return done;
 }
 
-FileOutput::FileOutput(Context& context, const Plan& plan) : context_(context), plan_(plan) {
+FileOutput::FileOutput(Context& context, const Plan& plan)
+    : context_(context), plan_(plan), archive_(context, 0) {
   if (plan.hashed && context.limits.hash_md5) md5_.begin(Digest::Algorithm::md5);
   if (plan.hashed && context.limits.hash_sha256) sha256_.begin(Digest::Algorithm::sha256);
 }
 
-FileOutput::~FileOutput() {
-  if (archive_ != nullptr)
-    std::pmr::polymorphic_allocator<>(&context_.memory).delete_object(archive_);
-}
-
 void FileOutput::feed(Bytes octets) {
   if (octets.empty()) return;
-  if (octets_ == 0 && plan_.opened && context_.limits.archive_depth > 0 &&
-      Archive::may_be(octets[0])) {
-    archive_ = std::pmr::polymorphic_allocator<>(&context_.memory)
-                   .new_object<Archive>(context_, plan_.part, plan_.depth, 0u);
-  }
   octets_ += octets.size();
   type_.feed(octets);
   md5_.feed(octets);
   sha256_.feed(octets);
   if (plan_.kind) context_.sink.on_part_data(plan_.part, *plan_.kind, octets);
-  if (archive_ != nullptr) archive_->feed(octets);
+  // In front of a file that nobody opens as one (text that is shown) no archive is looked for.
+  if (plan_.opened && context_.limits.archive_depth > 0)
+    archive_.feed(plan_.part, plan_.depth, octets, plan_.hashed);
 }
 
 void FileOutput::finish(PartEnd& end) {
-  if (archive_ != nullptr) archive_->finish();
+  const bool zip_inside = archive_.found_inside();
+  archive_.finish();
   end.number = plan_.part;
   end.octets = octets_;
   end.detected_type = type_.type();
+  if (end.detected_type.empty() && zip_inside) end.detected_type = "application/zip";
   end.has_md5 = md5_.finish(end.md5);
   end.has_sha256 = sha256_.finish(end.sha256);
 }

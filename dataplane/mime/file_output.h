@@ -39,7 +39,6 @@ class FileOutput {
     bool opened = false;           // when it is an archive
   };
   FileOutput(Context& context, const Plan& plan);
-  ~FileOutput();
   FileOutput(const FileOutput&) = delete;
   FileOutput& operator=(const FileOutput&) = delete;
   void feed(Bytes octets);
@@ -52,7 +51,7 @@ class FileOutput {
   TypeDetector type_;
   Digest md5_;
   Digest sha256_;
-  Archive* archive_ = nullptr;
+  ArchiveSearch archive_;
 };
 
 }  // namespace sluice::mime

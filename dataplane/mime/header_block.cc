@@ -13,6 +13,8 @@ constexpr std::string_view kOnce[] = {"from",    "sender", "reply-to",   "to",
                                       "cc",      "bcc",    "message-id", "references",
                                       "subject", "date",   "in-reply-to"};
 
+bool is_field_octet(char c) { return c > ' ' && c < 0x7f; }
+
 // The name of a field at the start of `line`, before blanks and a colon; empty when there is none.
 std::string_view field_name(std::string_view line, std::size_t& colon) {
   line = line.substr(0, HeaderBlock::kNameOctets);
@@ -20,8 +22,7 @@ std::string_view field_name(std::string_view line, std::size_t& colon) {
   if (colon == std::string_view::npos || colon == 0) return {};
   std::string_view name = line.substr(0, colon);
   while (!name.empty() && is_wsp(name.back())) name.remove_suffix(1);
-  const bool good =
-      std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c < 0x7f; });
+  const bool good = std::all_of(name.begin(), name.end(), is_field_octet);
   return good ? name : std::string_view{};
 }
 
@@ -107,11 +108,20 @@ void HeaderBlock::take(std::string_view line) {
 }
 
 void HeaderBlock::take_rest(std::string_view text) {
-  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
-  append(text);
+  // CRs are left out wherever they stand: which is the last one depends on the cuts.
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find_first_of("\r\n"), text.size());
+    if (end > 0) append(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
 }
 
-void HeaderBlock::skip() {
+void HeaderBlock::take_behind_junk(std::string_view line) {
+  constexpr std::size_t kJunk = 16;
+  std::size_t size = 0;
+  while (size < std::min(line.size(), kJunk) && !is_field_octet(line[size])) ++size;
+  line.remove_prefix(size);
+  if (size > 0 && classify(line) == Line::taken) return take(line);
   ++lines_;
   end_field();
 }

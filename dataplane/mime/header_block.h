@@ -34,8 +34,8 @@ class HeaderBlock {
   void take(std::string_view line);
   // More of a line that was longer than one call takes.
   void take_rest(std::string_view text);
-  // A line that is nothing.
-  void skip();
+  // A line that is nothing, but for a field behind octets that no name holds (a byte order mark).
+  void take_behind_junk(std::string_view line);
   void raw(Bytes octets);  // octets of the header, for scanning
   // The header ends.
   void finish();

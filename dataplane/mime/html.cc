@@ -5,6 +5,7 @@
 #include "dataplane/mime/charset.h"
 #include "dataplane/mime/find_octet.h"
 #include "dataplane/mime/html_entities.h"
+#include "dataplane/mime/ignorable.h"
 #include "dataplane/mime/text.h"
 
 namespace sluice::mime {
@@ -56,10 +57,8 @@ const HtmlEntity* find_entity(std::string_view name) {
   return found != std::end(kHtmlEntities) && found->name == name ? found : nullptr;
 }
 
-bool is_invisible(std::uint32_t code) {
-  return code == 0xad || (code >= 0x200b && code <= 0x200f) || (code >= 0x2060 && code <= 0x2064) ||
-         code == 0xfeff || code == 0;
-}
+// Octets of an attribute's document that are given on at once.
+constexpr std::size_t kDocumentPiece = 1024;
 
 }  // namespace
 
@@ -103,7 +102,7 @@ void HtmlTokenizer::put_visible(char c) {
   emit(c);
 }
 
-// Soft hyphens, zero-width characters and no-break spaces in UTF-8 need up to three octets to tell.
+// What nobody sees, and a no-break space, needs up to four octets to tell.
 void HtmlTokenizer::put(char c) {
   const auto octet = static_cast<std::uint8_t>(c);
   if (held_size_ == 0) {
@@ -111,31 +110,24 @@ void HtmlTokenizer::put(char c) {
       if (c != '\0') put_visible(c);
       return;
     }
-    if (octet != 0xc2 && octet != 0xe2 && octet != 0xef) return put_visible(c);
+    if (!may_be_ignorable(octet)) return put_visible(c);
     held_[held_size_++] = c;
     return;
   }
-  const auto lead = static_cast<std::uint8_t>(held_[0]);
-  if ((octet & 0xc0) == 0x80) {
+  const bool goes_on = (octet & 0xc0) == 0x80;
+  if (goes_on) {
     held_[held_size_++] = c;
-    if (held_size_ < (lead == 0xc2 ? 2 : 3)) return;
-    std::uint32_t code = octet & 0x3fu;
-    if (held_size_ == 2) {
-      code |= (lead & 0x1fu) << 6;
-    } else {
-      code |= (lead & 0xfu) << 12 | (static_cast<std::uint8_t>(held_[1]) & 0x3fu) << 6;
-    }
-    const std::uint8_t size = held_size_;
-    held_size_ = 0;
-    if (code == 0xa0) return put_visible(' ');
-    if (is_invisible(code)) return;
-    for (std::uint8_t i = 0; i < size; ++i) put_visible(held_[i]);
-    return;
+    if (held_size_ < utf8_size(static_cast<std::uint8_t>(held_[0]))) return;
   }
   const std::uint8_t size = held_size_;
   held_size_ = 0;
+  if (goes_on) {
+    const std::uint32_t code = utf8_code(held_.data(), size);
+    if (code == 0xa0) return put_visible(' ');
+    if (is_ignorable(code)) return;
+  }
   for (std::uint8_t i = 0; i < size; ++i) put_visible(held_[i]);
-  put(c);
+  if (!goes_on) put(c);
 }
 
 void HtmlTokenizer::new_line() {
@@ -156,9 +148,20 @@ void HtmlTokenizer::put_code(std::uint32_t code) {
 
 void HtmlTokenizer::value_char(char c) {
   if (attribute_ == Attribute::other) return;
+  if (attribute_ == Attribute::document) {
+    value_.push_back(c);
+    if (value_.view().size() >= kDocumentPiece) document_piece();
+    return;
+  }
   if (c == '\r' || c == '\n' || c == '\t') return;
   if (value_.empty() && static_cast<std::uint8_t>(c) <= ' ') return;
   value_.push_back(c);
+}
+
+void HtmlTokenizer::document_piece() {
+  flush();
+  sink_.on_html_document(as_bytes(value_.view()));
+  value_.clear();
 }
 
 // A name that may stand without its semicolon: those of Latin-1 (HTML 13.5).
@@ -248,7 +251,9 @@ void HtmlTokenizer::end_attribute() {
     flush();  // what stands before comes first
     if (attribute_ == Attribute::link) sink_.on_html_link(value_.view());
     if (attribute_ == Attribute::mixed) sink_.on_html_attribute(value_.view());
+    if (attribute_ == Attribute::document) document_piece();
   }
+  if (attribute_ == Attribute::document) sink_.on_html_document_end();
   attribute_ = Attribute::other;
   value_.clear();
 }
@@ -331,6 +336,7 @@ void HtmlTokenizer::step(char c) {
         const std::string_view name(attribute_name_.data(), attribute_size_);
         attribute_ = kLinkNames.contains(name)                              ? Attribute::link
                      : kMixedNames.contains(name) || name.starts_with("on") ? Attribute::mixed
+                     : name == "srcdoc"                                     ? Attribute::document
                                                                             : Attribute::other;
         state_ = State::before_value;
       } else if (c == '>') {

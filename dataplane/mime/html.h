@@ -8,7 +8,8 @@
 //   Character references are undone in text and in attribute values.
 //
 // White space is collapsed and block elements end a line, so that text cut up by inline tags is
-// whole again ("vi<b></b>agra"). Hidden text is kept: what hides it is not evaluated.
+// whole again ("vi<b></b>agra"), and characters that nobody sees are left out. Hidden text is kept:
+// what hides it is not evaluated.
 #pragma once
 
 #include <array>
@@ -34,6 +35,9 @@ class HtmlSink {
   virtual void on_html_link(std::string_view value) = 0;
   // The value of an attribute that may hold URLs among other things (style, content, srcset, on*).
   virtual void on_html_attribute(std::string_view value) = 0;
+  // The value of an attribute that is a document itself (srcdoc), in pieces, and its end.
+  virtual void on_html_document(Bytes utf8) = 0;
+  virtual void on_html_document_end() = 0;
 
  protected:
   ~HtmlSink() = default;
@@ -64,7 +68,7 @@ class HtmlTokenizer {
     raw_text,
     raw_name,
   };
-  enum class Attribute : std::uint8_t { other, link, mixed };
+  enum class Attribute : std::uint8_t { other, link, mixed, document };
 
   void step(char c);
   void put(char c);  // visible text, before white space is collapsed
@@ -83,6 +87,7 @@ class HtmlTokenizer {
   bool named_reference(std::string_view name);
   bool old_reference(std::string_view name);
   void value_char(char c);
+  void document_piece();
   void end_attribute();
   void end_tag();
   bool in_value() const { return state_ != State::text; }
@@ -105,8 +110,8 @@ class HtmlTokenizer {
   std::array<char, 16> name_{};
   std::array<char, 16> raw_name_{};
   std::array<char, 16> attribute_name_{};
-  std::array<char, 20> reference_{};
-  std::array<char, 3> held_{};
+  std::array<char, 24> reference_{};  // the longest name has 21 letters
+  std::array<char, 4> held_{};
   std::uint16_t out_size_ = 0;
   std::array<char, 512> out_{};
   UrlText value_;

@@ -27,6 +27,12 @@ std::string_view without_line_end(Bytes line) {
   return as_text(line.first(line.size() - line_end_size(line)));
 }
 
+// Whether a CR stands in the line, but for those at its end.
+bool has_bare_cr(std::string_view content) {
+  while (content.ends_with('\r')) content.remove_suffix(1);
+  return content.find('\r') != std::string_view::npos;
+}
+
 }  // namespace
 
 void Layer::take(Bytes octets) {
@@ -45,11 +51,7 @@ std::size_t Layer::header(Bytes in) {
     const std::size_t size =
         lf != nullptr ? static_cast<std::size_t>(lf - rest.data()) + 1 : rest.size();
     if (long_line_) {
-      header_->raw(rest.first(size));
-      header_->take_rest(as_text(rest.first(size)));
-      commit(rest.first(size));
-      used += size;
-      if (lf != nullptr) long_line_ = false;
+      used += rest_of_line(rest.first(size));
       continue;
     }
     if (line_.empty() && ((lf != nullptr && size <= kHeaderLine) || size >= kHeaderLine)) {
@@ -72,9 +74,38 @@ std::size_t Layer::header(Bytes in) {
   return used;
 }
 
+// More of a header line that is longer than what decides about it; returns the octets used.
+std::size_t Layer::rest_of_line(Bytes in) {
+  std::size_t size = in.size();
+  if (!bare_cr_ && !alternative_) {
+    // A CR in it is one that ends a line to some once it is known that no LF follows.
+    const std::size_t cr = as_text(in).find('\r');
+    if (line_crs_ > 0 && cr != 0 && in[0] != '\n') {
+      branch_bare_cr(line_crs_);
+      line_crs_ = 0;
+    } else if (cr == 0) {
+      line_crs_ = static_cast<std::uint8_t>(std::min(2, line_crs_ + 1));
+      size = 1;
+    } else if (cr != std::string_view::npos) {
+      size = cr;
+    }
+  }
+  const Bytes piece = in.first(size);
+  header_->raw(piece);
+  header_->take_rest(as_text(piece));
+  commit(piece);
+  if (piece.back() == '\n') long_line_ = false;
+  return size;
+}
+
 // A line of a header; false when the body began before it.
 bool Layer::header_line(Bytes line, bool whole) {
   const std::string_view content = without_line_end(line);
+  if (has_bare_cr(content)) {
+    context_.raise(contract::Anomaly::bare_cr);
+    branch_bare_cr();
+  }
+  line_crs_ = whole ? 0 : static_cast<std::uint8_t>(content.ends_with('\r'));
   if (multiparts_ > 0 && content.starts_with("--")) {
     const Match m = match(content.substr(0, kCandidate), whole && content.size() <= kCandidate);
     if (m.kind == Match::Kind::delimiter || m.kind == Match::Kind::close) {
@@ -99,7 +130,7 @@ bool Layer::header_line(Bytes line, bool whole) {
       return true;
     case HeaderBlock::Line::junk:
       if (skip_junk_) {
-        header_->skip();
+        header_->take_behind_junk(content);
         take_it();
         return true;
       }
@@ -146,6 +177,8 @@ Layer::Match Layer::match(std::string_view line, bool whole) const {
     if (whole && trim(rest).empty())
       return {i, closes ? Match::Kind::close : Match::Kind::delimiter};
     if (look_alike.kind == Match::Kind::none) look_alike = {i, Match::Kind::look_alike};
+    while (!rest.empty() && is_wsp(rest.front())) rest.remove_prefix(1);
+    if (rest.starts_with('\r')) look_alike.bare_cr = true;
   }
   return look_alike;
 }
@@ -156,6 +189,7 @@ void Layer::act(const Match& m, Bytes line_end, Bytes line) {
     for (std::size_t i = m.entity + 1; i < stack_.size(); ++i)
       if (stack_[i].file != nullptr) stack_[i].file->drop_line_end();
   }
+  ++delimiters_;
   while (stack_.size() - 1 > m.entity) pop();
   Entity& e = stack_[m.entity];
   if (e.boundary.empty()) e.boundary.assign(trim(as_text(line).substr(2)));
@@ -202,6 +236,10 @@ void Layer::commit(Bytes octets) {
       if (e.file != nullptr) e.file->feed(octets);
   }
   for (const Branch& b : branches_) {
+    if (b.bare_cr != nullptr) {
+      b.bare_cr->feed(octets, [&](Bytes piece) { b.layer->take(piece); });
+      continue;
+    }
     if (b.decoder == nullptr) {
       b.layer->take(octets);
       continue;
@@ -233,6 +271,25 @@ void Layer::release_line_end() {
   run({line_end_, size});
 }
 
+// Body octets without delimiters. One may begin behind a CR, to those to whom that ends a line: the
+// reading parts before the first that a dash follows.
+void Layer::run_lines(Bytes octets) {
+  if (!bare_cr_ && !alternative_) {
+    // The dash is rarer than the CR: base64 has none.
+    const std::string_view text = as_text(octets);
+    std::size_t dash = text.find('-', 1);
+    while (dash != text.npos && text[dash - 1] != '\r') dash = text.find('-', dash + 1);
+    if (dash != text.npos) {
+      const std::size_t before = dash - 1;
+      run_and_hold(octets.first(before));
+      release_line_end();
+      branch_bare_cr();
+      octets = octets.subspan(before);
+    }
+  }
+  run_and_hold(octets);
+}
+
 // Body octets, of which a line end at their end is held.
 void Layer::run_and_hold(Bytes octets) {
   if (octets.empty()) return;
@@ -259,8 +316,9 @@ void Layer::decide_candidate(bool whole) {
     return;
   }
   release_line_end();
+  if (m.bare_cr) branch_bare_cr();
   if (m.kind == Match::Kind::look_alike) branch_begins_with(m.entity);
-  run_and_hold(as_bytes(line));
+  run_lines(as_bytes(line));
   line_start_ = line_end_size(as_bytes(line)) > 0;
 }
 
@@ -284,6 +342,7 @@ std::size_t Layer::held_line(Bytes in) {
       line_start_ = true;
       return 1;
     }
+    if (in[0] == '-') branch_bare_cr();
     release_line_end();
     return 0;
   }
@@ -310,14 +369,14 @@ std::size_t Layer::body(Bytes in) {
     if (line_start_ && p[0] == '-' && (left == 1 || p[1] == '-')) {
       const std::uint8_t* const lf = find_line_feed(p, std::min(left, kCandidate));
       if (lf == nullptr && left < kCandidate) {
-        run_and_hold({from, p});
+        run_lines({from, p});
         candidate_.assign(as_text({p, end}));
         return in.size();
       }
       const Bytes line{p, lf != nullptr ? lf + 1 : p + kCandidate};
       const Match m = match(lf != nullptr ? without_line_end(line) : as_text(line), lf != nullptr);
       if (m.kind == Match::Kind::delimiter || m.kind == Match::Kind::close) {
-        run_and_hold({from, p});
+        run_lines({from, p});
         const std::uint8_t line_end[2] = {line_end_[0], line_end_[1]};
         const std::size_t size = line_end_size_;
         line_end_size_ = 0;
@@ -325,8 +384,9 @@ std::size_t Layer::body(Bytes in) {
         return static_cast<std::size_t>(line.data() + line.size() - in.data());
       }
       if (m.kind == Match::Kind::look_alike) {
-        run_and_hold({from, p});
+        run_lines({from, p});
         release_line_end();
+        if (m.bare_cr) branch_bare_cr();
         branch_begins_with(m.entity);
         from = p;
       }
@@ -335,7 +395,7 @@ std::size_t Layer::body(Bytes in) {
     line_start_ = lf != nullptr;
     p = lf != nullptr ? lf + 1 : end;
   }
-  run_and_hold({from, end});
+  run_lines({from, end});
   return in.size();
 }
 

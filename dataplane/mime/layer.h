@@ -12,8 +12,8 @@
 // Where readers differ about the structure, the likeliest reading is this layer's and another
 // layer, fed with the same octets from the place where they part, takes the other one ("branch"): a
 // second boundary, Content-Type or encoding, a delimiter that only begins with the boundary, a
-// header that ends at a line that is no field. Its parts are alternatives. Branches do not branch;
-// their number is bounded.
+// header that ends at a line that is no field, CRs that end lines. Its parts are alternatives.
+// Branches do not branch; their number is bounded.
 #pragma once
 
 #include <memory_resource>
@@ -22,6 +22,7 @@
 #include <string_view>
 #include <vector>
 
+#include "dataplane/mime/bare_cr.h"
 #include "dataplane/mime/content.h"
 #include "dataplane/mime/context.h"
 #include "dataplane/mime/file_output.h"
@@ -83,6 +84,7 @@ class Layer final : public OctetSink {
     Context* context;
     Layer* layer;
     TransferDecoder* decoder;
+    BareCr* bare_cr;  // CRs end lines
   };
   // What is decided about a body where its header allows several readings.
   struct Reading {
@@ -95,15 +97,18 @@ class Layer final : public OctetSink {
   struct Match {
     std::size_t entity = 0;
     enum class Kind : std::uint8_t { none, delimiter, close, look_alike } kind = Kind::none;
+    bool bare_cr = false;  // what looks like a delimiter ends at a CR
   };
 
   // layer.cc: lines
   std::size_t header(Bytes in);
+  std::size_t rest_of_line(Bytes in);
   bool header_line(Bytes line, bool whole);
   std::size_t body(Bytes in);
   std::size_t held_line(Bytes in);
   void decide_candidate(bool whole);
   void release_line_end();
+  void run_lines(Bytes octets);
   void run_and_hold(Bytes octets);
   Match match(std::string_view line, bool whole) const;
   void act(const Match& m, Bytes line_end, Bytes line);
@@ -128,6 +133,8 @@ class Layer final : public OctetSink {
   void branch_blank_lines();
   void branch_body_begins();
   void branch_begins_with(std::size_t entity);
+  void branch_bare_cr(std::size_t line_crs = 0);
+  Entity& copy_multipart(const Entity& e);
   void end_branches(std::size_t host);
 
   Context& context_;
@@ -136,9 +143,11 @@ class Layer final : public OctetSink {
   bool alternative_;
   bool skip_junk_ = false;   // a line of the header that is no field is nothing
   bool skip_blank_ = false;  // blank lines before the header are nothing
+  bool bare_cr_ = false;     // of a branch: CRs were made line ends; else: that branch was begun
   bool remainder_ = false;   // past a bound: the rest is not divided any more
   std::size_t multiparts_ = 0;
   std::size_t files_ = 0;  // entities with `file`
+  std::uint64_t delimiters_ = 0;
   std::pmr::vector<Entity> stack_;
   std::optional<HeaderBlock> header_;
   std::pmr::vector<Branch> branches_;
@@ -147,6 +156,7 @@ class Layer final : public OctetSink {
   // thrown away.
   std::pmr::string line_;
   bool long_line_ = false;
+  std::uint8_t line_crs_ = 0;  // of a long line: CRs before what comes next, two at most
   // Of the body: whether the next octet begins a line, the line end before it that may be a
   // delimiter's, and what is there of a line that may be one.
   bool line_start_ = true;

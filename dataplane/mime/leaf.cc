@@ -6,6 +6,8 @@
 #include "dataplane/mime/charset.h"
 #include "dataplane/mime/file_output.h"
 #include "dataplane/mime/html.h"
+#include "dataplane/mime/html_links.h"
+#include "dataplane/mime/ignorable.h"
 #include "dataplane/mime/keyed_hash.h"
 #include "dataplane/mime/meta_charset.h"
 #include "dataplane/mime/transfer.h"
@@ -33,7 +35,7 @@ class TextPath final : public OctetSink, private HtmlSink {
         declared_(&context.memory),
         first_(&context.memory),
         finder_(urls, &context.memory),
-        attributes_(urls, &context.memory) {
+        links_(urls, &context.memory) {
     if (plan.html) html_.emplace(static_cast<HtmlSink&>(*this), &context.memory);
     if (plan.sniffed)
       declared_.assign(plan.charset);
@@ -62,7 +64,7 @@ class TextPath final : public OctetSink, private HtmlSink {
       context_.raise(contract::Anomaly::charset);
     if (html_) html_->finish();
     finder_.end();
-    attributes_.end();
+    links_.end();
   }
 
  private:
@@ -84,26 +86,36 @@ class TextPath final : public OctetSink, private HtmlSink {
     if (html_) {
       html_->feed(utf8);
     } else {
-      on_html_text(utf8);
+      on_plain_text(utf8);
     }
+  }
+  void on_plain_text(Bytes utf8) {
+    if (kind_ && !charset_->saw_wide()) {
+      context_.sink.on_part_data(part_, *kind_, utf8);
+    } else if (kind_) {
+      without_ignorable(utf8,
+                        [this](Bytes seen) { context_.sink.on_part_data(part_, *kind_, seen); });
+    }
+    if (context_.limits.urls_wanted) finder_.feed(utf8);
   }
   void on_html_text(Bytes utf8) override {
     if (kind_) context_.sink.on_part_data(part_, *kind_, utf8);
     if (context_.limits.urls_wanted) finder_.feed(utf8);
   }
   void on_html_hidden(Bytes utf8) override {
-    if (context_.limits.urls_wanted) attributes_.feed(utf8);
+    if (context_.limits.urls_wanted) links_.hidden(utf8);
   }
   void on_html_boundary() override { finder_.end(); }
   void on_html_link(std::string_view value) override {
-    if (context_.limits.urls_wanted) attributes_.link(value);
+    if (context_.limits.urls_wanted) links_.link(value);
   }
   void on_html_attribute(std::string_view value) override {
-    if (!context_.limits.urls_wanted) return;
-    attributes_.end();
-    attributes_.feed(as_bytes(value));
-    attributes_.end();
+    if (context_.limits.urls_wanted) links_.attribute(value);
   }
+  void on_html_document(Bytes utf8) override {
+    if (context_.limits.urls_wanted) links_.document(utf8);
+  }
+  void on_html_document_end() override { links_.document_end(); }
 
   Context& context_;
   PartNumber part_;
@@ -114,7 +126,7 @@ class TextPath final : public OctetSink, private HtmlSink {
   std::pmr::vector<std::uint8_t> first_;
   std::optional<HtmlTokenizer> html_;
   UrlFinder finder_;
-  UrlFinder attributes_;
+  HtmlLinks links_;
 };
 
 contract::Anomaly anomaly_of(Encoding encoding) {

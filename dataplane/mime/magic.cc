@@ -82,7 +82,8 @@ constexpr Magic kTexts[] = {
 std::string_view detect_type(Bytes first) {
   const std::string_view text = as_text(first);
   for (const Magic& m : kMagic) {
-    if (text.size() < m.offset + m.octets.size() || !text.substr(m.offset).starts_with(m.octets))
+    if (text.size() < m.offset + m.octets.size() || text[m.offset] != m.octets[0] ||
+        !text.substr(m.offset).starts_with(m.octets))
       continue;
     // Two letters are weak: the header's length field must make sense too.
     if (m.octets == "BM" && (text.size() < 18 || text[6] != 0 || text[8] != 0)) continue;

@@ -22,8 +22,10 @@ void destroy(Context& context, T*& object) {
   object = nullptr;
 }
 
-bool is_message_type(std::string_view type, std::string_view subtype) {
-  return type == "message" && (subtype == "rfc822" || subtype == "global" || subtype == "news");
+bool is_message_type(const ContentType& type) {
+  if (type.type != "message") return false;
+  return type.subtype == "rfc822" || type.subtype == "global" || type.subtype == "news" ||
+         (type.subtype == "partial" && !type.later_fragment);
 }
 
 // What mail programs open as a message, whatever its type.
@@ -76,6 +78,7 @@ Layer::~Layer() {
   for (Branch& b : branches_) {
     destroy(context_, b.layer);
     destroy(context_, b.decoder);
+    destroy(context_, b.bare_cr);
     destroy(context_, b.context);
   }
   for (Entity& e : stack_) {
@@ -119,7 +122,9 @@ void Layer::begin_body(const Reading& reading) {
     type.type = e.in_digest && info.types.empty() ? "message" : "text";
     type.subtype = type.type == "text" ? "plain" : "rfc822";
   }
-  const bool message = is_message_type(type.type, type.subtype);
+  const bool message = is_message_type(type);
+  if (type.type == "message" && type.subtype == "partial")
+    context_.raise(contract::Anomaly::partial_message);
 
   Part part;
   part.number = e.number;
@@ -311,7 +316,7 @@ Layer* Layer::begin_branch(std::size_t host, Encoding encoding) {
   ++shared.alternatives;
   ++shared.alternatives_open;
   const Entity& e = stack_[host];
-  branches_.push_back({host, nullptr, nullptr, nullptr});
+  branches_.push_back({host, nullptr, nullptr, nullptr, nullptr});
   Branch& b = branches_.back();
   b.context =
       make<Context>(context_, context_.limits, shared, shared.alternatives * kAlternativeParts);
@@ -403,14 +408,19 @@ void Layer::branch_begins_with(std::size_t entity) {
   e.branched = true;
   Layer* const layer = begin_branch(entity);
   if (layer == nullptr) return;
-  Entity& other = layer->push_entity(e.parent, e.depth);
-  other.mode = Mode::multipart;
-  other.begins_with = true;
-  other.digest = e.digest;
-  other.boundary.assign(e.boundary);
-  ++layer->multiparts_;
+  layer->copy_multipart(e).begins_with = true;
+}
+
+// This layer goes on with the multipart that `e` is in another one.
+Layer::Entity& Layer::copy_multipart(const Entity& e) {
+  Entity& copy = push_entity(e.parent, e.depth);
+  copy.mode = Mode::multipart;
+  copy.begins_with = e.begins_with;
+  copy.digest = e.digest;
+  copy.boundary.assign(e.boundary);
+  ++multiparts_;
   Part part;
-  part.number = other.number;
+  part.number = copy.number;
   part.parent = e.parent;
   part.depth = e.depth;
   part.type = "multipart";
@@ -418,6 +428,33 @@ void Layer::branch_begins_with(std::size_t entity) {
   part.multipart = true;
   part.alternative = true;
   context_.sink.on_part_begin(part);
+  return copy;
+}
+
+// A CR that no LF follows ends a line from here to the end of the message: every open multipart
+// goes on, and a header, whose line (a long one) `line_crs` have ended just now.
+void Layer::branch_bare_cr(std::size_t line_crs) {
+  if (bare_cr_ || alternative_) return;
+  bare_cr_ = true;
+  Layer* const layer = begin_branch(0);
+  if (layer == nullptr) return;
+  branches_.back().bare_cr = make<BareCr>(context_);
+  layer->bare_cr_ = true;
+  // Who reads so (Thunderbird) takes no notice of header lines that are no field.
+  layer->skip_junk_ = true;
+  layer->delimiters_ = delimiters_;
+  for (const Entity& e : stack_) {
+    if (e.mode == Mode::multipart) layer->copy_multipart(e);
+    if (e.mode != Mode::header) continue;
+    layer->push_entity(e.parent, e.depth).in_digest = e.in_digest;
+    layer->header_.emplace(*header_, layer->stack_.back().number);
+  }
+  if (line_crs == 0) return;
+  context_.raise(contract::Anomaly::bare_cr);
+  layer->long_line_ = true;
+  const std::uint8_t crs[2] = {'\r', '\r'};
+  branches_.back().bare_cr->feed(Bytes(crs).first(line_crs),
+                                 [&](Bytes octets) { layer->take(octets); });
 }
 
 void Layer::end_branches(std::size_t host) {
@@ -429,9 +466,14 @@ void Layer::end_branches(std::size_t host) {
       std::uint8_t buffer[TransferDecoder::kOutput];
       b.layer->take({buffer, b.decoder->finish(buffer)});
     }
+    if (b.bare_cr != nullptr) b.bare_cr->finish([&](Bytes octets) { b.layer->take(octets); });
     b.layer->finish();
+    // Octets of a file may hold a CR and a dash: only what divides the message is abnormal.
+    if (b.bare_cr != nullptr && b.layer->delimiters_ != delimiters_)
+      context_.raise(contract::Anomaly::bare_cr);
     destroy(context_, b.layer);
     destroy(context_, b.decoder);
+    destroy(context_, b.bare_cr);
     destroy(context_, b.context);
     --context_.shared.alternatives_open;
   }

@@ -1,6 +1,7 @@
 #include "dataplane/mime/transfer.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 
 #include "dataplane/mime/find_octet.h"
@@ -95,6 +96,34 @@ Encoding encoding_of(std::string_view token, bool& known) {
     if (equals_ignoring_case(token, name)) return Encoding::identity;
   }
   known = false;
+  return Encoding::identity;
+}
+
+Encoding encoding_hinted(std::string_view value, bool& leads) {
+  // Letters and digits alone, comments left out: what a tolerant reader may make of it.
+  std::array<char, 128> kept{};
+  std::size_t size = 0;
+  int depth = 0;
+  for (const char c : value) {
+    if (c == '(') ++depth;
+    if (c == ')' && depth > 0) --depth;
+    if (depth == 0 && is_alnum(c) && size < kept.size()) kept[size++] = lower(c);
+  }
+  const std::string_view text(kept.data(), size);
+  struct Hint {
+    std::string_view word;
+    Encoding encoding;
+  };
+  for (const Hint& h : {Hint{"base64", Encoding::base64},
+                        {"b64", Encoding::base64},
+                        {"mime64", Encoding::base64},
+                        {"quotedprintable", Encoding::quoted_printable},
+                        {"uue", Encoding::uuencode}}) {
+    const std::size_t at = text.find(h.word);
+    if (at == std::string_view::npos) continue;
+    leads = at == 0;
+    return h.encoding;
+  }
   return Encoding::identity;
 }
 
@@ -267,15 +296,12 @@ std::uint8_t* QuotedPrintableDecoder::step(std::uint8_t c, std::uint8_t* out) {
       *out++ = '=';
       return step(c, flush(out));
     case State::equals_cr:
+      // A CR alone ends the line to most mail programs, and so does one more of them.
+      if (c == '\r') return out;
       state_ = State::text;
-      if (c == '\n') {
-        held_ = 0;
-        return out;
-      }
+      held_ = 0;
+      if (c == '\n') return out;
       malformed_ = true;
-      *out++ = '=';
-      out = flush(out);
-      *out++ = '\r';
       return step(c, out);
   }
   return out;

@@ -16,6 +16,9 @@ enum class Encoding : std::uint8_t { identity, base64, quoted_printable, uuencod
 // The encoding of that name (any case, surrounding blanks and comments ignored); `known` is false
 // for a token that is none of RFC 2045's or uuencode's, which is then read as identity.
 Encoding encoding_of(std::string_view token, bool& known);
+// The encoding that the value of the field names in some way, when it is not one of those as it
+// should be written; `leads`: before anything else.
+Encoding encoding_hinted(std::string_view value, bool& leads);
 
 class Base64Decoder {
  public:

@@ -8,6 +8,7 @@
 
 #include "dataplane/mime/charset.h"
 #include "dataplane/mime/find_octet.h"
+#include "dataplane/mime/ignorable.h"
 #include "dataplane/mime/text.h"
 
 namespace sluice::mime {
@@ -94,21 +95,6 @@ bool undo_entities(std::string_view text, std::pmr::string& out) {
       i += used;
     } else {
       out.push_back(text[i++]);
-    }
-  }
-  return any;
-}
-
-bool undo_percent(std::string_view text, std::pmr::string& out) {
-  bool any = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '%' && i + 2 < text.size() && hex_digit(text[i + 1]) >= 0 &&
-        hex_digit(text[i + 2]) >= 0) {
-      out.push_back(static_cast<char>(hex_digit(text[i + 1]) << 4 | hex_digit(text[i + 2])));
-      i += 2;
-      any = true;
-    } else {
-      out.push_back(text[i]);
     }
   }
   return any;
@@ -225,7 +211,57 @@ bool contains_ignoring_case(std::string_view s, std::string_view needle) {
                      [](char a, char b) { return lower(a) == lower(b); }) != s.end();
 }
 
+// The last character of `text` when it is of two or three octets and whole; else 0.
+std::uint32_t last_wide(std::string_view text, std::size_t& size) {
+  for (size = 2; size <= 3 && size <= text.size(); ++size) {
+    const auto* const p = text.data() + text.size() - size;
+    const auto lead = static_cast<std::uint8_t>(*p);
+    if ((lead & 0xc0) == 0x80) continue;
+    return utf8_size(lead) == size ? utf8_code(p, size) : 0;
+  }
+  return 0;
+}
+
+// A browser takes these for a dot of the host (UTS 46).
+bool is_wide_dot(std::uint32_t code) { return code == 0x3002 || code == 0xff0e || code == 0xff61; }
+
+// Where programs that make links of running text end them, beyond ASCII: spaces, quotes, brackets,
+// the punctuation of CJK.
+bool ends_url(std::uint32_t code) {
+  struct Range {
+    std::uint16_t first;
+    std::uint16_t last;
+  };
+  constexpr Range kRanges[] = {
+      {0x80, 0xa0},     {0xab, 0xab},     {0xbb, 0xbb},     {0x1680, 0x1680}, {0x2000, 0x200b},
+      {0x2018, 0x201f}, {0x2026, 0x2026}, {0x2028, 0x2029}, {0x202f, 0x202f}, {0x2039, 0x203a},
+      {0x205f, 0x205f}, {0x3000, 0x3003}, {0x3008, 0x3011}, {0x3014, 0x301f}, {0xfeff, 0xfeff},
+      {0xff01, 0xff02}, {0xff07, 0xff09}, {0xff0c, 0xff0c}, {0xff0e, 0xff0e}, {0xff1a, 0xff1c},
+      {0xff1e, 0xff1f}, {0xff3b, 0xff3b}, {0xff3d, 0xff3d}, {0xff5b, 0xff5b}, {0xff5d, 0xff5d},
+      {0xff5f, 0xff64},
+  };
+  const auto* const range =
+      std::lower_bound(std::begin(kRanges), std::end(kRanges), code,
+                       [](const Range& r, std::uint32_t c) { return r.last < c; });
+  return range != std::end(kRanges) && code >= range->first;
+}
+
 }  // namespace
+
+bool undo_percent(std::string_view text, std::pmr::string& out) {
+  bool any = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '%' && i + 2 < text.size() && hex_digit(text[i + 1]) >= 0 &&
+        hex_digit(text[i + 2]) >= 0) {
+      out.push_back(static_cast<char>(hex_digit(text[i + 1]) << 4 | hex_digit(text[i + 2])));
+      i += 2;
+      any = true;
+    } else {
+      out.push_back(text[i]);
+    }
+  }
+  return any;
+}
 
 void UrlText::push_back_full(char c) {
   const std::size_t start = authority_start(text_);
@@ -370,6 +406,8 @@ bool UrlFinder::begin_scheme(std::string_view before) {
     if (is_alnum(previous)) continue;
     defanged_scheme_ = s.defanged;
     www_ = false;
+    host_done_ = false;
+    divided_ = false;
     closer_ = previous == '(' ? ')' : previous == '[' ? ']' : previous == '\'' ? '\'' : '\0';
     url_.clear();
     for (const char c : before.substr(before.size() - s.name.size())) url_.push_back(c);
@@ -386,6 +424,7 @@ void UrlFinder::begin_www(std::string_view before) {
   defanged_scheme_ = false;
   www_ = true;
   host_done_ = false;
+  divided_ = false;
   url_.clear();
   for (const char c : before.substr(before.size() - 3)) url_.push_back(c);
   url_.push_back('.');
@@ -406,6 +445,25 @@ void UrlFinder::step_blanks(char c) {
   }
   url_.push_back(c);
   state_ = State::url;
+}
+
+// An octet of a character beyond ASCII was put: whether its character ends the URL. What a browser
+// takes for a dot of the host, or for nothing, ends it to others: both are told.
+bool UrlFinder::step_wide() {
+  std::size_t size = 0;
+  const std::uint32_t code = last_wide(url_.view(), size);
+  if (code == 0) return false;
+  const bool in_host = !host_done_ && (is_wide_dot(code) || is_ignorable(code));
+  if (!in_host && !ends_url(code)) return false;
+  if (in_host && divided_) return false;
+  const std::pmr::string character(url_.view().substr(url_.view().size() - size), memory_);
+  url_.take_back(size);
+  const std::string_view text = url_.view();
+  if (!in_host || text.find('.', authority_start(text)) != std::string_view::npos) finish_url();
+  if (!in_host) return true;
+  divided_ = true;
+  url_.append(character);
+  return false;
 }
 
 void UrlFinder::step(char c) {
@@ -433,10 +491,10 @@ void UrlFinder::step(char c) {
     const auto closed = std::count(text.begin(), text.end(), ']');
     if (opened > closed) ends = false;
   }
-  if (www_ && !host_done_ && !ends) {
-    if (c == '/' || c == '?' || c == '#' || c == ':') {
+  if (!host_done_ && !ends) {
+    if (is_slash(c) || c == '?' || c == '#' || (www_ && c == ':')) {
       host_done_ = true;
-    } else if (!is_alnum(c) && c != '.' && c != '-' && c != '_' && octet < 0x80) {
+    } else if (www_ && !is_alnum(c) && c != '.' && c != '-' && c != '_' && octet < 0x80) {
       ends = true;
     }
   }
@@ -451,6 +509,7 @@ void UrlFinder::step(char c) {
     return;
   }
   url_.push_back(c);
+  if (octet >= 0x80 && step_wide()) state_ = State::idle;
 }
 
 void UrlFinder::end() {
@@ -476,6 +535,11 @@ void UrlFinder::finish_url() {
       ++*parentheses;
     } else if (c == ']' && *brackets < 0) {
       ++*brackets;
+    } else if (static_cast<std::uint8_t>(c) >= 0x80) {
+      std::size_t size = 0;
+      const std::uint32_t code = last_wide(url, size);
+      if (code == 0 || (!ends_url(code) && !is_ignorable(code))) break;
+      url.remove_suffix(size - 1);
     } else if (std::string_view(".,:;!?'*_~|}").find(c) == std::string_view::npos) {
       break;
     }
@@ -562,7 +626,15 @@ void UrlFinder::link(std::string_view value) {
     if (starts_with_ignoring_case(name, "hxxp") && rest.starts_with("//"))
       return report(value, true);
     if (equals_ignoring_case(name, "cid") || equals_ignoring_case(name, "mid")) return;
-    // javascript:, data: and the like: what stands in them.
+    if (equals_ignoring_case(name, "javascript") || equals_ignoring_case(name, "vbscript") ||
+        equals_ignoring_case(name, "data")) {
+      // Text, once its escapes are undone, with quotes around what stands in it.
+      std::pmr::string text(memory_);
+      undo_percent(rest, text);
+      UrlFinder inside(sink_, memory_);
+      inside.feed(as_bytes(text));
+      return inside.end();
+    }
     return report_inner(value, 0);
   }
   if (value.size() > 2 && is_slash(value[0]) && is_slash(value[1])) return report(value, false);

@@ -2,10 +2,10 @@
 // browser is what follows the link). Found while the text streams by; bounded; linear.
 //
 //   text: a scheme and "//", or "www.", begins a URL; a blank, quote, angle bracket or control ends
-//   it; trailing punctuation is the sentence's. A URL inside another one (a redirector's argument,
-//   percent-encoded or not) is found as well.
-//   host: entities, percent escapes, user information, backslashes, full-width and international
-//   letters (to A-labels, UTS 46), and numbers written in odd bases are undone.
+//   it, and so do the spaces, quotes, brackets and full stops beyond ASCII; trailing punctuation is
+//   the sentence's. A URL inside another one (a redirector's argument, percent-encoded or not) is
+//   found as well. host: entities, percent escapes, user information, backslashes, full-width and
+//   international letters (to A-labels, UTS 46), and numbers written in odd bases are undone.
 #pragma once
 
 #include <array>
@@ -49,6 +49,8 @@ class UrlText {
       for (const char c : text) push_back(c);
     }
   }
+  // Takes back the last `size` octets, which were put just now.
+  void take_back(std::size_t size) { text_.resize(text_.size() - size); }
   void clear() { text_.clear(); }
   bool empty() const { return text_.empty(); }
   std::string_view view() const { return text_; }
@@ -65,6 +67,9 @@ struct Host {
   bool deceptive = false;  // the reader of the URL is led to see another host
   bool defanged = false;   // written so that it is no link
 };
+
+// Undoes "%41" at the end of `out`; whether there was any.
+bool undo_percent(std::string_view text, std::pmr::string& out);
 
 // `url` with its scheme and slashes, or "//host/...". Allocates from `memory`.
 Host host_of(std::string_view url, std::pmr::memory_resource* memory);
@@ -87,6 +92,7 @@ class UrlFinder {
   void begin_www(std::string_view before);
   void step(char c);
   void step_blanks(char c);
+  bool step_wide();
   void finish_url();
   void report(std::string_view url, bool defanged_scheme);
   void report_inner(std::string_view url, int level);
@@ -96,8 +102,9 @@ class UrlFinder {
   State state_ = State::idle;
   bool defanged_scheme_ = false;
   bool www_ = false;
-  bool host_done_ = false;  // of a "www." URL
-  char closer_ = 0;         // ends the URL as well: the partner of what stands before it
+  bool host_done_ = false;
+  bool divided_ = false;  // a character in the host ends the URL to some readers
+  char closer_ = 0;       // ends the URL as well: the partner of what stands before it
   std::uint8_t tail_size_ = 0;
   std::array<char, 12> tail_{};  // the last octets of the text before this call
   std::uint32_t blanks_ = 0;     // behind a URL that was a host alone

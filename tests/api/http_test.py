@@ -4,6 +4,7 @@ http_test.py BUILD"""
 import json
 import pathlib
 import socket
+import ssl
 import subprocess
 import sys
 import unittest
@@ -221,6 +222,16 @@ class Http(unittest.TestCase):
         self.assertEqual(self.s.curl('GET', DATA, token='viewer')[0], 200)
         text = (self.s.folder / 'sluice.json').read_text() + (self.s.folder / 'eve.json').read_text()
         self.assertNotIn('token-of-an-admin', text)
+
+    # Who is not known is answered before what they send is read.
+    def test_bodies_of_strangers_are_not_read(self):
+        context = ssl.create_default_context(cafile=str(self.s.folder / 'cert.pem'))
+        with context.wrap_socket(socket.create_connection(('127.0.0.1', self.s.port), 60),
+                                 server_hostname='localhost') as s:
+            s.sendall(b'PUT /restconf/data HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000\r\n'
+                      b'Authorization: Bearer wrong\r\n\r\n')
+            self.assertIn(b' 401 ', s.recv(4096))
+        self.error(self.s.curl('GET', '/' + 'x' * 3000), 414, 'too-big')
 
     def test_media_types(self):
         self.assertEqual(self.s.curl('GET', DATA, headers=['Accept: application/yang-data+json'])[0], 200)

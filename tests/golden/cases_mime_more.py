@@ -174,6 +174,16 @@ class MimeMore(Cases):
                 self.assertEqual(message['email'].get('subject', ''), table[raw])
         self.messages({raw: b'Subject: ' + raw + b'\r\nFrom: =?utf-8?q?J=C3=B6rg?= <j@a.test>\r\n\r\nx\r\n' for raw in table}, lambda r, m, f: (expect(r, m, f), self.assertEqual(m['email']['from'], 'Jörg <j@a.test>')))
 
+    def test_B12_lists_are_cut_before_they_are_decoded(self):
+        table = {b'=?utf-8?q?Doe=2C_J?= <j@a.test>, b@b.test': ['Doe, J <j@a.test>', 'b@b.test'], b'"Doe, J" <j@a.test>,b@b.test': ['"Doe, J" <j@a.test>', 'b@b.test'], b'a@a.test (x, y), <b@b.test>': ['a@a.test (x, y)', '<b@b.test>'],
+                 b'friends: a@a.test, B <b@b.test>;, c@c.test': ['a@a.test', 'B <b@b.test>', 'c@c.test'], b'undisclosed-recipients:;': ['undisclosed-recipients:;'], b'=?utf-8?b?w7w=?= <a@a.test>': ['ü <a@a.test>'], b'a@a.test; b@b.test': ['a@a.test', 'b@b.test']}
+        self.messages({k: b'To: ' + k + b'\r\nCc: ' + k + b'\r\n\r\nx\r\n' for k in table}, lambda k, m, f: self.assertEqual((m['email']['to'], m['email']['cc']), (table[k], table[k])))
+
+    def test_B14_urls_of_two_readings_at_every_cut(self):
+        many = b''.join(b'http://h%d.test/=\r\nx ' % i for i in range(150))
+        table = {'bare cr': b'n:\nContent-Transfer-Encoding:quoted-printable\r\nContent-Transfer-Encoding:\n\nhttp://-\rhttp://o\r\n', 'many': b'Content-Transfer-Encoding: 7bit\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n' + many}
+        self.messages(table, lambda k, m, f: self.assertTrue(f.urls()))
+
     def test_B13_more_quoted_printable(self):
         table = {b'=\r\n=\r\n=\r\nx': b'x', b'a=\t\r\nb': b'ab', b'=E2=82=AC': '€'.encode(), b'=e2=82=ac': '€'.encode(), b'=3D=\r\n=3D': b'==', b'=20': b' ', b'=20=\r\n': b' ', b'a \r\nb': b'a\r\nb', b'a=0D\r\nb': b'a\r\r\nb', b'=0A': b'\n',
                  b'=1': b'=1', b'=G1': b'=G1', b'===': b'==', b'a=3': b'a=3', b'\xe9=E9': b'\xe9\xe9', b'=\n\r\nx': b'\r\nx', b'=2E\r\n=2E': b'.\r\n.', b'a' * 2000 + b'=\r\nb': b'a' * 2000 + b'b'}
@@ -292,12 +302,62 @@ class MimeMore(Cases):
             self.assertEqual([m['smtp']['outcome'] for m in other.messages], ['accepted'], name)
             self.assertEqual(other.hits, {1, 2, 3})
 
+    def test_B09_pairs_comments_and_fragments(self):
+        body = b'--%s\r\nContent-Type: application/x\r\nContent-Transfer-Encoding: base64\r\nContent-Disposition: attachment; filename=a\r\n\r\n' + lines(SIGNATURE) + b'--%s--\r\n'
+        table = {p: b'MIME-Version: 1.0\r\nContent-Type: multipart/mixed; ' + p + b'\r\n\r\n' + body % (b, b) for p, b in (
+            (b'boundary="a\\b"', b'ab'), (b'boundary="a\\b" ', b'a\\b'), (b'boundary(c)=(d)"ab"', b'ab'), (b'boundary=(d)ab', b'ab'), (b'boundary=ab(c)', b'ab'), (b'(a "b) c) boundary=ab', b'ab'), (b'(open; boundary=ab', b'ab'), (b'boundary=ab, charset=x', b'ab'))}
+        table['partial'] = b'Content-Type: message/partial; id="x@y"; number=1; total=2\r\n\r\nSubject: in\r\nMIME-Version: 1.0\r\nContent-Type: application/x\r\nContent-Transfer-Encoding: base64\r\n\r\n' + lines(SIGNATURE)
+        self.signature_in_file(table)
+
+    def test_B05_lines_that_end_at_a_cr(self):
+        parts = b'--b\r\n\r\nhi\r\n--b\r\nContent-Type: application/x; name=p.bin\r\nContent-Transfer-Encoding: base64\r\n\r\n' + lines(b'pre ' * 40 + SIGNATURE) + b'--b--\r\n'
+        head = MIXED % b'b'
+        table = {'all': (head + parts).replace(b'\r\n', b'\r'), 'body': head + parts.replace(b'\r\n', b'\r'), 'delimiter': head + parts.replace(b'hi\r\n--b', b'hi\r--b'), 'lf': (head + parts).replace(b'\r\n', b'\n'), 'cr cr lf': (head + parts).replace(b'\r\n', b'\r\r\n')}
+        scripts = {k: GREETING + envelope() + [('C', b'BDAT %d LAST\r\n' % len(m) + m), ('S', OK)] + BYE for k, m in table.items()}
+
+        def expect(name, flow):
+            self.assertIn(4, flow.hits)
+            self.assertEqual('bare-cr' in flow.anomalies, name in ('all', 'body', 'delimiter'), flow.anomalies)
+        self.check(scripts, expect, rules=FILE)
+
+    def test_B11_names_in_every_reading(self):
+        head = b'Content-Disposition: attachment; '
+        table = {b'filename(c)=(d)"p.exe"': 'p.exe', b'filename=p.exe (comment)': 'p.exe', b'filename="p.e\\xe"': 'p.exe', b'filename*0="=?utf-8?Q?p?="; filename*1="=?utf-8?Q?.exe?="': 'p.exe', b'filename*0="=?utf-8?B?cC5"; filename*1="leGU=?="': 'p.exe',
+                 b'filename=(1).pdf': '(1).pdf', b'filename="C:\\dir\\x.pdf"': 'C:\\dir\\x.pdf'}
+        self.messages({k: with_attachment(head + k + b'\r\n') for k in table}, lambda k, m, f: self.assertIn(m['sluice']['attachments'][0]['name'].rsplit('\\', 1)[-1], table[k]))
+
+    def test_B14_ends_and_nests_of_urls(self):
+        table = {'http://u.test/p' + end + 'y': end for end in ' 　​”»」）。，！…'}
+        self.urls_are({k: text_part(k.encode() + b'\r\n', charset=b'utf-8') for k in table}, [URL])
+        html = (b"<a href=\"javascript:window.open('http://u.test/p')\">", b'<a href="data:text/html,<a href=http://u.test/p>x">', b'<a href="data:text/html;base64,' + base64.b64encode(b'<a href="http://u.test/p">x</a>') + b'">', b'<iframe srcdoc="&lt;a href=http://u.test/p&gt;">')
+        self.urls_are({k: text_part(k + b'x</a>\r\n', b'text/html') for k in html}, [URL])
+
+    def test_B14_characters_that_nobody_sees(self):
+        half, rest = SIGNATURE[:5], SIGNATURE[5:]
+        table = {}
+        for c in (0xad, 0x34f, 0x61c, 0x115f, 0x17b4, 0x180e, 0x200d, 0x202e, 0x2062, 0x2069, 0x3164, 0xfe0f, 0xfeff, 0xffa0, 0xe0020):
+            table[c, 'octets'] = text_part(half + chr(c).encode() + rest + b'\r\n', b'text/html', charset=b'utf-8')
+            table[c, 'reference'] = text_part(half + b'&#%d;' % c + rest + b'\r\n', b'text/html')
+            table[c, 'plain'] = text_part(half + chr(c).encode() + rest + b'\r\n', charset=b'utf-8')
+        self.signature_in_text(table)
+
+    def test_B17_labels_of_the_encoding_standard(self):
+        for text, codec, labels in (('мир', 'cp1251', 'x-cp1251'), ('мир', 'koi8-r', 'koi koi8 cskoi8r'), ('мир', 'mac-cyrillic', 'x-mac-ukrainian'), ('你好', 'gbk', 'x-gbk gb_2312-80 chinese iso-ir-58 csiso58gb231280'), ('中文', 'big5', 'cn-big5 x-x-big5'),
+                                    ('日本', 'cp932', 'ms932'), ('한국', 'cp949', 'korean'), ('שלום', 'iso8859-8', 'visual logical csiso88598i'), ('سلام', 'iso8859-6', 'csiso88596e'), ('ไทย', 'cp874', 'dos-874'), ('ü', 'utf-16-le', 'csunicode unicodefeff')):
+            word = text + ' ' + SIGNATURE.decode()
+            rules = 'alert smtp any any -> any any (msg:"t"; sluice.text; content:"' + ''.join(f'|{b:02x}|' for b in word.encode()) + '"; sid:6;)\n'
+            self.messages({label: text_part(lines(word.encode(codec)), encoding=b'base64', charset=label.encode()) for label in labels.split()}, lambda k, m, f: (self.assertIn(6, f.hits), self.assertNotIn('charset', f.anomalies)), modes=('whole', '536'), rules=rules)
+
+    def test_B19_archives_behind_other_octets(self):
+        inner = zipped([('s.txt', b'ok ' * 50 + SIGNATURE)])
+        self.signature_in_file({f: attached(f + inner) for f in (b'\0', b'junk', b'PK', b'MZ' + bytes(500), b'\x1f')})
+
     def test_B19_archives_are_opened(self):
         content = b'ok ' * 50 + SIGNATURE
         inner = zipped([('s.txt', content)])
         table = {'stored': zipped([('s.txt', content)], zipfile.ZIP_STORED), 'deflated': inner, 'second member': zipped([('a', b'x'), ('b', content)]), 'zip in zip': zipped([('i.zip', inner)]), 'gzip': gzip.compress(content), 'gzip twice': gzip.compress(gzip.compress(content)),
-                 'gzip member two': gzip.compress(b'x') + gzip.compress(content), 'prefix': b'MZ junk before' + inner, 'comment': inner + b'trailing', 'docx': zipped([('[Content_Types].xml', b'<x/>'), ('word/document.xml', content)])}
-        self.signature_in_file({k: attached(v) for k, v in table.items() if k != 'prefix'})
+                 'gzip member two': gzip.compress(b'x') + gzip.compress(content), 'comment': inner + b'trailing', 'docx': zipped([('[Content_Types].xml', b'<x/>'), ('word/document.xml', content)])}
+        self.signature_in_file({k: attached(v) for k, v in table.items()})
 
 
 def Mime_mail():

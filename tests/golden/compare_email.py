@@ -185,6 +185,15 @@ def compare(path, octets, ours, counts, samples):
     compare_subject(message, first[0], differ, counts)
 
 
+# Default_Ignorable_Code_Point: our text is without them.
+UNSEEN = re.compile("[\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+                    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]")
+
+
+def seen(text):
+    return UNSEEN.sub("", text)
+
+
 def compare_text(part, want, mine, differ, counts):
     charset = part.get_content_charset() or "us-ascii"
     try:
@@ -192,7 +201,7 @@ def compare_text(part, want, mine, differ, counts):
     except (LookupError, UnicodeDecodeError):
         counts["text", "not of its charset (to both)"] += 1
         return
-    if text == mine["text"] or text.lstrip("\ufeff") == mine["text"]:
+    if seen(text) == mine["text"]:
         counts["text", "equal"] += 1
     else:
         differ("text", "unexplained", f'part {mine["number"]} {charset}')

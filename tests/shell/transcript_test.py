@@ -152,6 +152,13 @@ class Transcripts(ShellCase):
         self.assertIn('Count: 1 lines', t.line('show | display set | match deact | count'))
         self.assertIn('commit complete', t.line('commit'))
         self.assertIn('deactivate wire w1', self.control.running())
+        self.assertIn('inactive: wire w1 {', t.line('run show config running'))
+        self.assertIn('deactivate wire w1', t.line('run show config running wire | display set'))
+        code, text, _ = self.control.ctl('show', 'config', 'running', 'wire', '--json')
+        self.assertEqual(code, 0)
+        self.assertEqual([w['name'] for w in json.loads(text)['wire']], ['w1'])
+        self.assertEqual(json.loads(self.control.ctl('show', 'config', 'running', 'wire', 'w1', 'mode', '--json')[1]),
+                         {'mode': 'enforce'})
         t.line('activate wire w1')
         self.assertIn('!  activated: wire w1', t.line('compare'))
         t.line('rollback 0')

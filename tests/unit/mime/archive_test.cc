@@ -186,6 +186,30 @@ TEST(MimeArchives, B19_BrokenArchivesAreOnlyFiles) {
   run(gzip("x").substr(0, 9));
 }
 
+// What opens a zip file looks from its end.
+TEST(MimeArchives, B19_ZipBehindOtherOctets) {
+  const std::string file = zip({{"a.txt", "first member"}, {"b.txt", "second member"}});
+  std::string almost;
+  for (int i = 0; i < 50; ++i) almost += "PPKPK\3PK\3";
+  for (const std::string& front :
+       {std::string(1, '\0'), std::string("P"), std::string("PK"), std::string("PK\3"),
+        std::string("junkjunk"), std::string("\x1f"), std::string("\x1fPK"), "MZ" + almost,
+        std::string(100'000, 'x')}) {
+    const Recorder r = run(front + file);
+    EXPECT_EQ(r.parts.size(), 3u) << front.substr(0, 9);
+    EXPECT_TRUE(r.sees("first member")) << front.substr(0, 9);
+    EXPECT_TRUE(r.sees("second member")) << front.substr(0, 9);
+    EXPECT_EQ(r.parts.at(0).detected.empty(), false) << front.substr(0, 9);
+    // A member of another archive, too.
+    EXPECT_TRUE(run(gzip(front + file)).sees("second member")) << front.substr(0, 9);
+  }
+  EXPECT_EQ(run("junk" + file).parts.at(0).detected, "application/zip");
+  // Text that is shown is no archive.
+  Recorder shown;
+  test::parse(shown, "Content-Type: text/plain\r\n\r\nx" + file, 0, test::all_wanted());
+  EXPECT_FALSE(shown.sees("second member"));
+}
+
 TEST(MimeArchives, OffMeansOff) {
   Limits limits = test::all_wanted();
   limits.archive_depth = 0;

@@ -125,6 +125,70 @@ TEST(MimeCases, B14_UrlsInUnusualPlaces) {
             (Urls{"http://a.test/x", "http://b.test/y", "www.c.test", "http://d.test/z"}));
 }
 
+TEST(MimeCases, B14_WhatEndsAUrlBeyondAscii) {
+  using Urls = std::vector<std::string>;
+  for (const char* end :
+       {"\u00a0", "\u3000", "\u2003", "\u202f", "\u200b", "\ufeff", "”",      "“",     "’",  "»",
+        "›",      "…",      "）",     "」",     "』",     "】",     "》",     "、",    "。", "，",
+        "．",     "！",     "？",     "：",     "；",     "｡",      "\u2028", "\u0085"}) {
+    for (const char* before : {"", "“", "（", "看"}) {
+      const std::string text = std::string(before) + "http://a.test/p" + end;
+      EXPECT_EQ(run(plain(text + "y")).all_urls(), Urls{"http://a.test/p"}) << text;
+      EXPECT_EQ(run(plain(text + " y")).all_urls(), Urls{"http://a.test/p"}) << text;
+      EXPECT_EQ(run(plain(text)).all_urls(), Urls{"http://a.test/p"}) << text;
+    }
+  }
+  for (const char* end : {"\u00a0", "\u3000", "”", "）", "，", "\u0085"})
+    EXPECT_EQ(run(plain("www.a.test" + std::string(end) + "y")).all_urls(), Urls{"www.a.test"});
+  // What a browser takes for a dot of the host, or for nothing.
+  EXPECT_EQ(run(plain("http://a。test/p")).all_hosts(), Urls{"a.test"});
+  EXPECT_EQ(run(plain("http://a\u200b.te\u00adst/p")).all_hosts(), Urls{"a.test"});
+  EXPECT_EQ(run(plain("http://a.test。 y")).all_urls(), Urls{"http://a.test"});
+  EXPECT_EQ(run(plain("http://a.test。谢谢。")).all_urls(),
+            (Urls{"http://a.test", "http://a.test。谢谢"}));
+  // Letters of any kind go on.
+  EXPECT_EQ(run(plain("http://a.test/страница-é")).all_urls(), Urls{"http://a.test/страница-é"});
+  std::string dots = "http://a.test";
+  for (int i = 0; i < 100'000; ++i) dots += "。";
+  EXPECT_EQ(run(plain(dots + " x")).all_hosts(), Urls{"a.test"});
+}
+
+TEST(MimeCases, B14_UrlsInsideOtherUrlsAndDocuments) {
+  using Urls = std::vector<std::string>;
+  const Urls wanted{"http://a.test/p"};
+  const std::string coded = "PGEgaHJlZj0iaHR0cDovL2EudGVzdC9wIj54PC9hPg==";
+  for (const std::string& body : {
+           std::string("<a href=\"javascript:window.open('http://a.test/p')\">x</a>"),
+           std::string("<a href=\"JavaScript:location=&quot;http://a.test/p&quot;;f()\">x</a>"),
+           std::string("<a href=\"javascript:f(%27http:%2f%2fa.test/p%27)\">x</a>"),
+           std::string("<a href=\"java\nscript:f('http://a.test/p')\">x</a>"),
+           std::string("<a href=\"data:text/html,<a href=http://a.test/p>x\">x</a>"),
+           std::string("<a href=\"data:text/html,%3Ca%20href=http://a.test/p%3Ex\">x</a>"),
+           "<a href=\"data:text/html;base64," + coded + "\">x</a>",
+           "<object data=\"DATA:text/html;charset=utf-8;BASE64," + coded + "\">",
+           std::string("<a href=\"data:text/html,<a href='&amp;#104;ttp://a.test/p'>x\">x</a>"),
+           std::string("<iframe srcdoc=\"&lt;a href=http://a.test/p&gt;x\"></iframe>"),
+           std::string("<iframe srcdoc='<a\nhref=\"http://a.test/p\">x</a>'></iframe>"),
+           "<iframe srcdoc=\"" + std::string(20'000, 'x') + "<a href=http://a.test/p>\">",
+           std::string("<iframe srcdoc='<script>f(\"http://a.test/p\")</script>'></iframe>"),
+           std::string("<iframe srcdoc=\"<iframe srcdoc='&lt;img src=http://a.test/p&gt;'>\">"),
+           std::string("<iframe srcdoc=\"see http://a.test/p\">"),
+       }) {
+    EXPECT_EQ(run(html(body)).all_urls(), wanted) << body.substr(0, 100);
+  }
+  EXPECT_EQ(run(html("<img src=\"data:image/png;base64,aHR0cDovL2EudGVzdC8=\">")).all_urls(),
+            Urls{});
+  // Documents in each other end somewhere.
+  std::string deep = "<a href=http://a.test/p>";
+  for (int i = 0; i < 6; ++i) {
+    std::string escaped;
+    for (const char c : deep)
+      escaped += c == '&' ? "&amp;" : c == '"' ? "&quot;" : std::string(1, c);
+    deep = "<iframe srcdoc=\"" + escaped + "\">";
+  }
+  EXPECT_TRUE(run(html(deep)).has(Anomaly::limit));
+}
+
 TEST(MimeCases, F11_LookAlikesAreBenign) {
   std::string links;
   for (int i = 0; i < 80; ++i)
