@@ -21,6 +21,7 @@ enum class SpamGroup : std::uint8_t {
   eval,                // native functions
   meta,                // metas and the score
   full,                // the message as a stream
+  other,               // what is not SpamAssassin's
   scan,                // Hyperscan: first of kSpamBufferCount
   confirm = scan + 7,  // PCRE2's second looks: first of kSpamBufferCount
   count = confirm + 7,
@@ -36,6 +37,7 @@ inline constexpr std::array<std::string_view, kSpamGroupCount> kSpamGroupNames =
     "evals",
     "metas",
     "full",
+    "everything else",
     "scan body",
     "scan rawbody",
     "scan uri",
@@ -58,13 +60,15 @@ class SpamTimes {
     std::uint64_t spent = 0;
     std::uint64_t tries = 0;
   };
-  // `tests`: how many tests the rules have. The unit is the clock's.
-  SpamTimes(Clock clock, std::size_t tests) : clock_(clock), by_test_(tests) {}
+  // The unit of all times is the clock's.
+  explicit SpamTimes(Clock clock) : clock_(clock) {}
 
+  // A message begins: until a group is entered the time is that of `group`.
   void begin(SpamGroup group) {
     group_ = group;
     since_ = clock_();
   }
+  // It has ended.
   void end() { enter(group_); }
   // From now on the time is that of `group`; gives the group until now.
   SpamGroup enter(SpamGroup group) {
@@ -75,18 +79,19 @@ class SpamTimes {
   }
   std::uint64_t now() const { return clock_(); }
   void charge_test(std::uint32_t test, std::uint64_t spent) {
+    if (test >= by_test_.size()) by_test_.resize(test + 1);
     by_test_[test].spent += spent;
     ++by_test_[test].tries;
   }
 
   const std::array<std::uint64_t, kSpamGroupCount>& by_group() const { return by_group_; }
-  // Second looks and native functions, by test.
+  // Second looks and native functions, by test; as far as there were some.
   const std::vector<OfTest>& by_test() const { return by_test_; }
 
  private:
   Clock clock_;
   std::uint64_t since_ = 0;
-  SpamGroup group_ = SpamGroup::parts;
+  SpamGroup group_ = SpamGroup::other;
   std::array<std::uint64_t, kSpamGroupCount> by_group_{};
   std::vector<OfTest> by_test_;
 };
@@ -106,7 +111,7 @@ class SpamTimer {
 
  private:
   SpamTimes* times_;
-  SpamGroup outer_ = SpamGroup::parts;
+  SpamGroup outer_ = SpamGroup::other;
 };
 
 }  // namespace sluice::scan
