@@ -77,6 +77,9 @@ struct Settings {
   std::vector<std::string> wires;  // names, by wire index
   std::size_t max_flows = 1u << 20;
   std::size_t max_memory = std::size_t{1} << 30;  // octets, for streams and messages
+  // Of one flow; never more than a quarter of max_memory. Beyond it the flow takes the declared
+  // policy (exceptions.memory).
+  std::size_t max_flow_memory = std::size_t{64} << 20;
   bool verify_checksums = true;
   // Whether Frame::side is where the frame came in; else it was guessed from the packet itself.
   bool verify_sides = true;

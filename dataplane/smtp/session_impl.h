@@ -145,6 +145,8 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   void abort_message();
   void drop_ambiguous();
   void drop_readings();
+  void drop_auths();
+  void drop_octets();
   AuthExchange* push_auth();
   void finish_auth(std::uint16_t code);
   void finish();
