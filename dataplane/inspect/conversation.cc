@@ -391,6 +391,7 @@ void Conversation::look_up_address(lists::Place place, std::string_view mailbox)
 spam::SpamScan::Options Conversation::spam_options() {
   spam::SpamScan::Options options;
   options.now = context_.now.wall / kSecond;
+  options.times = context_.settings.spam_times;
   if (!identity_.on_wire) return options;  // offline: the message alone
   if (client_text_.empty()) spam::put_address(identity_.client(), client_text_);
   options.flow.client = client_text_;

@@ -20,6 +20,7 @@
 #include "dataplane/flow/flow_table.h"
 #include "dataplane/net/packet.h"
 #include "dataplane/policy/policy.h"
+#include "dataplane/scan/spam_times.h"
 
 namespace sluice::inspect {
 
@@ -89,6 +90,8 @@ struct Settings {
   flow::HashKey hash_secret{0x736c75696365, 0x666c6f7773};  // of the flow table: random on the wire
   // After so long without a segment a flow's state is made small.
   Nanoseconds idle_after = 5 * kSecond;
+  // Where to add what SpamAssassin's rules take, or nullptr: for `rules test`.
+  scan::SpamTimes* spam_times = nullptr;
 };
 
 // Octets, exact.
