@@ -8,6 +8,8 @@
   lists     a million entries of each kind: load, memory, look-ups
   micro     hot functions (Google Benchmark)
   config    what a list of 1,000,000 prefixes costs: load, difference, commit, memory
+  memory    octets of a flow that is half-open, idle, in DATA, and of a million idle ones
+  loss      throughput of one flow that loses segments, beside a bare wire (root, namespaces)
   failover  how long mail stands still when the dataplane dies or hangs (root, namespaces)
 """
 import argparse
@@ -21,7 +23,7 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-NAMES = ('lists', 'rules', 'spamassassin', 'replay', 'scan', 'micro', 'failover', 'config')
+NAMES = ('lists', 'rules', 'spamassassin', 'replay', 'scan', 'micro', 'memory', 'loss', 'failover', 'config')
 
 
 def machine():
@@ -94,7 +96,18 @@ def rules(build, counts=(1, 100, 1000, 10000, 100000), sessions=2000):
                    'spread_percent': replayed['spread_percent'], 'alerts': replayed['alerts']}
 
 
+def memory(build):
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / '1000.rules'
+        subprocess.run([sys.executable, HERE / 'replay/gen_rules.py', '1000', path, 'suricata'], check=True)
+        for options in ([], ['--rules', path]):
+            yield json.loads(subprocess.run([build / 'perf/memory_bench', *options], check=True,
+                                            capture_output=True, text=True).stdout)
+
+
 MEASURES = {
+    'memory': memory,
+    'loss': json_lines_of([sys.executable, HERE / 'wire/loss.py', '{build}']),
     'rules': rules,
     'spamassassin': json_lines_of([sys.executable, HERE / 'spamassassin/peers.py', '{build}/control/cli/sluicectl']),
     'lists': json_lines_of(['{build}/perf/lists_bench']),

@@ -451,6 +451,10 @@ Fault edit(const Model& model, const json& whole, const Target& target, Method m
 
   json value;
   if (Fault f = body_value(*schema, body, value); f) return f;
+  if (schema->is_key && (found == nullptr || *found != value)) {
+    return fault(400, "invalid-value", "a key cannot be changed: make another entry",
+                 path_of(target));
+  }
   if (schema->is_many()) {
     const std::string text =
         text_of(schema->kind == SchemaNode::Kind::list ? value[schema->key] : value);

@@ -376,6 +376,11 @@ void Controller::end_commit(const std::shared_ptr<Commit>& commit,
     if (commit->persist) disk_->run([this] { archive_->abandon(); }, {});
     return give_up_commit(commit, "the dataplane refused it: " + outcome.reason);
   }
+  // What ran before may be lists of a million entries: it is freed off the loop.
+  compile_->run(
+      [orders = std::move(prepared->old_orders), lists = std::move(prepared->old_match_lists),
+       rules = std::move(prepared->old_rules)] {},
+      {});
   json answer = {{"ok", true}, {"result", json::object()}};
   json& result = answer["result"];
   add_report(*prepared, *rules_, result);

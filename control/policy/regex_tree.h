@@ -32,6 +32,14 @@ class RegexTree {
   // A superset: what the first `positions` characters of each way to match need.
   RegexTree truncated(std::uint64_t positions) const;
 
+  // What matches in the same items, though not the same octets of them: without what may be there
+  // at the beginning or at the end and need not. Nothing when that changes nothing, or for regexes
+  // with references to groups.
+  std::optional<RegexTree> core() const;
+
+  // The octets of a regex that is one set of octets.
+  std::optional<std::bitset<256>> single_set() const;
+
   std::string text() const;
   // Characters when repeated parts are written out: compiling and matching cost grow with it.
   std::uint64_t positions() const;
@@ -48,8 +56,9 @@ class RegexTree {
   // repeat, possessive repeats). `options`: scan::kRegex*, as in read().
   std::optional<std::vector<Run>> runs(std::uint32_t options) const;
 
-  struct Node;
+  struct Node;  // regex_node.h
   using NodePointer = std::shared_ptr<const Node>;
+  const NodePointer& root() const { return root_; }
 
  private:
   explicit RegexTree(NodePointer root, bool references)

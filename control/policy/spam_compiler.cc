@@ -12,7 +12,7 @@
 
 #include "control/policy/cf_meta.h"
 #include "control/policy/databases.h"
-#include "control/policy/regex_tree.h"
+#include "control/policy/regex_joined.h"
 #include "dataplane/contract/policy_image_tables.h"
 #include "dataplane/scan/regex.h"
 #include "dataplane/scan/spam_evals.h"
@@ -82,8 +82,28 @@ bool glob_matches(std::string_view glob, std::string_view text) {
 constexpr std::uint64_t kMostPositions = 200;
 constexpr std::uint64_t kMostPlainPositions = 600;
 
+constexpr std::size_t kMostClauses = 4;
+
+// Whose items are short: a regex costs less there than its share of a database.
+bool is_short(scan::SpamBuffer buffer) {
+  return buffer != scan::SpamBuffer::body && buffer != scan::SpamBuffer::raw_body &&
+         buffer != scan::SpamBuffer::all_headers;
+}
+
 std::int32_t thousandths(double score) {
   return static_cast<std::int32_t>(std::lround(score * 1000));
+}
+
+// The octets below 128 of a set.
+std::vector<std::uint8_t> members(const std::bitset<256>& set, std::uint32_t options) {
+  std::vector<std::uint8_t> all;
+  for (unsigned c = 0; c < 128; ++c) {
+    bool member = set.test(c);
+    const bool letter = (c | 32) >= 'a' && (c | 32) <= 'z';
+    if ((options & scan::kRegexCaseless) != 0 && letter) member |= set.test(c ^ 32);
+    if (member) all.push_back(static_cast<std::uint8_t>(c));
+  }
+  return all;
 }
 
 }  // namespace
@@ -245,12 +265,64 @@ Status SpamCompiler::plan_regex(Test& test, std::uint32_t test_number) {
 }
 
 std::uint32_t SpamCompiler::regex(const CfRule& rule) {
-  const auto known = std::ranges::find_if(regexes_, [&](const PerlRegex& r) {
-    return r.pattern == rule.pattern && r.options == rule.options;
-  });
-  const auto number = static_cast<std::uint32_t>(known - regexes_.begin()) + 1;
-  if (known == regexes_.end()) regexes_.push_back({rule.pattern, rule.options});
-  return number;
+  PerlRegex wanted{rule.pattern, rule.options};
+  // Where no more is asked than whether it matches, its core says it faster.
+  if (!rule.multiple) {
+    const auto tree = RegexTree::read(rule.pattern, rule.options);
+    const auto core = tree ? tree->core() : std::nullopt;
+    if (core) {
+      const unsigned options = rule.options & ~scan::kRegexExtended;
+      if (const auto made = scan::Regex::make(core->text(), options); made)
+        wanted = {core->text(), options};
+    }
+  }
+  const auto [at, added] = regex_numbers_.try_emplace({wanted.pattern, wanted.options},
+                                                      static_cast<std::uint32_t>(regexes_.size()));
+  if (added) regexes_.push_back(std::move(wanted));
+  return at->second + 1;
+}
+
+WordOptions SpamCompiler::word_options(const CfRule& rule) {
+  return {.caseless = (rule.options & scan::kRegexCaseless) != 0,
+          .paragraphs = buffer_of(rule, rule.selector) == scan::SpamBuffer::body};
+}
+
+void SpamCompiler::WordTable::add(scan::SpamReference reference,
+                                  const std::vector<RegexClause>& clauses) {
+  candidates.push_back(reference);
+  for (const RegexClause& clause : clauses) {
+    for (const RegexWord& word : clause.words) {
+      const auto [at, added] = numbers.try_emplace(word, static_cast<std::uint32_t>(words.size()));
+      if (added) {
+        Pattern pattern;
+        pattern.expression = expression_of(word);
+        pattern.flags = HS_FLAG_SINGLEMATCH | (word.caseless ? HS_FLAG_CASELESS : 0u);
+        words.push_back(std::move(pattern));
+      }
+      clause_words.push_back(at->second);
+      // Every place of it is asked for.
+      if (clause.least > 1) words[at->second].flags &= ~static_cast<unsigned>(HS_FLAG_SINGLEMATCH);
+    }
+    least.push_back(static_cast<std::uint8_t>(clause.least));
+    first_word.push_back(static_cast<std::uint32_t>(clause_words.size()));
+  }
+  first_clause.push_back(static_cast<std::uint32_t>(first_word.size() - 1));
+}
+
+// Whether it is tried where certain words of `tree` stand.
+bool SpamCompiler::plan_words(const CfRule& rule, const RegexTree& tree,
+                              std::uint32_t test_number) {
+  const scan::SpamBuffer buffer = buffer_of(rule, rule.selector);
+  Table& table = tables_[static_cast<std::size_t>(buffer)];
+  auto clauses = regex_clauses(tree, word_options(rule), kMostClauses);
+  WordTable* words = &table.words;
+  if (clauses.empty() && !is_short(buffer)) {
+    clauses = joined_clauses(tree, kMostClauses);
+    words = &table.joined;
+  }
+  if (clauses.empty()) return false;
+  words->add({test_number, regex(rule)}, clauses);
+  return true;
 }
 
 // The pattern of what the regex is in ASCII; what it is beyond that is tried on items that have
@@ -258,16 +330,23 @@ std::uint32_t SpamCompiler::regex(const CfRule& rule) {
 Status SpamCompiler::plan_pattern(const Test& test, std::uint32_t test_number) {
   const CfRule& rule = test.rule;
   const bool extended = (rule.options & scan::kRegexExtended) != 0;
-  Table& table = tables_[static_cast<std::size_t>(buffer_of(rule, rule.selector))];
-  std::optional<RegexTree> tree = RegexTree::read(rule.pattern, rule.options);
+  const scan::SpamBuffer buffer = buffer_of(rule, rule.selector);
+  Table& table = tables_[static_cast<std::size_t>(buffer)];
+  const std::optional<RegexTree> whole = RegexTree::read(rule.pattern, rule.options);
+  if (whole && plan_words(rule, *whole, test_number)) return ok();
+  if (is_short(buffer)) {
+    table.direct.push_back({test_number, regex(rule)});
+    return ok();
+  }
+  std::optional<RegexTree> tree = whole;
   std::string exact = extended ? "(?x)" + rule.pattern + "\n" : rule.pattern;
   if (tree) {
-    const std::string whole = tree->text();
     tree = tree->ascii();
-    if (!tree || tree->text() != whole) {
+    if (!tree || tree->text() != whole->text()) {
       table.high.push_back({test_number, regex(rule)});
       if (!tree) return ok();
       exact = tree->text();
+      if (plan_words(rule, *tree, test_number)) return ok();
     }
   }
   Pattern pattern;
@@ -430,7 +509,14 @@ void SpamCompiler::refuse(std::uint32_t test, const std::string& reason) {
 Status SpamCompiler::build(const std::filesystem::path& cache) {
   for (;;) {
     std::vector<std::pair<Table*, std::future<Result<BuiltDatabase>>>> building;
+    std::vector<std::pair<WordTable*, std::future<Result<BuiltDatabase>>>> words;
     for (Table& table : tables_) {
+      for (WordTable* of : {&table.words, &table.joined}) {
+        if (of->words.empty() || !of->serialized.empty()) continue;
+        words.emplace_back(of, std::async(std::launch::async, [of, &cache] {
+                             return build_database(of->words, false, cache);
+                           }));
+      }
       if (table.patterns.empty() || !table.serialized.empty()) continue;
       building.emplace_back(&table, std::async(std::launch::async, [&table, &cache] {
         return build_database(table.patterns, false, cache);
@@ -438,6 +524,14 @@ Status SpamCompiler::build(const std::filesystem::path& cache) {
     }
     bool complete = true;
     std::string failure;
+    for (auto& [table, future] : words) {
+      auto built = future.get();
+      if (!built || !built->bad.empty()) {
+        failure = built ? "a word: " + built->bad.front().reason : built.error();
+        continue;
+      }
+      table->serialized = std::move(built->serialized);
+    }
     for (auto& [table, future] : building) {
       auto built = future.get();
       if (!built) {
@@ -507,7 +601,25 @@ std::size_t SpamCompiler::running() const {
 }
 
 bool SpamCompiler::has_database() const {
-  return std::ranges::any_of(tables_, [](const Table& t) { return !t.serialized.empty(); });
+  return std::ranges::any_of(tables_, [](const Table& t) { return !t.empty(); });
+}
+
+std::uint32_t SpamCompiler::WordTable::write(flatbuffers::FlatBufferBuilder& out) const {
+  std::vector<image::SpamReference> of_words;
+  for (const scan::SpamReference& reference : candidates) {
+    of_words.emplace_back(reference.test, reference.regex);
+  }
+  out.ForceVectorAlignment(serialized.size(), 1, 8);
+  const auto serialized_offset = out.CreateVector(serialized);
+  const auto candidates_offset = out.CreateVectorOfStructs(of_words);
+  const auto clause_offset = out.CreateVector(first_clause);
+  const auto first_offset = out.CreateVector(first_word);
+  const auto words_offset = out.CreateVector(clause_words);
+  const auto least_offset = out.CreateVector(least);
+  return image::CreateSpamWords(out, static_cast<std::uint32_t>(words.size()), serialized_offset,
+                                candidates_offset, clause_offset, first_offset, words_offset,
+                                least_offset)
+      .o;
 }
 
 std::uint32_t SpamCompiler::write(flatbuffers::FlatBufferBuilder& out) const {
@@ -526,7 +638,7 @@ std::uint32_t SpamCompiler::write(flatbuffers::FlatBufferBuilder& out) const {
   std::vector<flatbuffers::Offset<image::SpamDatabase>> databases;
   for (std::size_t i = 0; i < tables_.size(); ++i) {
     const Table& table = tables_[i];
-    if (table.serialized.empty() && table.high.empty()) continue;
+    if (table.empty()) continue;
     std::vector<std::uint32_t> first{0};
     std::vector<image::SpamReference> references;
     for (const auto& of_pattern : table.references) {
@@ -543,14 +655,29 @@ std::uint32_t SpamCompiler::write(flatbuffers::FlatBufferBuilder& out) const {
     for (const scan::SpamReference& reference : table.high) {
       high.emplace_back(reference.test, reference.regex);
     }
+    std::vector<image::SpamReference> direct;
+    for (const scan::SpamReference& reference : table.direct) {
+      direct.emplace_back(reference.test, reference.regex);
+    }
+    const auto high_offset = out.CreateVectorOfStructs(high);
+    const auto words = flatbuffers::Offset<image::SpamWords>(table.words.write(out));
+    const auto joined = flatbuffers::Offset<image::SpamWords>(table.joined.write(out));
     databases.push_back(image::CreateSpamDatabase(
         out, static_cast<std::uint8_t>(i), static_cast<std::uint32_t>(table.patterns.size()),
-        first_offset, references_offset, serialized, out.CreateVectorOfStructs(high)));
+        first_offset, references_offset, serialized, high_offset, words, joined,
+        out.CreateVectorOfStructs(direct)));
   }
   std::vector<flatbuffers::Offset<image::SpamRegex>> regexes;
   for (const PerlRegex& regex : regexes_) {
-    regexes.push_back(
-        image::CreateSpamRegex(out, out.CreateSharedString(regex.pattern), regex.options));
+    const auto pattern = out.CreateSharedString(regex.pattern);
+    // One set of octets is counted without a regex; where items are ASCII, when it is one there.
+    flatbuffers::Offset<flatbuffers::Vector<std::uint8_t>> set;
+    if (const auto tree = RegexTree::read(regex.pattern, regex.options)) {
+      const auto ascii = tree->ascii();
+      if (const auto octets = ascii ? ascii->single_set() : std::nullopt)
+        set = out.CreateVector(members(*octets, regex.options));
+    }
+    regexes.push_back(image::CreateSpamRegex(out, pattern, regex.options, set));
   }
   std::vector<flatbuffers::Offset<image::SpamList>> lists;
   for (const auto& [name, entries] : rules_.lists) {

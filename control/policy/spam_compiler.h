@@ -13,6 +13,8 @@
 #include "control/policy/cf_rules.h"
 #include "control/policy/cf_text.h"
 #include "control/policy/lowering.h"
+#include "control/policy/regex_tree.h"
+#include "control/policy/regex_words.h"
 #include "control/policy/rule_source.h"
 #include "dataplane/scan/spam_rules.h"
 
@@ -76,12 +78,35 @@ class SpamCompiler {
     std::vector<std::uint32_t> meta;
     bool refused = false;
   };
+  // What is tried on items with certain words (scan/spam_words.h).
+  struct WordTable {
+    std::vector<Pattern> words;
+    std::map<RegexWord, std::uint32_t> numbers;
+    std::vector<scan::SpamReference> candidates;
+    std::vector<std::uint32_t> first_clause{0};
+    std::vector<std::uint32_t> first_word{0};
+    std::vector<std::uint32_t> clause_words;
+    std::vector<std::uint8_t> least;
+    std::vector<std::uint8_t> serialized;
+
+    void add(scan::SpamReference reference, const std::vector<RegexClause>& clauses);
+    // Gives the offset's value.
+    std::uint32_t write(flatbuffers::FlatBufferBuilder& out) const;
+  };
   struct Table {
     std::vector<Pattern> patterns;
     std::map<std::pair<std::string, unsigned>, std::uint32_t> numbers;
     std::vector<std::vector<scan::SpamReference>> references;
     std::vector<scan::SpamReference> high;  // tried on items with octets above 127
     std::vector<std::uint8_t> serialized;
+    WordTable words;
+    WordTable joined;                         // of joined text
+    std::vector<scan::SpamReference> direct;  // tried on each item
+
+    bool empty() const {
+      return serialized.empty() && high.empty() && words.candidates.empty() &&
+             joined.candidates.empty() && direct.empty();
+    }
   };
 
   void fault(const CfRule& rule, const std::string& text, bool fatal = true);
@@ -89,6 +114,8 @@ class SpamCompiler {
   Status plan_regex(Test& test, std::uint32_t number);
   Status plan_pattern(const Test& test, std::uint32_t number);
   std::uint32_t regex(const CfRule& rule);
+  bool plan_words(const CfRule& rule, const RegexTree& tree, std::uint32_t number);
+  static WordOptions word_options(const CfRule& rule);
   void take_tests(CfRules& rules);
   void take_metas(std::vector<CfRule>& metas);
   std::uint32_t selector(const std::string& text);
@@ -101,6 +128,7 @@ class SpamCompiler {
   std::map<std::string, std::uint32_t> by_name_;
   std::vector<std::string> selectors_;
   std::vector<PerlRegex> regexes_;
+  std::map<std::pair<std::string, std::uint32_t>, std::uint32_t> regex_numbers_;
   std::vector<double> numbers_;
   std::array<Table, scan::kSpamBufferCount> tables_;
   std::vector<FullTest> full_tests_;

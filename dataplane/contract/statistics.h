@@ -35,6 +35,7 @@
   X(flows_evicted,         "flows forgotten early because the table was at its bound") \
   X(flows_unreported,      "half-open flows that ended without an event of their own (more than are told in a second)") \
   X(flows_bypassed,        "flows no longer inspected by declared policy") \
+  X(flows_shed,            "of these, flows that held much when memory was short") \
   X(commands,              "SMTP commands") \
   X(replies,               "SMTP replies") \
   X(messages,              "messages that ended") \

@@ -118,11 +118,22 @@ bool FlowTable::has_room() {
   return false;
 }
 
-Entry* FlowTable::worst() const {
-  for (const FlowClass c :
-       {FlowClass::closed, FlowClass::half_open, FlowClass::one_way, FlowClass::established}) {
+Entry* FlowTable::worst(Nanoseconds now) const {
+  const auto oldest = [this](FlowClass c) {
     const std::uint32_t head = lists_[static_cast<std::size_t>(c)].head;
-    if (head != kNone) return &entry(head);
+    return head == kNone ? nullptr : &entry(head);
+  };
+  // Closed ones first, of which late segments alone may still come: those of the last second are
+  // spared, as long as they are few. In a flood of SYNs the half-open ones first.
+  Entry* const closed = oldest(FlowClass::closed);
+  const bool spared = closed != nullptr &&
+                      size(FlowClass::closed) <= config_.max_flows / kSparedShare &&
+                      tick_of(now, FlowClass::closed) - closed->last_seen_ < kTouchTicks;
+  const bool flood = size(FlowClass::half_open) > 2 * size(FlowClass::closed);
+  for (Entry* const victim :
+       {flood || spared ? nullptr : closed, oldest(FlowClass::half_open), spared ? nullptr : closed,
+        oldest(FlowClass::one_way), oldest(FlowClass::established), closed}) {
+    if (victim != nullptr) return victim;
   }
   return nullptr;
 }

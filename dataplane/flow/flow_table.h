@@ -1,6 +1,7 @@
 // The table of mail flows: key to flow, keyed and non-linear hash (SipHash-1-3 with a key made at
-// start), bounded, evicting the least worth first (closed, then half-open, then idle longest).
-// Eviction forgets, it never affects forwarding. Time-outs outlast RFC 5321 4.5.3.2.
+// start), bounded, evicting the least worth first (closed, but not just now, then half-open, and in
+// a flood of SYNs before the closed; then idle longest). Eviction forgets, it never affects
+// forwarding. Time-outs outlast RFC 5321 4.5.3.2.
 //
 // Theory. Entries of one cache line (64 octets) live in slabs and never move: an Entry* stays valid
 // until that entry is removed. An index of groups, each one cache line of 12 one-octet tags and 12
@@ -224,7 +225,7 @@ class FlowTable {
   Entry* insert(const FlowKey& key, std::uint64_t hash, Nanoseconds now, F&& on_remove) {
     if (Entry* there = find(key, hash)) return there;
     if (!has_room()) {
-      Entry* victim = worst();
+      Entry* victim = worst(now);
       if (victim == nullptr) return nullptr;
       ++evicted_[victim->class_];
       on_remove(*victim, Removal::evicted);
@@ -233,6 +234,18 @@ class FlowTable {
     return place(key, hash, now);
   }
 
+  // Forgets the flow of class `c` that is least worth keeping, after `on_remove(Entry&)`; false:
+  // there is none.
+  template <typename F>
+  bool evict(FlowClass c, F&& on_remove) {
+    const std::uint32_t slot = lists_[static_cast<std::size_t>(c)].head;
+    if (slot == kNone) return false;
+    Entry& victim = entry(slot);
+    ++evicted_[static_cast<std::size_t>(c)];
+    on_remove(victim);
+    erase(&victim);
+    return true;
+  }
   // Notes activity of a flow. Cheap: established flows move at most once a second, others stay in
   // the order in which they came to their class.
   void touch(Entry* entry, Nanoseconds now) {
@@ -316,6 +329,7 @@ class FlowTable {
   static constexpr unsigned kTickShift = 24;
   static constexpr unsigned kHalfOpenShift = 9;
   static constexpr std::uint32_t kTouchTicks = 60;  // 1 s
+  static constexpr std::size_t kSparedShare = 8;    // of the table, for flows that closed just now
   static constexpr std::uint32_t kNone = 0xffffffff;
 
   struct alignas(64) Group {
@@ -367,7 +381,7 @@ class FlowTable {
   Entry* find_from(std::size_t group, const FlowKey& key, std::uint8_t tag) const;
   bool has_room();  // a free slot, taking a new slab where needed
   bool add_slab();
-  Entry* worst() const;
+  Entry* worst(Nanoseconds now) const;
   Entry* overdue(Nanoseconds now) const;
   Entry* place(const FlowKey& key, std::uint64_t hash, Nanoseconds now);
   void append(std::uint32_t slot, FlowClass c);

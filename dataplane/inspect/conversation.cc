@@ -18,18 +18,20 @@ constexpr std::size_t kMaxRecipients = 1024;
 
 }  // namespace
 
-tcp::Limits tcp_limits() {
+tcp::Limits tcp_limits(const Context& context) {
   tcp::Limits limits;
   // A window of a long fat path: a loss must not cost the place in the stream.
   limits.out_of_order_octets = 1u << 20;
+  if (context.policy->exceptions().memory == policy::Exception::fail_closed)
+    limits.at_bound = tcp::BoundPolicy::drop;
   return limits;
 }
 
 Conversation::Conversation(const FlowIdentity& identity, Context& context, bool expect_mail,
                            const Beginning& beginning)
-    : Conversation(
-          identity, context,
-          tcp::Connection(tcp_limits(), context.memory, beginning.opening, beginning.seen)) {
+    : Conversation(identity, context, [&](std::pmr::memory_resource* memory) {
+        return tcp::Connection(tcp_limits(context), memory, beginning.opening, beginning.seen);
+      }) {
   client_mss_ = beginning.seen.client_mss;
   expect_mail_ = expect_mail;
   traffic_.start = traffic_.end = context.now.wall;
@@ -41,21 +43,6 @@ Conversation::Conversation(const FlowIdentity& identity, Context& context, bool 
     if (beginning.seen.frames[i] > 0) right_seen_ |= static_cast<std::uint8_t>(1u << i);
   }
 }
-
-Conversation::Conversation(const FlowIdentity& identity, Context& context,
-                           tcp::Connection connection)
-    : identity_(identity),
-      context_(context),
-      connection_(std::move(connection)),
-      transactions_(context.memory),
-      held_(context.memory),
-      community_id_(context.memory),
-      helo_(context.memory),
-      client_text_(context.memory),
-      auth_mechanism_(context.memory),
-      auth_user_(context.memory),
-      probe_{std::pmr::vector<std::uint8_t>(context.memory),
-             std::pmr::vector<std::uint8_t>(context.memory)} {}
 
 Conversation::~Conversation() = default;
 
@@ -106,8 +93,7 @@ Disposition Conversation::segment(Direction direction, Frame& frame, const net::
     disposition = stopped(direction, frame, packet, result, whole_frame);
   if (packet.mpls && direction == Direction::to_client && !server_template_)
     server_template_ = make_pmr<net::SegmentTemplate>(
-        context_.memory,
-        net::SegmentTemplate::from_frame(frame.octets, packet, context_.settings.link));
+        &memory_, net::SegmentTemplate::from_frame(frame.octets, packet, context_.settings.link));
   if (host_tarpit_ && direction == Direction::to_client && !payload.empty() &&
       disposition.drop == DropReason::none && !packet.checksum_bad && whole_frame)
     disposition = hold_reply(frame, packet);
@@ -221,7 +207,7 @@ void Conversation::forget_stream() {
   current_ = nullptr;
   scan_.reset();
   session_.reset();
-  connection_ = tcp::Connection(tcp_limits(), context_.memory);
+  connection_ = tcp::Connection(tcp_limits(context_), &memory_);
   policy_seen_ = nullptr;
   if (expect_mail_) {
     begin_mail();
@@ -241,6 +227,7 @@ void Conversation::give_up() {
   current_ = nullptr;
   closing_.reset();
   scan_.reset();
+  drop_unread();
 }
 
 void Conversation::inspect_message(Bytes octets) {
@@ -301,7 +288,7 @@ bool Conversation::recognise(Direction direction, Bytes octets) {
 
 void Conversation::begin_mail() {
   smtp::Limits limits;
-  session_.emplace(limits, *this, context_.memory);
+  session_.emplace(limits, *this, &memory_);
   if (connection_.midstream()) session_->set_midstream();
   if (connection_.one_sided()) session_->set_one_sided(true);
 }
@@ -390,7 +377,7 @@ bool Conversation::wanted(scan::Buffer buffer) const {
 }
 
 FlowScan& Conversation::scan() {
-  if (!scan_) scan_ = make_pmr<FlowScan>(context_.memory, context_);
+  if (!scan_) scan_ = make_pmr<FlowScan>(&memory_, context_, &memory_);
   return *scan_;
 }
 
@@ -403,6 +390,7 @@ void Conversation::look_up_address(lists::Place place, std::string_view mailbox)
 spam::SpamScan::Options Conversation::spam_options() {
   spam::SpamScan::Options options;
   options.now = context_.now.wall / kSecond;
+  options.times = context_.settings.spam_times;
   if (!identity_.on_wire) return options;  // offline: the message alone
   if (client_text_.empty()) spam::put_address(identity_.client(), client_text_);
   options.flow.client = client_text_;
@@ -434,7 +422,7 @@ Conversation::Transaction& Conversation::open_transaction(smtp::TransactionId tx
     on_anomaly(Anomaly::too_many);
     on_transaction_end(transactions_.front()->id, {});
   }
-  transactions_.push_back(make_pmr<Transaction>(context_.memory, tx, context_.memory));
+  transactions_.push_back(make_pmr<Transaction>(&memory_, tx, &memory_));
   last_tx_ = std::max(last_tx_, tx);
   // Another ruleset begins with a transaction: never half a message under each.
   if (!message_ && scan_) scan_->renew();
@@ -464,7 +452,7 @@ void Conversation::on_rcpt(smtp::TransactionId tx, std::uint32_t index, std::str
                            std::string_view mailbox) {
   Transaction& transaction = open_transaction(tx);
   if (index == transaction.recipients.size() && index < kMaxRecipients)
-    transaction.recipients.push_back({std::pmr::string(path, context_.memory), 0});
+    transaction.recipients.push_back({std::pmr::string(path, &memory_), 0});
   scan_recipient(mailbox);
 }
 
@@ -506,8 +494,7 @@ void Conversation::on_message_begin(smtp::TransactionId tx, smtp::Via via) {
                                  .hash_md5 = policy.hash_md5(),
                                  .scan_budget = policy.scan_budget()};
   if (scan().wants_spam()) scan().begin_spam(spam_options());
-  message_ = make_pmr<Message>(context_.memory, options, scan(), *this, transaction.summary,
-                               context_.memory);
+  message_ = make_pmr<Message>(&memory_, options, scan(), *this, transaction.summary, &memory_);
 }
 
 void Conversation::on_message_data(smtp::TransactionId, Bytes octets) {
@@ -587,7 +574,7 @@ smtp::MessageVerdict Conversation::stop_smuggled(smtp::TransactionId tx) {
   Transaction& transaction = open_transaction(tx ? tx : last_tx_ + 1);
   if (smuggled_ && transaction.mail_from.empty() && transaction.recipients.empty()) {
     const auto path = [&](const std::pmr::string& mailbox) {
-      std::pmr::string text("<", context_.memory);
+      std::pmr::string text("<", &memory_);
       text += mailbox;
       text += '>';
       return text;
@@ -642,7 +629,7 @@ void Conversation::on_transaction_end(smtp::TransactionId tx, const smtp::Reply&
 
 void Conversation::on_smuggled_envelope(smtp::TransactionId, std::string_view mail_mailbox,
                                         std::string_view first_rcpt) {
-  if (!smuggled_) smuggled_ = make_pmr<Smuggled>(context_.memory, context_.memory);
+  if (!smuggled_) smuggled_ = make_pmr<Smuggled>(&memory_, &memory_);
   smuggled_->mail_from = mail_mailbox;
   smuggled_->rcpt_to = first_rcpt;
   if (wanted(scan::Buffer::mail_from))
@@ -676,8 +663,7 @@ void Conversation::on_claimed_client(const smtp::ClaimedClient& claim, bool acce
     return;
   }
   // XFORWARD comes in several commands; what each says adds to the others.
-  if (!claimed_ || claimed_->via != claim.via)
-    claimed_ = make_pmr<Claimed>(context_.memory, context_.memory);
+  if (!claimed_ || claimed_->via != claim.via) claimed_ = make_pmr<Claimed>(&memory_, &memory_);
   claimed_->via = claim.via;
   if (claim.address) claimed_->address = claim.address;
   if (claim.port) claimed_->port = claim.port;
@@ -702,7 +688,7 @@ void Conversation::on_reply(const smtp::Reply&) {
 }
 
 void Conversation::on_refused_hello(Bytes octets) {
-  hello_ = make_pmr<tls::ClientHelloParser>(context_.memory, context_.memory);
+  hello_ = make_pmr<tls::ClientHelloParser>(&memory_, &memory_);
   if (hello_->client(octets) == tls::Progress::done) emit_tls();
   hello_.reset();
 }
@@ -711,7 +697,7 @@ void Conversation::on_tls(bool starttls) {
   tls_ = true;
   starttls_ = starttls;
   scan_.reset();
-  hello_ = make_pmr<tls::ClientHelloParser>(context_.memory, context_.memory);
+  hello_ = make_pmr<tls::ClientHelloParser>(&memory_, &memory_);
 }
 
 void Conversation::on_attachment(const Attachment& attachment) {

@@ -13,6 +13,7 @@
 #include <optional>
 #include <vector>
 
+#include "dataplane/base/limited_resource.h"
 #include "dataplane/base/pack.h"
 #include "dataplane/base/pmr_ptr.h"
 #include "dataplane/contract/anomalies.h"
@@ -36,7 +37,7 @@ struct PackedFlow {
 };
 
 // How connections are to be followed, by the policy in force.
-tcp::Limits tcp_limits();
+tcp::Limits tcp_limits(const Context& context);
 
 // Whether a verdict stops the message (tag and pass do not).
 bool acts(contract::Verdict verdict);
@@ -160,10 +161,20 @@ class Conversation final : private ConversationState,
   bool may_go_on() const { return reset_at_ != 0; }
   bool ended() const { return phase_ == Phase::ended; }
 
-  // Where the engine has it among the flows with timers.
-  static constexpr std::uint32_t kNotFollowed = UINT32_MAX;
-  std::uint32_t tick_slot() const { return tick_slot_; }
-  void set_tick_slot(std::uint32_t slot) { tick_slot_ = slot; }
+  // Octets that it holds, but streams of Hyperscan, and since when nothing was heard.
+  std::size_t memory_used() const { return memory_.used(); }
+  Nanoseconds idle() const { return context_.now.wall - traffic_.end; }
+  // Whether shed() gives back most of it.
+  bool sheds() const {
+    return phase_ == Phase::inspecting || phase_ == Phase::opaque || phase_ == Phase::passing;
+  }
+  // Memory is short: gives back what it can. True: the flow was inspected and is no more.
+  bool shed();
+
+  // Where it stands in the engine's lists (roster.h).
+  static constexpr std::size_t kPlaces = 2;
+  static constexpr std::uint32_t kNowhere = UINT32_MAX;
+  std::uint32_t& place(std::size_t list) { return places_[list]; }
 
  private:
   using Phase = ConversationPhase;
@@ -312,7 +323,9 @@ class Conversation final : private ConversationState,
   void note_reset();
   void tell_unfinished();
   bool right_side(Direction direction, const Frame& frame, const net::Packet& packet);
-  Conversation(const FlowIdentity& identity, Context& context, tcp::Connection connection);
+  // `connect(memory)` makes the Connection.
+  template <typename Connect>
+  Conversation(const FlowIdentity& identity, Context& context, Connect&& connect);
   bool recognise(Direction direction, Bytes octets);
   void begin_mail();
   void scan_stream(const std::uint8_t* until, bool of_message = false);
@@ -330,6 +343,7 @@ class Conversation final : private ConversationState,
 
   FlowIdentity identity_;
   Context& context_;
+  LimitedResource memory_;  // of all below
   tcp::Connection connection_;
   std::optional<smtp::Session> session_;                // once the flow is known to be mail
   std::pmr::vector<PmrPtr<Transaction>> transactions_;  // open, in order
@@ -380,11 +394,26 @@ class Conversation final : private ConversationState,
   const std::uint8_t* chunk_read_ = nullptr;     // up to here known to be of the message
   std::pmr::vector<std::uint8_t> probe_[2];      // first octets, until the flow is known to be mail
 
-  std::uint32_t tick_slot_ = kNotFollowed;
+  std::uint32_t places_[kPlaces] = {kNowhere, kNowhere};
   // What the policy in force says of the client, found once for each policy.
   const policy::Policy* policy_seen_ = nullptr;
   bool host_blocked_ = false;
   bool host_tarpit_ = false;
 };
+
+template <typename Connect>
+Conversation::Conversation(const FlowIdentity& identity, Context& context, Connect&& connect)
+    : identity_(identity),
+      context_(context),
+      memory_(context.memory, context.settings.max_flow_memory),
+      connection_(connect(&memory_)),
+      transactions_(&memory_),
+      held_(&memory_),
+      community_id_(&memory_),
+      helo_(&memory_),
+      client_text_(&memory_),
+      auth_mechanism_(&memory_),
+      auth_user_(&memory_),
+      probe_{std::pmr::vector<std::uint8_t>(&memory_), std::pmr::vector<std::uint8_t>(&memory_)} {}
 
 }  // namespace sluice::inspect

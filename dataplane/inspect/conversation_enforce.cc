@@ -38,7 +38,7 @@ Disposition Conversation::hold_reply(const Frame& frame, const net::Packet& pack
   if (held_.size() >= kMaxHeld) return {};
   held_.push_back({.due = context_.now.monotonic + kTarpitDelay,
                    .sequence = packet.sequence,
-                   .frame = {frame.octets.begin(), frame.octets.end(), context_.memory}});
+                   .frame = {frame.octets.begin(), frame.octets.end(), &memory_}});
   return {.drop = DropReason::tarpit};
 }
 
@@ -89,7 +89,7 @@ Disposition Conversation::stopped(Direction direction, Frame& frame, const net::
 }
 
 void Conversation::begin_closing() {
-  std::pmr::vector<std::uint8_t> unacknowledged(context_.memory);
+  std::pmr::vector<std::uint8_t> unacknowledged(&memory_);
   const std::uint32_t first = connection_.copy_unacknowledged(Direction::to_client, unacknowledged);
   const Closing::Start start{
       .to_client = stop_->to_client,
@@ -110,8 +110,8 @@ void Conversation::begin_closing() {
       .farewell = context_.policy->texts().closing,
   };
   tell_kernel(FlowMark::sequence_changed);
-  closing_ = make_pmr<Closing>(context_.memory, start, unacknowledged, stop_->reply, stop_->early,
-                               context_.output, context_.memory, context_.now.monotonic);
+  closing_ = make_pmr<Closing>(&memory_, start, unacknowledged, stop_->reply, stop_->early,
+                               context_.output, &memory_, context_.now.monotonic);
   phase_ = Phase::closing;
 }
 

@@ -50,8 +50,16 @@ bool Conversation::packable() const {
 
 void Conversation::drop_unread() {
   if (phase_ != Phase::opaque && phase_ != Phase::passing) return;
-  connection_.drop_octets();
   scan_.reset();
+  connection_.drop_octets();
+  if (session_) session_->drop_octets();
+}
+
+bool Conversation::shed() {
+  const bool inspected = phase_ == Phase::inspecting;
+  if (inspected) give_up();
+  drop_unread();
+  return inspected;
 }
 
 bool Conversation::pack(Packer& packer) const {
@@ -100,7 +108,7 @@ void Conversation::pack(const Transaction& transaction, Packer& packer) const {
 
 void Conversation::unpack_transaction(Unpacker& packed) {
   const auto head = packed.get<PackedTransaction>();
-  transactions_.push_back(make_pmr<Transaction>(context_.memory, head.id, context_.memory));
+  transactions_.push_back(make_pmr<Transaction>(&memory_, head.id, &memory_));
   Transaction& transaction = *transactions_.back();
   transaction.mail_code = head.mail_code;
   transaction.told = head.told;
@@ -108,12 +116,12 @@ void Conversation::unpack_transaction(Unpacker& packed) {
   transaction.parameters = as_text(packed.get_text());
   for (std::size_t i = 0; i < head.recipients; ++i) {
     const auto codes = packed.get<PackedCodes>();
-    transaction.recipients.push_back({std::pmr::string(as_text(packed.get_text()), context_.memory),
-                                      codes.code, codes.delivery});
+    transaction.recipients.push_back(
+        {std::pmr::string(as_text(packed.get_text()), &memory_), codes.code, codes.delivery});
   }
 }
 
-// Two steps, for what is packed first is needed first: braces keep the order.
+// What is packed first is needed first: braces keep the order.
 Conversation::Conversation(const flow::FlowKey& key, Context& context, Unpacker& packed)
     : Conversation{[&] {
                      const auto head = packed.get<PackedFlow>();
@@ -122,14 +130,17 @@ Conversation::Conversation(const flow::FlowKey& key, Context& context, Unpacker&
                                          .client_side = head.client_side,
                                          .flow_id = head.flow_id};
                    }(),
-                   context, tcp::Connection(tcp_limits(), context.memory, packed)} {
+                   context,
+                   [&](std::pmr::memory_resource* memory) {
+                     return tcp::Connection(tcp_limits(context), memory, packed);
+                   }} {
   packed.get(static_cast<ConversationState&>(*this));
-  if (packed.get<bool>()) session_.emplace(smtp::Limits{}, *this, context_.memory, packed);
+  if (packed.get<bool>()) session_.emplace(smtp::Limits{}, *this, &memory_, packed);
   helo_ = as_text(packed.get_text());
   auth_mechanism_ = as_text(packed.get_text());
   auth_user_ = as_text(packed.get_text());
   if (packed.get<bool>()) {
-    claimed_ = make_pmr<Claimed>(context_.memory, context_.memory);
+    claimed_ = make_pmr<Claimed>(&memory_, &memory_);
     const auto claim = packed.get<PackedClaim>();
     claimed_->via = claim.via;
     claimed_->port = claim.port;
@@ -139,8 +150,7 @@ Conversation::Conversation(const flow::FlowKey& key, Context& context, Unpacker&
     claimed_->login = as_text(packed.get_text());
   }
   if (packed.get<bool>())
-    server_template_ =
-        make_pmr<net::SegmentTemplate>(context_.memory, packed.get<net::SegmentTemplate>());
+    server_template_ = make_pmr<net::SegmentTemplate>(&memory_, packed.get<net::SegmentTemplate>());
   for (auto n = packed.get<std::uint32_t>(); n > 0; --n) unpack_transaction(packed);
   if (!tls_ && phase_ == Phase::inspecting) scan_again(packed.get_text());
 }
@@ -150,7 +160,7 @@ void Conversation::scan_again(Bytes stream) {
   const auto mailbox_of = [](std::string_view argument) {
     return smtp::parse_path(argument, "TO").mailbox;
   };
-  std::pmr::string argument(context_.memory);
+  std::pmr::string argument(&memory_);
   if (helos_scanned_ > 0 && wanted(scan::Buffer::helo))
     scan().whole(scan::Buffer::helo, as_bytes(helo_));
   for (const PmrPtr<Transaction>& t : transactions_) {

@@ -43,7 +43,7 @@ std::int64_t hundredths(std::int64_t thousandths) {
 bool acts(Verdict v) { return strength(v) >= strength(Verdict::tempfail); }
 
 std::pmr::vector<scan::Hit> Conversation::gather_hits() {
-  if (!scan_) return std::pmr::vector<scan::Hit>(context_.memory);
+  if (!scan_) return std::pmr::vector<scan::Hit>(&memory_);
   std::pmr::vector<scan::Hit> hits = scan_->hits();
   if (scan_->incomplete()) context_.count(Counter::memory_refused);
   // When each became known depends on the cuts; its place among the rules does not.
@@ -177,7 +177,7 @@ void Conversation::judge(Transaction& transaction) {
 
   if (!transaction.enforced) return;
   context_.count(Counter::messages_blocked);
-  stop_ = make_pmr<Stop>(context_.memory, context_.memory);
+  stop_ = make_pmr<Stop>(&memory_, &memory_);
   stop_->verdict = verdict;
   switch (verdict) {
     case Verdict::tempfail:

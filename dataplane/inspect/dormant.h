@@ -22,6 +22,7 @@ class Dormant {
   // What is known of its stream is stale: to be forgotten when it wakes.
   void forget_stream() { forgets_ = true; }
   bool forgets() const { return forgets_; }
+  std::size_t memory_used() const { return sizeof *this + size_; }
 
   // What an entry's state pointer is: the lowest bit tells.
   static void* state_of(Dormant* dormant) {

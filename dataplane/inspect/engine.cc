@@ -17,6 +17,7 @@ namespace {
 
 constexpr Nanoseconds kTickPeriod = 10 * kMillisecond;  // while segments of ours are unanswered
 constexpr std::size_t kExpiryWork = 256;                // flows forgotten in one tick
+constexpr std::size_t kRestWork = 256;                  // idle flows made small in one tick
 constexpr std::size_t kWithdrawals = 1024;              // users of a ruleset told at a time
 
 }  // namespace
@@ -96,6 +97,7 @@ void Engine::Impl::process(std::span<Frame> burst) {
   }
   for (std::size_t i = 0; i < burst.size(); ++i)
     handle(burst[i], parsed[i], changes != table_changes);
+  if (short_of_memory()) relieve();
 }
 
 void Engine::Impl::handle(Frame& frame, Parsed& p, bool stale) {
@@ -221,7 +223,7 @@ void Engine::tick(const Time& now) {
   e.context.frame_number = 0;
   e.last_tick = now.monotonic;
   for (std::size_t i = 0; i < e.ticking.size();) {
-    Conversation& c = *e.ticking[i];
+    Conversation& c = e.ticking[i];
     try {
       c.tick();
     } catch (const std::bad_alloc&) {
@@ -231,7 +233,7 @@ void Engine::tick(const Time& now) {
     if (c.needs_tick()) {
       ++i;
     } else {
-      e.unfollow(c);  // the last one takes its place
+      e.ticking.remove(c);  // the last one takes its place
     }
   }
   e.table.expire(now.monotonic, kExpiryWork, [&](flow::Entry& entry, flow::Removal) {
@@ -239,7 +241,8 @@ void Engine::tick(const Time& now) {
     e.close(entry, closed ? "closed" : "timeout");
     ++e.table_changes;
   });
-  e.rest();
+  e.rest(e.settings.idle_after, kRestWork);
+  if (e.short_of_memory()) e.relieve();
   e.fragments.expire(now.monotonic);
   e.context.statistics.set(contract::Gauge::flows_active, e.table.size());
   e.context.statistics.set(contract::Gauge::flows_dormant, e.dormant);

@@ -20,6 +20,7 @@
 #include "dataplane/flow/flow_table.h"
 #include "dataplane/net/packet.h"
 #include "dataplane/policy/policy.h"
+#include "dataplane/scan/spam_times.h"
 
 namespace sluice::inspect {
 
@@ -76,6 +77,9 @@ struct Settings {
   std::vector<std::string> wires;  // names, by wire index
   std::size_t max_flows = 1u << 20;
   std::size_t max_memory = std::size_t{1} << 30;  // octets, for streams and messages
+  // Of one flow; never more than a quarter of max_memory. Beyond it the flow takes the declared
+  // policy (exceptions.memory).
+  std::size_t max_flow_memory = std::size_t{64} << 20;
   bool verify_checksums = true;
   // Whether Frame::side is where the frame came in; else it was guessed from the packet itself.
   bool verify_sides = true;
@@ -86,6 +90,8 @@ struct Settings {
   flow::HashKey hash_secret{0x736c75696365, 0x666c6f7773};  // of the flow table: random on the wire
   // After so long without a segment a flow's state is made small.
   Nanoseconds idle_after = 5 * kSecond;
+  // Where to add what SpamAssassin's rules take, or nullptr: for `rules test`.
+  scan::SpamTimes* spam_times = nullptr;
 };
 
 // Octets, exact.

@@ -13,7 +13,6 @@ namespace {
 // Flow events of handshakes that came to nothing, in a second: a flood of them must not fill the
 // ring in which the events of mail stand.
 constexpr std::uint32_t kHalfOpenEvents = 1000;
-constexpr std::size_t kRestWork = 256;  // idle flows made small in one tick
 
 }  // namespace
 
@@ -27,10 +26,7 @@ Disposition Engine::Impl::segment(Frame& frame, const net::Packet& packet,
       if (entry && !conversation) conversation = wake(*entry);
       if (!entry) {
         entry = table.insert(keyed.key, hash, context.now.monotonic,
-                             [this](flow::Entry& victim, flow::Removal) {
-                               context.count(Counter::flows_evicted);
-                               close(victim, "evicted");
-                             });
+                             [this](flow::Entry& victim, flow::Removal) { evict(victim); });
         ++table_changes;
         if (!entry) {
           context.count(Counter::memory_refused);
@@ -82,7 +78,7 @@ Disposition Engine::Impl::segment(Frame& frame, const net::Packet& packet,
           break;
       }
       table.touch(entry, context.now.monotonic);
-      follow(*conversation);
+      if (conversation->needs_tick()) ticking.add(*conversation);
       return disposition;
     } catch (const std::bad_alloc&) {
       context.count(Counter::memory_refused);
@@ -161,8 +157,7 @@ Conversation* Engine::Impl::open(Frame& frame, const net::Packet& packet,
                                              : source_is_client ? frame.side
                                                                 : opposite(frame.side),
                               .flow_id = next_flow_id()};
-  std::pmr::polymorphic_allocator<> allocator(&memory);
-  return allocator.new_object<Conversation>(identity, context, is_mail(packet), beginning);
+  return admit(make_pmr<Conversation>(&memory, identity, context, is_mail(packet), beginning));
 }
 
 FlowIdentity Engine::Impl::identity_of(const flow::Entry& entry, const flow::Handshake& seen) {
@@ -190,6 +185,12 @@ void Engine::Impl::report_half_open(const flow::Entry& entry, std::string_view s
                  state, reason);
 }
 
+// The table is full, or memory is short. One that is closed ends as it would have a little later.
+void Engine::Impl::evict(flow::Entry& victim) {
+  context.count(Counter::flows_evicted);
+  close(victim, victim.flow_class() == flow::FlowClass::closed ? "closed" : "evicted");
+}
+
 // The entry's flow ends; the caller erases the entry.
 void Engine::Impl::close(flow::Entry& entry, std::string_view reason) {
   try {
@@ -209,30 +210,25 @@ void Engine::Impl::close(flow::Entry& entry, std::string_view reason) {
 
 void Engine::Impl::close(Conversation* conversation, std::string_view reason) {
   if (in_hand == conversation) in_hand = nullptr;
-  unfollow(*conversation);
   try {
     conversation->finish(reason);
   } catch (const std::bad_alloc&) {
     context.count(Counter::memory_refused);
   }
   context.count(Counter::flows_closed);
-  std::pmr::polymorphic_allocator<> allocator(&memory);
-  allocator.delete_object(conversation);
+  discard(conversation);
 }
 
-void Engine::Impl::follow(Conversation& conversation) {
-  if (!conversation.needs_tick() || conversation.tick_slot() != Conversation::kNotFollowed) return;
-  ticking.push_back(&conversation);
-  conversation.set_tick_slot(static_cast<std::uint32_t>(ticking.size() - 1));
+// A new conversation; std::bad_alloc when there is no room for it in the list.
+Conversation* Engine::Impl::admit(PmrPtr<Conversation> conversation) {
+  conversations.add(*conversation);
+  return conversation.release();
 }
 
-void Engine::Impl::unfollow(Conversation& conversation) {
-  if (conversation.tick_slot() == Conversation::kNotFollowed) return;
-  Conversation* last = ticking.back();
-  ticking[conversation.tick_slot()] = last;
-  last->set_tick_slot(conversation.tick_slot());
-  conversation.set_tick_slot(Conversation::kNotFollowed);
-  ticking.pop_back();
+void Engine::Impl::discard(Conversation* conversation) {
+  ticking.remove(*conversation);
+  conversations.remove(*conversation);
+  std::pmr::polymorphic_allocator<>(&memory).delete_object(conversation);
 }
 
 // --- idle flows ----------------------------------------------------------------------------------
@@ -240,44 +236,53 @@ void Engine::Impl::unfollow(Conversation& conversation) {
 Conversation* Engine::Impl::wake(flow::Entry& entry) {
   Dormant* sleeper = Dormant::in(entry);
   if (sleeper == nullptr) return awake(entry);
-  Conversation* conversation = sleeper->wake(entry.key(), context);
+  Conversation* conversation =
+      admit(PmrPtr<Conversation>(sleeper->wake(entry.key(), context), {&memory}));
   const bool forget = sleeper->forgets();
   entry.set_state(conversation);
-  Dormant::destroy(sleeper, &memory);
-  --dormant;
+  destroy(sleeper);
   if (forget) conversation->forget_stream();
   return conversation;
 }
 
-void Engine::Impl::rest() {
-  table.visit_idle(context.now.monotonic, settings.idle_after, kRestWork,
-                   [this](flow::Entry& entry) {
-                     Conversation* conversation = awake(entry);
-                     if (!conversation || conversation->needs_tick()) return;
-                     conversation->drop_unread();
-                     if (Dormant* sleeper = Dormant::make(*conversation, &memory)) {
-                       entry.set_state(Dormant::state_of(sleeper));
-                       ++dormant;
-                       std::pmr::polymorphic_allocator<>(&memory).delete_object(conversation);
-                       return;
-                     }
-                     try {
-                       conversation->rest();
-                     } catch (const std::bad_alloc&) {
-                       // It stays as large as it is.
-                       context.count(Counter::memory_refused);
-                     }
-                   });
+void Engine::Impl::rest(Nanoseconds idle, std::size_t most) {
+  table.visit_idle(context.now.monotonic, idle, most, [this](flow::Entry& entry) {
+    Conversation* conversation = awake(entry);
+    if (!conversation || sleep(entry, *conversation)) return;
+    try {
+      conversation->rest();
+    } catch (const std::bad_alloc&) {
+      // It stays as large as it is.
+      context.count(Counter::memory_refused);
+    }
+  });
+}
+
+// Makes the entry's conversation dormant; false: something of it cannot be packed.
+bool Engine::Impl::sleep(flow::Entry& entry, Conversation& conversation) {
+  if (conversation.needs_tick()) return false;
+  conversation.drop_unread();
+  Dormant* sleeper = Dormant::make(conversation, &memory);
+  if (sleeper == nullptr) return false;
+  entry.set_state(Dormant::state_of(sleeper));
+  ++dormant;
+  dormant_octets += sleeper->memory_used();
+  discard(&conversation);
+  return true;
+}
+
+void Engine::Impl::destroy(Dormant* sleeper) {
+  --dormant;
+  dormant_octets -= sleeper->memory_used();
+  Dormant::destroy(sleeper, &memory);
 }
 
 // Frees what hangs on an entry, without a word.
 void Engine::Impl::destroy(flow::Entry& entry) {
   if (Dormant* sleeper = Dormant::in(entry)) {
-    Dormant::destroy(sleeper, &memory);
-    --dormant;
+    destroy(sleeper);
   } else if (Conversation* conversation = awake(entry)) {
-    unfollow(*conversation);
-    std::pmr::polymorphic_allocator<>(&memory).delete_object(conversation);
+    discard(conversation);
   }
   entry.set_state(nullptr);
 }

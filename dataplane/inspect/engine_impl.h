@@ -2,6 +2,7 @@
 // to this folder.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "dataplane/base/limited_resource.h"
 #include "dataplane/inspect/context.h"
 #include "dataplane/inspect/conversation.h"
+#include "dataplane/inspect/roster.h"
 #include "dataplane/net/defragmenter.h"
 
 namespace sluice::inspect {
@@ -27,6 +29,8 @@ inline bool speaks_mail(Bytes payload) {
           smtp::looks_like_smtp(Direction::to_server, payload) == smtp::Likeness::yes);
 }
 
+class Dormant;
+
 struct Engine::Impl {
   Impl(const Settings& s, contract::WorkerStatistics& statistics, contract::EventSink& events,
        Output& output, std::pmr::memory_resource* upstream)
@@ -42,7 +46,10 @@ struct Engine::Impl {
                 .memory = &memory,
                 .rulesets = Rulesets(&memory),
                 .host_limits = HostLimits(&memory)},
-        ticking(&memory) {}
+        ticking(0, &memory),
+        conversations(1, &memory) {
+    settings.max_flow_memory = std::min(s.max_flow_memory, s.max_memory / 4);
+  }
 
   struct Parsed {
     net::Packet packet;
@@ -64,10 +71,13 @@ struct Engine::Impl {
   // The entry's conversation, awake; nullptr when there is none. std::bad_alloc.
   Conversation* wake(flow::Entry& entry);
   void close(flow::Entry& entry, std::string_view reason);
+  void evict(flow::Entry& victim);
   void close(Conversation* conversation, std::string_view reason);
-  // Makes idle flows small, some at a time.
-  void rest();
+  // Makes flows small that have been idle for so long, at most so many.
+  void rest(Nanoseconds idle, std::size_t most);
+  bool sleep(flow::Entry& entry, Conversation& conversation);
   void destroy(flow::Entry& entry);
+  void destroy(Dormant* sleeper);
   FlowIdentity identity_of(const flow::Entry& entry, const flow::Handshake& seen);
   void report_half_open(const flow::Entry& entry, std::string_view state, std::string_view reason);
   std::uint64_t next_flow_id() {
@@ -81,9 +91,15 @@ struct Engine::Impl {
     return context.policy->mail_port(packet.source_port) ||
            context.policy->mail_port(packet.destination_port);
   }
-  void follow(Conversation& conversation);
-  void unfollow(Conversation& conversation);
+  Conversation* admit(PmrPtr<Conversation> conversation);
+  void discard(Conversation* conversation);
   void snapshot(const flow::Entry& entry);
+  // An eighth is left.
+  bool short_of_memory() const { return memory.used() > memory.limit() - memory.limit() / 8; }
+  // Memory is short: makes room (engine_memory.cc). Between frames only.
+  void relieve();
+  bool shed();
+  void forget_idle(std::size_t most);
 
   Settings settings;
   LimitedResource memory;
@@ -91,12 +107,15 @@ struct Engine::Impl {
   net::Defragmenter fragments;
   std::pmr::vector<std::uint8_t> datagram;
   Context context;
-  std::pmr::vector<Conversation*> ticking;  // with timers of their own
-  Conversation* in_hand = nullptr;          // whose frame has not left yet
+  Roster ticking;                   // with timers of their own
+  Roster conversations;             // all that are awake
+  Conversation* in_hand = nullptr;  // whose frame has not left yet
   std::array<Parsed, kBurst> parsed{};
   std::uint64_t flows_made = 0;
-  std::size_t dormant = 0;  // flows
+  std::size_t dormant = 0;         // flows
+  std::size_t dormant_octets = 0;  // of all of them
   std::uint64_t table_changes = 0;
+  std::size_t shed_next = 0;  // of conversations: looked at next when memory is short
   Nanoseconds last_tick = 0;
   contract::AnomalySet reported;  // of frames without a flow, since
   Nanoseconds reported_since = 0;

@@ -11,12 +11,13 @@ using contract::Counter;
 using scan::Buffer;
 using scan::MessageScan;
 
-FlowScan::FlowScan(Context& context)
+FlowScan::FlowScan(Context& context, std::pmr::memory_resource* memory)
     : context_(context),
+      memory_(memory),
       pin_(*this),
-      parts_(context.memory),
-      part_hits_(context.memory),
-      list_hits_(context.memory) {
+      parts_(memory),
+      part_hits_(memory),
+      list_hits_(memory) {
   context_.rulesets.pin(pin_);
 }
 
@@ -27,7 +28,7 @@ bool FlowScan::wanted(Buffer buffer) const {
   return pin_.held() && MessageScan::wanted(pin_.ruleset(), buffer);
 }
 
-MessageScan FlowScan::make() { return {pin_.scratch(), context_.memory}; }
+MessageScan FlowScan::make() { return {pin_.scratch(), memory_}; }
 
 MessageScan& FlowScan::main() {
   if (!main_) main_.emplace(make());
@@ -105,7 +106,7 @@ bool FlowScan::wants_spam() const { return pin_.held() && pin_.ruleset().spam() 
 
 void FlowScan::begin_spam(const spam::SpamScan::Options& options) {
   spam_.reset();
-  if (wants_spam()) spam_.emplace(*pin_.ruleset().spam(), pin_.scratch(), options, context_.memory);
+  if (wants_spam()) spam_.emplace(*pin_.ruleset().spam(), pin_.scratch(), options, memory_);
 }
 
 void FlowScan::feed_spam(Bytes octets) {
@@ -124,7 +125,7 @@ void FlowScan::finish_spam() {
 }
 
 std::pmr::vector<scan::Hit> FlowScan::hits() {
-  std::pmr::vector<scan::Hit> all(context_.memory);
+  std::pmr::vector<scan::Hit> all(memory_);
   if (main_) {
     main_->settle();
     all.assign(main_->hits().begin(), main_->hits().end());
@@ -155,7 +156,7 @@ void FlowScan::look_up_address(lists::Place place, std::string_view address) {
 void FlowScan::look_up_url(std::string_view url, std::string_view host) {
   if (!wants(lists::Place::url)) return;
   list_place_ = Buffer::url;
-  pin_.lists().find_url(url, host, context_.memory, *this);
+  pin_.lists().find_url(url, host, memory_, *this);
 }
 
 void FlowScan::look_up_name(std::string_view name) {

@@ -24,7 +24,8 @@ namespace sluice::inspect {
 
 class FlowScan final : private RulesetUser, private lists::Lists::Hits {
  public:
-  explicit FlowScan(Context& context);
+  // `memory`: for what it keeps, but the streams of Hyperscan (Rulesets).
+  FlowScan(Context& context, std::pmr::memory_resource* memory);
   ~FlowScan();
   FlowScan(const FlowScan&) = delete;
   FlowScan& operator=(const FlowScan&) = delete;
@@ -99,6 +100,7 @@ class FlowScan final : private RulesetUser, private lists::Lists::Hits {
   void take_hits(scan::MessageScan& from);
 
   Context& context_;
+  std::pmr::memory_resource* memory_;
   Rulesets::Pin pin_;  // not held: withdrawn
   std::optional<scan::MessageScan> main_;
   std::optional<scan::MessageScan> other_;

@@ -4,12 +4,15 @@
 #include <pcre2.h>
 
 #include <algorithm>
+#include <vector>
 
 namespace sluice::scan {
 
 namespace {
 
 constexpr std::uint32_t kDepthLimit = 2000;
+constexpr std::size_t kLeastStack = std::size_t{32} << 10;
+constexpr std::size_t kMostStack = std::size_t{512} << 10;
 
 }  // namespace
 
@@ -20,15 +23,21 @@ struct RegexScratch::Impl {
     if (context == nullptr) return;
     pcre2_set_match_limit(context, kMatchLimit);
     pcre2_set_depth_limit(context, kDepthLimit);
+    // Without one the machine's stack is used as far as 32 KiB, which forms with many fields
+    // outgrow.
+    stack = pcre2_jit_stack_create(kLeastStack, kMostStack, nullptr);
+    if (stack != nullptr) pcre2_jit_stack_assign(context, nullptr, stack);
   }
   ~Impl() {
     pcre2_match_data_free(data);
     pcre2_match_context_free(context);
+    pcre2_jit_stack_free(stack);
   }
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
   pcre2_match_data* data;
   pcre2_match_context* context;
+  pcre2_jit_stack* stack = nullptr;
 };
 
 RegexScratch::RegexScratch() : impl_(std::make_unique<Impl>()) {}
@@ -37,6 +46,9 @@ RegexScratch::~RegexScratch() = default;
 struct Regex::Impl {
   ~Impl() { pcre2_code_free(code); }
   pcre2_code* code = nullptr;
+  std::uint32_t least = 0;  // octets of what it matches
+  bool jit = false;
+  std::vector<std::uint8_t> set;  // by octet: 1, or 2 for octets above 127; empty: not a set
 };
 
 Regex::Regex(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -64,16 +76,22 @@ Result<Regex> Regex::make(std::string_view pattern, std::uint32_t options) {
     return Error{std::string(reinterpret_cast<const char*>(text)) + " at its character " +
                  std::to_string(offset)};
   }
-  pcre2_jit_compile(impl->code, PCRE2_JIT_COMPLETE);  // without it the interpreter runs
+  pcre2_pattern_info(impl->code, PCRE2_INFO_MINLENGTH, &impl->least);
+  // Without it the interpreter runs.
+  impl->jit = pcre2_jit_compile(impl->code, PCRE2_JIT_COMPLETE) == 0;
   return Regex(std::move(impl));
 }
 
 bool Regex::find(std::string_view subject, RegexScratch& scratch, Match* match,
                  std::size_t from) const {
-  if (scratch.impl_->data == nullptr) return false;
+  if (scratch.impl_->data == nullptr || from > subject.size() ||
+      subject.size() - from < impl_->least)
+    return false;
   const char* data = subject.empty() ? "" : subject.data();
-  const int groups = pcre2_match(impl_->code, reinterpret_cast<PCRE2_SPTR>(data), subject.size(),
-                                 from, 0, scratch.impl_->data, scratch.impl_->context);
+  // The second says nothing about its arguments, which are in order: as UTF-8 nothing is read.
+  const auto match_with = impl_->jit ? &pcre2_jit_match : &pcre2_match;
+  const int groups = match_with(impl_->code, reinterpret_cast<PCRE2_SPTR>(data), subject.size(),
+                                from, 0, scratch.impl_->data, scratch.impl_->context);
   if (groups < 0) return false;
   if (match != nullptr) {
     const PCRE2_SIZE* places = pcre2_get_ovector_pointer(scratch.impl_->data);
@@ -86,8 +104,27 @@ bool Regex::find(std::string_view subject, RegexScratch& scratch, Match* match,
   return true;
 }
 
+void Regex::set_octets(std::span<const std::uint8_t> octets) {
+  impl_->set.assign(256, 0);
+  std::fill(impl_->set.begin() + 128, impl_->set.end(), 2);
+  for (const std::uint8_t octet : octets) {
+    if (octet < 128) impl_->set[octet] = 1;
+  }
+}
+
 std::uint32_t Regex::count(std::string_view subject, RegexScratch& scratch,
                            std::uint32_t most) const {
+  if (!impl_->set.empty()) {
+    const std::uint8_t* set = impl_->set.data();
+    std::uint32_t members = 0;
+    std::uint32_t others = 0;
+    for (const char c : subject) {
+      const std::uint8_t kind = set[static_cast<unsigned char>(c)];
+      members += kind & 1;
+      others += kind >> 1;
+    }
+    if (others == 0) return std::min(members, most);
+  }
   std::uint32_t found = 0;
   std::size_t from = 0;
   Match match;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -44,6 +45,9 @@ class Regex {
     }
     bool has(int n) const { return end[n] != std::string_view::npos; }
   };
+
+  // It matches one octet of `octets` (below 128) and nothing else, in subjects of octets below 128.
+  void set_octets(std::span<const std::uint8_t> octets);
 
   // Whether it matches `subject` somewhere from `from` on. Over a limit it does not.
   bool find(std::string_view subject, RegexScratch& scratch, Match* match = nullptr,

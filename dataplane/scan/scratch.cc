@@ -106,10 +106,15 @@ Result<std::shared_ptr<Scratch>> Scratch::make(const Ruleset& ruleset) {
   if (const SpamRules* spam = ruleset.spam()) {
     for (std::size_t i = 0; i < kSpamBufferCount; ++i) {
       const SpamDatabase& database = spam->database(static_cast<SpamBuffer>(i));
-      if (!database.compiled) continue;
-      if (hs_alloc_scratch(database.compiled.get(), &made->impl_->hyperscan) != HS_SUCCESS) {
-        return Error{"no memory for the scratch of spam buffer " +
-                     std::string(kSpamBufferNames[i])};
+      for (const SpamWords* words : {&database.words, &database.joined})
+        made->impl_->spam_words.reserve(words->words(), words->candidates().size());
+      for (const hs_database* compiled : std::initializer_list<const hs_database*>{
+               database.compiled.get(), database.words.database(), database.joined.database()}) {
+        if (compiled != nullptr &&
+            hs_alloc_scratch(compiled, &made->impl_->hyperscan) != HS_SUCCESS) {
+          return Error{"no memory for the scratch of spam buffer " +
+                       std::string(kSpamBufferNames[i])};
+        }
       }
     }
   }

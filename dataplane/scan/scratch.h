@@ -9,6 +9,7 @@
 #include "dataplane/base/limited_resource.h"
 #include "dataplane/scan/confirmation.h"
 #include "dataplane/scan/ruleset.h"
+#include "dataplane/scan/spam_words.h"
 
 struct hs_scratch;
 struct hs_stream;
@@ -81,6 +82,7 @@ struct Scratch::Impl {
   const Ruleset& ruleset;
   hs_scratch* hyperscan = nullptr;
   ConfirmScratch confirm;
+  SpamWordScratch spam_words;
   StreamPool pool;
   std::vector<BegunTail> begun;        // empty between scans
   std::vector<FollowedTail> followed;  // likewise

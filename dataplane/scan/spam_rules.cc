@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "dataplane/contract/policy_image_tables.h"
+#include "dataplane/scan/joined_text.h"
 #include "dataplane/scan/scratch.h"
 #include "dataplane/scan/spam_evals.h"
 
@@ -57,6 +58,17 @@ bool has_high_octet(std::string_view item) {
   }
   for (; i < item.size(); ++i) seen |= static_cast<unsigned char>(item[i]);
   return (seen & 0x8080808080808080u) != 0;
+}
+
+// Words of paragraphs know white space as blanks; a subject may have other.
+std::string_view with_blanks(std::string_view item, std::string& copy) {
+  if (item.substr(0, item.size() - 1).find_first_of("\t\n\v\f\r") == std::string_view::npos)
+    return item;
+  copy = item;
+  for (std::size_t i = 0; i + 1 < copy.size(); ++i) {
+    if (copy[i] >= '\t' && copy[i] <= '\r') copy[i] = ' ';
+  }
+  return copy;
 }
 
 std::int64_t whole(double value) {
@@ -127,6 +139,7 @@ class SpamRulesLoader {
     for (const image::SpamRegex* regex : *tables_.regexes()) {
       auto made = Regex::make(regex->pattern()->string_view(), regex->options());
       if (!made) return Error{place("regex", i, made.error().c_str())};
+      if (regex->set() != nullptr) made->set_octets({regex->set()->data(), regex->set()->size()});
       rules_.regexes_.push_back(std::move(*made));
       ++i;
     }
@@ -137,11 +150,48 @@ class SpamRulesLoader {
       for (const auto* entry : *list->entries()) entries.push_back(entry->str());
     }
     for (const auto& [name, entries] : rules_.entries_) {
+      if (name.starts_with("enlist_")) {
+        for (const std::string& line : entries) enlist(name, line);
+      }
       SpamList& list = rules_.lists_[name];
       list.reserve(entries.size());
       for (const std::string& entry : entries) list.insert(entry);
     }
     return ok();
+  }
+
+  // "(LIST) word word ..."
+  void enlist(const std::string& setting, std::string_view line) {
+    const std::size_t open = line.find('(');
+    const std::size_t close = line.find(')');
+    if (open == std::string_view::npos || close == std::string_view::npos || close < open) return;
+    std::string key = setting + ' ';
+    for (const char c : line.substr(open + 1, close - open - 1)) {
+      if (c != ' ' && c != '\t') key += c;
+    }
+    SpamNameList& list = rules_.name_lists_[key];
+    line.remove_prefix(close + 1);
+    for (;;) {
+      const std::size_t begin = line.find_first_not_of(" \t\r\n");
+      if (begin == std::string_view::npos) return;
+      line.remove_prefix(begin);
+      const std::size_t end = std::min(line.find_first_of(" \t\r\n"), line.size());
+      list.add(line.substr(0, end));
+      line.remove_prefix(end);
+    }
+  }
+
+  // Regexes that stand as arguments.
+  void take_arguments(const SpamTest& test) {
+    if (test.kind != TestKind::eval) return;
+    const std::string_view name = kSpamEvals[test.eval].name;
+    const std::size_t index = name == "check_freemail_from" ? 0
+                              : name == "check_freemail_header" || name.starts_with("html_text")
+                                  ? 1
+                                  : 9;
+    if (index >= test.arguments.size()) return;
+    if (auto made = Regex::make(test.arguments[index], 0))
+      rules_.argument_regexes_.try_emplace(test.arguments[index], std::move(*made));
   }
 
   Status tests() {
@@ -170,6 +220,7 @@ class SpamRulesLoader {
       }
       if (table.meta() != nullptr) test.meta.assign(table.meta()->begin(), table.meta()->end());
       if (Status status = check(i, test); !status) return status;
+      take_arguments(test);
       rules_.tests_.push_back(std::move(test));
     }
     return ok();
@@ -249,7 +300,8 @@ class SpamRulesLoader {
   Status database(std::uint32_t index, const image::SpamDatabase& table) {
     if (table.kind() >= kSpamBufferCount) return Error{place("database", index, "unknown buffer")};
     SpamDatabase& database = rules_.databases_[table.kind()];
-    if (database.compiled || !database.high.empty())
+    if (database.compiled || !database.high.empty() || !database.words.empty() ||
+        !database.joined.empty())
       return Error{place("database", index, "its buffer has one already")};
     const auto& first = *table.first();
     const auto& references = *table.references();
@@ -276,6 +328,7 @@ class SpamRulesLoader {
       database.high.push_back({reference->test(), reference->regex()});
       rules_.tests_[reference->test()].high = true;
     }
+    if (Status status = words(index, table, database); !status) return status;
     if (table.serialized()->size() == 0 && table.patterns() == 0) return ok();
     hs_database_t* compiled = nullptr;
     if (hs_deserialize_database(reinterpret_cast<const char*>(table.serialized()->data()),
@@ -288,6 +341,38 @@ class SpamRulesLoader {
       return Error{place("database", index, "of the wrong mode")};
     }
     hs_database_size(compiled, &database.size);
+    return ok();
+  }
+
+  Status words(std::uint32_t index, const image::SpamDatabase& table, SpamDatabase& database) {
+    const auto is_pattern = [&](const SpamReference& reference) {
+      return reference.test < rules_.tests_.size() &&
+             rules_.tests_[reference.test].kind == TestKind::pattern;
+    };
+    for (const auto& [from, to] :
+         {std::pair(table.words(), &database.words), std::pair(table.joined(), &database.joined)}) {
+      if (from == nullptr) continue;
+      auto loaded = SpamWords::load(*from, rules_.tests_.size(), rules_.regexes_.size());
+      if (!loaded) return Error{place("database", index, loaded.error().c_str())};
+      *to = std::move(*loaded);
+      if (!std::ranges::all_of(to->candidates(), is_pattern))
+        return Error{place("database", index, "a candidate is no pattern")};
+    }
+    database.asks_words.assign(rules_.selectors_.size(), false);
+    for (const SpamReference& reference : database.words.candidates()) {
+      const std::uint32_t selector = rules_.tests_[reference.test].selector;
+      if (selector != UINT32_MAX) database.asks_words[selector] = true;
+    }
+    if (table.direct() == nullptr) return ok();
+    database.direct.resize(std::max<std::size_t>(rules_.selectors_.size(), 1));
+    for (const image::SpamReference* from : *table.direct()) {
+      const SpamReference reference{from->test(), from->regex()};
+      if (!is_pattern(reference) || reference.regex == 0 ||
+          reference.regex > rules_.regexes_.size())
+        return Error{place("database", index, "a reference is out of range")};
+      const std::uint32_t selector = rules_.tests_[reference.test].selector;
+      database.direct[selector == UINT32_MAX ? 0 : selector].push_back(reference);
+    }
     return ok();
   }
 
@@ -342,10 +427,25 @@ std::span<const std::string> SpamRules::entries(std::string_view name) const {
   return at->second;
 }
 
+const SpamNameList& SpamRules::name_list(std::string_view setting, std::string_view list) const {
+  static const SpamNameList kNone;
+  std::string key(setting);
+  key += ' ';
+  key += list;
+  const auto at = name_lists_.find(key);
+  return at == name_lists_.end() ? kNone : at->second;
+}
+
+const Regex* SpamRules::argument_regex(const std::string& argument) const {
+  const auto at = argument_regexes_.find(argument);
+  return at == argument_regexes_.end() ? nullptr : &at->second;
+}
+
 // --- scanning ------------------------------------------------------------------------------------
 
 struct SpamScanner::Context {
   SpamScanner& scanner;
+  SpamBuffer buffer;
   const SpamDatabase& database;
   SpamHits& hits;
   std::string_view item;
@@ -353,6 +453,25 @@ struct SpamScanner::Context {
   bool high_tried;
   bool first;
   std::uint32_t selector;
+};
+
+// A second look: its time, by buffer and by test.
+struct SpamScanner::Look {
+  Look(SpamTimes* all, SpamBuffer buffer, std::uint32_t of)
+      : times(all),
+        test(of),
+        begin(all != nullptr ? all->now() : 0),
+        timer(all, SpamGroup::confirm, static_cast<std::size_t>(buffer)) {}
+  ~Look() {
+    if (times != nullptr) times->charge_test(test, times->now() - begin);
+  }
+  Look(const Look&) = delete;
+  Look& operator=(const Look&) = delete;
+
+  SpamTimes* times;
+  std::uint32_t test;
+  std::uint64_t begin;
+  SpamTimer timer;
 };
 
 int SpamScanner::on_match(unsigned pattern, unsigned long long, unsigned long long, unsigned,
@@ -379,6 +498,7 @@ void SpamScanner::take(const SpamReference& reference, const Context& context) {
         context.hits.has(reference.test) ? context.hits[reference.test] : 0;
     if (before >= most) return;
     scanned_ += context.item.size();
+    const Look look(times_, context.buffer, reference.test);
     const std::uint32_t found =
         rules_.regex(reference.regex - 1).count(context.item, scratch_.regex(), most - before);
     if (found != 0) context.hits[reference.test] = before + found;
@@ -387,17 +507,32 @@ void SpamScanner::take(const SpamReference& reference, const Context& context) {
   if (context.hits.has(reference.test)) return;
   if (reference.regex != 0) {
     scanned_ += context.item.size();
+    const Look look(times_, context.buffer, reference.test);
     if (!rules_.regex(reference.regex - 1).find(context.item, scratch_.regex())) return;
   }
   context.hits[reference.test] = 1;
 }
 
+// Tries what has its words in `text`, the item in the form that they are for.
+void SpamScanner::try_words(const SpamWords& of, std::string_view text, const Context& context) {
+  SpamWordScratch& words = scratch_.impl_->spam_words;
+  scanned_ += text.size();
+  if (!of.find(text, words, scratch_.impl_->hyperscan)) failed_ = true;
+  for (const std::uint32_t candidate : words.candidates) {
+    const SpamReference& reference = of.candidates()[candidate];
+    if (context.high_tried && rules_.tests()[reference.test].high) continue;
+    take(reference, context);
+  }
+}
+
 void SpamScanner::scan(SpamBuffer buffer, std::string_view item, SpamHits& hits, bool first,
                        std::uint32_t selector) {
   if (item.empty()) return;
+  const SpamTimer timer(times_, SpamGroup::scan, static_cast<std::size_t>(buffer));
   const SpamDatabase& database = rules_.database(buffer);
   Context context{
       *this,
+      buffer,
       database,
       hits,
       item,
@@ -409,6 +544,17 @@ void SpamScanner::scan(SpamBuffer buffer, std::string_view item, SpamHits& hits,
     high_octets_ += item.size();
     context.high_tried = true;
     for (const SpamReference& reference : database.high) take(reference, context);
+  }
+  SpamWordScratch& words = scratch_.impl_->spam_words;
+  if (!database.words.empty() && (!context.by_selector || database.asks_words[selector]))
+    try_words(database.words, first ? with_blanks(item, words.blanks) : item, context);
+  if (!database.joined.empty()) {
+    join_text(item, words.joined);
+    try_words(database.joined, words.joined, context);
+  }
+  if (!database.direct.empty()) {
+    for (const SpamReference& reference : database.direct[context.by_selector ? selector : 0])
+      take(reference, context);
   }
   if (!database.compiled) return;
   const std::size_t size =

@@ -32,6 +32,9 @@
 #include "dataplane/scan/regex.h"
 #include "dataplane/scan/ruleset.h"
 #include "dataplane/scan/scan.h"
+#include "dataplane/scan/spam_lists.h"
+#include "dataplane/scan/spam_times.h"
+#include "dataplane/scan/spam_words.h"
 #include "dataplane/scan/sparse_map.h"
 
 namespace sluice::contract::image {
@@ -101,16 +104,16 @@ struct SpamTest {
   bool high = false;  // its whole regex is tried on items with octets above 127
 };
 
-struct SpamReference {
-  std::uint32_t test = 0;
-  std::uint32_t regex = 0;  // 1 + index, or 0: Hyperscan's hit is exact
-};
-
 struct SpamDatabase {
   std::unique_ptr<hs_database, DatabaseDeleter> compiled;
   std::vector<std::uint32_t> first;
   std::vector<SpamReference> references;
   std::vector<SpamReference> high;
+  SpamWords words;
+  SpamWords joined;              // of joined text
+  std::vector<bool> asks_words;  // by selector
+  // Tried on each item: by selector, in buffers without selectors the first.
+  std::vector<std::vector<SpamReference>> direct;
   std::size_t size = 0;
 };
 
@@ -147,6 +150,10 @@ class SpamRules {
   const SpamList& list(std::string_view name) const;
   // Entries of a list in the order of the files (patterns).
   std::span<const std::string> entries(std::string_view name) const;
+  // List `list` of an enlist_* setting.
+  const SpamNameList& name_list(std::string_view setting, std::string_view list) const;
+  // The regex that stands as an argument of a native function; nullptr when it is none.
+  const Regex* argument_regex(const std::string& argument) const;
 
  private:
   friend class SpamRulesLoader;
@@ -166,6 +173,8 @@ class SpamRules {
   std::vector<std::uint32_t> baseline_hits_;
   std::unordered_map<std::string, std::vector<std::string>> entries_;
   std::unordered_map<std::string, SpamList> lists_;
+  std::unordered_map<std::string, SpamNameList> name_lists_;  // by "setting list"
+  std::unordered_map<std::string, Regex> argument_regexes_;
 };
 
 // How often each test hit in one message.
@@ -189,7 +198,9 @@ class SpamScanner {
  public:
   static constexpr std::uint64_t kMaxHighOctets = 16384;
 
-  SpamScanner(const SpamRules& rules, Scratch& scratch) : rules_(rules), scratch_(scratch) {}
+  // `times`: where to add what the scanning takes, or nullptr.
+  SpamScanner(const SpamRules& rules, Scratch& scratch, SpamTimes* times = nullptr)
+      : rules_(rules), scratch_(scratch), times_(times) {}
 
   // One item of `buffer`; hits of its tests are added to `hits`. `first`: the subject in front of
   // the body. Of header buffers: the tests of `selector` alone.
@@ -200,12 +211,15 @@ class SpamScanner {
 
  private:
   struct Context;
+  struct Look;
   static int on_match(unsigned pattern, unsigned long long, unsigned long long, unsigned,
                       void* context);
   void take(const SpamReference& reference, const Context& context);
+  void try_words(const SpamWords& of, std::string_view text, const Context& context);
 
   const SpamRules& rules_;
   Scratch& scratch_;
+  SpamTimes* times_;
   std::uint64_t scanned_ = 0;
   std::uint64_t high_octets_ = 0;
   bool failed_ = false;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <new>
+#include <utility>
 
 #include "dataplane/smtp/session_impl.h"
 
@@ -25,20 +26,19 @@ Session::Impl::Impl(const Limits& l, SessionSink& s, std::pmr::memory_resource* 
   transactions.reserve(kUsualTransactions);
 }
 
-Session::Impl::~Impl() {
+Session::Impl::~Impl() { drop_octets(); }
+
+void Session::Impl::drop_octets() {
   client_line.release(memory);
   server_line.release(memory);
   pending.release(memory);
   drop_ambiguous();
   drop_readings();
-  SecondReading::destroy(tolerated, memory);
-  ProxyPreamble::destroy(preamble, memory);
-  while (auths) {
-    AuthExchange* next = auths->next;
-    wipe(auths, sizeof *auths);
-    memory->deallocate(auths, sizeof *auths, alignof(AuthExchange));
-    auths = next;
-  }
+  drop_auths();
+  drop_tolerated();
+  ProxyPreamble::destroy(std::exchange(preamble, nullptr), memory);
+  transactions.clear();
+  message_open = false;
 }
 
 // --- transactions --------------------------------------------------------------------------------
@@ -162,6 +162,15 @@ void Session::Impl::drop_readings() {
     SecondReading* next = readings->next;
     SecondReading::destroy(readings, memory);
     readings = next;
+  }
+}
+
+void Session::Impl::drop_auths() {
+  while (auths) {
+    AuthExchange* next = auths->next;
+    wipe(auths, sizeof *auths);
+    memory->deallocate(auths, sizeof *auths, alignof(AuthExchange));
+    auths = next;
   }
 }
 
@@ -387,6 +396,7 @@ std::size_t Session::client(Bytes octets, std::uint8_t left_out) {
   return accepted;
 }
 void Session::server(Bytes octets) { impl_->server(octets); }
+void Session::drop_octets() { impl_->drop_octets(); }
 void Session::end_server() { impl_->server_ended = true; }
 void Session::client_gap(std::uint64_t size) { impl_->client_gap(size); }
 void Session::server_gap(std::uint64_t size) {

@@ -202,6 +202,9 @@ class Session {
   std::size_t client(Bytes octets, std::uint8_t left_out = 0);
   static constexpr std::size_t kReadings = 3;
   void server(Bytes octets);
+  // Nothing more is read of either end: gives back what is kept of their octets. phase() and what
+  // the server offered stay known. Not from within a sink's function.
+  void drop_octets();
   // What the server says from here on is not read; may be called from within on_reply.
   void end_server();
   // Octets that will never be seen.

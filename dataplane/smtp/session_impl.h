@@ -150,6 +150,8 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   void drop_ambiguous();
   void drop_readings();
   void drop_tolerated();
+  void drop_auths();
+  void drop_octets();
   AuthExchange* push_auth();
   void finish_auth(std::uint16_t code);
   void finish();

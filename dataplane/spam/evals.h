@@ -38,5 +38,7 @@ double number_of(std::string_view text);
 bool read_date(std::string_view text, std::int64_t& seconds);
 // No usable Received fields, or such of list software that removes them.
 bool gated(const View& view);
+// The Received fields, each run of white space one blank. Valid as long as the view.
+std::string_view squeezed_received(const View& view);
 
 }  // namespace sluice::spam

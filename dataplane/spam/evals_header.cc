@@ -48,14 +48,8 @@ const Tables& tables() {
   return tables;
 }
 
-String squeezed(const View& view, std::string_view selector) {
-  String text = view.get(selector);
-  squeeze(text);
-  return text;
-}
-
 double check_for_fake_aol_relay_in_rcvd(const View& view, Arguments) {
-  const String received = squeezed(view, "Received");
+  const std::string_view received = squeezed_received(view);
   return view.find(tables().aol_relay, received) && !view.find(tables().aol_via, received);
 }
 double never(const View&, Arguments) { return 0; }
@@ -90,9 +84,11 @@ double check_for_matching_env_and_hdr_from(const View& view, Arguments) {
 }
 
 Strings recipients(const View& view) {
-  Strings inputs(view.memory);
-  view.values("ToCc:addr", inputs);
-  if (inputs.size() < 5) view.values("Bcc:addr", inputs);
+  Strings inputs(view.values("ToCc:addr"), view.memory);
+  if (inputs.size() < 5) {
+    const Strings& hidden = view.values("Bcc:addr");
+    inputs.insert(inputs.end(), hidden.begin(), hidden.end());
+  }
   Strings addresses(view.memory);
   std::string_view previous;
   for (const String& current : inputs) {
@@ -184,7 +180,9 @@ double date_difference(const View& view) {
                            [](double a, double b) { return std::abs(a) < std::abs(b); });
 }
 double check_for_shifted_date(const View& view, Arguments a) {
-  const double difference = date_difference(view);
+  auto& known = view.notes().date_difference;
+  if (!known) known = date_difference(view);
+  const double difference = *known;
   return (a[0] == "undef" || difference >= 3600 * number_of(a[0])) &&
          (a[1] == "undef" || difference < 3600 * number_of(a[1]));
 }
@@ -370,6 +368,17 @@ double check_equal_from_domains(const View& view, Arguments) {
   return !a.empty() && !b.empty() && !equals_nocase(a, b);
 }
 
+bool is_gated(const View& view) {
+  if (view.find(tables().ezmlm, view.get("Mailing-List")) &&
+      view.find(tables().ezmlm_to, view.get("Delivered-To")) &&
+      view.find(tables().qmail, view.get("Received")))
+    return true;
+  if (!view.has("Received")) return true;
+  const String received = view.get("Received");
+  const std::size_t at = received.find("from groups.msn.com (");
+  return at != String::npos && received.find(".msn.com ", at) != String::npos;
+}
+
 constexpr NamedEval kEvals[] = {
     {"check_for_fake_aol_relay_in_rcvd", check_for_fake_aol_relay_in_rcvd},
     {"check_for_faraway_charset_in_headers", never},
@@ -396,14 +405,18 @@ constexpr NamedEval kEvals[] = {
 }  // namespace
 
 bool gated(const View& view) {
-  if (view.find(tables().ezmlm, view.get("Mailing-List")) &&
-      view.find(tables().ezmlm_to, view.get("Delivered-To")) &&
-      view.find(tables().qmail, view.get("Received")))
-    return true;
-  if (!view.has("Received")) return true;
-  const String received = view.get("Received");
-  const std::size_t at = received.find("from groups.msn.com (");
-  return at != String::npos && received.find(".msn.com ", at) != String::npos;
+  auto& known = view.notes().gated;
+  if (!known) known = is_gated(view);
+  return *known;
+}
+
+std::string_view squeezed_received(const View& view) {
+  auto& known = view.notes().received;
+  if (!known) {
+    known = view.get("Received");
+    squeeze(*known);
+  }
+  return *known;
 }
 
 std::span<const NamedEval> header_evals() { return kEvals; }

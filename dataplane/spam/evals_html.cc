@@ -126,15 +126,14 @@ const Strings* texts(const HtmlFacts& html, std::string_view name) {
   return nullptr;
 }
 double text_match(const View& view, Arguments a, bool matches) {
-  // Compiled anew for each message that has such texts: few rules do it.
   bool wanted = false;
   for (const HtmlFacts& html : view.htmls) {
     const Strings* list = texts(html, a[0]);
     wanted = wanted || (list != nullptr && !list->empty());
   }
   if (!wanted) return 0;
-  const auto regex = scan::Regex::make(a[1], 0);
-  if (!regex) return 0;
+  const scan::Regex* regex = view.rules.argument_regex(a[1]);
+  if (regex == nullptr) return 0;
   return any(view, [&](const HtmlFacts& html) {
     const Strings* list = texts(html, a[0]);
     return list != nullptr && std::any_of(list->begin(), list->end(), [&](const String& text) {

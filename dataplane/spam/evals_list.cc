@@ -1,5 +1,4 @@
 // FreeMail, and WLBLEval's lists of addresses and hosts.
-#include <functional>
 #include <string>
 
 #include "dataplane/spam/evals.h"
@@ -35,30 +34,6 @@ const Tables& tables() {
   return tables;
 }
 
-// '*' and '?' as in file names; '*' does not cross a dot when `labels`.
-bool glob(std::string_view pattern, std::string_view text, bool labels) {
-  std::size_t p = 0;
-  std::size_t t = 0;
-  std::size_t star = std::string_view::npos;
-  std::size_t star_text = 0;
-  while (t < text.size()) {
-    if (p < pattern.size() && (pattern[p] == '?' || (pattern[p] == text[t] && pattern[p] != '*'))) {
-      ++p;
-      ++t;
-    } else if (p < pattern.size() && pattern[p] == '*') {
-      star = p++;
-      star_text = t;
-    } else if (star != std::string_view::npos && !(labels && text[star_text] == '.')) {
-      p = star + 1;
-      t = ++star_text;
-    } else {
-      return false;
-    }
-  }
-  while (p < pattern.size() && pattern[p] == '*') ++p;
-  return p == pattern.size();
-}
-
 bool is_freemail(const View& view, std::string_view address) {
   if (address.empty()) return false;
   const std::size_t at = address.rfind('@');
@@ -71,26 +46,27 @@ bool is_freemail(const View& view, std::string_view address) {
   if (view.rules.list("freemail_domains").contains(domain)) return true;
   if (at == std::string_view::npos) return false;
   for (const std::string& pattern : view.rules.entries("freemail_wildcards")) {
-    if (glob(pattern, domain, true)) return true;
+    if (scan::glob_matches(pattern, domain, true)) return true;
   }
   return false;
 }
 
 Strings lower_values(const View& view, std::string_view selector) {
-  Strings values(view.memory);
-  view.values(selector, values);
+  Strings values(view.values(selector), view.memory);
   for (String& value : values) lower(value);
   return values;
 }
 
 bool matches(const View& view, Arguments a, std::size_t index, std::string_view text) {
   if (a.size() <= index) return true;
-  const auto regex = scan::Regex::make(a[index], 0);
-  return regex && view.find(*regex, text);
+  const scan::Regex* regex = view.rules.argument_regex(a[index]);
+  return regex != nullptr && view.find(*regex, text);
 }
 
 double check_freemail_from(const View& view, Arguments a) {
-  for (String address : view.from_addresses()) {
+  String address(view.memory);
+  for (const String& written : view.from_addresses()) {
+    address = written;
     lower(address);
     if (is_freemail(view, address) && matches(view, a, 0, address)) return 1;
   }
@@ -195,32 +171,10 @@ double check_freemail_replyto(const View& view, Arguments a) {
   return 0;
 }
 
-// "(NAME) word word ..." lines of an enlist_* setting.
-bool enlisted(const View& view, std::string_view setting, std::string_view list,
-              const std::function<bool(std::string_view word)>& test) {
-  for (const std::string& line : view.rules.entries(setting)) {
-    std::string_view rest = trim(line);
-    if (!rest.starts_with('(')) continue;
-    const std::size_t close = rest.find(')');
-    if (close == std::string_view::npos || trim(rest.substr(1, close - 1)) != list) continue;
-    rest.remove_prefix(close + 1);
-    while (!(rest = trim(rest)).empty()) {
-      const std::size_t end = std::min(rest.find_first_of(" \t"), rest.size());
-      if (test(rest.substr(0, end))) return true;
-      rest.remove_prefix(end);
-    }
-  }
-  return false;
-}
-
 bool address_listed(const View& view, std::string_view list, std::string_view address) {
   String lowered(address, view.memory);
   lower(lowered);
-  return enlisted(view, "enlist_addrlist", list, [&](std::string_view pattern) {
-    String p(pattern, view.memory);
-    lower(p);
-    return glob(p, lowered, false);
-  });
+  return view.rules.name_list("enlist_addrlist", list).has_address(lowered);
 }
 double check_from_in_list(const View& view, Arguments a) {
   for (const String& address : view.from_addresses()) {
@@ -233,22 +187,16 @@ double check_replyto_in_list(const View& view, Arguments a) {
   return !address.empty() && address_listed(view, a[0], address);
 }
 
-double host_listed(const View& view, std::string_view list) {
+double host_listed(const View& view, std::string_view name) {
+  const scan::SpamNameList& list = view.rules.name_list("enlist_uri_host", name);
+  String lowered(view.memory);
   for (const Uri& uri : view.uris.uris()) {
     if (uri.raw.size() >= 7 && equals_lower(std::string_view(uri.raw).substr(0, 7), "mailto:"))
       continue;
     for (const String& host : uri.hosts) {
-      const bool found = enlisted(view, "enlist_uri_host", list, [&](std::string_view word) {
-        if (word.starts_with('!')) return false;
-        std::string_view rest = host;
-        for (;;) {
-          if (equals_nocase(rest, word)) return true;
-          const std::size_t dot = rest.find('.');
-          if (dot == std::string_view::npos) return false;
-          rest.remove_prefix(dot + 1);
-        }
-      });
-      if (found) return 1;
+      lowered = host;
+      lower(lowered);
+      if (list.has_host(lowered)) return 1;
     }
   }
   return 0;

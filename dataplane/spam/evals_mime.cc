@@ -105,47 +105,56 @@ bool likely_capitals(std::string_view charset) {
   return false;
 }
 
-double check_for_uppercase(const View& view, Arguments a) {
+// Two runs of base64 in a line of text.
+bool looks_like_base64(std::string_view line) {
+  std::size_t at = 0;
+  for (int runs = 0; runs < 2; ++runs) {
+    const std::size_t begin = at;
+    while (at < line.size() &&
+           (is_alnum(line[at]) || line[at] == '+' || line[at] == '/' || line[at] == '='))
+      ++at;
+    if (at - begin < 60 || at - begin > 76 || at >= line.size() || line[at] != ' ') return false;
+    ++at;
+  }
+  return true;
+}
+
+// Percent of letters that are capitals; -1 when too little is known.
+double uppercase_percent(const View& view) {
   for (const MessagePart& part : view.parts->parts()) {
-    if (part.has_charset && likely_capitals(part.charset)) return 0;
+    if (part.has_charset && likely_capitals(part.charset)) return -1;
   }
   std::uint64_t length = 0;
   std::uint64_t lower_letters = 0;
   std::uint64_t upper_letters = 0;
   for (std::size_t i = 0; i < view.body_ends.size(); ++i) {
     const std::string_view line = view.paragraph(i);
-    const std::string_view inner = trim(line);
-    if (inner.find_first_of(" \t\n") == std::string_view::npos) continue;
-    // Base64 in the text.
-    std::size_t at = 0;
-    int runs = 0;
-    while (runs < 2) {
-      const std::size_t begin = at;
-      while (at < line.size() &&
-             (is_alnum(line[at]) || line[at] == '+' || line[at] == '/' || line[at] == '='))
-        ++at;
-      if (at - begin < 60 || at - begin > 76 || at >= line.size() || line[at] != ' ') break;
-      ++at;
-      ++runs;
-    }
-    if (runs == 2) continue;
+    if (trim(line).find_first_of(" \t\n") == std::string_view::npos) continue;
+    if (looks_like_base64(line)) continue;
     length += line.size();
     bool kanji = false;
     for (std::size_t k = 0; k < line.size(); ++k) {
-      if (line.substr(k).starts_with("\x1b$B")) kanji = true;
-      if (line.substr(k).starts_with("\x1b(B")) kanji = false;
+      const char c = line[k];
+      if (c == '\x1b') {
+        if (line.substr(k).starts_with("\x1b$B")) kanji = true;
+        if (line.substr(k).starts_with("\x1b(B")) kanji = false;
+      }
       if (kanji) {
         --length;
         continue;
       }
-      if ((line[k] >= 'a' && line[k] <= 'z') || is_digit(line[k])) ++lower_letters;
-      if (line[k] >= 'A' && line[k] <= 'Z') ++upper_letters;
+      lower_letters += (c >= 'a' && c <= 'z') || is_digit(c) ? 1 : 0;
+      upper_letters += c >= 'A' && c <= 'Z' ? 1 : 0;
     }
   }
-  if (length < 200 || upper_letters + lower_letters == 0) return 0;
-  const double percent = 100.0 * static_cast<double>(upper_letters) /
-                         static_cast<double>(upper_letters + lower_letters);
-  return percent > number_of(a[0]) && percent <= number_of(a[1]);
+  if (length < 200 || upper_letters + lower_letters == 0) return -1;
+  return 100.0 * static_cast<double>(upper_letters) /
+         static_cast<double>(upper_letters + lower_letters);
+}
+double check_for_uppercase(const View& view, Arguments a) {
+  auto& known = view.notes().uppercase;
+  if (!known) known = uppercase_percent(view);
+  return *known >= 0 && *known > number_of(a[0]) && *known <= number_of(a[1]);
 }
 
 double check_ma_non_text(const View& view, Arguments) {
@@ -211,6 +220,8 @@ void words(std::string_view text, std::set<std::string_view>& out) {
 }
 
 Difference alternative_difference(const View& view) {
+  if (const auto& known = view.notes().alternatives)
+    return {.percent = (*known)[0], .html = (*known)[1], .text = (*known)[2]};
   Difference result;
   const auto& parts = view.parts->parts();
   for (std::uint32_t i = 0; i < parts.size(); ++i) {
@@ -229,6 +240,7 @@ Difference alternative_difference(const View& view) {
                                     [&](std::string_view w) { return !text.contains(w); });
     result.percent = std::max(result.percent, static_cast<double>(left) / result.html * 100);
   }
+  view.notes().alternatives = {result.percent, result.html, result.text};
   return result;
 }
 

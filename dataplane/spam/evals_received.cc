@@ -66,11 +66,7 @@ const Tables& tables() {
   return tables;
 }
 
-String received(const View& view) {
-  String text = view.get("Received");
-  squeeze(text);
-  return text;
-}
+String received(const View& view) { return String(squeezed_received(view), view.memory); }
 
 bool msn_groups(const View& view) {
   const Tables& t = tables();

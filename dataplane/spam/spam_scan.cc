@@ -71,7 +71,7 @@ SpamScan::SpamScan(const scan::SpamRules& rules, scan::Scratch& scratch, const O
                    std::pmr::memory_resource* memory)
     : arena_(16384, memory),
       rules_(rules),
-      scanner_(rules, scratch),
+      scanner_(rules, scratch, options.times),
       options_(options),
       counts_(&arena_),
       view_(rules, scratch.regex(), options.flow, &arena_),
@@ -86,17 +86,24 @@ SpamScan::SpamScan(const scan::SpamRules& rules, scan::Scratch& scratch, const O
 
 SpamScan::~SpamScan() = default;
 
-void SpamScan::feed(Bytes octets) { parts_.feed(octets); }
+void SpamScan::feed(Bytes octets) {
+  const scan::SpamTimer timer(options_.times, scan::SpamGroup::parts);
+  parts_.feed(octets);
+}
 
 void SpamScan::set_full(std::uint32_t test) { counts_[test] = 1; }
 
 void SpamScan::finish() {
   if (finished_) return;
   finished_ = true;
+  const scan::SpamTimer timer(options_.times, scan::SpamGroup::parts);
   parts_.finish();
   end_white_space();
   if (!line_.empty()) end_paragraph();
-  for (const HtmlFacts& facts : view_.htmls) view_.uris.add_html(facts);
+  {
+    const scan::SpamTimer urls(options_.times, scan::SpamGroup::urls);
+    for (const HtmlFacts& facts : view_.htmls) view_.uris.add_html(facts);
+  }
   for (const String& uri : view_.uris.forms()) scanner_.scan(scan::SpamBuffer::uri, uri, counts_);
   // What no part matched.
   for (std::uint32_t s = 0; s < rules_.selectors().size(); ++s) {
@@ -108,8 +115,11 @@ void SpamScan::finish() {
     }
   }
   for (const std::uint32_t test : rules_.evals()) {
+    const scan::SpamTimer eval(options_.times, scan::SpamGroup::eval);
+    const std::uint64_t begin = options_.times != nullptr ? options_.times->now() : 0;
     const double value = run_eval(view_, rules_.tests()[test]);
     if (value != 0) counts_[test] = 1;
+    if (options_.times != nullptr) options_.times->charge_test(test, options_.times->now() - begin);
   }
   evaluate();
 }
@@ -127,7 +137,10 @@ void SpamScan::on_message_header() {
         "x-ms-exchange-crosstenant-originalattributedtenantconnectingip"}) {
     if (const Field* field = parts_.header().last(name)) originating.push_back(field->value);
   }
-  read_relays(received, originating, view_.flow, view_.scratch, &arena_, view_.relays);
+  {
+    const scan::SpamTimer timer(options_.times, scan::SpamGroup::relays);
+    read_relays(received, originating, view_.flow, view_.scratch, &arena_, view_.relays);
+  }
   header_tests();
   // The subject stands in front of the text.
   const Field* subject = parts_.header().last("subject");
@@ -137,6 +150,7 @@ void SpamScan::on_message_header() {
 }
 
 void SpamScan::header_tests() {
+  const scan::SpamTimer timer(options_.times, scan::SpamGroup::values);
   String value(&arena_);
   for (std::uint32_t s = 0; s < rules_.selectors().size(); ++s) {
     const scan::SpamBuffer buffer = rules_.buffer_of_selector(s);
@@ -169,6 +183,7 @@ void SpamScan::on_part_header(std::uint32_t part) {
 }
 
 void SpamScan::mime_header_tests(std::uint32_t number) {
+  const scan::SpamTimer timer(options_.times, scan::SpamGroup::values);
   String value(&arena_);
   for (std::uint32_t s = 0; s < rules_.selectors().size(); ++s) {
     if (rules_.buffer_of_selector(s) != scan::SpamBuffer::mime_header) continue;
@@ -234,6 +249,7 @@ void SpamScan::on_leaf(std::uint32_t number, std::string_view raw) {
     HtmlFacts& facts = view_.htmls.emplace_back(&arena_);
     String shown(&arena_);
     shown.reserve(utf8.size() / 2);
+    const scan::SpamTimer timer(options_.times, scan::SpamGroup::html);
     render_html(utf8, decoded.size(), shown, facts, &arena_);
     rendered.has_image = facts.tag("img") != nullptr;
     utf8 = std::move(shown);
@@ -286,6 +302,7 @@ void SpamScan::raw_body(std::string_view text) {
 
 // White space is joined: runs with two line ends or more end a paragraph, others are one blank.
 void SpamScan::body_text(std::string_view text) {
+  const scan::SpamTimer timer(options_.times, scan::SpamGroup::text);
   if (!text.empty()) any_text_ = true;
   while (!text.empty()) {
     if (const std::size_t white = white_space(text); white > 0) {
@@ -340,7 +357,10 @@ void SpamScan::end_paragraph() {
 void SpamScan::paragraph(std::string_view text) {
   const bool first = view_.body_ends.empty();
   scanner_.scan(scan::SpamBuffer::body, text, counts_, first);
-  view_.uris.add_text(text);
+  {
+    const scan::SpamTimer timer(options_.times, scan::SpamGroup::urls);
+    view_.uris.add_text(text);
+  }
   if (view_.body.size() + text.size() > kMaxBody) return;
   view_.body += text;
   view_.body_ends.push_back(view_.body.size());
@@ -349,6 +369,7 @@ void SpamScan::paragraph(std::string_view text) {
 // --- the end -------------------------------------------------------------------------------------
 
 void SpamScan::evaluate() {
+  const scan::SpamTimer timer(options_.times, scan::SpamGroup::meta);
   const auto tests = rules_.tests();
   values_.assign(rules_.baseline().begin(), rules_.baseline().end());
   std::pmr::vector<std::uint64_t> dirty((tests.size() + 63) / 64, 0, &arena_);

@@ -23,8 +23,9 @@ class SpamScan final : private PartsSink {
  public:
   struct Options {
     FlowFacts flow;
-    bool outbound = false;  // rules that judge the receiving side are off
-    std::uint64_t now = 0;  // seconds since the epoch
+    bool outbound = false;             // rules that judge the receiving side are off
+    std::uint64_t now = 0;             // seconds since the epoch
+    scan::SpamTimes* times = nullptr;  // where to add what groups of rules take
   };
   // `rules` and `scratch` (reserved for the ruleset of `rules`) must outlive the scan.
   SpamScan(const scan::SpamRules& rules, scan::Scratch& scratch, const Options& options,

@@ -70,7 +70,8 @@ View::View(const scan::SpamRules& the_rules, scan::RegexScratch& the_scratch,
       images(resource),
       uris(the_rules, the_scratch, resource),
       body(resource),
-      body_ends(resource) {}
+      body_ends(resource),
+      values_(resource) {}
 
 // Fields from the n-th Received field on (ALL-EXTERNAL, ALL-UNTRUSTED) or up to it.
 void View::received_range(std::string_view selector, bool, Strings& out) const {
@@ -102,10 +103,9 @@ std::optional<String> View::envelope_from() const {
     return String(hop->envelope_from, memory);
   }
   const auto first_address = [&](std::string_view selector) -> std::optional<String> {
-    Strings found(memory);
-    values(selector, found);
+    const Strings& found = values(selector);
     if (found.empty()) return std::nullopt;
-    return std::move(found.front());
+    return String(found.front(), memory);
   };
   const auto& fields = parts->header().fields();
   if (const auto sender = first_address("X-Sender:first:addr");
@@ -136,7 +136,14 @@ std::optional<String> View::envelope_from() const {
   return std::nullopt;
 }
 
-void View::values(std::string_view selector, Strings& out) const {
+const Strings& View::values(std::string_view selector) const {
+  if (const auto known = values_.find(selector); known != values_.end()) return known->second;
+  Strings found(memory);
+  read_values(selector, found);
+  return values_.emplace(String(selector, memory), std::move(found)).first->second;
+}
+
+void View::read_values(std::string_view selector, Strings& out) const {
   const Request request = read_request(selector);
   const HeaderList& header = parts->header();
   const bool needs_raw = request.raw || request.address || request.display;
@@ -251,8 +258,7 @@ void View::values(std::string_view selector, Strings& out) const {
 
 bool View::joined(std::string_view selector, String& out) const {
   out.clear();
-  Strings found(memory);
-  values(selector, found);
+  const Strings& found = values(selector);
   if (found.empty()) return false;
   const bool newline = found.front().ends_with('\n');
   for (std::size_t i = 0; i < found.size(); ++i) {
@@ -262,35 +268,29 @@ bool View::joined(std::string_view selector, String& out) const {
   return true;
 }
 
-bool View::has(std::string_view selector) const {
-  Strings found(memory);
-  values(selector, found);
-  return !found.empty();
-}
+bool View::has(std::string_view selector) const { return !values(selector).empty(); }
 
 String View::get(std::string_view selector) const {
-  Strings found(memory);
-  values(selector, found);
+  const Strings& found = values(selector);
   if (found.empty()) return String(memory);
   const bool one = selector.find(":addr") != std::string_view::npos ||
                    selector.find(":name") != std::string_view::npos ||
                    selector.find(":host") != std::string_view::npos || selector == "EnvelopeFrom";
   if (one) {
-    String& first = found.front();
-    if (first.ends_with('\n')) first.pop_back();
-    return std::move(first);
+    std::string_view first = found.front();
+    if (first.ends_with('\n')) first.remove_suffix(1);
+    return String(first, memory);
   }
   String all(memory);
   for (const String& value : found) all += value;
   return all;
 }
 
-Strings View::from_addresses() const {
-  Strings all(memory);
+const Strings& View::from_addresses() const {
+  if (from_addresses_) return *from_addresses_;
+  Strings& all = from_addresses_.emplace(memory);
   const auto add = [&](std::string_view selector) {
-    Strings found(memory);
-    values(selector, found);
-    for (String& address : found) {
+    for (const String& address : values(selector)) {
       // Some write two dots.
       String clean(memory);
       for (const char c : address) {

@@ -2,10 +2,12 @@
 // functions ask for. Filled while the message comes in; whole when it has ended.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory_resource>
 #include <optional>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "dataplane/scan/spam_rules.h"
@@ -59,15 +61,26 @@ class View {
        std::pmr::memory_resource* memory);
 
   // The values of a selector ("Subject:raw", "From:addr", "ALL", "X-Spam-Relays-External"), in
-  // order; none when there is no such field. Only when the header is whole.
-  void values(std::string_view selector, Strings& out) const;
+  // order; none when there is no such field. Only when the header and the relays are whole; read
+  // once, valid as long as the view.
+  const Strings& values(std::string_view selector) const;
   // Them as one text, as a regex sees it; false when there is none.
   bool joined(std::string_view selector, String& out) const;
   // The first address or the whole text: what SpamAssassin's functions get.
   String get(std::string_view selector) const;
   bool has(std::string_view selector) const;
-  Strings from_addresses() const;  // of all fields that name a sender, each once
+  const Strings& from_addresses() const;  // of all fields that name a sender, each once
   std::optional<String> envelope_from() const;
+
+  // What several native functions ask for, read once.
+  struct Notes {
+    std::optional<double> date_difference;
+    std::optional<bool> gated;
+    std::optional<double> uppercase;  // percent; -1: cannot be said
+    std::optional<std::array<double, 3>> alternatives;
+    std::optional<String> received;  // the Received fields, squeezed
+  };
+  Notes& notes() const { return notes_; }
 
   bool find(const scan::Regex& regex, std::string_view text, scan::Regex::Match* m = nullptr,
             std::size_t from = 0) const {
@@ -100,7 +113,22 @@ class View {
   }
 
  private:
+  // Finds names without making strings.
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view s) const { return std::hash<std::string_view>()(s); }
+  };
+  struct Equal {
+    using is_transparent = void;
+    bool operator()(std::string_view a, std::string_view b) const { return a == b; }
+  };
+
+  void read_values(std::string_view selector, Strings& out) const;
   void received_range(std::string_view selector, bool raw, Strings& out) const;
+
+  mutable std::pmr::unordered_map<String, Strings, Hash, Equal> values_;
+  mutable std::optional<Strings> from_addresses_;
+  mutable Notes notes_;
 };
 
 void prepare_view();

@@ -285,8 +285,10 @@ void Connection::Impl::keep_ahead(Segment& s, Half& h, std::int64_t offset, std:
     const bool kept = h.store.insert(hole_begin, octets, memory_, taken);
     h.ahead += taken;
     if (!kept) {
-      // Memory is refused. What is forwarded and not kept would pass unseen: it is sent again.
+      // Memory is refused. What is forwarded and not kept passes unseen, a gap once the receiver
+      // has acknowledged it; what is dropped is sent again.
       s.sink.on_anomaly(Anomaly::reassembly_limit);
+      if (limits_.at_bound == BoundPolicy::gap) return;
       s.result.action = Action::drop;
       s.result.drop_reason = DropReason::failure_policy;
       return;

@@ -8,7 +8,6 @@ import pathlib
 import pty
 import pwd
 import select
-import signal
 import subprocess
 import sys
 import unittest
@@ -70,8 +69,7 @@ class Operations(unittest.TestCase):
         s = self.sluiced()
         for i in range(6):
             s.ctl('request', 'host', f'192.0.2.{i}', 'limit', 'messages', '20/h', 'for', '2h', 'ticket', f'AB-{i}')
-            s.process.send_signal(signal.SIGKILL)
-            s.process.wait()
+            s.kill()
             s.start()
             orders = {o['prefix']: o for o in s.show('show', 'hosts')['orders']}
             self.assertEqual(set(orders), {f'192.0.2.{n}' for n in range(i + 1)})

@@ -3,11 +3,13 @@ import hashlib
 import json
 import os
 import pathlib
-import shutil
 import socket
 import subprocess
-import tempfile
+import sys
 import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / 'shell'))
+import sluiced  # noqa: E402
 
 TOKENS = {'viewer': 'token-of-a-viewer', 'operator': 'token-of-an-operator', 'admin': 'token-of-an-admin'}
 
@@ -18,12 +20,12 @@ def free_port():
         return s.getsockname()[1]
 
 
-class Sluiced:
+class Sluiced(sluiced.Sluiced):
+    """With an HTTP API and its tokens; begins at once."""
+
     def __init__(self, build, configuration=None, http=True, rate=100000):
-        self.build = pathlib.Path(build)
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix='slo-'))
+        super().__init__(build)
         self.folder.chmod(0o755)
-        self.socket = self.folder / 'c.sock'
         self.port = free_port()
         configuration = configuration or {}
         root = configuration.setdefault('sluice:sluice', {})
@@ -39,7 +41,6 @@ class Sluiced:
                          [{'name': 'old', 'sha256': hashlib.sha256(b'expired').hexdigest(),
                            'role': 'admin', 'expires': '2020-01-01T00:00:00Z'}]}}
         (self.folder / 'sluice.json').write_text(json.dumps(configuration))
-        self.process = None
         self.start()
 
     def certificate(self):
@@ -48,20 +49,11 @@ class Sluiced:
                         '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'],
                        check=True, capture_output=True)
 
-    def start(self):
-        log = open(self.folder / 'sluiced.log', 'ab')
-        self.process = subprocess.Popen(
-            [str(self.build / 'control/daemon/sluiced'), '--config', str(self.folder / 'sluice.json'),
-             '--dataplane-socket', str(self.folder / 'dp.sock'), '--socket', str(self.socket),
-             '--state', str(self.folder / 'state'), '--eve', str(self.folder / 'eve.json'), '--bpffs',
-             str(self.folder / 'bpf')], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        self.wait(lambda: self.ctl('show', 'version', check=False).returncode == 0, 'sluiced does not answer')
-
     def wait(self, condition, what, seconds=60):
         deadline = time.monotonic() + seconds
         while not condition():
             if self.process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f'{what}\n{(self.folder / "sluiced.log").read_text()[-2000:]}')
+                raise AssertionError(f'{what}\n{self.log()[-2000:]}')
             time.sleep(0.05)
 
     def ctl(self, *words, check=True, user=None, group=None):
@@ -105,15 +97,6 @@ class Sluiced:
         if raw or not rest or 'json' not in fields.get('content-type', ''):
             return status, fields, rest
         return status, fields, json.loads(rest)
-
-    def stop(self):
-        if self.process and self.process.poll() is None:
-            self.process.terminate()
-            self.process.wait(30)
-
-    def close(self):
-        self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def unprivileged():

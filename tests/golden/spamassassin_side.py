@@ -32,6 +32,14 @@ def available():
     return shutil.which('spamassassin') is not None and (RULES / '72_active.cf').exists()
 
 
+def rules_digest(folder=RULES):
+    """Of the rule files, by content."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob('*.cf')):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def _key():
     """Digest of what decides about a message's hits."""
     digest = hashlib.sha256(LOCAL.encode() + FORM)

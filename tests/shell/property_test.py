@@ -32,6 +32,7 @@ class FakeDataplane:
             [control.build / 'tests/shell/fake_dataplane', control.folder / 'dataplane.sock', 'w1', '--',
              *HOSTS], stdout=subprocess.PIPE, text=True)
         self.last = None
+        self.ended = False
         self.changed = threading.Condition()
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
@@ -41,12 +42,16 @@ class FakeDataplane:
             with self.changed:
                 self.last = json.loads(line)
                 self.changed.notify_all()
+        with self.changed:
+            self.ended = True
+            self.changed.notify_all()
 
     def wait(self, wires, hosts):
         with self.changed:
             good = self.changed.wait_for(
-                lambda: self.last and self.last['wires'] == wires and self.last['hosts'] == hosts, 60)
-            return good, self.last
+                lambda: self.ended or self.last and self.last['wires'] == wires and self.last['hosts'] == hosts,
+                60)
+            return good and not self.ended, self.last
 
     def close(self):
         self.process.kill()

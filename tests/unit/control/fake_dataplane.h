@@ -7,6 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -104,7 +105,9 @@ class FakeDataplane {
       c->cmsg_len = CMSG_LEN(sizeof(int) * fds.size());
       std::memcpy(CMSG_DATA(c), fds.data(), sizeof(int) * fds.size());
     }
-    if (::sendmsg(client.get(), &header, MSG_NOSIGNAL) < 0) std::abort();
+    if (::sendmsg(client.get(), &header, MSG_NOSIGNAL) >= 0) return;
+    if (errno != EPIPE && errno != ECONNRESET) std::abort();
+    client = UniqueFd();  // control was killed
   }
   struct Received {
     std::vector<std::uint8_t> octets;

@@ -124,6 +124,22 @@ TEST_F(Restconf, PutCreatesOrReplaces) {
       json({{"sluice:sluice", json::object()}}));
 }
 
+TEST_F(Restconf, KeysStay) {
+  EXPECT_EQ(refused("/sluice:sluice/wire=w1/name", Method::put, {{"sluice:name", "w9"}}).status,
+            400);
+  EXPECT_EQ(refused("/sluice:sluice/wire=w1/name", Method::patch, {{"sluice:name", "w9"}}).status,
+            400);
+  EXPECT_EQ(edited("/sluice:sluice/wire=w1/name", Method::put, {{"sluice:name", "w1"}}).whole,
+            whole);
+}
+
+TEST_F(Restconf, WhatIsWrittenCounts) {
+  whole["sluice:sluice"]["detection"]["@window"] = {{"sluice:inactive", true}};
+  const json after =
+      edited("/sluice:sluice/detection/window", Method::put, {{"sluice:window", 60}}).whole;
+  EXPECT_EQ(after["sluice:sluice"]["detection"], json({{"window", 60}}));
+}
+
 TEST_F(Restconf, PatchMergesIntoWhatIsThere) {
   const Edited e = edited("/sluice:sluice", Method::patch,
                           {{"sluice:sluice",

@@ -249,6 +249,33 @@ TEST(FlowTable, VisitsIdleFlowsOnceUntilTheyAreTouched) {
   EXPECT_EQ(visit(300 * kSecond, 100), keys({2}));
 }
 
+// What closed just now gets its late segments, whatever comes; a flood of SYNs has its own evicted.
+TEST(FlowTable, SparesWhatClosedJustNow) {
+  FlowTable table({.max_flows = 80}, kSecret, std::pmr::new_delete_resource());
+  Removals removals;
+  for (std::uint32_t n = 0; n < 80; ++n)
+    table.set_class(add(table, n, kSecond, removals), FlowClass::established, kSecond + n);
+  for (std::uint32_t n = 70; n < 75; ++n)
+    table.set_class(table.find(numbered_key(n)), FlowClass::closed, 10 * kSecond);
+  table.set_class(add(table, 100, 10 * kSecond + 1, removals), FlowClass::established,
+                  11 * kSecond);
+  EXPECT_EQ(removals.keys.back(), numbered_key(0)) << "idle longest";
+  Entry* fresh = add(table, 101, 10 * kSecond + 2, removals);
+  EXPECT_EQ(removals.keys.back(), numbered_key(1));
+  add(table, 102, 10 * kSecond + 3, removals);
+  EXPECT_EQ(removals.keys.back(), numbered_key(101)) << "half-open";
+  table.set_class(table.find(numbered_key(102)), FlowClass::established, 10 * kSecond);
+  fresh = add(table, 103, 12 * kSecond, removals);
+  EXPECT_EQ(removals.keys.back(), numbered_key(70)) << "closed two seconds ago";
+  table.set_class(fresh, FlowClass::established, 12 * kSecond);
+  // More than a few: those go first, however late.
+  for (std::uint32_t n = 10; n < 40; ++n)
+    table.set_class(table.find(numbered_key(n)), FlowClass::closed, 12 * kSecond);
+  for (std::uint32_t n = 71; n < 75; ++n) add(table, 130 + n, 12 * kSecond, removals);
+  add(table, 210, 12 * kSecond + 1, removals);
+  EXPECT_EQ(removals.keys.back(), numbered_key(10));
+}
+
 TEST(FlowTable, EvictsClosedThenOldestHalfOpenThenLongestIdle) {
   FlowTable table({.max_flows = 6}, kSecret, std::pmr::new_delete_resource());
   Removals removals;

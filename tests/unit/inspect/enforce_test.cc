@@ -481,9 +481,38 @@ TEST(Enforce, MemoryAtItsBoundLetsFlowsPassAndIsCounted) {
   }
   EXPECT_EQ(rig.dropped(), 0u);
   EXPECT_EQ(rig.left.size(), sent);
+  EXPECT_GT(rig.statistics().read(contract::Counter::flows_shed), 0u);
   EXPECT_GT(rig.statistics().read(contract::Counter::memory_refused), 0u);
+  EXPECT_GE(rig.statistics().read(contract::Counter::flows_bypassed),
+            rig.statistics().read(contract::Counter::flows_shed));
   rig.finish();
   EXPECT_EQ(rig.engine().flows(), 0u);
+}
+
+TEST(Enforce, AFlowAtItsOwnBoundHarmsNoOther) {
+  RigOptions options{.rules = rule("reject")};
+  options.settings.max_flow_memory = 100'000;
+  Rig rig(options);
+  Conversation honest;
+  begin_message(honest);
+  rig.send(honest.take());
+  Path path;
+  path.client.port = 20000;
+  Conversation large({.path = path, .start = rig.now()});
+  large.open();
+  large.server("220 mx.test ESMTP\r\n");
+  std::string commands = "EHLO x\r\nMAIL FROM:<a@a.test>\r\n";
+  for (int i = 0; i < 1000; ++i) commands += "RCPT TO:<" + std::string(200, 'r') + "@b.test>\r\n";
+  large.client(commands);
+  large.client(std::string(3000, 'x'));
+  rig.send(large.take());
+  EXPECT_EQ(rig.statistics().read(contract::Counter::memory_refused), 1u);
+  EXPECT_EQ(rig.statistics().read(contract::Counter::flows_bypassed), 1u);
+  EXPECT_EQ(rig.dropped(), 0u);
+  EXPECT_LT(rig.engine().memory_use().flows, 100'000u) << "and gives it back";
+  honest.client(body("XJS-SPAM-XJS") + ".\r\n");
+  rig.send(honest.take());
+  EXPECT_GT(rig.dropped(), 0u) << "the other one is inspected as before";
 }
 
 TEST(Enforce, FlowTableAtItsBoundForgetsAndForwards) {

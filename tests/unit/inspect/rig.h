@@ -84,6 +84,7 @@ struct RigOptions {
   policy::Mode mode = policy::Mode::enforce;
   control::PolicySpec spec{};
   inspect::Settings settings{};
+  std::pmr::memory_resource* memory = std::pmr::new_delete_resource();
 };
 
 class Rig final : public inspect::Output, public contract::EventSink {
@@ -92,7 +93,7 @@ class Rig final : public inspect::Output, public contract::EventSink {
     options_.settings.wires = {"w1"};
     set_rules(options_.rules);
     engine_ = std::make_unique<inspect::Engine>(options_.settings, *statistics_, *this, *this,
-                                                std::pmr::new_delete_resource());
+                                                options_.memory);
     EXPECT_TRUE(engine_->set_policy(*policy_));
     memory_at_start_ = engine_->memory_use().flows;
   }

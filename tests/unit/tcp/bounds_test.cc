@@ -1,6 +1,7 @@
 // Stops, bounds, memory, and the record of a handshake that has no connection yet.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <new>
 #include <random>
 
@@ -218,7 +219,7 @@ class StingyMemory : public std::pmr::memory_resource {
 TEST(TcpBounds, RefusedMemoryNeverLetsOctetsPassUnseen) {
   StingyMemory memory;
   for (int round = 0; round < 300; ++round) {
-    Talk talk(1, 2, {}, &memory);
+    Talk talk(1, 2, {.at_bound = BoundPolicy::drop}, &memory);
     memory.stingy = true;
     talk.open();
     std::string sent(2000, '\0');
@@ -240,6 +241,32 @@ TEST(TcpBounds, RefusedMemoryNeverLetsOctetsPassUnseen) {
     memory.stingy = false;
   }
   EXPECT_EQ(memory.held, 0u);
+}
+
+// Fail-open: what cannot be kept ahead of a hole goes on, and is a gap once it was acknowledged.
+TEST(TcpBounds, RefusedMemoryDelaysNobodyWhereGapsAreTaken) {
+  StingyMemory memory;
+  Talk talk(1, 2, {}, &memory);
+  talk.open();
+  talk.send(kC, 0, "one ");
+  memory.stingy = true;
+  int unseen = 0;
+  for (int i = 0; i < 20; ++i) {
+    const std::size_t before = memory.held;
+    EXPECT_EQ(talk.send(kC, 100 + 200 * i, std::string(100, 'x')).action, Action::forward);
+    unseen += memory.held == before ? 1 : 0;
+  }
+  EXPECT_GT(unseen, 0);
+  memory.stingy = false;
+  talk.send(kC, 4, std::string(96, 'y'));
+  for (int i = 0; i < 20; ++i) talk.send(kC, 200 + 200 * i, std::string(100, 'z'));
+  talk.ack(kS, 0, 4100);
+  talk.connection.finish(talk.sink);
+  EXPECT_TRUE(talk.sink.in_order);
+  EXPECT_EQ(talk.sink.gaps.size(), static_cast<std::size_t>(unseen));
+  const std::string client(talk.sink.client());
+  EXPECT_EQ(std::count(client.begin(), client.end(), 'x'), 100 * (20 - unseen));
+  EXPECT_EQ(std::count(client.begin(), client.end(), 'z'), 2000);
 }
 
 TEST(TcpConnection, CopyOfUnacknowledgedOctets) {

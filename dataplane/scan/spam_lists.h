@@ -1,0 +1,35 @@
+// Lists of addresses and hosts that rules look up by name (SpamAssassin's enlist_* settings),
+// prepared once: exact names and domains by hash, other patterns one by one.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <vector>
+
+namespace sluice::scan {
+
+// '*' and '?' as in file names; '*' does not cross a dot when `labels`. Linear for few stars.
+bool glob_matches(std::string_view pattern, std::string_view text, bool labels);
+
+class SpamNameList {
+ public:
+  // A word of the setting, in any case. Words behind '!' take hosts out, which no list here needs:
+  // they are left out.
+  void add(std::string_view word);
+
+  // `address` in lower case.
+  bool has_address(std::string_view address) const;
+  // The host or a domain above it; in lower case.
+  bool has_host(std::string_view host) const;
+
+ private:
+  bool has_domain_above(const std::unordered_set<std::string>& set, std::string_view host) const;
+
+  std::unordered_set<std::string> exact_;
+  std::unordered_set<std::string> domains_;     // of *@domain
+  std::unordered_set<std::string> subdomains_;  // of *@*.domain
+  std::vector<std::string> globs_;
+};
+
+}  // namespace sluice::scan
