@@ -74,15 +74,17 @@ bool add_runs(const Node& node, bool caseless, bool dot_all, std::vector<RegexTr
     }
     default:
       return false;
-
-  }  // namespace
-
-  std::optional<std::vector<RegexTree::Run>> RegexTree::runs(std::uint32_t options) const {
-    std::vector<Run> runs;
-    if (references_ || !add_runs(*root_, (options & scan::kRegexCaseless) != 0,
-                                 (options & scan::kRegexDotAll) != 0, runs))
-      return std::nullopt;
-    return runs;
   }
+}
+
+}  // namespace
+
+std::optional<std::vector<RegexTree::Run>> RegexTree::runs(std::uint32_t options) const {
+  std::vector<Run> runs;
+  if (references_ || !add_runs(*root_, (options & scan::kRegexCaseless) != 0,
+                               (options & scan::kRegexDotAll) != 0, runs))
+    return std::nullopt;
+  return runs;
+}
 
 }  // namespace sluice::control

@@ -134,7 +134,8 @@ class SessionSink {
   virtual void on_reply(const Reply& reply) = 0;
   // The rest of the stream is TLS (starttls true), or was from its first octet.
   virtual void on_tls(bool starttls) = 0;
-  // The client began as TLS does, with these octets, and the server went on in clear: commands follow.
+  // The client began as TLS does, with these octets, and the server went on in clear: commands
+  // follow.
   virtual void on_refused_hello(Bytes octets) { static_cast<void>(octets); }
   // Octets of a TLS stream, both directions: for the ClientHello and the turns.
   virtual void on_opaque(Direction direction, Bytes octets) = 0;
