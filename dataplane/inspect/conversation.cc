@@ -22,6 +22,8 @@ tcp::Limits tcp_limits(const Context& context) {
   tcp::Limits limits;
   // A window of a long fat path: a loss must not cost the place in the stream.
   limits.out_of_order_octets = 1u << 20;
+  if (context.policy->exceptions().overlap == policy::Exception::fail_closed)
+    limits.overlap = tcp::OverlapPolicy::drop;
   if (context.policy->exceptions().memory == policy::Exception::fail_closed)
     limits.at_bound = tcp::BoundPolicy::drop;
   return limits;
@@ -208,7 +210,6 @@ void Conversation::forget_stream() {
   scan_.reset();
   session_.reset();
   connection_ = tcp::Connection(tcp_limits(context_), &memory_);
-  policy_seen_ = nullptr;
   if (expect_mail_) {
     begin_mail();
     session_->set_midstream();

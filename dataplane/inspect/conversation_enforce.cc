@@ -24,10 +24,6 @@ void Conversation::follow_policy() {
   const bool acted_on = host && enforcing();
   host_blocked_ = acted_on && host->action == policy::HostAction::block;
   host_tarpit_ = acted_on && host->action == policy::HostAction::tarpit;
-  const bool strict = context_.policy->exceptions().overlap == policy::Exception::fail_closed;
-  connection_.set_overlap(!enforcing() ? tcp::OverlapPolicy::observe
-                          : strict     ? tcp::OverlapPolicy::drop
-                                       : tcp::OverlapPolicy::replace);
 }
 
 // Keeps a copy of the server's segment for later; a retransmission of one that is held is not kept

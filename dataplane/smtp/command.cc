@@ -213,7 +213,10 @@ ChunkSize parse_chunk_size(std::string_view line, std::uint64_t limit) {
   // chunk for the last one when it is LAST, wherever that begins.
   if (text.find_first_not_of(" \t") != std::string_view::npos) {
     size.last = equal_ignoring_case(trim_blanks(text), "LAST");
-    if (!size.last || text.front() != ' ' || text.size() != 5) tolerated = true;
+    // " LAST" and blanks.
+    if (!size.last || text.front() != ' ' || is_blank(text[1]) ||
+        text.find_first_not_of(" \t", 5) != std::string_view::npos)
+      tolerated = true;
   }
   size.form = tolerated ? Form::tolerated : Form::valid;
   return size;

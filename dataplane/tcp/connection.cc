@@ -189,8 +189,6 @@ CloseReason Connection::close_reason() const {
   return state == State::closing || state == State::closed ? CloseReason::fin : CloseReason::none;
 }
 
-void Connection::set_overlap(OverlapPolicy policy) { impl_->limits_.overlap = policy; }
-
 bool Connection::midstream() const { return impl_->midstream_; }
 bool Connection::one_sided() const { return impl_->one_sided(); }
 

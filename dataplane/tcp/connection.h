@@ -58,8 +58,7 @@ class StreamSink {
 // What leaves the wire of a later copy with other octets.
 enum class OverlapPolicy : std::uint8_t {
   replace,  // the octets seen first
-  drop,     // nothing
-  observe   // the copy as it is: the wire is only watched
+  drop      // nothing
 };
 
 // What is done with a segment ahead of a hole when no more copies can be kept.
@@ -134,7 +133,6 @@ class Connection {
   // Holes that the receiver has acknowledged past are given up after a grace (the acknowledgement
   // may be seen before the octets, case C13), looked at with each segment. settle() looks without a
   // segment; finish(), at the end of the flow, does not wait for the grace.
-  void set_overlap(OverlapPolicy policy);
   void settle(Nanoseconds now, StreamSink& sink);
   void finish(StreamSink& sink);
   static constexpr Nanoseconds kGapGrace = 200 * kMillisecond;

@@ -143,7 +143,7 @@ void Connection::Impl::find_beginning(Segment& s, Half& h) {
 // --- octets seen first win -----------------------------------------------------------------------
 
 // Compares [offset, end) with what is kept, and puts the first octets into the payload where they
-// differ and the wire is not only watched. False: the segment is dropped by policy.
+// differ. False: the segment is dropped by policy.
 bool Connection::Impl::compare(Segment& s, std::int64_t offset, std::int64_t end) {
   Half& h = half(s.direction);
   const std::int64_t from = std::max(offset, static_cast<std::int64_t>(h.acked));
@@ -178,16 +178,12 @@ bool Connection::Impl::compare(Segment& s, std::int64_t offset, std::int64_t end
         return false;
       }
     }
-    if (limits_.overlap != OverlapPolicy::observe) {
-      h.store.visit(
-          static_cast<std::uint64_t>(from), static_cast<std::uint64_t>(end),
-          [&](std::uint64_t at, Bytes first) {
-            std::memcpy(place(at), first.data(), first.size());
-          },
-          [](std::uint64_t, std::uint64_t) {});
-      s.result.changed = true;
-      s.result.action = Action::forward_changed;
-    }
+    h.store.visit(
+        static_cast<std::uint64_t>(from), static_cast<std::uint64_t>(end),
+        [&](std::uint64_t at, Bytes first) { std::memcpy(place(at), first.data(), first.size()); },
+        [](std::uint64_t, std::uint64_t) {});
+    s.result.changed = true;
+    s.result.action = Action::forward_changed;
   }
   if (unseen) {
     if (!offered) offer(s.direction, offset, s.payload, s.sink);

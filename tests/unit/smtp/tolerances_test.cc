@@ -64,7 +64,8 @@ TEST(SmtpTolerances, A04_OddBlanksRoundBdat) {
     EXPECT_EQ(parsed(line).octets, 27u) << line;
     EXPECT_FALSE(parsed(line).last) << line;
   }
-  for (const std::string& line : {"BDAT 27"s, "BDAT 27 "s, "BDAT 27 LAST"s, "bdat 27 Last"s})
+  for (const std::string& line :
+       {"BDAT 27"s, "BDAT 27 "s, "BDAT 27 LAST"s, "bdat 27 Last"s, "BDAT 27 LAST \t "s})
     EXPECT_EQ(parsed(line).form, Form::valid) << line;
   for (const std::string& line : {"BDAT"s, "BDAT "s, "BDAT LAST"s, "BDAT x27"s, "BDAT27 LAST"s})
     EXPECT_EQ(parsed(line).form, Form::invalid) << line;

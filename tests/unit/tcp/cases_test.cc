@@ -597,17 +597,6 @@ TEST_P(TcpCases, C14_SignatureInEitherCopyIsSeenAndOnlyTheFirstLeaves) {
   EXPECT_TRUE(after.sink.alternative(kSignature));
 }
 
-TEST_P(TcpCases, C14_AWireThatIsOnlyWatchedForwardsTheCopyAsItIs) {
-  Talk t(GetParam().first, GetParam().second, {.overlap = OverlapPolicy::observe});
-  t.open();
-  t.send(kC, 0, "GOOD-SIGNATURE");
-  EXPECT_EQ(t.send(kC, 0, "EVIL-SIGNATURE").action, Action::forward);
-  EXPECT_FALSE(t.last.changed);
-  EXPECT_TRUE(t.sink.alternative(kSignature));
-  EXPECT_TRUE(t.sink.saw(Anomaly::overlap_diff));
-  EXPECT_EQ(t.sink.client(), "GOOD-SIGNATURE");
-}
-
 TEST_P(TcpCases, C14_DropPolicyForwardsAndDeliversNothingOfTheCopy) {
   Talk t(GetParam().first, GetParam().second, {.overlap = OverlapPolicy::drop});
   t.open();
