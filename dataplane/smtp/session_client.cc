@@ -101,7 +101,9 @@ std::size_t Session::Impl::feed(Bytes octets) {
         stopped = true;
         return at + step.accepted;
       }
-      if (!content->reader.in_content()) drop_tolerated();
+      // A chunk is given to it to its end and no further; what is behind an unknown verb is read
+      // until that is answered, as whatever it may be.
+      if (content->reason == Reason::tolerated && !content->reader.in_content()) drop_tolerated();
     } else if (tolerated && tolerated->reason == Reason::unknown) {
       tolerated->reader.begin_data();  // behind the line just read
     } else if (tolerated) {
