@@ -40,8 +40,6 @@ class AlternateReader {
 
   // The octets begin inside a chunk of this many.
   void begin_chunk(std::uint64_t size, bool last);
-  // ... behind a DATA.
-  void begin_data() { state_ = State::line_start; }
   // Reads on. Tells the sink what it finds only when `tell`; null `judge`: never stops.
   Step read(Bytes octets, SessionSink& sink, std::uint64_t chunk_limit, bool tell, EndJudge* judge);
 
@@ -49,9 +47,9 @@ class AlternateReader {
   bool found_envelope() const { return found_envelope_; }
   // No line was anything else than a command.
   bool only_commands() const { return only_commands_; }
-  bool in_content() const { return state_ != State::line; }
-  // Octets to the end of the chunk that is being read; behind DATA without bound.
-  std::uint64_t chunk_left() const { return state_ == State::chunk ? chunk_left_ : UINT64_MAX; }
+  bool in_chunk() const { return state_ == State::chunk; }
+  // Octets to the end of the chunk that is being read.
+  std::uint64_t chunk_left() const { return chunk_left_; }
 
  private:
   enum class State : std::uint8_t { line, line_start, text, dot, chunk };
@@ -80,8 +78,6 @@ struct SecondReading {
     midstream,  // the first octets of a stream picked up in the middle
     ambiguous,  // behind an ambiguous end-of-data
     tolerated,  // a BDAT with a malformed argument that tolerant servers take for a chunk's size
-    unknown,    // behind a command that we cannot read, before its reply: it may be DATA to the
-                // server
   };
 
   SecondReading(Reason why, TransactionId of) : tx(of), reason(why), reader(of) {}

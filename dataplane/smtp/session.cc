@@ -114,8 +114,6 @@ void Session::Impl::end_transactions_up_to(TransactionId last) {
 void Session::Impl::begin_message(TransactionId tx, Via via) {
   if (stopped) return;
   if (message_open) abort_message();
-  // What stood behind an unknown verb is read as a message now.
-  if (tolerated && tolerated->reason == SecondReading::Reason::unknown) drop_tolerated();
   // The transaction that the client meant may have been reset meanwhile.
   if (!find(tx)) tx = open_transaction();
   message_open = true;

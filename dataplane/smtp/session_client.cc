@@ -101,13 +101,9 @@ std::size_t Session::Impl::feed(Bytes octets) {
         stopped = true;
         return at + step.accepted;
       }
-      // A chunk is given to it to its end and no further; what is behind an unknown verb is read
-      // until that is answered, as whatever it may be.
-      if (content->reason == Reason::tolerated && !content->reader.in_content()) drop_tolerated();
-    } else if (tolerated && tolerated->reason == Reason::unknown) {
-      tolerated->reader.begin_data();  // behind the line just read
+      if (!content->reader.in_chunk()) drop_tolerated();
     } else if (tolerated) {
-      tolerated->reader.begin_chunk(chunk_left, chunk_last);  // likewise
+      tolerated->reader.begin_chunk(chunk_left, chunk_last);  // behind the BDAT line just read
     }
     at += n;
   }
@@ -425,9 +421,6 @@ bool Session::Impl::command(std::string_view line) {
     case Verb::unknown:
       unknown_command(line);
       push(Slot::other);
-      if (const Transaction* open = find(current_tx);
-          open && open->recipients > 0 && !one_sided && !tolerated)
-        tolerated = SecondReading::create(Reason::unknown, current_tx, memory);
       break;
     case Verb::vrfy:
     case Verb::expn:

@@ -246,10 +246,8 @@ void Session::Impl::answer(const Pending& entry, const Reply& reply) {
     case Slot::end_of_data:
       end_transaction(entry.tx, reply);
       break;
-    case Slot::other:
-      if (entry.tx == 0 && tolerated && tolerated->reason == Reason::unknown) drop_tolerated();
-      break;
     case Slot::bad_bdat:
+    case Slot::other:
       break;
     case Slot::auth:
       if (entry.kept && auths && is_negative(reply.code)) {
