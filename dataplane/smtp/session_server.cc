@@ -185,6 +185,9 @@ void Session::Impl::begin_unknown_data(const Reply& reply) {
   if (!other) raise(Anomaly::unsolicited_reply);
   const TransactionId tx = current_or_new();
   drop_tolerated();
+  // What their replies would have decided is decided by none.
+  drop_readings();
+  while (auths) finish_auth(0);
   pending.release(memory);
   client_line.release(memory);
   begin_data(tx);

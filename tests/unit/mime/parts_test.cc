@@ -219,8 +219,9 @@ TEST(MimeMemory, BoundedWhateverComes) {
   std::string message =
       "Subject: x\r\nContent-Type: multipart/mixed; boundary=b; boundary=c\r\n\r\n";
   for (int i = 0; i < 50; ++i)
-    message += "--b\r\nContent-Type: text/html; name=" + std::string(i * 10u, 'n') +
-               "\r\n\r\n<a href=http://h" + std::to_string(i) + ".test/>\r\n";
+    message += "--b\r\nContent-Type: text/html; name=" +
+               std::string(static_cast<std::size_t>(i) * 10, 'n') + "\r\n\r\n<a href=http://h" +
+               std::to_string(i) + ".test/>\r\n";
   std::size_t most = 0;
   {
     test::Recorder r;

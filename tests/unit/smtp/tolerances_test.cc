@@ -183,6 +183,19 @@ TEST(SmtpTolerances, A07_A354ThatFitsNothing) {
   EXPECT_EQ(lost.messages.back().end, MessageEnd::complete);
 }
 
+// ... and what the commands before it waited for is not taken for what later ones wait for.
+TEST(SmtpTolerances, A07_A354GivesUpWhatWaited) {
+  const std::string ehlo = "250-mx.test\r\n250 PIPELINING\r\n";
+  const Recorder r =
+      play(Dialogue{S(kGreeting), C("EHLO c\r\n"), S(ehlo), C(kEnvelope + "BDAT 5\r\nhello"),
+                    S("250 a\r\n250 b\r\n354 go\r\n"), C(kBody), S("250 queued\r\n"), C(kEnvelope),
+                    S("250 a\r\n250 b\r\n"), C("BDAT 6\r\nNOOP\r\n"),
+                    S("502 what?\r\n250 noop\r\n"), C("RSET\r\n"), S("250 ok\r\n")} +
+           kMessageBehind);
+  EXPECT_EQ(std::count(r.verbs.begin(), r.verbs.end(), Verb::noop), 1);
+  expect_message_behind(r);
+}
+
 // Where CHUNKING was not offered a refused BDAT was no command, whatever the code.
 TEST(SmtpTolerances, A03_BdatRefusedWithoutChunking) {
   const std::string ehlo = "250-mx.test\r\n250 PIPELINING\r\n";
