@@ -43,8 +43,9 @@ std::size_t terminal_rows() {
   return 24;
 }
 
-// One key, as it is pressed; 0 when there is none.
-char read_key() {
+// Asks for one key and gives it as it is pressed; 0 when there is none. The question is shown when
+// no answer would be echoed any more.
+char read_key(const std::string& question) {
   termios before{};
   if (::tcgetattr(STDIN_FILENO, &before) != 0) return 0;
   termios raw = before;
@@ -52,6 +53,7 @@ char read_key() {
   raw.c_cc[VMIN] = 1;
   raw.c_cc[VTIME] = 0;
   ::tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+  std::cout << question << std::flush;
   char key = 0;
   const ssize_t n = ::read(STDIN_FILENO, &key, 1);
   ::tcsetattr(STDIN_FILENO, TCSANOW, &before);
@@ -269,8 +271,7 @@ void Shell::page(const std::string& text) {
     if (left < needs) {
       const std::string more =
           "---(more " + std::to_string(shown * 100 / std::max<std::size_t>(total, 1)) + "%)---";
-      std::cout << more << std::flush;
-      const char key = read_key();
+      const char key = read_key(more);
       std::cout << "\r" << std::string(more.size(), ' ') << "\r" << std::flush;
       if (key == 'q' || key == 'Q' || key == '\x03' || key == '\0') return;
       left = key == '\n' || key == '\r' ? needs : rows;
