@@ -106,7 +106,9 @@ bool FlowScan::wants_spam() const { return pin_.held() && pin_.ruleset().spam() 
 
 void FlowScan::begin_spam(const spam::SpamScan::Options& options) {
   spam_.reset();
-  if (wants_spam()) spam_.emplace(*pin_.ruleset().spam(), pin_.scratch(), options, memory_);
+  if (wants_spam())
+    spam_ =
+        make_pmr<spam::SpamScan>(memory_, *pin_.ruleset().spam(), pin_.scratch(), options, memory_);
 }
 
 void FlowScan::feed_spam(Bytes octets) {

@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "dataplane/base/pmr_ptr.h"
 #include "dataplane/inspect/context.h"
 #include "dataplane/mime/parser.h"
 #include "dataplane/scan/scan.h"
@@ -104,7 +105,7 @@ class FlowScan final : private RulesetUser, private lists::Lists::Hits {
   Rulesets::Pin pin_;  // not held: withdrawn
   std::optional<scan::MessageScan> main_;
   std::optional<scan::MessageScan> other_;
-  std::optional<spam::SpamScan> spam_;
+  PmrPtr<spam::SpamScan> spam_;
   std::pmr::list<Part> parts_;             // not yet ended
   std::pmr::vector<scan::Hit> part_hits_;  // of those that have
   bool parts_incomplete_ = false;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "dataplane/base/pmr_ptr.h"
 #include "dataplane/mime/charset.h"
 #include "dataplane/mime/file_output.h"
 #include "dataplane/mime/html.h"
@@ -34,9 +35,9 @@ class TextPath final : public OctetSink, private HtmlSink {
         opposite_(plan.opposite),
         declared_(&context.memory),
         first_(&context.memory),
-        finder_(urls, &context.memory),
-        links_(urls, &context.memory) {
-    if (plan.html) html_.emplace(static_cast<HtmlSink&>(*this), &context.memory);
+        finder_(urls, &context.memory) {
+    if (plan.html)
+      html_ = make_pmr<Html>(&context.memory, static_cast<HtmlSink&>(*this), urls, &context.memory);
     if (plan.sniffed)
       declared_.assign(plan.charset);
     else
@@ -62,12 +63,19 @@ class TextPath final : public OctetSink, private HtmlSink {
     charset_->finish(*this);
     if ((charset_->malformed() && !opposite_) || charset_->unknown())
       context_.raise(contract::Anomaly::charset);
-    if (html_) html_->finish();
+    if (html_) html_->tokenizer.finish();
     finder_.end();
-    links_.end();
+    if (html_) html_->links.end();
   }
 
  private:
+  struct Html {
+    Html(HtmlSink& sink, UrlSink& urls, std::pmr::memory_resource* memory)
+        : tokenizer(sink, memory), links(urls, memory) {}
+    HtmlTokenizer tokenizer;
+    HtmlLinks links;
+  };
+
   void decode_as(std::string_view charset) {
     charset_.emplace(charset, opposite_);
     if (charset_->unknown()) context_.raise(contract::Anomaly::charset);
@@ -84,7 +92,7 @@ class TextPath final : public OctetSink, private HtmlSink {
     if (!opposite_ && !utf8.empty() && std::memchr(utf8.data(), 0, utf8.size()) != nullptr)
       context_.raise(contract::Anomaly::nul);
     if (html_) {
-      html_->feed(utf8);
+      html_->tokenizer.feed(utf8);
     } else {
       on_plain_text(utf8);
     }
@@ -103,19 +111,19 @@ class TextPath final : public OctetSink, private HtmlSink {
     if (context_.limits.urls_wanted) finder_.feed(utf8);
   }
   void on_html_hidden(Bytes utf8) override {
-    if (context_.limits.urls_wanted) links_.hidden(utf8);
+    if (context_.limits.urls_wanted) html_->links.hidden(utf8);
   }
   void on_html_boundary() override { finder_.end(); }
   void on_html_link(std::string_view value) override {
-    if (context_.limits.urls_wanted) links_.link(value);
+    if (context_.limits.urls_wanted) html_->links.link(value);
   }
   void on_html_attribute(std::string_view value) override {
-    if (context_.limits.urls_wanted) links_.attribute(value);
+    if (context_.limits.urls_wanted) html_->links.attribute(value);
   }
   void on_html_document(Bytes utf8) override {
-    if (context_.limits.urls_wanted) links_.document(utf8);
+    if (context_.limits.urls_wanted) html_->links.document(utf8);
   }
-  void on_html_document_end() override { links_.document_end(); }
+  void on_html_document_end() override { html_->links.document_end(); }
 
   Context& context_;
   PartNumber part_;
@@ -124,9 +132,8 @@ class TextPath final : public OctetSink, private HtmlSink {
   std::optional<CharsetDecoder> charset_;  // once it is known which
   std::pmr::string declared_;
   std::pmr::vector<std::uint8_t> first_;
-  std::optional<HtmlTokenizer> html_;
+  PmrPtr<Html> html_;
   UrlFinder finder_;
-  HtmlLinks links_;
 };
 
 contract::Anomaly anomaly_of(Encoding encoding) {
@@ -177,7 +184,7 @@ class Leaf::Path final : private UuFilterSink {
   Path(Context& context, UrlReporter& urls, const Plan& plan)
       : context_(context),
         plan_(plan),
-        decoder_(plan.encoding),
+        decoder_(plan.encoding, &context.memory),
         file_(context, file_plan(context, plan)) {
     if (plan.text) {
       TextPath::Plan text;
@@ -189,8 +196,8 @@ class Leaf::Path final : private UuFilterSink {
       if (text_is_given(context, plan))
         text.kind = plan.alternative ? DataKind::alternative : DataKind::text;
       if (context.limits.text_wanted || context.limits.urls_wanted)
-        text_.emplace(context, urls, text);
-      if (plan.plain) filter_.emplace(static_cast<UuFilterSink&>(*this));
+        text_ = make_pmr<TextPath>(&context.memory, context, urls, text);
+      if (plan.plain) filter_.emplace(static_cast<UuFilterSink&>(*this), &context.memory);
     }
     plan_.charset = {};  // does not outlive the header
   }
@@ -254,7 +261,7 @@ class Leaf::Path final : private UuFilterSink {
     file.kind = plan_.alternative ? DataKind::alternative : DataKind::decoded;
     file.hashed = true;
     file.opened = true;
-    uu_file_.emplace(context_, file);
+    uu_file_ = make_pmr<FileOutput>(&context_.memory, context_, file);
   }
   void on_uu_data(Bytes octets) override {
     if (uu_file_ && context_.spend_expanded(octets.size())) uu_file_->feed(octets);
@@ -271,9 +278,9 @@ class Leaf::Path final : private UuFilterSink {
   Plan plan_;
   TransferDecoder decoder_;
   FileOutput file_;
-  std::optional<TextPath> text_;
+  PmrPtr<TextPath> text_;
   std::optional<UuFilter> filter_;
-  std::optional<FileOutput> uu_file_;
+  PmrPtr<FileOutput> uu_file_;
 };
 
 Leaf::Leaf(Context& context, const Plan& plan)

@@ -458,6 +458,12 @@ std::size_t UuDecoder::finish(std::uint8_t* out) {
   return line(text, out);
 }
 
+TransferDecoder::TransferDecoder(Encoding encoding, std::pmr::memory_resource* memory)
+    : encoding_(encoding) {
+  if (encoding == Encoding::quoted_printable) quoted_ = make_pmr<QuotedPrintableDecoder>(memory);
+  if (encoding == Encoding::uuencode) uu_ = make_pmr<UuDecoder>(memory);
+}
+
 std::size_t TransferDecoder::decode(Bytes in, std::uint8_t* out) {
   switch (encoding_) {
     case Encoding::identity:
@@ -465,9 +471,9 @@ std::size_t TransferDecoder::decode(Bytes in, std::uint8_t* out) {
     case Encoding::base64:
       return base64_.decode(in, out);
     case Encoding::quoted_printable:
-      return quoted_.decode(in, out);
+      return quoted_->decode(in, out);
     case Encoding::uuencode:
-      return uu_.decode(in, out);
+      return uu_->decode(in, out);
   }
   std::memcpy(out, in.data(), in.size());
   return in.size();
@@ -480,15 +486,15 @@ std::size_t TransferDecoder::finish(std::uint8_t* out) {
     case Encoding::base64:
       return base64_.finish(out);
     case Encoding::quoted_printable:
-      return quoted_.finish(out);
+      return quoted_->finish(out);
     case Encoding::uuencode:
-      return uu_.finish(out);
+      return uu_->finish(out);
   }
   return 0;
 }
 
 bool TransferDecoder::malformed() const {
-  return base64_.malformed() || quoted_.malformed() || uu_.malformed();
+  return base64_.malformed() || (quoted_ && quoted_->malformed()) || (uu_ && uu_->malformed());
 }
 
 }  // namespace sluice::mime

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "dataplane/base/bytes.h"
+#include "dataplane/base/pmr_ptr.h"
 
 namespace sluice::mime {
 
@@ -99,7 +100,7 @@ class TransferDecoder {
   // of two characters may stand for 63 octets: mailers strip blanks, which are zeros.)
   static constexpr std::size_t kOutput = 4096 + QuotedPrintableDecoder::kSlack;
   std::size_t piece() const { return encoding_ == Encoding::uuencode ? 128 : 4096; }
-  explicit TransferDecoder(Encoding encoding) : encoding_(encoding) {}
+  TransferDecoder(Encoding encoding, std::pmr::memory_resource* memory);
   Encoding encoding() const { return encoding_; }
   // Not for identity, whose octets need no copy.
   std::size_t decode(Bytes in, std::uint8_t* out);
@@ -109,8 +110,9 @@ class TransferDecoder {
  private:
   Encoding encoding_;
   Base64Decoder base64_;
-  QuotedPrintableDecoder quoted_;
-  UuDecoder uu_;
+  // Only where they are what is decoded: they hold lines.
+  PmrPtr<QuotedPrintableDecoder> quoted_;
+  PmrPtr<UuDecoder> uu_;
 };
 
 }  // namespace sluice::mime
