@@ -4,8 +4,10 @@
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <cstdint>
 #include <string_view>
+#include <variant>
 
 #include "dataplane/base/bytes.h"
 #include "dataplane/base/pmr_ptr.h"
@@ -62,7 +64,9 @@ class QuotedPrintableDecoder {
   std::uint8_t* flush(std::uint8_t* out);
   std::uint8_t* step(std::uint8_t c, std::uint8_t* out);
 
-  std::array<std::uint8_t, kHold> hold_{};
+  void hold(std::uint8_t blank) { tabs_[held_++] = blank == '\t'; }
+
+  std::bitset<kHold> tabs_;  // which of the blanks held are
   std::uint16_t held_ = 0;
   std::uint8_t digit_ = 0;  // the first character after '='
   State state_ = State::text;
@@ -109,10 +113,8 @@ class TransferDecoder {
 
  private:
   Encoding encoding_;
-  Base64Decoder base64_;
-  // Only where they are what is decoded: they hold lines.
-  PmrPtr<QuotedPrintableDecoder> quoted_;
-  PmrPtr<UuDecoder> uu_;
+  // Base64's of identity too, which needs none.
+  std::variant<Base64Decoder, QuotedPrintableDecoder, PmrPtr<UuDecoder>> decoder_;
 };
 
 }  // namespace sluice::mime
