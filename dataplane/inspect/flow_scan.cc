@@ -85,6 +85,7 @@ void FlowScan::end_part(mime::PartNumber part) {
   const auto at = std::find_if(parts_.begin(), parts_.end(),
                                [part](const Part& p) { return p.number == part; });
   if (at == parts_.end()) return;
+  at->scan.settle();
   take_hits(at->scan);
   parts_.erase(at);
 }
@@ -93,8 +94,7 @@ void FlowScan::end_parts() {
   while (!parts_.empty()) end_part(parts_.front().number);
 }
 
-void FlowScan::take_hits(MessageScan& from) {
-  from.settle();
+void FlowScan::take_hits(const MessageScan& from) {
   parts_incomplete_ = parts_incomplete_ || from.incomplete();
   for (const scan::Hit& hit : from.hits())
     if (std::none_of(part_hits_.begin(), part_hits_.end(),
@@ -125,11 +125,14 @@ void FlowScan::finish_spam() {
 }
 
 std::pmr::vector<scan::Hit> FlowScan::hits() {
+  if (main_) main_->settle();
+  if (other_) other_->settle();
+  return certain_hits();
+}
+
+std::pmr::vector<scan::Hit> FlowScan::certain_hits() {
   std::pmr::vector<scan::Hit> all(memory_);
-  if (main_) {
-    main_->settle();
-    all.assign(main_->hits().begin(), main_->hits().end());
-  }
+  if (main_) all.assign(main_->hits().begin(), main_->hits().end());
   if (other_) take_hits(*other_);
   for (const scan::Hit& hit : part_hits_)
     if (std::none_of(all.begin(), all.end(),

@@ -58,6 +58,7 @@ struct Transaction {
   bool has_mail = false;
   bool mail_refused = false;
   bool sent = false;  // its message was read to the end
+  bool met = false;   // the server has answered to the command that opened it
 };
 
 // The addresses of a PROXY v2 preamble, while it is read.
@@ -126,6 +127,8 @@ struct SessionState {
   bool server_ended = false;      // nothing more of the server is read
   bool not_tls = false;           // what looked like a ClientHello was none to the server
   bool proxy_undecided = false;   // a PROXY line may get a reply from a server that knows none
+  // Octets read again opened transactions that the server meets before older ones of `pending`.
+  bool reordered = false;
 };
 static_assert(std::is_trivially_copyable_v<SessionState>, "packed as it is");
 
@@ -143,7 +146,7 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   TransactionId open_transaction();
   TransactionId current_or_new();
   void end_transaction(TransactionId tx, const Reply& reply);
-  void end_transactions_up_to(TransactionId last);
+  void end_transactions_up_to(TransactionId last, TransactionId but = 0);
   void begin_message(TransactionId tx, Via via);
   MessageVerdict end_message(MessageEnd end);
   void abort_message();
@@ -224,6 +227,7 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   SessionSink& sink;
   std::pmr::memory_resource* memory;
 
+  const std::uint8_t* position = nullptr;
   LineBuffer client_line;
   LineBuffer server_line;
   PendingQueue pending;

@@ -168,7 +168,10 @@ void Session::Impl::match(const Reply& reply) {
         sink.on_recipient_reply(front.tx, front.detail, reply);
     }
     pending.pop();
-    if (pending.empty() && pending.memory_used() > 0) pending.release(memory);
+    if (pending.empty()) {
+      reordered = false;
+      if (pending.memory_used() > 0) pending.release(memory);
+    }
     if (front.slot == Slot::data) replies_lost = false;
     answer(front, reply);
     return;
@@ -189,6 +192,7 @@ void Session::Impl::begin_unknown_data(const Reply& reply) {
   drop_readings();
   while (auths) finish_auth(0);
   pending.release(memory);
+  reordered = false;
   client_line.release(memory);
   begin_data(tx);
   if (missed) {
@@ -203,6 +207,8 @@ void Session::Impl::begin_unknown_data(const Reply& reply) {
 // Code 0: not known, taken for the usual.
 void Session::Impl::answer(const Pending& entry, const Reply& reply) {
   const bool good = !is_negative(reply.code);
+  if (concerns_transaction(entry.slot))
+    if (Transaction* transaction = find(entry.tx)) transaction->met = true;
   switch (entry.slot) {
     case Slot::helo:
     case Slot::ehlo:
@@ -271,7 +277,8 @@ void Session::Impl::answer_mail(const Pending& entry, const Reply& reply) {
   if (reply.code == 0 || !find(entry.tx)) return;
   sink.on_envelope_reply(entry.tx, kNoRecipient, reply);
   if (!is_negative(reply.code)) {
-    end_transactions_up_to(entry.tx - 1);  // a server that takes a second MAIL begins anew
+    // A server that takes a second MAIL begins anew.
+    end_transactions_up_to(entry.tx - 1, entry.tx);
     return;
   }
   Transaction* refused = find(entry.tx);
@@ -279,8 +286,10 @@ void Session::Impl::answer_mail(const Pending& entry, const Reply& reply) {
   refused->mail_refused = true;
   // Refused because another transaction is open: that one goes on.
   TransactionId open = 0;
-  for (const Transaction& t : transactions)
-    if (t.id < entry.tx && t.has_mail && !t.mail_refused && !t.sent) open = t.id;
+  for (const Transaction& t : transactions) {
+    const bool earlier = reordered ? t.id != entry.tx && t.met : t.id < entry.tx;
+    if (earlier && t.has_mail && !t.mail_refused && !t.sent) open = t.id;
+  }
   if (open == 0) return;
   if (refused->recipients > 0 || refused->sent || (message_open && message_tx == entry.tx))
     adopt_envelope(open, entry.tx);  // with what the client has said meanwhile
@@ -532,6 +541,7 @@ void Session::Impl::read_again(SecondReading* reading) {
     std::uint64_t chunk_left;
     DataReader reader;
   };
+  const TransactionId known = last_tx;
   const Saved saved{state,       current_tx, message_tx, message_via, message_open,
                     message_gap, chunk_last, chunk_left, reader};
   SecondReading* const later_ambiguous = ambiguous;
@@ -576,6 +586,7 @@ void Session::Impl::read_again(SecondReading* reading) {
   chunk_last = saved.chunk_last;
   chunk_left = saved.chunk_left;
   reader = saved.reader;
+  if (last_tx != known && !rest.empty()) reordered = true;
   while (!rest.empty()) {
     if (pending.size() >= limits.pending_commands || !pending.push(rest.front(), memory)) break;
     rest.pop();

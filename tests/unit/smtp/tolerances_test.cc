@@ -243,6 +243,53 @@ TEST(SmtpTolerances, A06_RefusedSecondMail) {
   EXPECT_EQ(pushed.transactions.at(pushed.messages[0].tx).mailbox, "a@a.test");
 }
 
+// Content behind a refused DATA was commands: a RSET or MAIL among them ends nothing that the
+// server meets only behind them, though it was read before.
+TEST(SmtpTolerances, A06_CommandsReadAgainEndNothingBehindThem) {
+  const std::string again = "DATA\r\nSubject: x\r\nMAIL FROM:<m@x.test>\r\nRCPT TO:<n@x.test>\r\n";
+  const std::string behind = "MAIL FROM:<q@a.test>\r\nRCPT TO:<z@b.test>\r\nBDAT 1 LAST\r\nx";
+  const std::string sent = "503 no\r\n500 what\r\n250 m\r\n250 n\r\n";
+  const std::string taken = "250 q\r\n250 z\r\n250 queued\r\n";
+  const Recorder reset = play(opened({C(again + "RSET\r\n.\r\nRSET\r\n" + behind),
+                                      S(sent + "250 reset\r\n500 what\r\n250 reset\r\n" + taken)}));
+  const Recorder mail =
+      play(opened({C(again + ".\r\n" + behind), S(sent + "500 what\r\n" + taken)}));
+  for (const Recorder* r : {&reset, &mail}) {
+    ASSERT_FALSE(r->messages.empty());
+    EXPECT_EQ(r->messages.back().text, "x");
+    EXPECT_EQ(r->messages.back().end, MessageEnd::complete);
+    const auto& transaction = r->transactions.at(r->messages.back().tx);
+    EXPECT_EQ(transaction.mailbox, "q@a.test");
+    ASSERT_EQ(transaction.ends.size(), 1u);
+    EXPECT_EQ(transaction.ends[0].second, "queued");
+  }
+  // One chunk of a message that goes on.
+  const Recorder chunks = play(
+      opened({C(again + "RSET\r\n.\r\nMAIL FROM:<q@a.test>\r\nRCPT TO:<z@b.test>\r\nBDAT 3\r\nabc"),
+              S(sent + "250 reset\r\n500 what\r\n250 q\r\n250 z\r\n250 more\r\n"),
+              C("BDAT 3 LAST\r\ndef"), S("250 queued\r\n")}));
+  ASSERT_FALSE(chunks.messages.empty());
+  EXPECT_EQ(chunks.messages.back().text, "abcdef");
+}
+
+// Exim's buffer has 16 KiB and it skips white space.
+TEST(SmtpTolerances, A09_BlanksDoNotHideWhatStandsBehindThem) {
+  for (const std::size_t blanks : {600u, 5000u, 15000u}) {
+    const std::string gap = std::string(blanks - 2, ' ') + "\t ";
+    const Recorder data =
+        play(opened({C("MAIL" + gap + "FROM:" + gap + "<a@a.test>\r\nRCPT TO:" + gap +
+                       "<b@b.test>\r\n" + gap + "DATA" + gap + "\r\n" + kBody),
+                     S("250 ok\r\n250 ok\r\n354 go\r\n250 queued\r\n")}));
+    ASSERT_EQ(data.messages.size(), 1u) << blanks;
+    EXPECT_EQ(data.messages[0].text, "Subject: x\r\n\r\nhello\r\n");
+    EXPECT_EQ(data.transactions.at(1).mailbox, "a@a.test");
+    const Recorder bdat =
+        play(opened({C(kEnvelope), S("250 ok\r\n250 ok\r\n"),
+                     C("BDAT" + gap + "5" + gap + "LAST\r\nhello"), S("250 queued\r\n")}));
+    EXPECT_EQ(bdat.smuggled, "hello") << blanks;
+  }
+}
+
 // The transaction of a chunk that was refused is still open.
 TEST(SmtpTolerances, A03_RefusedChunkKeepsTheEnvelope) {
   const std::string ehlo = "250-mx.test\r\n250 PIPELINING\r\n";
