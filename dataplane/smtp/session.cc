@@ -77,16 +77,7 @@ TransactionId Session::Impl::open_transaction() {
 }
 
 TransactionId Session::Impl::current_or_new() {
-  if (current_tx != 0) return current_tx;
-  // Behind a RSET without a reply yet and without a new MAIL: when the server takes what follows,
-  // it has refused the RSET (for an argument, say), and the transaction before it goes on.
-  for (std::uint32_t i = pending.size(); i-- > 0;) {
-    const Pending& entry = pending.at(i);
-    if (entry.slot != Slot::rset) continue;
-    if (find(entry.tx)) return current_tx = entry.tx;
-    break;
-  }
-  return open_transaction();
+  return current_tx != 0 ? current_tx : open_transaction();
 }
 
 void Session::Impl::end_transaction(TransactionId tx, const Reply& reply) {

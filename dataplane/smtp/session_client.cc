@@ -506,6 +506,11 @@ void Session::Impl::data() {
     state = ClientState::data;
     return;
   }
+  if (message_open && message_via == Via::bdat && capabilities.chunking) {
+    // No server takes it between chunks (RFC 3030 2), and the message goes on.
+    push(Slot::other, current_tx, last_tx);
+    return;
+  }
   push(Slot::data, tx);
   state = ClientState::data_wait;
 }

@@ -90,6 +90,7 @@ struct SessionState {
   TransactionId last_tx = 0;
   TransactionId current_tx = 0;  // that the client's next commands belong to
   TransactionId message_tx = 0;  // of the message in progress
+  TransactionId server_tx = 0;   // that is open to the server, by its replies
   // Octets are read again while this transaction's message is open: messages among them are not
   // told, because the sink has one at a time (they were scanned as content and as second reading).
   TransactionId outer_tx = 0;
@@ -212,8 +213,9 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   void answer_mail(const Pending& entry, const Reply& reply);
   void answer_data(const Pending& entry, const Reply& reply);
   void answer_chunk(const Pending& entry, const Reply& reply);
-  void adopt_envelope(TransactionId from, TransactionId by);
-  void take_back(TransactionId tx);
+  void refuse(TransactionId tx, std::uint16_t code);
+  bool adopt_envelope(TransactionId from, TransactionId by);
+  std::uint32_t taken_into_open(TransactionId tx);
   void answer_starttls(const Reply& reply);
   void challenge();
   void void_next_command();

@@ -100,9 +100,14 @@ TEST(SmtpTolerances, A06_RefusedRsetChangesNothing) {
                                                C("DATA\r\n"),     S("354 go\r\n")};
     const Recorder r = play(opened({}) + rest + Dialogue{C(kBody), S("250 queued\r\n")});
     ASSERT_EQ(r.messages.size(), 1u);
-    EXPECT_EQ(r.transactions.at(r.messages[0].tx).mailbox, "a@a.test");
-    EXPECT_EQ(r.transactions.at(r.messages[0].tx).rcpts, std::vector<std::string>{"b@b.test"});
-    EXPECT_EQ(r.transactions.at(1).ends,
+    // Behind a RSET that is not yet answered they are another transaction's, until the 354.
+    const TransactionId tx = r.messages[0].tx;
+    if (pipelined)
+      EXPECT_EQ(r.adopted, (std::vector<std::pair<TransactionId, TransactionId>>{{1, tx}}));
+    else
+      EXPECT_EQ(tx, 1u);
+    EXPECT_EQ(r.transactions.at(1).rcpts, std::vector<std::string>{"b@b.test"});
+    EXPECT_EQ(r.transactions.at(tx).ends,
               (std::vector<std::pair<int, std::string>>{{250, "queued"}}));
   }
 }
@@ -288,6 +293,45 @@ TEST(SmtpTolerances, A09_BlanksDoNotHideWhatStandsBehindThem) {
                      C("BDAT" + gap + "5" + gap + "LAST\r\nhello"), S("250 queued\r\n")}));
     EXPECT_EQ(bdat.smuggled, "hello") << blanks;
   }
+}
+
+// Whom a message is from is decided by the server's replies, whatever the client puts in between.
+TEST(SmtpTolerances, A06_TheOpenTransactionIsTheServers) {
+  struct Case {
+    std::string flight, replies;
+    TransactionId message;  // that takes the envelope of transaction 1
+  };
+  const std::string mail = "MAIL FROM:<a@a.test>\r\n";
+  const std::string rcpt = "RCPT TO:<b@b.test>\r\n";
+  for (const Case& c : {Case{mail + rcpt + "MAIL FROM:<forged@x.test>\r\nDATA\r\n",
+                             "250 a\r\n250 b\r\n503 nested\r\n354 go\r\n", 2},
+                        Case{mail + "BDAT 1\r\nNMAIL FROM:<forged@x.test>\r\n" + rcpt + "DATA\r\n",
+                             "250 a\r\n503 no rcpt\r\n503 nested\r\n250 b\r\n354 go\r\n", 2},
+                        Case{mail + "BDAT 1 LAST\r\nN" + rcpt + "DATA\r\n",
+                             "250 a\r\n503 no rcpt\r\n250 b\r\n354 go\r\n", 2},
+                        Case{mail + "DATA\r\n.\r\n" + rcpt + "DATA\r\n",
+                             "250 a\r\n503 no rcpt\r\n500 what\r\n250 b\r\n354 go\r\n", 2}}) {
+    SCOPED_TRACE(c.flight);
+    const Recorder r = play(opened({C(c.flight), S(c.replies), C(kBody), S("250 queued\r\n")}));
+    ASSERT_FALSE(r.messages.empty());
+    EXPECT_EQ(r.messages.back().text, "Subject: x\r\n\r\nhello\r\n");
+    EXPECT_EQ(r.messages.back().tx, c.message);
+    EXPECT_EQ(r.adopted, (std::vector<std::pair<TransactionId, TransactionId>>{{1, c.message}}));
+    EXPECT_EQ(r.transactions.at(c.message).ends.back().second, "queued");
+  }
+  // DATA between chunks is refused (Postfix: 503), and the message goes on over it.
+  const Recorder between =
+      play(opened({C(kEnvelope + "BDAT 3\r\nabcDATA\r\n.\r\nBDAT 3 LAST\r\ndef"),
+                   S("250 a\r\n250 b\r\n250 more\r\n503 in BDAT\r\n500 what\r\n250 queued\r\n")}));
+  ASSERT_EQ(between.messages.size(), 1u);
+  EXPECT_EQ(between.messages[0].text, "abcdef");
+  // A chunk without a transaction begins nothing that a later one goes on with.
+  const Recorder r =
+      play(opened({C("BDAT 1\r\nN"), S("503 no mail\r\n"), C(kEnvelope + "BDAT 5 LAST\r\nhello"),
+                   S("250 a\r\n250 b\r\n250 queued\r\n")}));
+  ASSERT_EQ(r.messages.size(), 2u);
+  EXPECT_EQ(r.messages[1].text, "hello");
+  EXPECT_EQ(r.transactions.at(r.messages[1].tx).mailbox, "a@a.test");
 }
 
 // The transaction of a chunk that was refused is still open.
