@@ -374,6 +374,14 @@ void Conversation::scan_stream(const std::uint8_t* until, bool of_message) {
     scan().feed(scan::Buffer::stream, octets);
 }
 
+// At the end of a message: all in front of it, content or not.
+void Conversation::scan_what_was_read() {
+  if (chunk_.empty()) return;
+  const std::uint8_t* position = session_->position();
+  if (position > chunk_read_ && position <= chunk_.data() + chunk_.size()) chunk_read_ = position;
+  scan_stream(chunk_read_);
+}
+
 bool Conversation::wanted(scan::Buffer buffer) const {
   return scan_ ? scan_->wanted(buffer)
                : scan::MessageScan::wanted(context_.policy->ruleset(), buffer);
@@ -491,6 +499,8 @@ void Conversation::on_envelope_adopted(smtp::TransactionId from, smtp::Transacti
 
 void Conversation::on_message_begin(smtp::TransactionId tx, smtp::Via via) {
   Transaction& transaction = open_transaction(tx);
+  // An earlier one of this transaction was refused (a chunk, say) or given up.
+  if (transaction.begun) transaction.summary = MessageSummary(&memory_);
   transaction.begun = true;
   transaction.via = via;
   current_ = &transaction;
@@ -535,7 +545,7 @@ void Conversation::on_data_reply(smtp::TransactionId tx, const smtp::Reply& repl
 smtp::MessageVerdict Conversation::on_message_end(smtp::TransactionId tx, smtp::MessageEnd end) {
   Transaction* transaction = find(tx);
   if (!transaction || !message_) return smtp::MessageVerdict::pass;
-  if (!chunk_.empty()) scan_stream(chunk_read_);
+  scan_what_was_read();
   message_->finish();
   if (end == smtp::MessageEnd::aborted && transaction->refused) {
     transaction->begun = false;
@@ -565,8 +575,8 @@ smtp::MessageVerdict Conversation::on_message_end(smtp::TransactionId tx, smtp::
 // known so far, it ends here.
 smtp::MessageVerdict Conversation::on_ambiguous_end(smtp::TransactionId tx) {
   if (!enforcing()) return smtp::MessageVerdict::pass;
-  if (!chunk_.empty()) scan_stream(chunk_read_);
-  const auto hits = gather_hits();
+  scan_what_was_read();
+  const auto hits = gather_hits(false);
   const bool smuggling =
       smuggling_forbidden() && acts(context_.policy->group_of(identity_.client()).rule_reject);
   if (!acts(verdict_of(hits)) && !smuggling) return smtp::MessageVerdict::pass;
@@ -600,8 +610,8 @@ void Conversation::on_recipient_reply(smtp::TransactionId tx, std::uint32_t nth,
   Transaction* transaction = find(tx);
   if (!transaction) return;
   if (transaction->delivery_code == 0 || (transaction->delivery_code >= 400 && reply.code < 400)) {
-    transaction->delivery_code = reply.code;
     transaction->decided(&memory_).delivery_text = reply.text;
+    transaction->delivery_code = reply.code;
   }
   for (Recipient& r : transaction->recipients) {
     if (r.code < 200 || r.code >= 300 || nth-- != 0) continue;

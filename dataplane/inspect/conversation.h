@@ -290,7 +290,7 @@ class Conversation final : private ConversationState,
   bool enforcing() const;
   // The verdict that these hits give by themselves; a pass rule among them lets the message pass.
   contract::Verdict verdict_of(std::span<const scan::Hit> hits) const;
-  std::pmr::vector<scan::Hit> gather_hits();
+  std::pmr::vector<scan::Hit> gather_hits(bool ended = true);
   std::pmr::string reply_text(const Transaction& transaction) const;
 
   bool smuggling_forbidden() const;
@@ -337,6 +337,7 @@ class Conversation final : private ConversationState,
   bool recognise(Direction direction, Bytes octets);
   void begin_mail();
   void scan_stream(const std::uint8_t* until, bool of_message = false);
+  void scan_what_was_read();
   Transaction* find(smtp::TransactionId tx);
   Transaction& open_transaction(smtp::TransactionId tx);
   bool wanted(scan::Buffer buffer) const;

@@ -42,9 +42,9 @@ std::int64_t hundredths(std::int64_t thousandths) {
 
 bool acts(Verdict v) { return strength(v) >= strength(Verdict::tempfail); }
 
-std::pmr::vector<scan::Hit> Conversation::gather_hits() {
+std::pmr::vector<scan::Hit> Conversation::gather_hits(bool ended) {
   if (!scan_) return std::pmr::vector<scan::Hit>(&memory_);
-  std::pmr::vector<scan::Hit> hits = scan_->hits();
+  std::pmr::vector<scan::Hit> hits = ended ? scan_->hits() : scan_->certain_hits();
   if (scan_->incomplete()) context_.count(Counter::memory_refused);
   // When each became known depends on the cuts; its place among the rules does not.
   std::sort(hits.begin(), hits.end(), [](const scan::Hit& a, const scan::Hit& b) {

@@ -89,6 +89,7 @@ void FlowScan::end_part(mime::PartNumber part) {
   const auto at =
       std::find_if(parts.begin(), parts.end(), [part](const Part& p) { return p.number == part; });
   if (at == parts.end()) return;
+  at->scan.settle();
   take_hits(at->scan);
   parts.erase(at);
 }
@@ -97,8 +98,7 @@ void FlowScan::end_parts() {
   while (others_ && !others_->parts.empty()) end_part(others_->parts.front().number);
 }
 
-void FlowScan::take_hits(MessageScan& from) {
-  from.settle();
+void FlowScan::take_hits(const MessageScan& from) {
   parts_incomplete_ = parts_incomplete_ || from.incomplete();
   auto& hits = others().hits;
   for (const scan::Hit& hit : from.hits())
@@ -132,11 +132,14 @@ void FlowScan::finish_spam() {
 }
 
 std::pmr::vector<scan::Hit> FlowScan::hits() {
+  if (main_) main_->settle();
+  if (others_ && others_->session) others_->session->settle();
+  return certain_hits();
+}
+
+std::pmr::vector<scan::Hit> FlowScan::certain_hits() {
   std::pmr::vector<scan::Hit> all(memory_);
-  if (main_) {
-    main_->settle();
-    all.assign(main_->hits().begin(), main_->hits().end());
-  }
+  if (main_) all.assign(main_->hits().begin(), main_->hits().end());
   if (others_) {
     if (others_->session) take_hits(*others_->session);
     for (const scan::Hit& hit : others_->hits)

@@ -66,8 +66,10 @@ class FlowScan final : private RulesetUser, private lists::Lists::Hits {
   void feed_spam(Bytes octets);
   void finish_spam();
 
-  // Hits of rules so far, of all readings, each rule once; everything that can be known now is.
+  // Hits of rules, of all readings, each rule once: the message has ended.
   std::pmr::vector<scan::Hit> hits();
+  // Those that are certain whatever comes behind: the message goes on, and its scans with it.
+  std::pmr::vector<scan::Hit> certain_hits();
   // Some octets could not be scanned since next_transaction(): the declared policy applies.
   bool incomplete() const;
   // When all that a new scan need be given to be as this one are octets of `stream` and the block
@@ -106,7 +108,7 @@ class FlowScan final : private RulesetUser, private lists::Lists::Hits {
   scan::MessageScan& main();
   Others& others();
   scan::MessageScan& other();
-  void take_hits(scan::MessageScan& from);
+  void take_hits(const scan::MessageScan& from);
 
   Context& context_;
   std::pmr::memory_resource* memory_;
