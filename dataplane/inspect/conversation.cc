@@ -187,8 +187,7 @@ void Conversation::finish(std::string_view reason) {
   if (session_ && phase_ != Phase::passing) session_->finish();
   if (hello_ && !(connection_.midstream() && hello_->client_progress() != tls::Progress::done))
     emit_tls();
-  if (!transacted_ && !tls_ && (!helo_.empty() || !auth_mechanism_.empty() || claimed_))
-    emit_session();
+  if (!transacted_ && !tls_ && (!helo_.empty() || login_ || claimed_)) emit_session();
   while (!transactions_.empty()) on_transaction_end(transactions_.front()->id, {});
   // Hits outside a transaction: commands before MAIL, smuggled text after the last one.
   for (const scan::Hit& hit : gather_hits()) emit_alert(hit, 0, false);
@@ -249,7 +248,8 @@ bool Conversation::recognise(Direction direction, Bytes octets) {
     begin_mail();
     return true;
   }
-  auto& probe = probe_[index(direction)];
+  if (!probe_) probe_ = make_pmr<Probe>(&memory_, &memory_);
+  auto& probe = probe_->first[index(direction)];
   if (probe.size() >= kProbeOctets) return false;
   const std::size_t room = kProbeOctets - probe.size();
   probe.insert(probe.end(), octets.begin(),
@@ -257,7 +257,8 @@ bool Conversation::recognise(Direction direction, Bytes octets) {
   switch (smtp::looks_like_smtp(direction, probe)) {
     case smtp::Likeness::no:
       // A client may say something in front (PROXY), a server does not.
-      not_mail_ = direction == Direction::to_client || !probe_[index(Direction::to_client)].empty();
+      not_mail_ =
+          direction == Direction::to_client || !probe_->first[index(Direction::to_client)].empty();
       probe.resize(kProbeOctets);
       break;
     case smtp::Likeness::maybe:
@@ -267,7 +268,7 @@ bool Conversation::recognise(Direction direction, Bytes octets) {
       begin_mail();
       // Octets before this chunk go first; those of the other direction that were not yet known.
       const auto own = Bytes(probe);
-      const auto& other = probe_[index(opposite(direction))];
+      const auto& other = probe_->first[index(opposite(direction))];
       if (other.size() < kProbeOctets && !other.empty()) {
         if (direction == Direction::to_server)
           session_->server(other);
@@ -281,6 +282,7 @@ bool Conversation::recognise(Direction direction, Bytes octets) {
         else
           session_->server(own.first(earlier));
       }
+      probe_.reset();
       return true;
     }
   }
@@ -372,6 +374,14 @@ void Conversation::scan_stream(const std::uint8_t* until, bool of_message) {
     scan().feed(scan::Buffer::stream, octets);
 }
 
+// At the end of a message: all in front of it, content or not.
+void Conversation::scan_what_was_read() {
+  if (chunk_.empty()) return;
+  const std::uint8_t* position = session_->position();
+  if (position > chunk_read_ && position <= chunk_.data() + chunk_.size()) chunk_read_ = position;
+  scan_stream(chunk_read_);
+}
+
 bool Conversation::wanted(scan::Buffer buffer) const {
   return scan_ ? scan_->wanted(buffer)
                : scan::MessageScan::wanted(context_.policy->ruleset(), buffer);
@@ -393,8 +403,11 @@ spam::SpamScan::Options Conversation::spam_options() {
   options.now = context_.now.wall / kSecond;
   options.times = context_.settings.spam_times;
   if (!identity_.on_wire) return options;  // offline: the message alone
-  if (client_text_.empty()) spam::put_address(identity_.client(), client_text_);
-  options.flow.client = client_text_;
+  if (!client_text_) {
+    client_text_ = make_pmr<std::pmr::string>(&memory_);
+    spam::put_address(identity_.client(), *client_text_);
+  }
+  options.flow.client = *client_text_;
   options.flow.helo = helo_;
   options.flow.authenticated = auth_code_ == 235;
   if (current_ != nullptr && !current_->mail_from.empty()) {
@@ -486,6 +499,8 @@ void Conversation::on_envelope_adopted(smtp::TransactionId from, smtp::Transacti
 
 void Conversation::on_message_begin(smtp::TransactionId tx, smtp::Via via) {
   Transaction& transaction = open_transaction(tx);
+  // An earlier one of this transaction was refused (a chunk, say) or given up.
+  if (transaction.begun) transaction.summary = MessageSummary(&memory_);
   transaction.begun = true;
   transaction.via = via;
   current_ = &transaction;
@@ -530,7 +545,7 @@ void Conversation::on_data_reply(smtp::TransactionId tx, const smtp::Reply& repl
 smtp::MessageVerdict Conversation::on_message_end(smtp::TransactionId tx, smtp::MessageEnd end) {
   Transaction* transaction = find(tx);
   if (!transaction || !message_) return smtp::MessageVerdict::pass;
-  if (!chunk_.empty()) scan_stream(chunk_read_);
+  scan_what_was_read();
   message_->finish();
   if (end == smtp::MessageEnd::aborted && transaction->refused) {
     transaction->begun = false;
@@ -560,8 +575,8 @@ smtp::MessageVerdict Conversation::on_message_end(smtp::TransactionId tx, smtp::
 // known so far, it ends here.
 smtp::MessageVerdict Conversation::on_ambiguous_end(smtp::TransactionId tx) {
   if (!enforcing()) return smtp::MessageVerdict::pass;
-  if (!chunk_.empty()) scan_stream(chunk_read_);
-  const auto hits = gather_hits();
+  scan_what_was_read();
+  const auto hits = gather_hits(false);
   const bool smuggling =
       smuggling_forbidden() && acts(context_.policy->group_of(identity_.client()).rule_reject);
   if (!acts(verdict_of(hits)) && !smuggling) return smtp::MessageVerdict::pass;
@@ -595,8 +610,8 @@ void Conversation::on_recipient_reply(smtp::TransactionId tx, std::uint32_t nth,
   Transaction* transaction = find(tx);
   if (!transaction) return;
   if (transaction->delivery_code == 0 || (transaction->delivery_code >= 400 && reply.code < 400)) {
+    transaction->decided(&memory_).delivery_text = reply.text;
     transaction->delivery_code = reply.code;
-    transaction->delivery_text = reply.text;
   }
   for (Recipient& r : transaction->recipients) {
     if (r.code < 200 || r.code >= 300 || nth-- != 0) continue;
@@ -622,9 +637,10 @@ void Conversation::on_transaction_end(smtp::TransactionId tx, const smtp::Reply&
   }
   const Transaction& transaction = **it;
   if (!transaction.told)
-    emit_transaction(**it, transaction.delivery_code == 0
-                               ? reply
-                               : smtp::Reply{transaction.delivery_code, transaction.delivery_text});
+    emit_transaction(
+        **it, transaction.delivery_code == 0
+                  ? reply
+                  : smtp::Reply{transaction.delivery_code, transaction.outcome->delivery_text});
   transactions_.erase(it);
 }
 
@@ -653,8 +669,12 @@ void Conversation::on_auth(std::string_view mechanism, std::string_view user, st
   // RFC 4954 4: after a success another AUTH is refused, and the client stays who it is.
   constexpr std::uint16_t kAccepted = 235;
   if (auth_code_ == kAccepted && code != kAccepted) return;
-  auth_mechanism_ = mechanism.substr(0, 64);
-  auth_user_ = user.substr(0, kMaxListedOctets);
+  login_.reset();
+  if (!mechanism.empty()) {
+    login_ = make_pmr<Login>(&memory_, &memory_);
+    login_->mechanism = mechanism.substr(0, 64);
+    login_->user = user.substr(0, kMaxListedOctets);
+  }
   auth_code_ = code;
 }
 

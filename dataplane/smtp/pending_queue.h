@@ -33,6 +33,12 @@ enum class Slot : std::uint8_t {
   xforward,
 };
 
+// Commands that belong to a transaction or open one.
+constexpr bool concerns_transaction(Slot slot) {
+  return slot == Slot::mail || slot == Slot::rcpt || slot == Slot::data || slot == Slot::bdat ||
+         slot == Slot::bdat_last || slot == Slot::bad_bdat;
+}
+
 struct Pending {
   TransactionId tx = 0;      // it belongs to; 0: none
   std::uint32_t detail = 0;  // rcpt: index; end_of_data, bdat_last: replies had (LMTP)

@@ -43,8 +43,10 @@ AlternateReader::Step AlternateReader::read(Bytes octets, SessionSink& sink,
           if (line_size_ > 0) read_line(sink, chunk_limit, tell);
           line_size_ = 0;
           from = p + 1;
-        } else if (*p != 0 && line_size_ < sizeof line_) {
-          line_[line_size_++] = static_cast<char>(*p);
+        } else if (const auto c = static_cast<char>(*p);
+                   c != 0 && line_size_ < sizeof line_ &&
+                   !(is_blank(c) && line_size_ > 0 && is_blank(line_[line_size_ - 1]))) {
+          line_[line_size_++] = c;
         }
         ++p;
         break;

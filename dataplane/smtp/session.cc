@@ -77,16 +77,7 @@ TransactionId Session::Impl::open_transaction() {
 }
 
 TransactionId Session::Impl::current_or_new() {
-  if (current_tx != 0) return current_tx;
-  // Behind a RSET without a reply yet and without a new MAIL: when the server takes what follows,
-  // it has refused the RSET (for an argument, say), and the transaction before it goes on.
-  for (std::uint32_t i = pending.size(); i-- > 0;) {
-    const Pending& entry = pending.at(i);
-    if (entry.slot != Slot::rset) continue;
-    if (find(entry.tx)) return current_tx = entry.tx;
-    break;
-  }
-  return open_transaction();
+  return current_tx != 0 ? current_tx : open_transaction();
 }
 
 void Session::Impl::end_transaction(TransactionId tx, const Reply& reply) {
@@ -100,14 +91,17 @@ void Session::Impl::end_transaction(TransactionId tx, const Reply& reply) {
   sink.on_transaction_end(tx, last);
 }
 
-void Session::Impl::end_transactions_up_to(TransactionId last) {
-  for (std::size_t i = 0; i < transactions.size() && transactions[i].id <= last;) {
+// Those of a number up to `last`: the ones that the server met before the command in hand.
+void Session::Impl::end_transactions_up_to(TransactionId last, TransactionId but) {
+  for (std::size_t i = 0; i < transactions.size();) {
+    const Transaction& t = transactions[i];
+    const bool later = reordered ? !t.met : t.id > last;
     // Content that is being read belongs to a DATA sent after the command that ends the others.
-    if ((message_open && message_via == Via::data && transactions[i].id == message_tx) ||
-        transactions[i].id == outer_tx)
+    const bool read = message_open && message_via == Via::data && t.id == message_tx;
+    if (later || read || t.id == outer_tx || t.id == but)
       ++i;
     else
-      end_transaction(transactions[i].id, {});
+      end_transaction(t.id, {});
   }
 }
 
@@ -449,6 +443,7 @@ bool Session::pipelining_offered() const { return impl_->capabilities.pipelining
 bool Session::enhanced_status_codes_offered() const {
   return impl_->capabilities.enhanced_status_codes;
 }
+const std::uint8_t* Session::position() const { return impl_->position; }
 std::uint32_t Session::replies_owed() const { return impl_->replies_owed(); }
 std::size_t Session::memory_used() const { return sizeof *this + impl_->memory_used(); }
 

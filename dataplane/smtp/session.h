@@ -219,6 +219,10 @@ class Session {
   // The stream was picked up in the middle: the first octets may be anything.
   void set_midstream();
 
+  // From within client(): the first octet of the line or of the content that is being read. All in
+  // front of it is done with. (Of octets that are read again: not in what client() was given.)
+  const std::uint8_t* position() const;
+
   Phase phase() const;
   bool starttls_offered() const;
   bool chunking_offered() const;

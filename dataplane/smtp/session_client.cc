@@ -92,6 +92,7 @@ std::size_t Session::Impl::feed(Bytes octets) {
     if (content)
       rest = rest.first(static_cast<std::size_t>(
           std::min<std::uint64_t>(rest.size(), content->reader.chunk_left())));
+    position = rest.data();
     const std::size_t n = read(rest);
     if (stopped) return at + n;
     if (content && content == tolerated) {
@@ -303,6 +304,7 @@ void Session::Impl::begin_tls(bool by_starttls) {
   client_line.release(memory);
   drop_readings();
   pending.release(memory);
+  reordered = false;
   retired = 0;
   while (auths) finish_auth(0);
   // Also content that is being read: the server began TLS where we took the client to be in it.
@@ -504,6 +506,11 @@ void Session::Impl::data() {
     state = ClientState::data;
     return;
   }
+  if (message_open && message_via == Via::bdat && capabilities.chunking) {
+    // No server takes it between chunks (RFC 3030 2), and the message goes on.
+    push(Slot::other, current_tx, last_tx);
+    return;
+  }
   push(Slot::data, tx);
   state = ClientState::data_wait;
 }
@@ -522,7 +529,10 @@ bool Session::Impl::bdat(std::string_view line) {
   const Transaction* transaction = find(tx);
   if (transaction && (!transaction->has_mail || transaction->recipients == 0) && !midstream)
     raise(Anomaly::command_sequence);
-  const ChunkSize size = parse_chunk_size(line, limits.bdat_chunk);
+  ChunkSize size = parse_chunk_size(line, limits.bdat_chunk);
+  // Longer than most servers take, and read here without most of its blanks.
+  if (client_line.pending() > limits.command_line && size.form == ChunkSize::Form::valid)
+    size.form = ChunkSize::Form::tolerated;
   if (size.form != ChunkSize::Form::valid) {
     raise(Anomaly::bad_bdat_arg);
     push(Slot::bad_bdat, tx);

@@ -359,6 +359,48 @@ TEST(Enforce, UrgentOctetInTheEndOfDataIsAnAmbiguousEnd) {  // cases A12, C09
   }
 }
 
+// The message goes on behind an end that only some servers see, and so do its scans: contents on
+// both sides of it, and one across it, are found as without it.
+TEST(Enforce, AmbiguousEndInsideWhatARuleLooksFor) {
+  for (const std::string_view end : {"\n.\r\n", "\n.\n", "\r.\r", "\r\n.\r", "\r\n.\n"}) {
+    for (const std::size_t cut : {1u, 3u, 1000u}) {
+      SCOPED_TRACE(Json(end).dump() + std::to_string(cut));
+      Rig rig({.rules =
+                   "reject smtp any any -> any any (msg:\"r\"; content:\"first\"; "
+                   "content:\"second\"; distance:0; sid:1;)\n"
+                   "alert smtp any any -> any any (msg:\"s\"; content:\"x|0a|.\"; "
+                   "content:\"last\"; sid:2;)\n"
+                   "alert smtp any any -> any any (msg:\"t\"; content:\"x|0a|.|0a|y\"; sid:3;)\n"
+                   "alert smtp any any -> any any (msg:\"u\"; content:!\"last\"; sid:4;)\n"});
+      Conversation talk({.segment_size = cut});
+      begin_message(talk);
+      talk.client("first x" + std::string(end) + "y second last\r\n.\r\n");
+      rig.send(talk.take());
+      std::set<int> found;
+      for (const Json& alert : rig.events_of("alert"))
+        found.insert(alert["alert"]["signature_id"].get<int>());
+      std::set<int> expected = {1};
+      if (end.starts_with("\n.")) expected.insert(2);
+      if (end == "\n.\n") expected.insert(3);
+      EXPECT_EQ(found, expected);
+      expect_stopped(rig, "second last\r\n.\r\n", "");
+    }
+  }
+}
+
+// What stands in front of a message without content is looked at before it ends, however it is cut.
+TEST(Enforce, CommandsInFrontOfAnEmptyMessage) {
+  for (const std::size_t cut : {1u, 4u, 1000u}) {
+    Rig rig({.rules = rule("reject")});
+    Conversation talk({.segment_size = cut});
+    talk.open();
+    talk.server("220 mx\r\n");
+    talk.client("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA XJS-SPAM-XJS\r\n.\r\n");
+    rig.send(talk.take());
+    expect_stopped(rig, ".\r\n", std::to_string(cut));
+  }
+}
+
 TEST(Enforce, ServerTellsWhichReadingOfUrgentDataItHas) {
   for (const bool ends : {true, false}) {
     Rig rig({.rules = rule("reject")});
