@@ -1,10 +1,10 @@
 // Which of SpamAssassin's tests hold, asking only for what decides.
 //
 // Theory. Most tests are parts of metas, and most metas are decided by few of their parts: what has
-// no words in the message is 0, and `A && B` is 0 with A. So a test that could hold is open, a range
-// of values, until somebody must know it. Metas are computed over ranges; while one that counts is
-// not decided, the cheapest part that its value depends on is asked for. What is never asked for is
-// never tried. Nothing that is reported depends on the order of asking.
+// no words in the message is 0, and `A && B` is 0 with A. So a test that could hold is open, a
+// range of values, until somebody must know it. Metas are computed over ranges; while one that
+// counts is not decided, the cheapest part that its value depends on is asked for. What is never
+// asked for is never tried. Nothing that is reported depends on the order of asking.
 #pragma once
 
 #include <bit>
@@ -62,7 +62,8 @@ class SpamJudge {
   void for_each(Visit visit) const {
     for (std::size_t word = 0; word < scratch_.sure.size(); ++word) {
       for (std::uint64_t bits = scratch_.sure[word]; bits != 0; bits &= bits - 1)
-        visit(static_cast<std::uint32_t>(word * 64 + static_cast<std::size_t>(std::countr_zero(bits))));
+        visit(static_cast<std::uint32_t>(word * 64 +
+                                         static_cast<std::size_t>(std::countr_zero(bits))));
     }
   }
   double value(std::uint32_t test) const {

@@ -362,9 +362,9 @@ class SpamRulesLoader {
       const SpamTest& of = rules_.tests_[test];
       const bool text = of.kind == TestKind::pattern && of.selector == UINT32_MAX;
       sum += of.kind == TestKind::eval || of.kind == TestKind::exists || direct_.contains(test) ? 1
-             : of.kind == TestKind::meta                                                        ? 0.2
-             : text                                                                             ? 0.05
-                                                                                                : 0.1;
+             : of.kind == TestKind::meta ? 0.2
+             : text                      ? 0.05
+                                         : 0.1;
     }
     return sum;
   }

@@ -10,8 +10,8 @@
 // value of a test is how often
 // it hit (of a meta: what its expression gave).
 //
-// Metas stand behind what they are computed from. Their values with no test hit are known at load; a
-// message computes only those of which an input changed (scan/spam_judge.h).
+// Metas stand behind what they are computed from. Their values with no test hit are known at load;
+// a message computes only those of which an input changed (scan/spam_judge.h).
 //
 // The program of a meta is for a stack machine: words of `operation << 24 | operand`.
 #pragma once
@@ -110,7 +110,7 @@ struct SpamDatabase {
   std::vector<SpamReference> references;
   std::vector<SpamReference> high;
   SpamWords words;
-  SpamWords joined;              // of joined text
+  SpamWords joined;  // of joined text
   // Tried on each item when asked for: by selector, in buffers without selectors the first.
   std::vector<std::vector<SpamReference>> direct;
   std::size_t size = 0;

@@ -31,7 +31,8 @@ int on_word(unsigned word, unsigned long long, unsigned long long to, unsigned, 
   // Hyperscan reports matches in the order of their ends; nothing here depends on it.
   if (row.item > 0 && to <= row.ends[row.item - 1]) {
     row.in_order = false;
-    row.item = static_cast<std::uint32_t>(std::ranges::lower_bound(row.ends, to) - row.ends.begin());
+    row.item =
+        static_cast<std::uint32_t>(std::ranges::lower_bound(row.ends, to) - row.ends.begin());
   }
   row.hits.push_back(std::uint64_t{row.item} << 32 | word);
   return 0;

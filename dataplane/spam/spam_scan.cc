@@ -113,8 +113,7 @@ void SpamScan::finish() {
   add_headers(judge);
   for (const MessagePart& part : parts_.parts()) add_mime_headers(part);
   add_text();
-  for (const String& uri : view_.uris.forms())
-    scanner_.add(scan::SpamBuffer::uri, {.text = uri});
+  for (const String& uri : view_.uris.forms()) scanner_.add(scan::SpamBuffer::uri, {.text = uri});
   scanner_.look();
   const scan::SpamTimer meta(options_.times, scan::SpamGroup::meta);
   open_tests(judge);
@@ -359,8 +358,7 @@ void SpamScan::paragraph(std::string_view text) {
     view_.uris.add_text(text);
   }
   if (view_.body.size() + text.size() > kMaxBody) {
-    if (!text.empty())
-      scanner_.scan(scan::SpamBuffer::body, {.text = text, .high = high}, counts_);
+    if (!text.empty()) scanner_.scan(scan::SpamBuffer::body, {.text = text, .high = high}, counts_);
     return;
   }
   view_.body += text;
@@ -410,8 +408,7 @@ void SpamScan::open_tests(scan::SpamJudge& judge) {
 double SpamScan::answer(std::uint32_t index) {
   const scan::SpamTest& test = rules_.tests()[index];
   if (test.kind != scan::TestKind::eval) {
-    const std::uint32_t count =
-        scanner_.count(index, counts_.has(index) ? counts_[index] : 0);
+    const std::uint32_t count = scanner_.count(index, counts_.has(index) ? counts_[index] : 0);
     return (test.flags & scan::kTestNegated) != 0 ? count == 0 : count;
   }
   const scan::SpamTimer eval(options_.times, scan::SpamGroup::eval);

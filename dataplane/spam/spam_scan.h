@@ -2,8 +2,8 @@
 //
 // Theory. The message is read in parts (message_parts.h); what rules look at is kept, and all rules
 // run at its end: one pass finds what may hit (scan/spam_scanner.h), and only what decides about
-// something that is reported is tried (scan/spam_judge.h). Text beyond what is kept is scanned as it
-// comes. Nothing depends on how the octets are cut.
+// something that is reported is tried (scan/spam_judge.h). Text beyond what is kept is scanned as
+// it comes. Nothing depends on how the octets are cut.
 //
 // Memory: what the view keeps comes from `memory` by way of an arena and goes with the scan;
 // bounded by the constants of message_parts.h.

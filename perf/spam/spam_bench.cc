@@ -1,7 +1,7 @@
 // What SpamAssassin's rules cost and which hit: compiles rule files, runs them over messages.
 //
-//   spam_bench [--hits] [--parts] [--groups] [--cache DIR] [--chunk OCTETS] [--rounds N] RULES... --
-//   MESSAGES...
+//   spam_bench [--hits] [--parts] [--groups] [--cache DIR] [--chunk OCTETS] [--rounds N] RULES...
+//   -- MESSAGES...
 //
 // CPU time for a message. With --groups what it is made of, and the tests that take the most
 // (asking the clock costs time itself). With --hits a JSON line for each message with its score and

@@ -1,5 +1,5 @@
-// Only what decides is tried (scan/spam_judge.h), and what is reported is the same: SpamRuleset::run
-// compares both for every message here.
+// Only what decides is tried (scan/spam_judge.h), and what is reported is the same:
+// SpamRuleset::run compares both for every message here.
 #include "tests/unit/spam/spam_on_message.h"
 
 namespace sluice::test {
@@ -14,14 +14,41 @@ constexpr std::string_view kParts =
 TEST(SpamJudge, DecidesEveryExpression) {
   std::string rules(kParts);
   int number = 0;
-  for (const std::string_view expression :
-       {"__A && __B", "__A || __B", "!__A", "!__A && __B", "__A && !__B && __C", "__A + __B + __C > 1",
-        "__A + __B + __C >= 3", "__A + __B == 2", "__A - __B", "__B - __A", "-__A", "__N * __M > 6",
-        "__N > 2 && __A", "__N / 2 >= 2", "__N / __D", "__A ^ __B", "__A ? __B : __C",
-        "__D ? __B : __M", "(__A || __B || __C) && __H", "__X && (__A + __E)", "__N - 2 > __M",
-        "__N < __M", "__N <= __M", "3 < __N", "3 <= __N", "0 == __A", "__A != __B",
-        "(__A && 5) + (__B && 7) > 11", "(__A || __B) + __C + __D > 2", "!(__A + __B) || __M > 2",
-        "__N && 0", "1 - !__A", "__N >= 0", "__A > -1", "0.5 * __A + 0.5 * __B >= 1"}) {
+  for (const std::string_view expression : {"__A && __B",
+                                            "__A || __B",
+                                            "!__A",
+                                            "!__A && __B",
+                                            "__A && !__B && __C",
+                                            "__A + __B + __C > 1",
+                                            "__A + __B + __C >= 3",
+                                            "__A + __B == 2",
+                                            "__A - __B",
+                                            "__B - __A",
+                                            "-__A",
+                                            "__N * __M > 6",
+                                            "__N > 2 && __A",
+                                            "__N / 2 >= 2",
+                                            "__N / __D",
+                                            "__A ^ __B",
+                                            "__A ? __B : __C",
+                                            "__D ? __B : __M",
+                                            "(__A || __B || __C) && __H",
+                                            "__X && (__A + __E)",
+                                            "__N - 2 > __M",
+                                            "__N < __M",
+                                            "__N <= __M",
+                                            "3 < __N",
+                                            "3 <= __N",
+                                            "0 == __A",
+                                            "__A != __B",
+                                            "(__A && 5) + (__B && 7) > 11",
+                                            "(__A || __B) + __C + __D > 2",
+                                            "!(__A + __B) || __M > 2",
+                                            "__N && 0",
+                                            "1 - !__A",
+                                            "__N >= 0",
+                                            "__A > -1",
+                                            "0.5 * __A + 0.5 * __B >= 1"}) {
     const std::string name = "M" + std::to_string(number++);
     rules += "meta " + name + " " + std::string(expression) + "\nscore " + name + " 0.25\n";
   }
@@ -30,8 +57,9 @@ TEST(SpamJudge, DecidesEveryExpression) {
   ASSERT_TRUE(ruleset.ruleset);
   std::set<std::set<std::string>> different;
   for (const std::string_view words :
-       {"", "alpha", "beta", "gamma delta", "alpha beta", "alpha beta gamma", "n n n n m", "n m m m",
-        "alpha n n n", "alpha beta gamma delta n m", "mmmmm nnnnnnn", "beta delta n m m m"}) {
+       {"", "alpha", "beta", "gamma delta", "alpha beta", "alpha beta gamma", "n n n n m",
+        "n m m m", "alpha n n n", "alpha beta gamma delta n m", "mmmmm nnnnnnn",
+        "beta delta n m m m"}) {
     for (const std::string_view subject : {"s", "t"}) {
       const std::string message =
           "Subject: " + std::string(subject) + "\n\n" + std::string(words) + "\n";
