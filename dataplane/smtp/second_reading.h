@@ -66,6 +66,7 @@ class AlternateReader {
   bool found_envelope_ = false;
   bool only_commands_ = true;
   bool told_envelope_ = false;
+  bool begun_ = false;  // a message whose content was told
   std::uint16_t line_size_ = 0;
   std::uint16_t mailbox_size_ = 0;
   char line_[512];     // RFC 5321 4.5.3.1.4; the rest of a longer one is not read, nor more blanks
