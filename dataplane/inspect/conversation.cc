@@ -187,8 +187,7 @@ void Conversation::finish(std::string_view reason) {
   if (session_ && phase_ != Phase::passing) session_->finish();
   if (hello_ && !(connection_.midstream() && hello_->client_progress() != tls::Progress::done))
     emit_tls();
-  if (!transacted_ && !tls_ && (!helo_.empty() || !auth_mechanism_.empty() || claimed_))
-    emit_session();
+  if (!transacted_ && !tls_ && (!helo_.empty() || login_ || claimed_)) emit_session();
   while (!transactions_.empty()) on_transaction_end(transactions_.front()->id, {});
   // Hits outside a transaction: commands before MAIL, smuggled text after the last one.
   for (const scan::Hit& hit : gather_hits()) emit_alert(hit, 0, false);
@@ -251,7 +250,8 @@ bool Conversation::recognise(Direction direction, Bytes octets) {
     begin_mail();
     return true;
   }
-  auto& probe = probe_[index(direction)];
+  if (!probe_) probe_ = make_pmr<Probe>(&memory_, &memory_);
+  auto& probe = probe_->first[index(direction)];
   if (probe.size() >= kProbeOctets) return false;
   const std::size_t room = kProbeOctets - probe.size();
   probe.insert(probe.end(), octets.begin(),
@@ -259,7 +259,8 @@ bool Conversation::recognise(Direction direction, Bytes octets) {
   switch (smtp::looks_like_smtp(direction, probe)) {
     case smtp::Likeness::no:
       // A client may say something in front (PROXY), a server does not.
-      not_mail_ = direction == Direction::to_client || !probe_[index(Direction::to_client)].empty();
+      not_mail_ =
+          direction == Direction::to_client || !probe_->first[index(Direction::to_client)].empty();
       probe.resize(kProbeOctets);
       break;
     case smtp::Likeness::maybe:
@@ -269,7 +270,7 @@ bool Conversation::recognise(Direction direction, Bytes octets) {
       begin_mail();
       // Octets before this chunk go first; those of the other direction that were not yet known.
       const auto own = Bytes(probe);
-      const auto& other = probe_[index(opposite(direction))];
+      const auto& other = probe_->first[index(opposite(direction))];
       if (other.size() < kProbeOctets && !other.empty()) {
         if (direction == Direction::to_server)
           session_->server(other);
@@ -283,6 +284,7 @@ bool Conversation::recognise(Direction direction, Bytes octets) {
         else
           session_->server(own.first(earlier));
       }
+      probe_.reset();
       return true;
     }
   }
@@ -403,8 +405,11 @@ spam::SpamScan::Options Conversation::spam_options() {
   options.now = context_.now.wall / kSecond;
   options.times = context_.settings.spam_times;
   if (!identity_.on_wire) return options;  // offline: the message alone
-  if (client_text_.empty()) spam::put_address(identity_.client(), client_text_);
-  options.flow.client = client_text_;
+  if (!client_text_) {
+    client_text_ = make_pmr<std::pmr::string>(&memory_);
+    spam::put_address(identity_.client(), *client_text_);
+  }
+  options.flow.client = *client_text_;
   options.flow.helo = helo_;
   options.flow.authenticated = auth_code_ == 235;
   if (current_ != nullptr && !current_->mail_from.empty()) {
@@ -611,8 +616,8 @@ void Conversation::on_recipient_reply(smtp::TransactionId tx, std::uint32_t nth,
   Transaction* transaction = find(tx);
   if (!transaction) return;
   if (transaction->delivery_code == 0 || (transaction->delivery_code >= 400 && reply.code < 400)) {
+    transaction->decided(&memory_).delivery_text = reply.text;
     transaction->delivery_code = reply.code;
-    transaction->delivery_text = reply.text;
   }
   for (Recipient& r : transaction->recipients) {
     if (r.code < 200 || r.code >= 300 || nth-- != 0) continue;
@@ -638,9 +643,10 @@ void Conversation::on_transaction_end(smtp::TransactionId tx, const smtp::Reply&
   }
   const Transaction& transaction = **it;
   if (!transaction.told)
-    emit_transaction(**it, transaction.delivery_code == 0
-                               ? reply
-                               : smtp::Reply{transaction.delivery_code, transaction.delivery_text});
+    emit_transaction(
+        **it, transaction.delivery_code == 0
+                  ? reply
+                  : smtp::Reply{transaction.delivery_code, transaction.outcome->delivery_text});
   transactions_.erase(it);
 }
 
@@ -683,8 +689,12 @@ void Conversation::on_auth(std::string_view mechanism, std::string_view user, st
   // RFC 4954 4: after a success another AUTH is refused, and the client stays who it is.
   constexpr std::uint16_t kAccepted = 235;
   if (auth_code_ == kAccepted && code != kAccepted) return;
-  auth_mechanism_ = mechanism.substr(0, 64);
-  auth_user_ = user.substr(0, kMaxListedOctets);
+  login_.reset();
+  if (!mechanism.empty()) {
+    login_ = make_pmr<Login>(&memory_, &memory_);
+    login_->mechanism = mechanism.substr(0, 64);
+    login_->user = user.substr(0, kMaxListedOctets);
+  }
   auth_code_ = code;
 }
 

@@ -193,19 +193,27 @@ class Conversation final : private ConversationState,
           mail_from(memory),
           parameters(memory),
           recipients(memory),
-          summary(memory),
-          rules(memory),
-          reason(memory),
-          delivery_text(memory) {}
+          summary(memory) {}
     smtp::TransactionId id;
     std::pmr::string mail_from;
     std::pmr::string parameters;
     std::pmr::vector<Recipient> recipients;
     MessageSummary summary;
-    std::pmr::vector<std::pmr::string> rules;
-    std::pmr::string reason;
-    // LMTP: the first reply that accepted the message for a recipient, else the first.
-    std::pmr::string delivery_text;
+    // What became of it, once that is known.
+    struct Outcome {
+      explicit Outcome(std::pmr::memory_resource* memory)
+          : rules(memory), reason(memory), delivery_text(memory) {}
+      std::pmr::vector<std::pmr::string> rules;
+      std::pmr::string reason;
+      // LMTP: the first reply that accepted the message for a recipient, else the first.
+      std::pmr::string delivery_text;
+    };
+    PmrPtr<Outcome> outcome;
+    Outcome& decided(std::pmr::memory_resource* memory) {
+      if (!outcome) outcome = make_pmr<Outcome>(memory, memory);
+      return *outcome;
+    }
+    std::string_view reason() const { return outcome ? outcome->reason : std::string_view(); }
     std::uint16_t delivery_code = 0;
     std::int32_t score = 0;
     smtp::Via via = smtp::Via::data;
@@ -395,14 +403,23 @@ class Conversation final : private ConversationState,
 
   std::pmr::string community_id_;  // made for the first event
   std::pmr::string helo_;
-  std::pmr::string client_text_;  // the client's address, for SpamAssassin's rules
-  std::pmr::string auth_mechanism_;
-  std::pmr::string auth_user_;
+  PmrPtr<std::pmr::string> client_text_;  // the client's address, for SpamAssassin's rules
+  struct Login {
+    explicit Login(std::pmr::memory_resource* memory) : mechanism(memory), user(memory) {}
+    std::pmr::string mechanism;
+    std::pmr::string user;
+  };
+  PmrPtr<Login> login_;
 
   Bytes chunk_;                                  // client octets being parsed
   const std::uint8_t* chunk_scanned_ = nullptr;  // up to here given to the stream scan
   const std::uint8_t* chunk_read_ = nullptr;     // up to here known to be of the message
-  std::pmr::vector<std::uint8_t> probe_[2];      // first octets, until the flow is known to be mail
+  struct Probe {
+    explicit Probe(std::pmr::memory_resource* memory) : first{Octets(memory), Octets(memory)} {}
+    using Octets = std::pmr::vector<std::uint8_t>;
+    Octets first[2];  // by direction
+  };
+  PmrPtr<Probe> probe_;  // until the flow is known to be mail
 
   std::uint32_t places_[kPlaces] = {kNowhere, kNowhere};
   // What the policy in force says of the client, found once for each policy.
@@ -420,10 +437,6 @@ Conversation::Conversation(const FlowIdentity& identity, Context& context, Conne
       transactions_(&memory_),
       held_(&memory_),
       community_id_(&memory_),
-      helo_(&memory_),
-      client_text_(&memory_),
-      auth_mechanism_(&memory_),
-      auth_user_(&memory_),
-      probe_{std::pmr::vector<std::uint8_t>(&memory_), std::pmr::vector<std::uint8_t>(&memory_)} {}
+      helo_(&memory_) {}
 
 }  // namespace sluice::inspect

@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "dataplane/base/pmr_ptr.h"
 #include "dataplane/inspect/context.h"
 #include "dataplane/mime/parser.h"
 #include "dataplane/scan/scan.h"
@@ -92,12 +93,20 @@ class FlowScan final : private RulesetUser, private lists::Lists::Hits {
     scan::MessageScan scan;
   };
   static constexpr std::size_t kMaxParts = 16;
+  // What is scanned beside the first reading.
+  struct Others {
+    explicit Others(std::pmr::memory_resource* memory) : parts(memory), hits(memory) {}
+    std::optional<scan::MessageScan> session;  // other readings of the session's octets
+    std::pmr::list<Part> parts;                // not yet ended
+    std::pmr::vector<scan::Hit> hits;          // of the parts that have
+  };
 
   void withdraw_ruleset() override;
   void on_list(const lists::List& list) override;
   void drop();
   scan::MessageScan make();
   scan::MessageScan& main();
+  Others& others();
   scan::MessageScan& other();
   void take_hits(const scan::MessageScan& from);
 
@@ -105,10 +114,8 @@ class FlowScan final : private RulesetUser, private lists::Lists::Hits {
   std::pmr::memory_resource* memory_;
   Rulesets::Pin pin_;  // not held: withdrawn
   std::optional<scan::MessageScan> main_;
-  std::optional<scan::MessageScan> other_;
-  std::optional<spam::SpamScan> spam_;
-  std::pmr::list<Part> parts_;             // not yet ended
-  std::pmr::vector<scan::Hit> part_hits_;  // of those that have
+  PmrPtr<Others> others_;
+  PmrPtr<spam::SpamScan> spam_;
   bool parts_incomplete_ = false;
   std::pmr::vector<scan::Hit> list_hits_;
   scan::Buffer list_place_{};  // of the question being asked

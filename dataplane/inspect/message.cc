@@ -273,11 +273,8 @@ void Message::on_part_begin(const mime::Part& part) {
   std::pmr::string declared(part.type, memory_);
   declared += '/';
   declared += part.subtype;
-  open_.push_back(
-      {part.number, Attachment{.part = part.number,
-                               .name = std::pmr::string(bounded(part.name), memory_),
-                               .other_name = std::pmr::string(bounded(part.other_name), memory_),
-                               .type = std::move(declared)}});
+  open_.push_back({part.number, std::pmr::string(bounded(part.name), memory_),
+                   std::pmr::string(bounded(part.other_name), memory_), std::move(declared)});
 }
 
 void Message::on_part_data(mime::PartNumber part, mime::DataKind kind, Bytes octets) {
@@ -306,7 +303,10 @@ void Message::on_part_end(const mime::PartEnd& end) {
   const auto part = std::find_if(open_.begin(), open_.end(),
                                  [&](const OpenPart& p) { return p.number == end.number; });
   if (part == open_.end()) return;
-  Attachment attachment = std::move(part->attachment);
+  Attachment attachment{.part = part->number,
+                        .name = std::move(part->name),
+                        .other_name = std::move(part->other_name),
+                        .type = std::move(part->type)};
   open_.erase(part);
   attachment.octets = end.octets;
   if (!end.detected_type.empty()) attachment.type = end.detected_type;

@@ -106,9 +106,12 @@ class Message final : public mime::ParserSink {
   void on_url(mime::PartNumber part, std::string_view url, std::string_view host) override;
   void on_anomaly(contract::Anomaly anomaly) override;
 
+  // An attachment that has not ended.
   struct OpenPart {
     mime::PartNumber number;
-    Attachment attachment;
+    std::pmr::string name;
+    std::pmr::string other_name;
+    std::pmr::string type;  // as declared
   };
   struct DigestFree {
     void operator()(EVP_MD_CTX* c) const { EVP_MD_CTX_free(c); }
