@@ -206,6 +206,7 @@ void Conversation::forget_stream() {
   while (!transactions_.empty()) on_transaction_end(transactions_.front()->id, {});
   message_.reset();
   current_ = nullptr;
+  smuggled_.reset();
   scan_.reset();
   session_.reset();
   connection_ = tcp::Connection(tcp_limits(context_), &memory_);
@@ -226,6 +227,7 @@ void Conversation::give_up() {
   message_.reset();
   current_ = nullptr;
   closing_.reset();
+  smuggled_.reset();
   scan_.reset();
   drop_unread();
 }
@@ -497,6 +499,14 @@ void Conversation::on_envelope_adopted(smtp::TransactionId from, smtp::Transacti
   std::erase_if(transactions_, [&](const auto& t) { return t->id == from; });
 }
 
+Message::Options Conversation::message_options() const {
+  const policy::Policy& policy = *context_.policy;
+  return {.hash_message = policy.hash_messages(),
+          .hash_attachments = policy.hash_attachments(),
+          .hash_md5 = policy.hash_md5(),
+          .scan_budget = policy.scan_budget()};
+}
+
 void Conversation::on_message_begin(smtp::TransactionId tx, smtp::Via via) {
   Transaction& transaction = open_transaction(tx);
   // An earlier one of this transaction was refused (a chunk, say) or given up.
@@ -504,13 +514,9 @@ void Conversation::on_message_begin(smtp::TransactionId tx, smtp::Via via) {
   transaction.begun = true;
   transaction.via = via;
   current_ = &transaction;
-  const policy::Policy& policy = *context_.policy;
-  const Message::Options options{.hash_message = policy.hash_messages(),
-                                 .hash_attachments = policy.hash_attachments(),
-                                 .hash_md5 = policy.hash_md5(),
-                                 .scan_budget = policy.scan_budget()};
   if (scan().wants_spam()) scan().begin_spam(spam_options());
-  message_ = make_pmr<Message>(&memory_, options, scan(), *this, transaction.summary, &memory_);
+  message_ =
+      make_pmr<Message>(&memory_, message_options(), scan(), *this, transaction.summary, &memory_);
 }
 
 void Conversation::on_message_data(smtp::TransactionId, Bytes octets) {
@@ -657,12 +663,26 @@ void Conversation::on_smuggled_envelope(smtp::TransactionId, std::string_view ma
   look_up_address(lists::Place::recipient, first_rcpt);
 }
 
+void Conversation::on_smuggled_begin(smtp::TransactionId) {
+  if (!smuggled_) smuggled_ = make_pmr<Smuggled>(&memory_, &memory_);
+  Smuggled& s = *smuggled_;
+  s.message.reset();
+  s.summary = MessageSummary(&memory_);
+  Message::Options options = message_options();
+  options.other_reading = true;
+  s.message.emplace(options, scan(), s, s.summary, &memory_);
+}
+
 void Conversation::on_smuggled_data(smtp::TransactionId, Bytes octets) {
   if (octets.data() >= chunk_read_ && octets.data() <= chunk_.data() + chunk_.size())
     chunk_read_ = octets.data() + octets.size();
-  for (const scan::Buffer b :
-       {scan::Buffer::raw, scan::Buffer::decoded, scan::Buffer::text, scan::Buffer::header})
-    if (wanted(b)) scan().feed_other(b, octets);
+  if (smuggled_ && smuggled_->message) smuggled_->message->data(octets);
+}
+
+void Conversation::on_smuggled_end(smtp::TransactionId) {
+  if (!smuggled_ || !smuggled_->message) return;
+  smuggled_->message->finish();
+  smuggled_->message.reset();
 }
 
 void Conversation::on_auth(std::string_view mechanism, std::string_view user, std::uint16_t code) {
@@ -717,6 +737,7 @@ void Conversation::on_refused_hello(Bytes octets) {
 void Conversation::on_tls(bool starttls) {
   tls_ = true;
   starttls_ = starttls;
+  smuggled_.reset();
   scan_.reset();
   hello_ = make_pmr<tls::ClientHelloParser>(&memory_, &memory_);
 }

@@ -271,6 +271,8 @@ class Conversation final : private ConversationState,
   void on_smuggled_envelope(smtp::TransactionId outer, std::string_view mail_mailbox,
                             std::string_view first_rcpt) override;
   void on_smuggled_data(smtp::TransactionId outer, Bytes octets) override;
+  void on_smuggled_begin(smtp::TransactionId outer) override;
+  void on_smuggled_end(smtp::TransactionId outer) override;
   void on_auth(std::string_view mechanism, std::string_view user, std::uint16_t code) override;
   void on_claimed_client(const smtp::ClaimedClient& claim, bool accepted) override;
   void on_command(smtp::Verb verb) override;
@@ -336,6 +338,7 @@ class Conversation final : private ConversationState,
   Conversation(const FlowIdentity& identity, Context& context, Connect&& connect);
   bool recognise(Direction direction, Bytes octets);
   void begin_mail();
+  Message::Options message_options() const;
   void scan_stream(const std::uint8_t* until, bool of_message = false);
   void scan_what_was_read();
   Transaction* find(smtp::TransactionId tx);
@@ -362,10 +365,16 @@ class Conversation final : private ConversationState,
   PmrPtr<Message> message_;
   Transaction* current_ = nullptr;  // whose message is in progress
   // The envelope last found in a second reading of the octets.
-  struct Smuggled {
-    explicit Smuggled(std::pmr::memory_resource* memory) : mail_from(memory), rcpt_to(memory) {}
+  struct Smuggled final : MessageObserver {
+    explicit Smuggled(std::pmr::memory_resource* memory)
+        : mail_from(memory), rcpt_to(memory), summary(memory) {}
+    // What it has is scanned; events are of the first reading.
+    void on_attachment(const Attachment&) override {}
+    void on_message_anomaly(contract::Anomaly) override {}
     std::pmr::string mail_from;
     std::pmr::string rcpt_to;
+    MessageSummary summary;
+    std::optional<Message> message;
   };
   PmrPtr<Smuggled> smuggled_;
   // For whom the client says that it speaks.

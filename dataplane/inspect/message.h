@@ -81,6 +81,8 @@ class Message final : public mime::ParserSink {
     bool hash_attachments = true;
     bool hash_md5 = false;
     std::uint64_t scan_budget = 0;  // octets; 0: no bound
+    // Of another reading of the stream: scanned beside the first one's.
+    bool other_reading = false;
   };
   // `scans`, `observer` and `summary` must outlive the message.
   Message(const Options& options, FlowScan& scans, MessageObserver& observer,
@@ -118,6 +120,13 @@ class Message final : public mime::ParserSink {
   void list_url(mime::PartNumber part, std::string_view text);
   void look_up_addresses(std::string_view raw_value);
 
+  void scan(scan::Buffer buffer, Bytes octets);
+  void scan_whole(scan::Buffer buffer, Bytes item);
+  void end_scan(scan::Buffer buffer);
+  // Its parts are numbered apart.
+  mime::PartNumber number_of(mime::PartNumber part) const {
+    return options_.other_reading ? part | 1u << 30 : part;
+  }
   bool wanted(scan::Buffer buffer) const { return !over_budget_ && scans_.wanted(buffer); }
 
   Options options_;

@@ -22,10 +22,18 @@ AlternateReader::Step AlternateReader::read(Bytes octets, SessionSink& sink,
   const std::uint8_t* from = begin;  // content not yet told
   const std::uint8_t* dot = begin;
   const auto emit = [&](const std::uint8_t* to) {
-    if (tell && to > from) sink.on_smuggled_data(outer_, {from, to});
+    if (tell && to > from) {
+      if (!begun_) sink.on_smuggled_begin(outer_);
+      begun_ = true;
+      sink.on_smuggled_data(outer_, {from, to});
+    }
     from = to;
   };
-  const auto stops = [&] { return judge && judge->stops_at_ambiguous_end(outer_); };
+  const auto stops = [&] {
+    if (tell && begun_) sink.on_smuggled_end(outer_);
+    begun_ = false;
+    return judge && judge->stops_at_ambiguous_end(outer_);
+  };
   const auto ends_line = [](std::uint8_t c) { return c == '\r' || c == '\n'; };
 
   while (p != end) {
@@ -123,6 +131,7 @@ void AlternateReader::read_line(SessionSink& sink, std::uint64_t chunk_limit, bo
       break;
     case Verb::data:
       if (command.argument.empty()) state_ = State::line_start;
+      begun_ = false;
       break;
     case Verb::bdat: {
       const ChunkSize size = parse_chunk_size(line, chunk_limit);

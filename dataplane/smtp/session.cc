@@ -36,6 +36,7 @@ void Session::Impl::drop_octets() {
   drop_readings();
   drop_auths();
   drop_tolerated();
+  drop_between();
   ProxyPreamble::destroy(std::exchange(preamble, nullptr), memory);
   transactions.clear();
   message_open = false;
@@ -151,6 +152,11 @@ void Session::Impl::drop_tolerated() {
   tolerated = nullptr;
 }
 
+void Session::Impl::drop_between() {
+  SecondReading::destroy(between, memory);
+  between = nullptr;
+}
+
 void Session::Impl::drop_readings() {
   while (readings) {
     SecondReading* next = readings->next;
@@ -241,6 +247,7 @@ void Session::Impl::client_gap(std::uint64_t size) {
   surplus = true;
   client_spoke = true;
   drop_tolerated();
+  if (between) between->lose(memory);
   if (state == ClientState::tls_first) decide_tls(true);
   for (SecondReading* r = readings; r; r = r->next)
     if (!r->closed) r->lose(memory);
@@ -333,6 +340,7 @@ std::size_t Session::Impl::memory_used() const {
   for (const SecondReading* r = readings; r; r = r->next) used += size(*r);
   if (ambiguous) used += size(*ambiguous);
   if (tolerated) used += size(*tolerated);
+  if (between) used += size(*between);
   if (preamble) used += sizeof *preamble;
   return used;
 }
@@ -364,7 +372,7 @@ bool Session::packable() const {
   const Impl& s = *impl_;
   const auto idle = [](const LineBuffer& line) { return line.pending() == 0 && !line.skipping(); };
   return idle(s.client_line) && idle(s.server_line) && !s.auths && !s.readings && !s.ambiguous &&
-         !s.tolerated && !s.preamble && !s.message_open && !s.stopped &&
+         !s.tolerated && !s.between && !s.preamble && !s.message_open && !s.stopped &&
          s.pending.size() <= kPackedCommands && s.transactions.size() <= kUsualTransactions;
 }
 

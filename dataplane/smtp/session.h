@@ -119,6 +119,9 @@ class SessionSink {
   virtual void on_smuggled_envelope(TransactionId outer, std::string_view mail_mailbox,
                                     std::string_view first_rcpt) = 0;
   virtual void on_smuggled_data(TransactionId outer, Bytes octets) = 0;
+  // A message begins in that reading; it is read to its end.
+  virtual void on_smuggled_begin(TransactionId outer) { static_cast<void>(outer); }
+  virtual void on_smuggled_end(TransactionId outer) { static_cast<void>(outer); }
 
   // AUTH ended: mechanism in upper case, user (decoded identity, empty if the mechanism hides it),
   // reply code (0: never answered).

@@ -88,6 +88,7 @@ std::size_t Session::Impl::feed(Bytes octets) {
   std::size_t at = 0;
   while (at < octets.size() && !stopped) {
     SecondReading* const content = tolerated;
+    SecondReading* const data = between;
     Bytes rest = octets.subspan(at);
     if (content)
       rest = rest.first(static_cast<std::size_t>(
@@ -95,6 +96,16 @@ std::size_t Session::Impl::feed(Bytes octets) {
     position = rest.data();
     const std::size_t n = read(rest);
     if (stopped) return at + n;
+    if (data && data == between) {
+      const Bytes part = rest.first(n);
+      data->keep(part, limits.early_octets, memory);
+      const AlternateReader::Step step =
+          data->reader.read(part, sink, limits.bdat_chunk, !content && outer_tx == 0, judge());
+      if (step.stop) {
+        stopped = true;
+        return at + step.accepted;
+      }
+    }
     if (content && content == tolerated) {
       const AlternateReader::Step step =
           content->reader.read(rest.first(n), sink, limits.bdat_chunk, true, judge());
@@ -267,10 +278,16 @@ void Session::Impl::expect_tls() {
 }
 
 std::size_t Session::Impl::read_tls_first(Bytes octets) {
-  const std::size_t accepted = feed_readings(octets);
-  // No client says so much before it has heard anything of a handshake.
-  if (!stopped && readings && readings->lost) decide_tls(false);
-  return accepted;
+  const SecondReading* reading = open_reading();
+  const std::size_t room = reading && !reading->lost
+                               ? limits.early_octets - std::min(reading->size, limits.early_octets)
+                               : 0;
+  if (room == 0) {
+    // No client says so much before it has heard anything of a handshake.
+    decide_tls(false);
+    return 0;
+  }
+  return feed_readings(octets.first(std::min(octets.size(), room)));
 }
 
 // What the server's next octets make of what the client has begun.
@@ -301,12 +318,8 @@ void Session::Impl::decide_tls(bool record) {
 void Session::Impl::begin_tls(bool by_starttls) {
   state = ClientState::tls;
   starttls = by_starttls;
-  client_line.release(memory);
-  drop_readings();
-  pending.release(memory);
-  reordered = false;
+  forget_commands();
   retired = 0;
-  while (auths) finish_auth(0);
   // Also content that is being read: the server began TLS where we took the client to be in it.
   if (message_open) abort_message();
   end_transactions_up_to(last_tx);
@@ -507,8 +520,15 @@ void Session::Impl::data() {
     return;
   }
   if (message_open && message_via == Via::bdat && capabilities.chunking) {
-    // No server takes it between chunks (RFC 3030 2), and the message goes on.
-    push(Slot::other, current_tx, last_tx);
+    // Refused between chunks (RFC 3030 2), and the message goes on; but they may have been refused
+    // themselves, and content follows.
+    if (between) {
+      push(Slot::other, current_tx, last_tx);
+      return;
+    }
+    push(Slot::data_between, tx);
+    between = SecondReading::create(Reason::between, tx, memory);
+    if (between) between->reader.begin_content();
     return;
   }
   push(Slot::data, tx);
@@ -632,7 +652,7 @@ std::size_t Session::Impl::feed_readings(Bytes octets) {
   // One at a time tells, the oldest: two streams mixed would be none.
   if (open) run(*open, !tolerated && outer_tx == 0);
   if (ambiguous) {
-    run(*ambiguous, !open && !tolerated && outer_tx == 0);
+    run(*ambiguous, !open && !tolerated && !between && outer_tx == 0);
     if (ambiguous->reason == Reason::ambiguous && ambiguous->reader.found_envelope())
       raise(Anomaly::smuggled_commands);
   }

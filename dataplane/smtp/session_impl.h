@@ -154,6 +154,7 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   void drop_ambiguous();
   void drop_readings();
   void drop_tolerated();
+  void drop_between();
   void drop_auths();
   void drop_octets();
   AuthExchange* push_auth();
@@ -209,6 +210,8 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   void complete_reply(const Reply& reply);
   void match(const Reply& reply);
   void begin_unknown_data(const Reply& reply);
+  void answer_data_between(const Pending& entry, const Reply& reply);
+  void forget_commands();
   void answer(const Pending& entry, const Reply& reply);
   void answer_mail(const Pending& entry, const Reply& reply);
   void answer_data(const Pending& entry, const Reply& reply);
@@ -238,6 +241,7 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   SecondReading* readings = nullptr;           // that a reply will decide, oldest first
   SecondReading* ambiguous = nullptr;          // of the message in progress
   SecondReading* tolerated = nullptr;
+  SecondReading* between = nullptr;
   ProxyPreamble* preamble = nullptr;
 };
 

@@ -1,5 +1,6 @@
 // The server's replies, and to which commands they belong.
 #include <algorithm>
+#include <utility>
 
 #include "dataplane/smtp/session_impl.h"
 
@@ -122,8 +123,8 @@ void Session::Impl::match(const Reply& reply) {
       answer(pending.pop(), {});
       continue;
     }
-    if (reply.code == 354 && front.slot != Slot::data) {
-      if (!later(Slot::data)) break;
+    if (reply.code == 354 && front.slot != Slot::data && front.slot != Slot::data_between) {
+      if (!later(Slot::data) && !later(Slot::data_between)) break;
       answer(pending.pop(), {});
       continue;
     }
@@ -189,13 +190,7 @@ void Session::Impl::begin_unknown_data(const Reply& reply) {
   const bool missed = pending.size() > (other ? 1 : 0) || client_line.pending() > 0;
   if (!other) raise(Anomaly::unsolicited_reply);
   const TransactionId tx = current_or_new();
-  drop_tolerated();
-  // What their replies would have decided is decided by none.
-  drop_readings();
-  while (auths) finish_auth(0);
-  pending.release(memory);
-  reordered = false;
-  client_line.release(memory);
+  forget_commands();
   begin_data(tx);
   if (missed) {
     message_gap = true;
@@ -204,6 +199,41 @@ void Session::Impl::begin_unknown_data(const Reply& reply) {
   state = ClientState::data;
   sink.on_data_reply(message_tx, reply);
   surplus = false;
+}
+
+// What was read as commands was none: what their replies would have decided is decided by none.
+void Session::Impl::forget_commands() {
+  drop_tolerated();
+  drop_between();
+  drop_readings();
+  while (auths) finish_auth(0);
+  pending.release(memory);
+  reordered = false;
+  client_line.release(memory);
+}
+
+// DATA was sent while chunks were. A server that takes it has refused them: what came behind it was
+// content.
+void Session::Impl::answer_data_between(const Pending& entry, const Reply& reply) {
+  SecondReading* reading = std::exchange(between, nullptr);
+  if (reply.code != 354) {
+    SecondReading::destroy(reading, memory);
+    return;
+  }
+  taken_into_open(entry.tx);
+  forget_commands();
+  if (message_open) abort_message();
+  begin_data(entry.tx);
+  state = ClientState::data;
+  sink.on_data_reply(message_tx, reply);
+  surplus = false;
+  if (reading && !reading->lost) {
+    feed(reading->kept());
+  } else {
+    message_gap = true;
+    reader.skip();
+  }
+  SecondReading::destroy(reading, memory);
 }
 
 // Code 0: not known, taken for the usual.
@@ -255,6 +285,9 @@ void Session::Impl::answer(const Pending& entry, const Reply& reply) {
       break;
     case Slot::data:
       answer_data(entry, reply);
+      break;
+    case Slot::data_between:
+      answer_data_between(entry, reply);
       break;
     case Slot::bdat:
     case Slot::bdat_last:
@@ -555,8 +588,8 @@ void Session::Impl::read_again(SecondReading* reading) {
   const TransactionId known = last_tx;
   const Saved saved{state,       current_tx, message_tx, message_via, message_open,
                     message_gap, chunk_last, chunk_left, reader};
-  SecondReading* const later_ambiguous = ambiguous;
-  ambiguous = nullptr;
+  SecondReading* const later_ambiguous = std::exchange(ambiguous, nullptr);
+  SecondReading* const later_between = std::exchange(between, nullptr);
   SecondReading* const later_readings = readings;
   readings = nullptr;
   LineBuffer line;
@@ -588,6 +621,8 @@ void Session::Impl::read_again(SecondReading* reading) {
   *last = later_readings;
   SecondReading::destroy(ambiguous, memory);
   ambiguous = later_ambiguous;
+  drop_between();
+  between = later_between;
   state = saved.state;
   if (saved.current_tx != 0) current_tx = saved.current_tx;
   message_tx = saved.message_tx;

@@ -1,10 +1,11 @@
-"""Random dialogues against a model of a server (RFC 5321, 3030, 4954): of every message that it
+"""Random dialogues against a model of a server (RFC 5321, 3030, 4954). Of every message that it
 accepted, the event has the envelope and the octets that the server has, however commands were
-refused, repeated, pipelined and cut."""
+refused, repeated, pipelined and cut; and no condemned message gets to it whole."""
 import random
+import re
 
 import wirecraft as w
-from cases_base import Cases, sha
+from cases_base import ENFORCE, REJECT, SIGNATURE, Cases, sha
 
 BODIES = (b'Subject: x\r\n\r\nhi\r\n', b'', b'a\r\n..b\r\n', b'\r\n\r\n',
           b'Subject: y\r\n\r\nMAIL FROM:<in@x>\r\nRCPT TO:<q@q>\r\nRSET\r\n')
@@ -139,13 +140,34 @@ class Server:
         return b'454 no\r\n'
 
 
+class Reading(Server):
+    """What is in the messages that a server takes from these octets; `ends`: what ends a line to it."""
+
+    def __init__(self, chunking, ends):
+        super().__init__(random.Random(0), chunking)
+        self.end_of_data = re.compile(rb'(?:%s)\.(?:%s)' % (ends, ends))
+
+    def end(self, via, content):
+        self.accepted.append(content)
+        self.reset()
+        return b''
+
+    def data(self):
+        octets = b'\r\n' + self.unread
+        end = self.end_of_data.search(octets)
+        if not end:
+            return None
+        self.unread, self.mode = octets[end.end():], 'command'
+        return self.end('data', octets[2:end.start()])
+
+
 class Client:
     """Says commands to a server, in flights of one or many; `waits`: for the reply to DATA."""
 
-    def __init__(self, seed, waits):
-        self.random, self.waits = random.Random(seed), waits
+    def __init__(self, seed, waits, bodies=BODIES, server=Server):
+        self.random, self.waits, self.bodies = random.Random(seed), waits, bodies
         self.chunking = self.random.random() < .8
-        self.server = Server(self.random, self.chunking)
+        self.server = server(self.random, self.chunking)
         self.steps, self.flight = [('S', b'220 mx\r\n')], b'EHLO c\r\n'
         self.flush()
 
@@ -166,9 +188,10 @@ class Client:
         self.flush(.55)
 
     def chunk(self):
-        size = self.random.choice((0, 1, 7, 30))
+        content = self.random.choice(self.bodies) if self.bodies != BODIES else b'NOOP\r\n'.ljust(30, b'z')
+        size = self.random.choice((0, 1, 7, len(content)))
         self.flight += b'BDAT %d%s\r\n' % (size, self.random.choice((b'', b' LAST')))
-        self.flight += b'NOOP\r\n'.ljust(size, b'z')[:size] + b'\r\n' * (not self.chunking)
+        self.flight += content[:size] + b'\r\n' * (not self.chunking)
         self.flush(.5)
 
     def authenticate(self):
@@ -182,7 +205,7 @@ class Client:
     def act(self):
         kind, number = self.random.randrange(20), self.random.randrange(99)
         if 10 <= kind < 14:
-            self.message(self.random.choice(BODIES))
+            self.message(self.random.choice(self.bodies))
         elif 14 <= kind < 16:
             self.chunk()
         elif kind == 19:
@@ -221,3 +244,28 @@ class Model(Cases):
                     if smtp['outcome'] == 'accepted']
             with self.subTest(seed=seed, mode=mode):
                 self.assertEqual(told, client.server.accepted)
+
+    def test_E15_no_condemned_message_gets_to_a_server(self):
+        bodies = BODIES + (b'Subject: s\r\n\r\n' + SIGNATURE + b'\r\n', SIGNATURE, b'a\r\n.' + SIGNATURE + b'\r\n',
+                           b'x\r\n' * 40 + SIGNATURE[:5] + b'\r\n', SIGNATURE[5:] + b'\r\n')
+        ends = (b'\n.\n', b'\r.\r', b'\n.\r\n', b'\r\n.\r', b'\r\n.\n', b'\r\n.\r\r\n')
+        lenient = bodies + tuple(b'S: s\r\n\r\n' + SIGNATURE + end + b'more\r\n' for end in ends)
+        for name, readings, said in (('strict', (b'\r\n',), bodies),
+                                     ('lenient', (b'\r\n', b'\n', b'\r\n|\n', b'\r\n|\n|\r'), lenient)):
+            capture, played = w.Capture(), []
+            for seed in range(600):
+                client = Client(seed, seed % 2 == 0, said)
+                steps = client.talk()
+                mode = ('whole', '536', 'swap', 'whole')[seed % 4]
+                played.append((seed, client, w.play(w.connection(capture, mode), steps, mode)))
+            result = self.run_capture(capture, wire=False, rules=REJECT, policy=ENFORCE)
+            blocked = 0
+            for seed, client, connection in played:
+                octets = w.stream(result.left, connection, 0)
+                blocked += any(e['smtp']['outcome'] == 'blocked' for e in result.flow(connection).messages)
+                for lines in readings:
+                    server = Reading(client.chunking, lines)
+                    server.say(octets)
+                    with self.subTest(name, seed=seed, lines=lines):
+                        self.assertFalse([m for m in server.accepted if SIGNATURE in m])
+            self.assertGreater(blocked, 30)

@@ -401,6 +401,44 @@ TEST(Enforce, CommandsInFrontOfAnEmptyMessage) {
   }
 }
 
+// What another reading takes for a message is read as one: its parts are decoded and looked at, and
+// nothing that completes it leaves.
+TEST(Enforce, MessageOfAnotherReadingIsDecoded) {
+  // "aaXJS-SPAM-XJSaa"
+  const std::string mail =
+      "Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=q\r\n\r\n--q\r\n"
+      "Content-Type: text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+      "YWFYSlMtU1BBTS1YSlNhYQ==\r\n--q--\r\n";
+  const std::string envelope = "MAIL FROM:<e@e.test>\r\nRCPT TO:<v@v.test>\r\n";
+  const std::string chunk = std::to_string(mail.size());
+  struct Case {
+    std::string said, sign;
+  };
+  for (const Case& c :
+       {Case{"fine\n.\r\n" + envelope + "DATA\r\n" + mail + ".\r\n", "--q--\r\n.\r\n"},
+        Case{"fine\n.\n" + envelope + "BDAT " + chunk + " LAST\r\n" + mail, "--q--\r\n"},
+        Case{"fine\r\n.\r\n" + envelope + "BDAT " + chunk + " ;LAST\r\n" + mail + "BDAT 0 LAST\r\n",
+             "--q--\r\nBDAT 0 LAST\r\n"},
+        Case{"fine\r\n.\r\n" + envelope + "BDAT 1\r\nNDATA\r\n" + mail + ".\r\n",
+             "--q--\r\n.\r\n"}}) {
+    for (const std::size_t cut : {1u, 100u, 1460u}) {
+      SCOPED_TRACE(c.said.substr(0, 90) + std::to_string(cut));
+      Rig rig({.rules = "reject smtp any any -> any any (msg:\"m\"; sluice.text; "
+                        "content:\"XJS-SPAM-XJS\"; sid:42;)\n"});
+      Conversation talk({.segment_size = cut});
+      talk.open();
+      talk.server("220 mx\r\n");
+      talk.client("EHLO c\r\n");
+      talk.server("250-mx\r\n250-PIPELINING\r\n250 CHUNKING\r\n");
+      talk.client(envelope + "DATA\r\n");
+      talk.server("250 ok\r\n250 ok\r\n354 go\r\n");
+      talk.client("S: s\r\n\r\n" + c.said);
+      rig.send(talk.take());
+      expect_stopped(rig, c.sign, "");
+    }
+  }
+}
+
 TEST(Enforce, ServerTellsWhichReadingOfUrgentDataItHas) {
   for (const bool ends : {true, false}) {
     Rig rig({.rules = rule("reject")});
