@@ -93,6 +93,40 @@ bool makes_caseless(const Node& node) {
   return flags.find('i') != std::string_view::npos;
 }
 
+// Octets of the longest match of a node, added to `before`.
+std::uint32_t longest(const Node& node, std::uint32_t before);
+
+std::uint32_t longest_of_one(const Node& node) {
+  std::uint32_t most = 0;
+  switch (node.kind) {
+    case NodeKind::set:
+    case NodeKind::any:
+      return 1;
+    case NodeKind::reference:
+      return kNoBound;
+    case NodeKind::sequence:
+      for (const Pointer& child : node.children) most = longest(*child, most);
+      return most;
+    case NodeKind::choice:
+    case NodeKind::group:
+      for (const Pointer& child : node.children) most = std::max(most, longest_of_one(*child));
+      return most;
+    case NodeKind::repeat: {
+      const std::uint64_t one = longest_of_one(*node.children.front());
+      if (one == 0) return 0;
+      if (one == kNoBound || node.most == kNoBound) return kNoBound;
+      return static_cast<std::uint32_t>(std::min<std::uint64_t>(one * node.most, kNoBound));
+    }
+    default:
+      return 0;
+  }
+}
+
+std::uint32_t longest(const Node& node, std::uint32_t before) {
+  return static_cast<std::uint32_t>(
+      std::min<std::uint64_t>(std::uint64_t{before} + longest_of_one(node), kNoBound));
+}
+
 class Clauses {
  public:
   explicit Clauses(const WordOptions& options) : options_(options) {}
@@ -217,17 +251,23 @@ std::optional<RegexClause> Clauses::clause(const Words& words) const {
 std::vector<RegexClause> Clauses::of_sequence(const Node& node) const {
   std::vector<RegexClause> all;
   Words run{""};
-  const auto end_run = [&] {
-    if (auto made = clause(run)) all.push_back(std::move(*made));
+  std::uint32_t before = 0;  // octets of what was read, at most
+  const auto end_run = [&](std::uint32_t reach) {
+    if (auto made = clause(run)) {
+      made->reach = reach;
+      all.push_back(std::move(*made));
+    }
     run = {""};
   };
   for (const Pointer& child : node.children) {
+    const std::uint32_t begin = before;
+    before = longest(*child, before);
     if (const auto ways = exactly(*child)) {
       if (auto longer = joined(run, *ways)) {
         run = std::move(*longer);
         continue;
       }
-      end_run();
+      end_run(begin);
       run = *ways;
       continue;
     }
@@ -235,27 +275,33 @@ std::vector<RegexClause> Clauses::of_sequence(const Node& node) const {
     if (child->kind == NodeKind::repeat && child->least > 0) {
       if (const auto ways = exactly(*child->children.front())) {
         if (auto longer = joined(run, *ways)) run = std::move(*longer);
-        end_run();
+        end_run(longest(*child->children.front(), begin));
         run = *ways;
         continue;
       }
     }
-    end_run();
-    for (RegexClause& inner : of(*child)) all.push_back(std::move(inner));
+    end_run(begin);
+    for (RegexClause& inner : of(*child)) {
+      inner.reach = static_cast<std::uint32_t>(
+          std::min<std::uint64_t>(std::uint64_t{begin} + inner.reach, kNoBound));
+      all.push_back(std::move(inner));
+    }
   }
-  end_run();
+  end_run(before);
   return all;
 }
 
 // One clause: the rarest of each way.
 std::vector<RegexClause> Clauses::of_choice(const Node& node) const {
   RegexClause all;
+  all.reach = 0;
   std::uint32_t least = kMostCounted;
   for (const Pointer& child : node.children) {
     auto clauses = of(*child);
     if (clauses.empty()) return {};
     RegexClause& best = *std::ranges::min_element(clauses, {}, &RegexClause::rate);
     least = std::min(least, best.least);
+    all.reach = std::max(all.reach, best.reach);
     for (RegexWord& word : best.words) {
       if (std::ranges::find(all.words, word) == all.words.end())
         all.words.push_back(std::move(word));

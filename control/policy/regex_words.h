@@ -3,6 +3,7 @@
 // which regexes look at an item at all.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,8 @@ struct RegexClause {
   std::vector<RegexWord> words;
   std::uint32_t least = 1;  // at so many places at least
   double rate = 0;          // an estimate: how often one of them stands at a place of mail text
+  // One of them ends so many octets behind the beginning of a match at most; UINT32_MAX: no bound.
+  std::uint32_t reach = UINT32_MAX;
 };
 
 // The rate of its words and places.

@@ -306,6 +306,7 @@ void SpamCompiler::WordTable::add(scan::SpamReference reference,
       clause_words.push_back(at->second);
     }
     least.push_back(static_cast<std::uint8_t>(clause.least));
+    reach.push_back(clause.reach);
     first_word.push_back(static_cast<std::uint32_t>(clause_words.size()));
   }
   first_clause.push_back(static_cast<std::uint32_t>(first_word.size() - 1));
@@ -621,9 +622,10 @@ std::uint32_t SpamCompiler::WordTable::write(flatbuffers::FlatBufferBuilder& out
   const auto first_offset = out.CreateVector(first_word);
   const auto words_offset = out.CreateVector(clause_words);
   const auto least_offset = out.CreateVector(least);
+  const auto reach_offset = out.CreateVector(reach);
   return image::CreateSpamWords(out, static_cast<std::uint32_t>(words.size()), serialized_offset,
                                 candidates_offset, clause_offset, first_offset, words_offset,
-                                least_offset)
+                                least_offset, reach_offset)
       .o;
 }
 

@@ -87,6 +87,7 @@ class SpamCompiler {
     std::vector<std::uint32_t> first_word{0};
     std::vector<std::uint32_t> clause_words;
     std::vector<std::uint8_t> least;
+    std::vector<std::uint32_t> reach;
     std::vector<std::uint8_t> serialized;
 
     void add(scan::SpamReference reference, const std::vector<RegexClause>& clauses);

@@ -38,6 +38,7 @@ struct RegexScratch::Impl {
   pcre2_match_data* data;
   pcre2_match_context* context;
   pcre2_jit_stack* stack = nullptr;
+  std::uint32_t to = Regex::kNoLimit;  // the context's limit
 };
 
 RegexScratch::RegexScratch() : impl_(std::make_unique<Impl>()) {}
@@ -64,7 +65,7 @@ Result<Regex> Regex::make(std::string_view pattern, std::uint32_t options) {
   if (options & kRegexExtended) flags |= PCRE2_EXTENDED;
   if (options & kRegexAnchored) flags |= PCRE2_ANCHORED;
   if (options & kRegexDollarEndOnly) flags |= PCRE2_DOLLAR_ENDONLY;
-  flags |= PCRE2_NEVER_UTF | PCRE2_NEVER_UCP;
+  flags |= PCRE2_NEVER_UTF | PCRE2_NEVER_UCP | PCRE2_USE_OFFSET_LIMIT;
   int error = 0;
   PCRE2_SIZE offset = 0;
   auto impl = std::make_unique<Impl>();
@@ -83,10 +84,14 @@ Result<Regex> Regex::make(std::string_view pattern, std::uint32_t options) {
 }
 
 bool Regex::find(std::string_view subject, RegexScratch& scratch, Match* match,
-                 std::size_t from) const {
-  if (scratch.impl_->data == nullptr || from > subject.size() ||
+                 std::size_t from, std::uint32_t to) const {
+  if (scratch.impl_->data == nullptr || scratch.impl_->context == nullptr || from > subject.size() ||
       subject.size() - from < impl_->least)
     return false;
+  if (scratch.impl_->to != to) {
+    scratch.impl_->to = to;
+    pcre2_set_offset_limit(scratch.impl_->context, to == kNoLimit ? PCRE2_UNSET : to);
+  }
   const char* data = subject.empty() ? "" : subject.data();
   // The second says nothing about its arguments, which are in order: as UTF-8 nothing is read.
   const auto match_with = impl_->jit ? &pcre2_jit_match : &pcre2_match;
@@ -113,7 +118,7 @@ void Regex::set_octets(std::span<const std::uint8_t> octets) {
 }
 
 std::uint32_t Regex::count(std::string_view subject, RegexScratch& scratch,
-                           std::uint32_t most) const {
+                           std::uint32_t most, std::size_t from, std::uint32_t to) const {
   if (!impl_->set.empty()) {
     const std::uint8_t* set = impl_->set.data();
     std::uint32_t members = 0;
@@ -126,9 +131,8 @@ std::uint32_t Regex::count(std::string_view subject, RegexScratch& scratch,
     if (others == 0) return std::min(members, most);
   }
   std::uint32_t found = 0;
-  std::size_t from = 0;
   Match match;
-  while (found < most && from <= subject.size() && find(subject, scratch, &match, from)) {
+  while (found < most && from <= subject.size() && find(subject, scratch, &match, from, to)) {
     ++found;
     from = match.end[0] > match.begin[0] ? match.end[0] : match.end[0] + 1;
     from = std::max(from, match.begin[0] + 1);

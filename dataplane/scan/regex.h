@@ -49,11 +49,14 @@ class Regex {
   // It matches one octet of `octets` (below 128) and nothing else, in subjects of octets below 128.
   void set_octets(std::span<const std::uint8_t> octets);
 
-  // Whether it matches `subject` somewhere from `from` on. Over a limit it does not.
+  static constexpr std::uint32_t kNoLimit = UINT32_MAX;
+  // Whether a match in `subject` begins somewhere from `from` to `to`. Over a limit none does.
   bool find(std::string_view subject, RegexScratch& scratch, Match* match = nullptr,
-            std::size_t from = 0) const;
-  // Matches that do not overlap, as Perl's /g finds them; stops at `most`.
-  std::uint32_t count(std::string_view subject, RegexScratch& scratch, std::uint32_t most) const;
+            std::size_t from = 0, std::uint32_t to = kNoLimit) const;
+  // Matches that do not overlap, as Perl's /g finds them; stops at `most`. No match begins before
+  // `from` or behind `to`.
+  std::uint32_t count(std::string_view subject, RegexScratch& scratch, std::uint32_t most,
+                      std::size_t from = 0, std::uint32_t to = kNoLimit) const;
 
  private:
   struct Impl;

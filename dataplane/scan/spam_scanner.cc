@@ -112,30 +112,34 @@ std::string_view SpamScanner::text_of(SpamBuffer buffer, std::uint32_t item) con
 
 // --- candidates ----------------------------------------------------------------------------------
 
-void SpamScanner::push(const SpamReference& reference, SpamBuffer buffer, std::uint32_t item,
+void SpamScanner::push(std::uint32_t test, const SpamWork::Candidate& candidate,
                        std::size_t octets) {
   SpamWork& all = work();
-  SpamWork::OfTest& of = all.tests[reference.test];
-  if (of.candidate == 0) all.open.push_back(reference.test);
-  all.candidates.push_back(
-      {.regex = reference.regex, .item = item, .next = of.candidate, .buffer = buffer});
+  SpamWork::OfTest& of = all.tests[test];
+  if (of.candidate == 0) all.open.push_back(test);
+  all.candidates.push_back(candidate);
+  all.candidates.back().next = of.candidate;
   of.candidate = static_cast<std::uint32_t>(all.candidates.size());
-  if (reference.regex != 0) of.octets += static_cast<std::uint32_t>(octets) + 64;
+  if (candidate.regex != 0) of.octets += static_cast<std::uint32_t>(octets) + 64;
 }
 
 void SpamScanner::hit(std::uint32_t test) {
-  push({.test = test, .regex = 0}, SpamBuffer::header, SpamWork::kAll, 0);
+  push(test, {.item = SpamWork::kAll, .buffer = SpamBuffer::header}, 0);
 }
 
-void SpamScanner::take(const SpamReference& reference, SpamBuffer buffer, std::uint32_t number) {
+void SpamScanner::take(const SpamReference& reference, SpamBuffer buffer, std::uint32_t number,
+                       std::uint32_t from, std::uint32_t to) {
   const SpamTest& test = rules_.tests()[reference.test];
   const SpamWork::Item& item = work().rows[static_cast<std::size_t>(buffer)].items[number];
   if (by_selector(buffer) && test.selector != item.selector) return;
   if (item.first && (test.flags & kTestNoSubject) != 0) return;
-  push(reference, buffer, number, item.end - item.begin);
+  push(reference.test,
+       {.regex = reference.regex, .item = number, .from = from, .to = to, .buffer = buffer},
+       std::min(to, item.end - item.begin) - from);
 }
 
-void SpamScanner::find_words(SpamBuffer buffer, const SpamWords& words, std::string_view row) {
+void SpamScanner::find_words(SpamBuffer buffer, const SpamWords& words, std::string_view row,
+                             bool positions) {
   SpamWordScratch& found = scratch_.impl_->spam_words;
   SpamWork& all = work();
   scanned_ += row.size();
@@ -144,7 +148,11 @@ void SpamScanner::find_words(SpamBuffer buffer, const SpamWords& words, std::str
   for (const SpamWordScratch::Found& one : found.candidates) {
     const SpamReference& reference = words.candidates()[one.candidate];
     if (items[one.item].high && rules_.tests()[reference.test].high) continue;
-    take(reference, buffer, one.item);
+    if (positions) {
+      take(reference, buffer, one.item, one.from, one.to);
+    } else {
+      take(reference, buffer, one.item);
+    }
   }
 }
 
@@ -196,7 +204,7 @@ void SpamScanner::look(SpamBuffer buffer) {
   all.ends.clear();
   if (!database.words.empty()) {
     for (const SpamWork::Item& item : row.items) all.ends.push_back(item.end);
-    find_words(buffer, database.words, row.text);
+    find_words(buffer, database.words, row.text, true);
   }
   if (!database.joined.empty()) {
     all.joined.clear();
@@ -206,7 +214,7 @@ void SpamScanner::look(SpamBuffer buffer) {
       all.ends.push_back(static_cast<std::uint32_t>(all.joined.size()));
       all.joined += '\n';
     }
-    find_words(buffer, database.joined, all.joined);
+    find_words(buffer, database.joined, all.joined, false);
   }
   for (std::size_t selector = 0; selector < database.direct.size(); ++selector) {
     if (database.direct[selector].empty()) continue;
@@ -216,7 +224,8 @@ void SpamScanner::look(SpamBuffer buffer) {
     }
     if (octets == 0) continue;
     for (const SpamReference& reference : database.direct[selector])
-      push(reference, buffer, SpamWork::kAll, octets);
+      push(reference.test,
+           {.regex = reference.regex, .item = SpamWork::kAll, .buffer = buffer}, octets);
   }
   if (database.compiled) find_patterns(buffer);
 }
@@ -231,14 +240,15 @@ std::span<const std::uint32_t> SpamScanner::open() const { return work().open; }
 bool SpamScanner::is_open(std::uint32_t test) const { return work().tests[test].candidate != 0; }
 std::uint32_t SpamScanner::cost(std::uint32_t test) const { return work().tests[test].octets; }
 
-std::uint32_t SpamScanner::try_item(std::uint32_t test, std::uint32_t regex, SpamBuffer buffer,
+std::uint32_t SpamScanner::try_item(std::uint32_t test, const SpamWork::Candidate& candidate,
                                     std::uint32_t item, std::uint32_t most) {
-  const std::string_view text = text_of(buffer, item);
+  const std::string_view text = text_of(candidate.buffer, item);
   scanned_ += text.size();
-  const Look look(times_, buffer, test);
+  const Look look(times_, candidate.buffer, test);
+  const Regex& regex = rules_.regex(candidate.regex - 1);
   if ((rules_.tests()[test].flags & kTestMultiple) != 0)
-    return rules_.regex(regex - 1).count(text, scratch_.regex(), most);
-  return rules_.regex(regex - 1).find(text, scratch_.regex()) ? 1 : 0;
+    return regex.count(text, scratch_.regex(), most, candidate.from, candidate.to);
+  return regex.find(text, scratch_.regex(), nullptr, candidate.from, candidate.to) ? 1 : 0;
 }
 
 std::uint32_t SpamScanner::count(std::uint32_t number, std::uint32_t before) {
@@ -256,14 +266,14 @@ std::uint32_t SpamScanner::count(std::uint32_t number, std::uint32_t before) {
       continue;
     }
     if (candidate.item != SpamWork::kAll) {
-      found += try_item(number, candidate.regex, candidate.buffer, candidate.item, most - found);
+      found += try_item(number, candidate, candidate.item, most - found);
       continue;
     }
     const auto& items = all.rows[static_cast<std::size_t>(candidate.buffer)].items;
     for (std::uint32_t i = 0; i < items.size() && found < most; ++i) {
       if (by_selector(candidate.buffer) && items[i].selector != test.selector) continue;
       if (items[i].first && (test.flags & kTestNoSubject) != 0) continue;
-      found += try_item(number, candidate.regex, candidate.buffer, i, most - found);
+      found += try_item(number, candidate, i, most - found);
     }
   }
   return found;

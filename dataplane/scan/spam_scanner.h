@@ -44,10 +44,12 @@ struct SpamWork {
     std::vector<Item> items;
   };
   struct Candidate {
-    std::uint32_t regex;  // 1 + index; 0: it hits
-    std::uint32_t item;   // kAll: all of its selector
-    std::uint32_t next;   // of the same test: 1 + index
-    SpamBuffer buffer;
+    std::uint32_t regex = 0;  // 1 + index; 0: it hits
+    std::uint32_t item = 0;  // kAll: all of its selector
+    std::uint32_t from = 0;  // a match begins from here
+    std::uint32_t to = UINT32_MAX;  // to here, in the item
+    std::uint32_t next = 0;  // of the same test: 1 + index
+    SpamBuffer buffer = SpamBuffer::body;
   };
   struct OfTest {
     std::uint32_t candidate = 0;  // 1 + index of the last one
@@ -108,12 +110,13 @@ class SpamScanner {
                       void* context);
   SpamWork& work() const;
   void look(SpamBuffer buffer);
-  void find_words(SpamBuffer buffer, const SpamWords& words, std::string_view row);
+  void find_words(SpamBuffer buffer, const SpamWords& words, std::string_view row,
+                  bool positions);
   void find_patterns(SpamBuffer buffer);
-  void take(const SpamReference& reference, SpamBuffer buffer, std::uint32_t item);
-  void push(const SpamReference& reference, SpamBuffer buffer, std::uint32_t item,
-            std::size_t octets);
-  std::uint32_t try_item(std::uint32_t test, std::uint32_t regex, SpamBuffer buffer,
+  void take(const SpamReference& reference, SpamBuffer buffer, std::uint32_t item,
+            std::uint32_t from = 0, std::uint32_t to = UINT32_MAX);
+  void push(std::uint32_t test, const SpamWork::Candidate& candidate, std::size_t octets);
+  std::uint32_t try_item(std::uint32_t test, const SpamWork::Candidate& candidate,
                          std::uint32_t item, std::uint32_t most);
   std::string_view text_of(SpamBuffer buffer, std::uint32_t item) const;
 

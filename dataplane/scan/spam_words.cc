@@ -20,7 +20,7 @@ bool is_partition(std::span<const std::uint32_t> first, std::size_t parts, std::
 // Where matches of a row belong.
 struct Row {
   std::span<const std::uint32_t> ends;
-  std::vector<std::uint64_t>& hits;
+  std::vector<SpamWordScratch::Hit>& hits;
   std::uint32_t item;
   bool in_order;
 };
@@ -34,7 +34,7 @@ int on_word(unsigned word, unsigned long long, unsigned long long to, unsigned, 
     row.item =
         static_cast<std::uint32_t>(std::ranges::lower_bound(row.ends, to) - row.ends.begin());
   }
-  row.hits.push_back(std::uint64_t{row.item} << 32 | word);
+  row.hits.push_back({row.item, word, static_cast<std::uint32_t>(to)});
   return 0;
 }
 
@@ -59,7 +59,10 @@ Result<SpamWords> SpamWords::load(const contract::image::SpamWords& table, std::
   words.first_word_.assign(table.first_word()->begin(), table.first_word()->end());
   words.clause_words_.assign(table.clause_words()->begin(), table.clause_words()->end());
   words.least_.assign(table.least()->begin(), table.least()->end());
+  words.reach_.assign(words.least_.size(), UINT32_MAX);
+  if (table.reach() != nullptr) words.reach_.assign(table.reach()->begin(), table.reach()->end());
   if (words.first_word_.empty() || words.least_.size() != words.first_word_.size() - 1 ||
+      words.reach_.size() != words.least_.size() ||
       !is_partition(words.first_word_, words.first_word_.size() - 1, words.clause_words_.size()) ||
       !is_partition(words.first_clause_, words.candidates_.size(), words.first_word_.size() - 1)) {
     return Error{"its table of words is broken"};
@@ -96,25 +99,35 @@ Result<SpamWords> SpamWords::load(const contract::image::SpamWords& table, std::
   return words;
 }
 
-bool SpamWords::complete(std::uint32_t candidate, const SpamWordScratch& scratch) const {
+// Whether each clause has its words, and where a match that has them there begins.
+bool SpamWords::complete(std::uint32_t candidate, const SpamWordScratch& scratch,
+                         SpamWordScratch::Found& found) const {
+  found.from = 0;
+  found.to = UINT32_MAX;
   for (std::uint32_t clause = first_clause_[candidate]; clause < first_clause_[candidate + 1];
        ++clause) {
-    const unsigned least = least_[clause];
-    // A word of the first clause has led here.
-    if (clause == first_clause_[candidate] && least == 1) continue;
-    unsigned places = 0;
-    for (std::uint32_t i = first_word_[clause]; i < first_word_[clause + 1] && places < least;
-         ++i) {
+    std::uint32_t count = 0;
+    std::uint32_t first = UINT32_MAX;
+    std::uint32_t last = 0;
+    for (std::uint32_t i = first_word_[clause]; i < first_word_[clause + 1]; ++i) {
       const std::uint32_t word = clause_words_[i];
-      if ((scratch.seen[word / 64] >> (word % 64) & 1) != 0) places += scratch.places[word];
+      if ((scratch.seen[word / 64] >> (word % 64) & 1) == 0) continue;
+      const SpamWordScratch::Places& places = scratch.places[word];
+      count += places.count;
+      first = std::min(first, places.first);
+      last = std::max(last, places.last);
     }
-    if (places < least) return false;
+    if (count < least_[clause]) return false;
+    if (first > reach_[clause]) found.from = std::max(found.from, first - reach_[clause]);
+    found.to = std::min(found.to, last);
+    if (found.from > found.to) return false;
   }
   return true;
 }
 
 // The words of the item are noted: which candidates they make.
-void SpamWords::end_item(std::uint32_t number, SpamWordScratch& scratch) const {
+void SpamWords::end_item(std::uint32_t number, std::uint32_t begin,
+                         SpamWordScratch& scratch) const {
   if (++scratch.item == 0) {  // around: the notes of old items go
     std::fill(scratch.tried_in.begin(), scratch.tried_in.end(), 0);
     scratch.item = 1;
@@ -124,8 +137,11 @@ void SpamWords::end_item(std::uint32_t number, SpamWordScratch& scratch) const {
       const std::uint32_t candidate = of_word_[i];
       if (scratch.tried_in[candidate] == scratch.item) continue;
       scratch.tried_in[candidate] = scratch.item;
-      if (complete(candidate, scratch))
-        scratch.candidates.push_back({.item = number, .candidate = candidate});
+      SpamWordScratch::Found found{.item = number, .candidate = candidate, .from = 0, .to = 0};
+      if (!complete(candidate, scratch, found)) continue;
+      found.from -= std::min(found.from, begin);
+      found.to -= std::min(found.to, begin);
+      scratch.candidates.push_back(found);
     }
   }
   for (const std::uint32_t word : scratch.words) scratch.seen[word / 64] = 0;
@@ -141,20 +157,23 @@ bool SpamWords::find(std::string_view text, std::span<const std::uint32_t> ends,
       std::min<std::size_t>(text.size(), std::numeric_limits<std::int32_t>::max());
   const bool scanned = hs_scan(compiled_.get(), text.data(), static_cast<unsigned>(size), 0,
                                hyperscan, &on_word, &row) == HS_SUCCESS;
-  if (!row.in_order) std::ranges::sort(scratch.hits);
+  if (!row.in_order) std::ranges::stable_sort(scratch.hits, {}, &SpamWordScratch::Hit::item);
   for (std::size_t i = 0; i < scratch.hits.size(); ++i) {
-    const auto item = static_cast<std::uint32_t>(scratch.hits[i] >> 32);
-    const auto word = static_cast<std::uint32_t>(scratch.hits[i]);
-    std::uint64_t& seen = scratch.seen[word / 64];
-    const std::uint64_t bit = std::uint64_t{1} << (word % 64);
+    const SpamWordScratch::Hit& hit = scratch.hits[i];
+    std::uint64_t& seen = scratch.seen[hit.word / 64];
+    const std::uint64_t bit = std::uint64_t{1} << (hit.word % 64);
+    SpamWordScratch::Places& places = scratch.places[hit.word];
     if ((seen & bit) == 0) {
       seen |= bit;
-      scratch.places[word] = 1;
-      scratch.words.push_back(word);
-    } else if (scratch.places[word] < UINT8_MAX) {
-      ++scratch.places[word];
+      places = {1, hit.end, hit.end};
+      scratch.words.push_back(hit.word);
+    } else {
+      ++places.count;
+      places.first = std::min(places.first, hit.end);
+      places.last = std::max(places.last, hit.end);
     }
-    if (i + 1 == scratch.hits.size() || scratch.hits[i + 1] >> 32 != item) end_item(item, scratch);
+    if (i + 1 == scratch.hits.size() || scratch.hits[i + 1].item != hit.item)
+      end_item(hit.item, hit.item == 0 ? 0 : ends[hit.item - 1] + 1, scratch);
   }
   return scanned;
 }

@@ -3,7 +3,7 @@
 // Theory. A regex with usual text in it cannot match without certain words (the compiler finds
 // them, control/policy/regex_words.h). One Hyperscan pass over items in a row finds all words; a
 // candidate, that is a test and its regex, is worth trying on an item when each of its clauses has
-// at least one of its words there. Its first clause is its rarest: only words of first clauses lead
+// at least one of its words there, and a match can begin only so far in front of them. Its first clause is its rarest: only words of first clauses lead
 // to candidates, the others are looked up. Immutable; what a scan notes is in its worker's
 // SpamWordScratch.
 #pragma once
@@ -36,10 +36,23 @@ struct SpamWordScratch {
   struct Found {
     std::uint32_t item;
     std::uint32_t candidate;
+    // A match begins in the item's octets from `from` to `to`.
+    std::uint32_t from;
+    std::uint32_t to;
   };
-  std::vector<std::uint64_t> hits;      // the item in the upper half, the word in the lower
+  struct Hit {
+    std::uint32_t item;
+    std::uint32_t word;
+    std::uint32_t end;  // in the row
+  };
+  struct Places {
+    std::uint32_t count;
+    std::uint32_t first;  // where it ends
+    std::uint32_t last;
+  };
+  std::vector<Hit> hits;
   std::vector<std::uint64_t> seen;      // a bit a word
-  std::vector<std::uint8_t> places;     // by word: how many, of those that are set
+  std::vector<Places> places;           // by word, of those that are set
   std::vector<std::uint32_t> words;     // those that are set
   std::vector<std::uint32_t> tried_in;  // by candidate: the item that it was looked at in last
   std::vector<Found> candidates;        // of the row
@@ -66,8 +79,9 @@ class SpamWords {
             hs_scratch* hyperscan) const;
 
  private:
-  void end_item(std::uint32_t item, SpamWordScratch& scratch) const;
-  bool complete(std::uint32_t candidate, const SpamWordScratch& scratch) const;
+  void end_item(std::uint32_t item, std::uint32_t begin, SpamWordScratch& scratch) const;
+  bool complete(std::uint32_t candidate, const SpamWordScratch& scratch,
+                SpamWordScratch::Found& found) const;
 
   std::unique_ptr<hs_database, DatabaseDeleter> compiled_;
   std::vector<SpamReference> candidates_;
@@ -75,6 +89,7 @@ class SpamWords {
   std::vector<std::uint32_t> first_word_;    // by clause
   std::vector<std::uint32_t> clause_words_;
   std::vector<std::uint8_t> least_;           // by clause
+  std::vector<std::uint32_t> reach_;          // by clause
   std::vector<std::uint32_t> first_of_word_;  // by word: candidates that it leads to
   std::vector<std::uint32_t> of_word_;
   std::size_t size_ = 0;
