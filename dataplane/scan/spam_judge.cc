@@ -154,6 +154,12 @@ SpamJudge::Operand SpamJudge::compute(std::uint32_t meta) const {
         stack[depth++] = {range.low, range.high, range.sure, range.open ? operand : kNone};
         break;
       }
+      case MetaOperation::need:
+        if (scratch_.tests[operand].high == 0) return {0, 0, false, kNone};
+        break;
+      case MetaOperation::unless:
+        if (scratch_.tests[operand].sure) return {0, 0, false, kNone};
+        break;
       case MetaOperation::number: {
         const double value = rules_.number(operand);
         stack[depth++] = {value, value, value != 0, kNone};

@@ -9,6 +9,7 @@
 
 #include "dataplane/contract/policy_image_tables.h"
 #include "dataplane/scan/spam_evals.h"
+#include "dataplane/scan/spam_meta.h"
 
 namespace sluice::scan {
 
@@ -109,7 +110,10 @@ class SpamRulesLoader {
       rules_.selectors_.push_back(selector->str());
       rules_.selector_buffer_.push_back(buffer_of(rules_.selectors_.back()));
     }
-    rules_.of_selector_.resize(rules_.selectors_.size());
+    for (const std::string& selector : rules_.selectors_) {
+      SpamRules::OfSelector& of = rules_.of_selector_.emplace_back();
+      of.field = FieldNames::of_selector(selector);
+    }
     std::uint32_t i = 0;
     for (const image::SpamRegex* regex : *tables_.regexes()) {
       auto made = Regex::make(regex->pattern()->string_view(), regex->options());
@@ -253,20 +257,19 @@ class SpamRulesLoader {
     if (negated) of.negated.push_back(index);
   }
 
-  // A meta is computed again when what it needs changes: of `A && B` it is enough to watch one.
   Status dependencies() {
     const auto count = static_cast<std::uint32_t>(rules_.tests_.size());
     rules_.baseline_.assign(count, 0);
+    const MetaFacts facts{rules_.numbers_, rules_.baseline_,
+                          [this](std::uint32_t test) { return rate(test); }};
     std::vector<std::vector<std::uint32_t>> users(count);
     for (std::uint32_t i = 0; i < count; ++i) {
       if (rules_.tests_[i].kind != TestKind::meta) continue;
+      MetaPlan plan = plan_meta(rules_.tests_[i].meta, facts);
+      rules_.tests_[i].meta = std::move(plan.program);
       rules_.baseline_[i] = rules_.evaluate(i, rules_.baseline_);
       if (rules_.baseline_[i] != 0) rules_.baseline_hits_.push_back(i);
-      const Needs needs = needs_of(rules_.tests_[i].meta);
-      for (const std::uint32_t test : needs.some ? needs.tests : inputs_of(rules_.tests_[i].meta)) {
-        auto& of = users[test];
-        if (of.empty() || of.back() != i) of.push_back(i);
-      }
+      for (const std::uint32_t test : plan.watched) users[test].push_back(i);
     }
     rules_.first_dependent_.push_back(0);
     for (const auto& of : users) {
@@ -276,97 +279,13 @@ class SpamRulesLoader {
     return ok();
   }
 
-  static std::vector<std::uint32_t> inputs_of(std::span<const std::uint32_t> meta) {
-    std::vector<std::uint32_t> tests;
-    for (const std::uint32_t word : meta) {
-      if (static_cast<MetaOperation>(word >> 24) == MetaOperation::test)
-        tests.push_back(word & 0xffffff);
-    }
-    return tests;
-  }
-
-  // An expression is 0 unless one of `tests` is not; without `some` it may be more than 0 anyway.
-  struct Needs {
-    bool some = false;
-    std::vector<std::uint32_t> tests;
-    double number = 0;  // of a constant
-    bool constant = false;
-  };
-
-  Needs needs_of(std::span<const std::uint32_t> meta) const {
-    std::vector<Needs> stack;
-    for (const std::uint32_t word : meta) {
-      const auto operation = static_cast<MetaOperation>(word >> 24);
-      const std::uint32_t operand = word & 0xffffff;
-      if (operation == MetaOperation::test) {
-        const bool always = rules_.baseline_[operand] != 0;
-        stack.push_back({.some = !always, .tests = {operand}});
-      } else if (operation == MetaOperation::number) {
-        const double number = rules_.numbers_[operand];
-        stack.push_back({.some = number == 0, .tests = {}, .number = number, .constant = true});
-      } else if (operation == MetaOperation::negate) {
-        stack.back().constant = false;
-      } else if (operation == MetaOperation::logical_not) {
-        stack.back() = {};
-      } else if (operation == MetaOperation::choose) {
-        stack.resize(stack.size() - 2);
-        stack.back() = {};
-      } else {
-        const Needs b = std::move(stack.back());
-        stack.pop_back();
-        stack.back() = needs_of(operation, stack.back(), b);
-      }
-    }
-    return stack.back();
-  }
-
-  // Values of tests are never below 0.
-  Needs needs_of(MetaOperation operation, const Needs& a, const Needs& b) const {
-    switch (operation) {
-      case MetaOperation::logical_and:
-      case MetaOperation::multiply:
-        if (!a.some || !b.some) return without_number(a.some ? a : b);
-        return without_number(weight(a) <= weight(b) ? a : b);
-      case MetaOperation::logical_or:
-      case MetaOperation::add:
-      case MetaOperation::subtract: {
-        if (!a.some || !b.some) return {};
-        Needs all = without_number(a);
-        all.tests.insert(all.tests.end(), b.tests.begin(), b.tests.end());
-        return all;
-      }
-      case MetaOperation::divide:
-        return without_number(a);
-      case MetaOperation::greater:
-        return b.constant && b.number >= 0 ? without_number(a) : Needs{};
-      case MetaOperation::greater_equal:
-      case MetaOperation::equal:
-        return b.constant && b.number > 0 ? without_number(a) : Needs{};
-      case MetaOperation::less:
-        return a.constant && a.number >= 0 ? without_number(b) : Needs{};
-      case MetaOperation::less_equal:
-        return a.constant && a.number > 0 ? without_number(b) : Needs{};
-      default:
-        return {};
-    }
-  }
-  static Needs without_number(Needs needs) {
-    needs.constant = false;
-    return needs;
-  }
-
-  // How often one of them is more than 0, about.
-  double weight(const Needs& needs) const {
-    double sum = 0;
-    for (const std::uint32_t test : needs.tests) {
-      const SpamTest& of = rules_.tests_[test];
-      const bool text = of.kind == TestKind::pattern && of.selector == UINT32_MAX;
-      sum += of.kind == TestKind::eval || of.kind == TestKind::exists || direct_.contains(test) ? 1
-             : of.kind == TestKind::meta ? 0.2
-             : text                      ? 0.05
-                                         : 0.1;
-    }
-    return sum;
+  // How often a test is more than 0, about.
+  double rate(std::uint32_t test) const {
+    const SpamTest& of = rules_.tests_[test];
+    if (rules_.baseline_[test] != 0) return 1.5;
+    if (of.kind == TestKind::meta) return 0.2;
+    if (of.kind != TestKind::pattern || direct_.contains(test)) return 1;
+    return of.selector == UINT32_MAX ? 0.05 : 0.1;
   }
 
   Status databases() {
@@ -437,6 +356,10 @@ class SpamRulesLoader {
       *to = std::move(*loaded);
       if (!std::ranges::all_of(to->candidates(), is_pattern))
         return Error{place("database", index, "a candidate is no pattern")};
+      std::vector<std::uint32_t> selectors;
+      for (const SpamReference& reference : to->candidates())
+        selectors.push_back(rules_.tests_[reference.test].selector);
+      to->set_selectors(std::move(selectors));
     }
     if (table.direct() == nullptr) return ok();
     database.direct.resize(std::max<std::size_t>(rules_.selectors_.size(), 1));
@@ -478,6 +401,12 @@ double SpamRules::evaluate(std::uint32_t meta, std::span<const double> values) c
         break;
       case MetaOperation::logical_not:
         stack[depth - 1] = stack[depth - 1] == 0;
+        break;
+      case MetaOperation::need:
+        if (values[word & 0xffffff] == 0) return 0;
+        break;
+      case MetaOperation::unless:
+        if (values[word & 0xffffff] != 0) return 0;
         break;
       case MetaOperation::choose:
         depth -= 2;

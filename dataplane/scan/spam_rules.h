@@ -29,6 +29,7 @@
 
 #include "dataplane/base/bytes.h"
 #include "dataplane/base/result.h"
+#include "dataplane/scan/field_names.h"
 #include "dataplane/scan/regex.h"
 #include "dataplane/scan/ruleset.h"
 #include "dataplane/scan/scan.h"
@@ -85,6 +86,9 @@ enum class MetaOperation : std::uint8_t {
   equal,
   not_equal,
   choose,  // a ? b : c
+  // Made at load, never in an image: the whole is 0 unless test `operand` is not, or when it is not.
+  need,
+  unless,
 };
 inline constexpr std::size_t kMetaStack = 64;
 constexpr std::uint32_t meta_word(MetaOperation operation, std::uint32_t operand = 0) {
@@ -132,6 +136,7 @@ class SpamRules {
   // Tests of one selector, by what they say without trying their regexes.
   struct OfSelector {
     bool looked_at = false;              // some of them have a regex
+    std::uint64_t field = 0;             // FieldNames
     std::vector<std::uint32_t> there;    // hit when there is such a field (exists)
     std::vector<std::uint32_t> missing;  // when there is none (of a part: whose regexes match that)
     std::vector<std::uint32_t> empty;    // when it is empty

@@ -143,7 +143,7 @@ void SpamScanner::find_words(SpamBuffer buffer, const SpamWords& words, std::str
   SpamWordScratch& found = scratch_.impl_->spam_words;
   SpamWork& all = work();
   scanned_ += row.size();
-  if (!words.find(row, all.ends, found, scratch_.impl_->hyperscan)) failed_ = true;
+  if (!words.find(row, all.ends, all.selectors, found, scratch_.impl_->hyperscan)) failed_ = true;
   const auto& items = all.rows[static_cast<std::size_t>(buffer)].items;
   for (const SpamWordScratch::Found& one : found.candidates) {
     const SpamReference& reference = words.candidates()[one.candidate];
@@ -202,6 +202,10 @@ void SpamScanner::look(SpamBuffer buffer) {
     for (const SpamReference& reference : database.high) take(reference, buffer, i);
   }
   all.ends.clear();
+  all.selectors.clear();
+  if (by_selector(buffer)) {
+    for (const SpamWork::Item& item : row.items) all.selectors.push_back(item.selector);
+  }
   if (!database.words.empty()) {
     for (const SpamWork::Item& item : row.items) all.ends.push_back(item.end);
     find_words(buffer, database.words, row.text, true);

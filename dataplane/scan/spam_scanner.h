@@ -59,6 +59,7 @@ struct SpamWork {
   std::array<Row, kSpamBufferCount> rows;
   std::string joined;
   std::vector<std::uint32_t> ends;  // of the items of a row
+  std::vector<std::uint32_t> selectors;
   std::vector<Candidate> candidates;
   std::vector<OfTest> tests;
   std::vector<std::uint32_t> open;  // tests with candidates

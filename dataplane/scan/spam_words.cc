@@ -126,7 +126,7 @@ bool SpamWords::complete(std::uint32_t candidate, const SpamWordScratch& scratch
 }
 
 // The words of the item are noted: which candidates they make.
-void SpamWords::end_item(std::uint32_t number, std::uint32_t begin,
+void SpamWords::end_item(std::uint32_t number, std::uint32_t begin, const std::uint32_t* selector,
                          SpamWordScratch& scratch) const {
   if (++scratch.item == 0) {  // around: the notes of old items go
     std::fill(scratch.tried_in.begin(), scratch.tried_in.end(), 0);
@@ -135,6 +135,7 @@ void SpamWords::end_item(std::uint32_t number, std::uint32_t begin,
   for (const std::uint32_t word : scratch.words) {
     for (std::uint32_t i = first_of_word_[word]; i < first_of_word_[word + 1]; ++i) {
       const std::uint32_t candidate = of_word_[i];
+      if (selector != nullptr && selectors_[candidate] != *selector) continue;
       if (scratch.tried_in[candidate] == scratch.item) continue;
       scratch.tried_in[candidate] = scratch.item;
       SpamWordScratch::Found found{.item = number, .candidate = candidate, .from = 0, .to = 0};
@@ -149,7 +150,7 @@ void SpamWords::end_item(std::uint32_t number, std::uint32_t begin,
 }
 
 bool SpamWords::find(std::string_view text, std::span<const std::uint32_t> ends,
-                     SpamWordScratch& scratch, hs_scratch* hyperscan) const {
+                     std::span<const std::uint32_t> selectors, SpamWordScratch& scratch, hs_scratch* hyperscan) const {
   scratch.candidates.clear();
   scratch.hits.clear();
   Row row{ends, scratch.hits, 0, true};
@@ -173,7 +174,8 @@ bool SpamWords::find(std::string_view text, std::span<const std::uint32_t> ends,
       places.last = std::max(places.last, hit.end);
     }
     if (i + 1 == scratch.hits.size() || scratch.hits[i + 1].item != hit.item)
-      end_item(hit.item, hit.item == 0 ? 0 : ends[hit.item - 1] + 1, scratch);
+      end_item(hit.item, hit.item == 0 ? 0 : ends[hit.item - 1] + 1,
+               selectors.empty() ? nullptr : &selectors[hit.item], scratch);
   }
   return scanned;
 }

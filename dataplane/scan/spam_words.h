@@ -13,6 +13,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "dataplane/base/result.h"
@@ -72,19 +73,25 @@ class SpamWords {
   std::size_t words() const { return first_of_word_.empty() ? 0 : first_of_word_.size() - 1; }
   std::size_t size() const { return size_; }
   std::span<const SpamReference> candidates() const { return candidates_; }
+  // Of each candidate's test: it is looked at in items of that selector only.
+  void set_selectors(std::vector<std::uint32_t> selectors) { selectors_ = std::move(selectors); }
 
   // The candidates of the items that stand in `row` with a line end between them and end at `ends`.
-  // Each once an item, in scratch.candidates. False when Hyperscan failed.
-  bool find(std::string_view row, std::span<const std::uint32_t> ends, SpamWordScratch& scratch,
+  // Each once an item, in scratch.candidates. `selectors`: of the items, or none. False when
+  // Hyperscan failed.
+  bool find(std::string_view row, std::span<const std::uint32_t> ends,
+            std::span<const std::uint32_t> selectors, SpamWordScratch& scratch,
             hs_scratch* hyperscan) const;
 
  private:
-  void end_item(std::uint32_t item, std::uint32_t begin, SpamWordScratch& scratch) const;
+  void end_item(std::uint32_t item, std::uint32_t begin, const std::uint32_t* selector,
+                SpamWordScratch& scratch) const;
   bool complete(std::uint32_t candidate, const SpamWordScratch& scratch,
                 SpamWordScratch::Found& found) const;
 
   std::unique_ptr<hs_database, DatabaseDeleter> compiled_;
   std::vector<SpamReference> candidates_;
+  std::vector<std::uint32_t> selectors_;     // by candidate
   std::vector<std::uint32_t> first_clause_;  // by candidate
   std::vector<std::uint32_t> first_word_;    // by clause
   std::vector<std::uint32_t> clause_words_;

@@ -55,6 +55,8 @@ constexpr Zone kZones[] = {
 }  // namespace
 
 double number_of(std::string_view text) {
+  double value = 0;
+  if (std::from_chars(text.data(), text.data() + text.size(), value).ec == std::errc()) return value;
   const std::string copy(text);
   return std::strtod(copy.c_str(), nullptr);
 }

@@ -275,11 +275,13 @@ void UriList::add_token(std::string_view paragraph, std::size_t begin, std::size
         return;
       }
     };
-    try_form(t.known, 1);
-    if (piece.find('@', from) != std::string_view::npos || has(piece.substr(from), ":"))
+    const std::string_view left = piece.substr(from);
+    if (has(left, "://") || contains_nocase(left, "www") || contains_nocase(left, "ftp."))
+      try_form(t.known, 1);
+    if (at != from && (has(left, "@") || (has(left, ":") && contains_nocase(left, "mailto:"))))
       try_form(t.mail, 2);
     // A bare host must end in a top-level domain: the longest that does.
-    {
+    if (at != from) {
       std::size_t place = from;
       while (place < piece.size() && t.bare.find(piece, scratch_, &m, place)) {
         if (!starts_there(m.begin[0])) {

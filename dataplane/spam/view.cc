@@ -136,7 +136,17 @@ std::optional<String> View::envelope_from() const {
   return std::nullopt;
 }
 
+bool View::lacks(std::uint64_t field) const {
+  if (!names_) {
+    names_.emplace();
+    for (const Field& one : parts->header().fields()) names_->add(one.lower_name);
+  }
+  return names_->lacks(field);
+}
+
 const Strings& View::values(std::string_view selector) const {
+  static const Strings kNone;
+  if (lacks(scan::FieldNames::of_selector(selector))) return kNone;
   if (const auto known = values_.find(selector); known != values_.end()) return known->second;
   Strings found(memory);
   read_values(selector, found);

@@ -69,6 +69,8 @@ class View {
   // The first address or the whole text: what SpamAssassin's functions get.
   String get(std::string_view selector) const;
   bool has(std::string_view selector) const;
+  // The header is whole: whether it certainly lacks a field (scan/field_names.h).
+  bool lacks(std::uint64_t field) const;
   const Strings& from_addresses() const;  // of all fields that name a sender, each once
   std::optional<String> envelope_from() const;
 
@@ -127,6 +129,7 @@ class View {
   void received_range(std::string_view selector, bool raw, Strings& out) const;
 
   mutable std::pmr::unordered_map<String, Strings, Hash, Equal> values_;
+  mutable std::optional<scan::FieldNames> names_;
   mutable std::optional<Strings> from_addresses_;
   mutable Notes notes_;
 };
