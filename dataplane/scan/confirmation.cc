@@ -115,8 +115,13 @@ struct Confirmation::Step {
   Match match(Bytes subject, std::size_t from, bool final, ConfirmScratch::Impl& work) const {
     static constexpr std::uint8_t kNothing = 0;
     const std::uint8_t* octets = subject.empty() ? &kNothing : subject.data();
-    const int found = pcre2_match(code.get(), octets, subject.size(), from,
-                                  final ? 0u : PCRE2_NOTEOL, work.data, work.context);
+    const std::uint32_t options = final ? 0u : PCRE2_NOTEOL;
+    int found =
+        pcre2_match(code.get(), octets, subject.size(), from, options, work.data, work.context);
+    // Compiled it has a smaller stack.
+    if (found == PCRE2_ERROR_JIT_STACKLIMIT)
+      found = pcre2_match(code.get(), octets, subject.size(), from, options | PCRE2_NO_JIT,
+                          work.data, work.context);
     if (found < 0) return {};  // no match, or over the limits
     const PCRE2_SIZE* range = pcre2_get_ovector_pointer(work.data);
     // \\K may set a start behind the end; the end is what counts.
@@ -127,7 +132,8 @@ struct Confirmation::Step {
 Confirmation::Confirmation(std::vector<Step> steps) : steps_(std::move(steps)) {}
 Confirmation::~Confirmation() = default;
 
-Result<std::unique_ptr<const Confirmation>> Confirmation::make(std::vector<StepSpec> specs) {
+Result<std::unique_ptr<const Confirmation>> Confirmation::make(std::vector<StepSpec> specs,
+                                                               bool compiled) {
   std::vector<Step> steps;
   for (StepSpec& spec : specs) {
     Step step;
@@ -149,6 +155,8 @@ Result<std::unique_ptr<const Confirmation>> Confirmation::make(std::vector<StepS
         return Error{std::string(reinterpret_cast<const char*>(text)) + " at offset " +
                      std::to_string(where) + " of the regex"};
       }
+      // Without it the interpreter runs.
+      if (compiled) pcre2_jit_compile(step.code.get(), PCRE2_JIT_COMPLETE);
     } else {
       if (spec.literal.empty()) return Error{"a literal is empty"};
       if (spec.nocase) {

@@ -73,7 +73,9 @@ class ConfirmScratch {
 class Confirmation {
  public:
   // Fails when a regex does not compile, with PCRE2's reason and the offset in it.
-  static Result<std::unique_ptr<const Confirmation>> make(std::vector<StepSpec> steps);
+  // `compiled`: regexes become machine code, which is some KiB each and several times as fast.
+  static Result<std::unique_ptr<const Confirmation>> make(std::vector<StepSpec> steps,
+                                                          bool compiled = false);
   ~Confirmation();
 
   // Whether the chain holds in `window`, whose first octet is number `base` of the item. `final`:

@@ -48,6 +48,7 @@ struct Regex::Impl {
   ~Impl() { pcre2_code_free(code); }
   pcre2_code* code = nullptr;
   std::uint32_t least = 0;  // octets of what it matches
+  std::uint32_t weight = 1;
   bool jit = false;
   std::vector<std::uint8_t> set;  // by octet: 1, or 2 for octets above 127; empty: not a set
 };
@@ -80,13 +81,20 @@ Result<Regex> Regex::make(std::string_view pattern, std::uint32_t options) {
   pcre2_pattern_info(impl->code, PCRE2_INFO_MINLENGTH, &impl->least);
   // Without it the interpreter runs.
   impl->jit = pcre2_jit_compile(impl->code, PCRE2_JIT_COMPLETE) == 0;
+  // Many ways to match are much code.
+  constexpr std::size_t kSimple = 4096;
+  std::size_t code = 0;
+  if (impl->jit && pcre2_pattern_info(impl->code, PCRE2_INFO_JITSIZE, &code) == 0)
+    impl->weight += static_cast<std::uint32_t>(code / kSimple);
   return Regex(std::move(impl));
 }
 
-bool Regex::find(std::string_view subject, RegexScratch& scratch, Match* match,
-                 std::size_t from, std::uint32_t to) const {
-  if (scratch.impl_->data == nullptr || scratch.impl_->context == nullptr || from > subject.size() ||
-      subject.size() - from < impl_->least)
+std::uint32_t Regex::weight() const { return impl_->weight; }
+
+bool Regex::find(std::string_view subject, RegexScratch& scratch, Match* match, std::size_t from,
+                 std::uint32_t to) const {
+  if (scratch.impl_->data == nullptr || scratch.impl_->context == nullptr ||
+      from > subject.size() || subject.size() - from < impl_->least)
     return false;
   if (scratch.impl_->to != to) {
     scratch.impl_->to = to;
@@ -117,8 +125,8 @@ void Regex::set_octets(std::span<const std::uint8_t> octets) {
   }
 }
 
-std::uint32_t Regex::count(std::string_view subject, RegexScratch& scratch,
-                           std::uint32_t most, std::size_t from, std::uint32_t to) const {
+std::uint32_t Regex::count(std::string_view subject, RegexScratch& scratch, std::uint32_t most,
+                           std::size_t from, std::uint32_t to) const {
   if (!impl_->set.empty()) {
     const std::uint8_t* set = impl_->set.data();
     std::uint32_t members = 0;

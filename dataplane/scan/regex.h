@@ -46,6 +46,9 @@ class Regex {
     bool has(int n) const { return end[n] != std::string_view::npos; }
   };
 
+  // What an octet costs, about, in units of a simple regex.
+  std::uint32_t weight() const;
+
   // It matches one octet of `octets` (below 128) and nothing else, in subjects of octets below 128.
   void set_octets(std::span<const std::uint8_t> octets);
 

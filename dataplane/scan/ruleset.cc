@@ -18,6 +18,8 @@ void DatabaseDeleter::operator()(hs_database* database) const { hs_free_database
 
 namespace {
 
+constexpr std::uint32_t kMostCompiled = 1024;  // confirmations with machine code
+
 std::string place(const char* table, std::size_t index, const char* what) {
   return std::string("ruleset section: ") + table + " " + std::to_string(index) + ": " + what;
 }
@@ -193,7 +195,7 @@ class RulesetLoader {
         spec.length = step->length();
         steps.push_back(std::move(spec));
       }
-      auto made = Confirmation::make(std::move(steps));
+      auto made = Confirmation::make(std::move(steps), i < kMostCompiled);
       if (!made) return Error{place("confirmation", i, made.error().c_str())};
       ruleset_.confirmations_.push_back(std::move(*made));
     }

@@ -1,5 +1,5 @@
-// Programs of metas, made cheap at load: what is constant is computed, what decides soonest is asked
-// first, and a meta is computed again only when something that it needs has changed.
+// Programs of metas, made cheap at load: what is constant is computed, what decides soonest is
+// asked first, and a meta is computed again only when something that it needs has changed.
 #pragma once
 
 #include <cstdint>

@@ -86,7 +86,8 @@ enum class MetaOperation : std::uint8_t {
   equal,
   not_equal,
   choose,  // a ? b : c
-  // Made at load, never in an image: the whole is 0 unless test `operand` is not, or when it is not.
+  // Made at load, never in an image: the whole is 0 unless test `operand` is not, or when it is
+  // not.
   need,
   unless,
 };

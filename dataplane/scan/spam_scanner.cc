@@ -120,7 +120,9 @@ void SpamScanner::push(std::uint32_t test, const SpamWork::Candidate& candidate,
   all.candidates.push_back(candidate);
   all.candidates.back().next = of.candidate;
   of.candidate = static_cast<std::uint32_t>(all.candidates.size());
-  if (candidate.regex != 0) of.octets += static_cast<std::uint32_t>(octets) + 64;
+  if (candidate.regex == 0) return;
+  const std::uint64_t cost = (octets + 64) * rules_.regex(candidate.regex - 1).weight();
+  of.cost = static_cast<std::uint32_t>(std::min<std::uint64_t>(of.cost + cost, UINT32_MAX));
 }
 
 void SpamScanner::hit(std::uint32_t test) {
@@ -228,8 +230,8 @@ void SpamScanner::look(SpamBuffer buffer) {
     }
     if (octets == 0) continue;
     for (const SpamReference& reference : database.direct[selector])
-      push(reference.test,
-           {.regex = reference.regex, .item = SpamWork::kAll, .buffer = buffer}, octets);
+      push(reference.test, {.regex = reference.regex, .item = SpamWork::kAll, .buffer = buffer},
+           octets);
   }
   if (database.compiled) find_patterns(buffer);
 }
@@ -242,7 +244,7 @@ void SpamScanner::look() {
 
 std::span<const std::uint32_t> SpamScanner::open() const { return work().open; }
 bool SpamScanner::is_open(std::uint32_t test) const { return work().tests[test].candidate != 0; }
-std::uint32_t SpamScanner::cost(std::uint32_t test) const { return work().tests[test].octets; }
+std::uint32_t SpamScanner::cost(std::uint32_t test) const { return work().tests[test].cost; }
 
 std::uint32_t SpamScanner::try_item(std::uint32_t test, const SpamWork::Candidate& candidate,
                                     std::uint32_t item, std::uint32_t most) {

@@ -44,16 +44,16 @@ struct SpamWork {
     std::vector<Item> items;
   };
   struct Candidate {
-    std::uint32_t regex = 0;  // 1 + index; 0: it hits
-    std::uint32_t item = 0;  // kAll: all of its selector
-    std::uint32_t from = 0;  // a match begins from here
+    std::uint32_t regex = 0;        // 1 + index; 0: it hits
+    std::uint32_t item = 0;         // kAll: all of its selector
+    std::uint32_t from = 0;         // a match begins from here
     std::uint32_t to = UINT32_MAX;  // to here, in the item
-    std::uint32_t next = 0;  // of the same test: 1 + index
+    std::uint32_t next = 0;         // of the same test: 1 + index
     SpamBuffer buffer = SpamBuffer::body;
   };
   struct OfTest {
     std::uint32_t candidate = 0;  // 1 + index of the last one
-    std::uint32_t octets = 0;     // of the items that its regex would look at
+    std::uint32_t cost = 0;       // octets that its regexes would look at, times their weights
   };
 
   std::array<Row, kSpamBufferCount> rows;
@@ -92,7 +92,7 @@ class SpamScanner {
   // Tests that may hit, each once.
   std::span<const std::uint32_t> open() const;
   bool is_open(std::uint32_t test) const;
-  // What it costs to know, in octets.
+  // What it costs to know, in octets of a simple regex.
   std::uint32_t cost(std::uint32_t test) const;
   // How often it hits, with the `before` hits that were counted elsewhere.
   std::uint32_t count(std::uint32_t test, std::uint32_t before);
@@ -111,8 +111,7 @@ class SpamScanner {
                       void* context);
   SpamWork& work() const;
   void look(SpamBuffer buffer);
-  void find_words(SpamBuffer buffer, const SpamWords& words, std::string_view row,
-                  bool positions);
+  void find_words(SpamBuffer buffer, const SpamWords& words, std::string_view row, bool positions);
   void find_patterns(SpamBuffer buffer);
   void take(const SpamReference& reference, SpamBuffer buffer, std::uint32_t item,
             std::uint32_t from = 0, std::uint32_t to = UINT32_MAX);

@@ -150,7 +150,8 @@ void SpamWords::end_item(std::uint32_t number, std::uint32_t begin, const std::u
 }
 
 bool SpamWords::find(std::string_view text, std::span<const std::uint32_t> ends,
-                     std::span<const std::uint32_t> selectors, SpamWordScratch& scratch, hs_scratch* hyperscan) const {
+                     std::span<const std::uint32_t> selectors, SpamWordScratch& scratch,
+                     hs_scratch* hyperscan) const {
   scratch.candidates.clear();
   scratch.hits.clear();
   Row row{ends, scratch.hits, 0, true};

@@ -3,9 +3,9 @@
 // Theory. A regex with usual text in it cannot match without certain words (the compiler finds
 // them, control/policy/regex_words.h). One Hyperscan pass over items in a row finds all words; a
 // candidate, that is a test and its regex, is worth trying on an item when each of its clauses has
-// at least one of its words there, and a match can begin only so far in front of them. Its first clause is its rarest: only words of first clauses lead
-// to candidates, the others are looked up. Immutable; what a scan notes is in its worker's
-// SpamWordScratch.
+// at least one of its words there, and a match can begin only so far in front of them. Its first
+// clause is its rarest: only words of first clauses lead to candidates, the others are looked up.
+// Immutable; what a scan notes is in its worker's SpamWordScratch.
 #pragma once
 
 #include <cstdint>

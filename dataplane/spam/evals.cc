@@ -56,7 +56,8 @@ constexpr Zone kZones[] = {
 
 double number_of(std::string_view text) {
   double value = 0;
-  if (std::from_chars(text.data(), text.data() + text.size(), value).ec == std::errc()) return value;
+  if (std::from_chars(text.data(), text.data() + text.size(), value).ec == std::errc())
+    return value;
   const std::string copy(text);
   return std::strtod(copy.c_str(), nullptr);
 }

@@ -1,4 +1,5 @@
 // MIMEEval, BodyEval and ImageInfo.
+#include <array>
 #include <cmath>
 #include <functional>
 #include <iterator>
@@ -119,6 +120,17 @@ bool looks_like_base64(std::string_view line) {
   return true;
 }
 
+// By octet: what it adds to the count of capitals (upper half) and of other letters and digits.
+constexpr std::array<std::uint64_t, 256> letter_counts() {
+  std::array<std::uint64_t, 256> counts{};
+  for (std::size_t c = 'a'; c <= 'z'; ++c) {
+    counts[c] = 1;
+    counts[c - 32] = std::uint64_t{1} << 32;
+  }
+  for (std::size_t c = '0'; c <= '9'; ++c) counts[c] = 1;
+  return counts;
+}
+
 // Percent of letters that are capitals; -1 when too little is known.
 double uppercase_percent(const View& view) {
   for (const MessagePart& part : view.parts->parts()) {
@@ -131,21 +143,24 @@ double uppercase_percent(const View& view) {
     const std::string_view line = view.paragraph(i);
     if (trim(line).find_first_of(" \t\n") == std::string_view::npos) continue;
     if (looks_like_base64(line)) continue;
-    length += line.size();
-    bool kanji = false;
-    for (std::size_t k = 0; k < line.size(); ++k) {
-      const char c = line[k];
-      if (c == '\x1b') {
-        if (line.substr(k).starts_with("\x1b$B")) kanji = true;
-        if (line.substr(k).starts_with("\x1b(B")) kanji = false;
-      }
-      if (kanji) {
-        --length;
-        continue;
-      }
-      lower_letters += (c >= 'a' && c <= 'z') || is_digit(c) ? 1 : 0;
-      upper_letters += c >= 'A' && c <= 'Z' ? 1 : 0;
+    static constexpr auto kCounts = letter_counts();
+    std::uint64_t counts = 0;
+    const auto count = [&](std::string_view text) {
+      for (const char c : text) counts += kCounts[static_cast<unsigned char>(c)];
+      length += text.size();
+    };
+    // Kanji do not count, from one escape sequence to the other.
+    std::string_view rest = line;
+    while (!rest.empty()) {
+      const std::size_t kanji = rest.find("\x1b$B");
+      count(rest.substr(0, kanji));
+      if (kanji == std::string_view::npos) break;
+      const std::size_t end = rest.find("\x1b(B", kanji);
+      if (end == std::string_view::npos) break;
+      rest.remove_prefix(end);
     }
+    lower_letters += counts & UINT32_MAX;
+    upper_letters += counts >> 32;
   }
   if (length < 200 || upper_letters + lower_letters == 0) return -1;
   return 100.0 * static_cast<double>(upper_letters) /

@@ -33,7 +33,7 @@ namespace spam = sluice::spam;
 
 std::uint64_t nanoseconds() {
   timespec now{};
-  clock_gettime(getenv("CPUCLOCK") ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &now);
+  clock_gettime(CLOCK_MONOTONIC, &now);
   return static_cast<std::uint64_t>(now.tv_sec) * 1000000000 +
          static_cast<std::uint64_t>(now.tv_nsec);
 }
