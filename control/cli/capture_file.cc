@@ -4,6 +4,7 @@
 #include <pcap/pcap.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cstdio>
 
 namespace sluice::control {
@@ -11,13 +12,20 @@ namespace {
 
 constexpr int kSnapshotLength = 262144;
 
-// Octets of the link header in front of the IP packet; Ethernet is parsed from its first octet.
+constexpr std::size_t kSll = 16;
+constexpr std::size_t kSll2 = 20;
+// What a cooked header ends with, twelve octets and a protocol, is read as one of Ethernet: so what
+// stands behind it (tags, which libpcap puts back there, MPLS, PPPoE) is seen as on the wire.
+constexpr std::size_t kEthernet = 14;
+constexpr std::size_t kAddresses = 12;
+
+// Octets of the link header in front of what is parsed.
 std::size_t prefix_of(int link) {
   switch (link) {
     case DLT_LINUX_SLL:
-      return 16;
+      return kSll - kEthernet;
     case DLT_LINUX_SLL2:
-      return 20;
+      return kSll2 - kEthernet;
     case DLT_NULL:
     case DLT_LOOP:
       return 4;
@@ -68,7 +76,14 @@ CaptureReader::~CaptureReader() {
 }
 
 net::LinkType CaptureReader::link() const {
-  return link_ == DLT_EN10MB ? net::LinkType::ethernet : net::LinkType::raw_ip;
+  switch (link_) {
+    case DLT_EN10MB:
+    case DLT_LINUX_SLL:
+    case DLT_LINUX_SLL2:
+      return net::LinkType::ethernet;
+    default:
+      return net::LinkType::raw_ip;
+  }
 }
 
 std::optional<CapturedFrame> CaptureReader::next() {
@@ -85,6 +100,9 @@ std::optional<CapturedFrame> CaptureReader::next() {
   frame.time = static_cast<std::uint64_t>(header->ts.tv_sec) * kSecond +
                static_cast<std::uint64_t>(header->ts.tv_usec);
   frame.octets.assign(data, data + header->caplen);
+  // Version 2 has its protocol in front.
+  if (link_ == DLT_LINUX_SLL2 && frame.octets.size() >= kSll2)
+    std::rotate(frame.octets.begin(), frame.octets.begin() + 2, frame.octets.begin() + kSll2);
   frame.cut = header->caplen < header->len;
   frame.prefix = std::min<std::size_t>(prefix_of(link_), frame.octets.size());
   return frame;
@@ -114,21 +132,24 @@ void CaptureWriter::write(std::uint64_t time, Bytes octets) {
   header.ts.tv_usec = static_cast<suseconds_t>(time % kSecond);
   header.caplen = static_cast<bpf_u_int32>(octets.size());
   header.len = header.caplen;
-  pcap_dump(reinterpret_cast<u_char*>(dumper_), &header, octets.data());
+  if (link_ != DLT_LINUX_SLL2 || octets.size() < kSll2)
+    return pcap_dump(reinterpret_cast<u_char*>(dumper_), &header, octets.data());
+  std::vector<std::uint8_t> frame(octets.begin(), octets.end());
+  std::rotate(frame.begin(), frame.begin() + kSll2 - 2, frame.begin() + kSll2);
+  pcap_dump(reinterpret_cast<u_char*>(dumper_), &header, frame.data());
 }
 
 void CaptureWriter::write_own(std::uint64_t time, Bytes octets) {
   std::vector<std::uint8_t> frame(prefix_of(link_));
   const bool v6 = !octets.empty() && octets[0] >> 4 == 6;
-  const std::uint16_t ether_type = v6 ? 0x86dd : 0x0800;
   switch (link_) {
+    // What stands in the place of Ethernet's addresses is the header of one direction.
     case DLT_LINUX_SLL:
-      store_be16(frame.data() + 2, 1);  // ARPHRD_ETHER
-      store_be16(frame.data() + 14, ether_type);
-      break;
     case DLT_LINUX_SLL2:
-      store_be16(frame.data(), ether_type);
-      store_be16(frame.data() + 8, 1);
+      if (octets.size() < kEthernet) return;
+      frame.resize(frame.size() + kAddresses);
+      store_be16(frame.data() + (link_ == DLT_LINUX_SLL ? 2 : 6), 1);  // ARPHRD_ETHER
+      octets = octets.subspan(kAddresses);
       break;
     case DLT_NULL: {
       const std::uint32_t family = v6 ? AF_INET6 : AF_INET;

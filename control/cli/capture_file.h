@@ -18,6 +18,8 @@ namespace sluice::control {
 
 struct CapturedFrame {
   std::uint64_t time = 0;  // ns since the Unix epoch
+  // From the link header on. Of Linux cooked v2 with its protocol at the end of the header, where
+  // version 1 and Ethernet have it; CaptureWriter puts it back.
   std::vector<std::uint8_t> octets;
   std::size_t prefix = 0;  // octets of the link header in front of what is parsed
   bool cut = false;        // the capture holds less of the frame than was on the wire
@@ -53,9 +55,9 @@ class CaptureWriter {
   ~CaptureWriter();
   CaptureWriter(const CaptureWriter&) = delete;
   CaptureWriter& operator=(const CaptureWriter&) = delete;
-  // `octets` from the link header on.
+  // `octets` as CapturedFrame has them.
   void write(std::uint64_t time, Bytes octets);
-  // A frame of ours, as the engine builds it (without the link header of cooked captures).
+  // A frame of ours, as the engine builds it from what it was given behind the prefix.
   void write_own(std::uint64_t time, Bytes octets);
   Status close();
 

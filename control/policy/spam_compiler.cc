@@ -84,6 +84,10 @@ constexpr std::uint64_t kMostPlainPositions = 600;
 
 constexpr std::size_t kMostClauses = 4;
 
+// Without words, of a buffer with long items: so many are tried on each item when they are asked
+// for, what is beyond that Hyperscan looks for.
+constexpr std::size_t kMostDirect = 64;
+
 // Whose items are short: a regex costs less there than its share of a database.
 bool is_short(scan::SpamBuffer buffer) {
   return buffer != scan::SpamBuffer::body && buffer != scan::SpamBuffer::raw_body &&
@@ -296,12 +300,10 @@ void SpamCompiler::WordTable::add(scan::SpamReference reference,
       if (added) {
         Pattern pattern;
         pattern.expression = expression_of(word);
-        pattern.flags = HS_FLAG_SINGLEMATCH | (word.caseless ? HS_FLAG_CASELESS : 0u);
+        pattern.flags = word.caseless ? HS_FLAG_CASELESS : 0u;  // every place is asked for
         words.push_back(std::move(pattern));
       }
       clause_words.push_back(at->second);
-      // Every place of it is asked for.
-      if (clause.least > 1) words[at->second].flags &= ~static_cast<unsigned>(HS_FLAG_SINGLEMATCH);
     }
     least.push_back(static_cast<std::uint8_t>(clause.least));
     first_word.push_back(static_cast<std::uint32_t>(clause_words.size()));
@@ -338,17 +340,20 @@ Status SpamCompiler::plan_pattern(const Test& test, std::uint32_t test_number) {
     table.direct.push_back({test_number, regex(rule)});
     return ok();
   }
-  std::optional<RegexTree> tree = whole;
-  std::string exact = extended ? "(?x)" + rule.pattern + "\n" : rule.pattern;
-  if (tree) {
-    tree = tree->ascii();
-    if (!tree || tree->text() != whole->text()) {
-      table.high.push_back({test_number, regex(rule)});
-      if (!tree) return ok();
-      exact = tree->text();
-      if (plan_words(rule, *tree, test_number)) return ok();
-    }
+  const std::optional<RegexTree> tree = whole ? whole->ascii() : std::nullopt;
+  const bool beyond = whole && (!tree || tree->text() != whole->text());
+  if (beyond && (!tree || plan_words(rule, *tree, test_number))) {
+    table.high.push_back({test_number, regex(rule)});
+    return ok();
   }
+  if (table.direct.size() < kMostDirect) {
+    table.direct.push_back({test_number, regex(rule)});
+    return ok();
+  }
+  if (beyond) table.high.push_back({test_number, regex(rule)});
+  const std::string exact = beyond     ? tree->text()
+                            : extended ? "(?x)" + rule.pattern + "\n"
+                                       : rule.pattern;
   Pattern pattern;
   pattern.flags = HS_FLAG_SINGLEMATCH | HS_FLAG_ALLOWEMPTY;
   if (rule.options & scan::kRegexCaseless) pattern.flags |= HS_FLAG_CASELESS;

@@ -195,8 +195,7 @@ void Conversation::finish(std::string_view reason) {
   if (session_ && phase_ != Phase::passing) session_->finish();
   if (hello_ && !(connection_.midstream() && hello_->client_progress() != tls::Progress::done))
     emit_tls();
-  if (!transacted_ && !tls_ && (!helo_.empty() || !auth_mechanism_.empty() || claimed_))
-    emit_session();
+  if (!transacted_ && !tls_ && (!helo_.empty() || login_ || claimed_)) emit_session();
   while (!transactions_.empty()) on_transaction_end(transactions_.front()->id, {});
   // Hits outside a transaction: commands before MAIL, smuggled text after the last one.
   for (const scan::Hit& hit : gather_hits()) emit_alert(hit, 0, false);
@@ -215,6 +214,7 @@ void Conversation::forget_stream() {
   while (!transactions_.empty()) on_transaction_end(transactions_.front()->id, {});
   message_.reset();
   current_ = nullptr;
+  smuggled_.reset();
   scan_.reset();
   session_.reset();
   connection_ = tcp::Connection(tcp_limits(context_), &memory_);
@@ -235,6 +235,7 @@ void Conversation::give_up() {
   message_.reset();
   current_ = nullptr;
   closing_.reset();
+  smuggled_.reset();
   scan_.reset();
   drop_unread();
 }
@@ -257,7 +258,8 @@ bool Conversation::recognise(Direction direction, Bytes octets) {
     begin_mail();
     return true;
   }
-  auto& probe = probe_[index(direction)];
+  if (!probe_) probe_ = make_pmr<Probe>(&memory_, &memory_);
+  auto& probe = probe_->first[index(direction)];
   if (probe.size() >= kProbeOctets) return false;
   const std::size_t room = kProbeOctets - probe.size();
   probe.insert(probe.end(), octets.begin(),
@@ -265,7 +267,8 @@ bool Conversation::recognise(Direction direction, Bytes octets) {
   switch (smtp::looks_like_smtp(direction, probe)) {
     case smtp::Likeness::no:
       // A client may say something in front (PROXY), a server does not.
-      not_mail_ = direction == Direction::to_client || !probe_[index(Direction::to_client)].empty();
+      not_mail_ =
+          direction == Direction::to_client || !probe_->first[index(Direction::to_client)].empty();
       probe.resize(kProbeOctets);
       break;
     case smtp::Likeness::maybe:
@@ -275,7 +278,7 @@ bool Conversation::recognise(Direction direction, Bytes octets) {
       begin_mail();
       // Octets before this chunk go first; those of the other direction that were not yet known.
       const auto own = Bytes(probe);
-      const auto& other = probe_[index(opposite(direction))];
+      const auto& other = probe_->first[index(opposite(direction))];
       if (other.size() < kProbeOctets && !other.empty()) {
         if (direction == Direction::to_server)
           session_->server(other);
@@ -289,6 +292,7 @@ bool Conversation::recognise(Direction direction, Bytes octets) {
         else
           session_->server(own.first(earlier));
       }
+      probe_.reset();
       return true;
     }
   }
@@ -380,6 +384,14 @@ void Conversation::scan_stream(const std::uint8_t* until, bool of_message) {
     scan().feed(scan::Buffer::stream, octets);
 }
 
+// At the end of a message: all in front of it, content or not.
+void Conversation::scan_what_was_read() {
+  if (chunk_.empty()) return;
+  const std::uint8_t* position = session_->position();
+  if (position > chunk_read_ && position <= chunk_.data() + chunk_.size()) chunk_read_ = position;
+  scan_stream(chunk_read_);
+}
+
 bool Conversation::wanted(scan::Buffer buffer) const {
   return scan_ ? scan_->wanted(buffer)
                : scan::MessageScan::wanted(context_.policy->ruleset(), buffer);
@@ -401,8 +413,11 @@ spam::SpamScan::Options Conversation::spam_options() {
   options.now = context_.now.wall / kSecond;
   options.times = context_.settings.spam_times;
   if (!identity_.on_wire) return options;  // offline: the message alone
-  if (client_text_.empty()) spam::put_address(identity_.client(), client_text_);
-  options.flow.client = client_text_;
+  if (!client_text_) {
+    client_text_ = make_pmr<std::pmr::string>(&memory_);
+    spam::put_address(identity_.client(), *client_text_);
+  }
+  options.flow.client = *client_text_;
   options.flow.helo = helo_;
   options.flow.authenticated = auth_code_ == 235;
   if (current_ != nullptr && !current_->mail_from.empty()) {
@@ -492,18 +507,24 @@ void Conversation::on_envelope_adopted(smtp::TransactionId from, smtp::Transacti
   std::erase_if(transactions_, [&](const auto& t) { return t->id == from; });
 }
 
+Message::Options Conversation::message_options() const {
+  const policy::Policy& policy = *context_.policy;
+  return {.hash_message = policy.hash_messages(),
+          .hash_attachments = policy.hash_attachments(),
+          .hash_md5 = policy.hash_md5(),
+          .scan_budget = policy.scan_budget()};
+}
+
 void Conversation::on_message_begin(smtp::TransactionId tx, smtp::Via via) {
   Transaction& transaction = open_transaction(tx);
+  // An earlier one of this transaction was refused (a chunk, say) or given up.
+  if (transaction.begun) transaction.summary = MessageSummary(&memory_);
   transaction.begun = true;
   transaction.via = via;
   current_ = &transaction;
-  const policy::Policy& policy = *context_.policy;
-  const Message::Options options{.hash_message = policy.hash_messages(),
-                                 .hash_attachments = policy.hash_attachments(),
-                                 .hash_md5 = policy.hash_md5(),
-                                 .scan_budget = policy.scan_budget()};
   if (scan().wants_spam()) scan().begin_spam(spam_options());
-  message_ = make_pmr<Message>(&memory_, options, scan(), *this, transaction.summary, &memory_);
+  message_ =
+      make_pmr<Message>(&memory_, message_options(), scan(), *this, transaction.summary, &memory_);
 }
 
 void Conversation::on_message_data(smtp::TransactionId, Bytes octets) {
@@ -538,7 +559,7 @@ void Conversation::on_data_reply(smtp::TransactionId tx, const smtp::Reply& repl
 smtp::MessageVerdict Conversation::on_message_end(smtp::TransactionId tx, smtp::MessageEnd end) {
   Transaction* transaction = find(tx);
   if (!transaction || !message_) return smtp::MessageVerdict::pass;
-  if (!chunk_.empty()) scan_stream(chunk_read_);
+  scan_what_was_read();
   message_->finish();
   if (end == smtp::MessageEnd::aborted && transaction->refused) {
     transaction->begun = false;
@@ -568,8 +589,8 @@ smtp::MessageVerdict Conversation::on_message_end(smtp::TransactionId tx, smtp::
 // known so far, it ends here.
 smtp::MessageVerdict Conversation::on_ambiguous_end(smtp::TransactionId tx) {
   if (!enforcing()) return smtp::MessageVerdict::pass;
-  if (!chunk_.empty()) scan_stream(chunk_read_);
-  const auto hits = gather_hits();
+  scan_what_was_read();
+  const auto hits = gather_hits(false);
   const bool smuggling =
       smuggling_forbidden() && acts(context_.policy->group_of(identity_.client()).rule_reject);
   if (!acts(verdict_of(hits)) && !smuggling) return smtp::MessageVerdict::pass;
@@ -603,8 +624,8 @@ void Conversation::on_recipient_reply(smtp::TransactionId tx, std::uint32_t nth,
   Transaction* transaction = find(tx);
   if (!transaction) return;
   if (transaction->delivery_code == 0 || (transaction->delivery_code >= 400 && reply.code < 400)) {
+    transaction->decided(&memory_).delivery_text = reply.text;
     transaction->delivery_code = reply.code;
-    transaction->delivery_text = reply.text;
   }
   for (Recipient& r : transaction->recipients) {
     if (r.code < 200 || r.code >= 300 || nth-- != 0) continue;
@@ -630,9 +651,10 @@ void Conversation::on_transaction_end(smtp::TransactionId tx, const smtp::Reply&
   }
   const Transaction& transaction = **it;
   if (!transaction.told)
-    emit_transaction(**it, transaction.delivery_code == 0
-                               ? reply
-                               : smtp::Reply{transaction.delivery_code, transaction.delivery_text});
+    emit_transaction(
+        **it, transaction.delivery_code == 0
+                  ? reply
+                  : smtp::Reply{transaction.delivery_code, transaction.outcome->delivery_text});
   transactions_.erase(it);
 }
 
@@ -649,20 +671,38 @@ void Conversation::on_smuggled_envelope(smtp::TransactionId, std::string_view ma
   look_up_address(lists::Place::recipient, first_rcpt);
 }
 
+void Conversation::on_smuggled_begin(smtp::TransactionId) {
+  if (!smuggled_) smuggled_ = make_pmr<Smuggled>(&memory_, &memory_);
+  Smuggled& s = *smuggled_;
+  s.message.reset();
+  s.summary = MessageSummary(&memory_);
+  Message::Options options = message_options();
+  options.other_reading = true;
+  s.message.emplace(options, scan(), s, s.summary, &memory_);
+}
+
 void Conversation::on_smuggled_data(smtp::TransactionId, Bytes octets) {
   if (octets.data() >= chunk_read_ && octets.data() <= chunk_.data() + chunk_.size())
     chunk_read_ = octets.data() + octets.size();
-  for (const scan::Buffer b :
-       {scan::Buffer::raw, scan::Buffer::decoded, scan::Buffer::text, scan::Buffer::header})
-    if (wanted(b)) scan().feed_other(b, octets);
+  if (smuggled_ && smuggled_->message) smuggled_->message->data(octets);
+}
+
+void Conversation::on_smuggled_end(smtp::TransactionId) {
+  if (!smuggled_ || !smuggled_->message) return;
+  smuggled_->message->finish();
+  smuggled_->message.reset();
 }
 
 void Conversation::on_auth(std::string_view mechanism, std::string_view user, std::uint16_t code) {
   // RFC 4954 4: after a success another AUTH is refused, and the client stays who it is.
   constexpr std::uint16_t kAccepted = 235;
   if (auth_code_ == kAccepted && code != kAccepted) return;
-  auth_mechanism_ = mechanism.substr(0, 64);
-  auth_user_ = user.substr(0, kMaxListedOctets);
+  login_.reset();
+  if (!mechanism.empty()) {
+    login_ = make_pmr<Login>(&memory_, &memory_);
+    login_->mechanism = mechanism.substr(0, 64);
+    login_->user = user.substr(0, kMaxListedOctets);
+  }
   auth_code_ = code;
 }
 
@@ -705,6 +745,7 @@ void Conversation::on_refused_hello(Bytes octets) {
 void Conversation::on_tls(bool starttls) {
   tls_ = true;
   starttls_ = starttls;
+  smuggled_.reset();
   scan_.reset();
   hello_ = make_pmr<tls::ClientHelloParser>(&memory_, &memory_);
 }

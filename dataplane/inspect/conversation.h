@@ -193,19 +193,27 @@ class Conversation final : private ConversationState,
           mail_from(memory),
           parameters(memory),
           recipients(memory),
-          summary(memory),
-          rules(memory),
-          reason(memory),
-          delivery_text(memory) {}
+          summary(memory) {}
     smtp::TransactionId id;
     std::pmr::string mail_from;
     std::pmr::string parameters;
     std::pmr::vector<Recipient> recipients;
     MessageSummary summary;
-    std::pmr::vector<std::pmr::string> rules;
-    std::pmr::string reason;
-    // LMTP: the first reply that accepted the message for a recipient, else the first.
-    std::pmr::string delivery_text;
+    // What became of it, once that is known.
+    struct Outcome {
+      explicit Outcome(std::pmr::memory_resource* memory)
+          : rules(memory), reason(memory), delivery_text(memory) {}
+      std::pmr::vector<std::pmr::string> rules;
+      std::pmr::string reason;
+      // LMTP: the first reply that accepted the message for a recipient, else the first.
+      std::pmr::string delivery_text;
+    };
+    PmrPtr<Outcome> outcome;
+    Outcome& decided(std::pmr::memory_resource* memory) {
+      if (!outcome) outcome = make_pmr<Outcome>(memory, memory);
+      return *outcome;
+    }
+    std::string_view reason() const { return outcome ? outcome->reason : std::string_view(); }
     std::uint16_t delivery_code = 0;
     std::int32_t score = 0;
     smtp::Via via = smtp::Via::data;
@@ -263,6 +271,8 @@ class Conversation final : private ConversationState,
   void on_smuggled_envelope(smtp::TransactionId outer, std::string_view mail_mailbox,
                             std::string_view first_rcpt) override;
   void on_smuggled_data(smtp::TransactionId outer, Bytes octets) override;
+  void on_smuggled_begin(smtp::TransactionId outer) override;
+  void on_smuggled_end(smtp::TransactionId outer) override;
   void on_auth(std::string_view mechanism, std::string_view user, std::uint16_t code) override;
   void on_claimed_client(const smtp::ClaimedClient& claim, bool accepted) override;
   void on_command(smtp::Verb verb) override;
@@ -282,7 +292,7 @@ class Conversation final : private ConversationState,
   bool enforcing() const;
   // The verdict that these hits give by themselves; a pass rule among them lets the message pass.
   contract::Verdict verdict_of(std::span<const scan::Hit> hits) const;
-  std::pmr::vector<scan::Hit> gather_hits();
+  std::pmr::vector<scan::Hit> gather_hits(bool ended = true);
   void end_scan();
   std::pmr::string reply_text(const Transaction& transaction) const;
 
@@ -329,7 +339,9 @@ class Conversation final : private ConversationState,
   Conversation(const FlowIdentity& identity, Context& context, Connect&& connect);
   bool recognise(Direction direction, Bytes octets);
   void begin_mail();
+  Message::Options message_options() const;
   void scan_stream(const std::uint8_t* until, bool of_message = false);
+  void scan_what_was_read();
   Transaction* find(smtp::TransactionId tx);
   Transaction& open_transaction(smtp::TransactionId tx);
   bool wanted(scan::Buffer buffer) const;
@@ -354,10 +366,16 @@ class Conversation final : private ConversationState,
   PmrPtr<Message> message_;
   Transaction* current_ = nullptr;  // whose message is in progress
   // The envelope last found in a second reading of the octets.
-  struct Smuggled {
-    explicit Smuggled(std::pmr::memory_resource* memory) : mail_from(memory), rcpt_to(memory) {}
+  struct Smuggled final : MessageObserver {
+    explicit Smuggled(std::pmr::memory_resource* memory)
+        : mail_from(memory), rcpt_to(memory), summary(memory) {}
+    // What it has is scanned; events are of the first reading.
+    void on_attachment(const Attachment&) override {}
+    void on_message_anomaly(contract::Anomaly) override {}
     std::pmr::string mail_from;
     std::pmr::string rcpt_to;
+    MessageSummary summary;
+    std::optional<Message> message;
   };
   PmrPtr<Smuggled> smuggled_;
   // For whom the client says that it speaks.
@@ -386,14 +404,23 @@ class Conversation final : private ConversationState,
 
   std::pmr::string community_id_;  // made for the first event
   std::pmr::string helo_;
-  std::pmr::string client_text_;  // the client's address, for SpamAssassin's rules
-  std::pmr::string auth_mechanism_;
-  std::pmr::string auth_user_;
+  PmrPtr<std::pmr::string> client_text_;  // the client's address, for SpamAssassin's rules
+  struct Login {
+    explicit Login(std::pmr::memory_resource* memory) : mechanism(memory), user(memory) {}
+    std::pmr::string mechanism;
+    std::pmr::string user;
+  };
+  PmrPtr<Login> login_;
 
   Bytes chunk_;                                  // client octets being parsed
   const std::uint8_t* chunk_scanned_ = nullptr;  // up to here given to the stream scan
   const std::uint8_t* chunk_read_ = nullptr;     // up to here known to be of the message
-  std::pmr::vector<std::uint8_t> probe_[2];      // first octets, until the flow is known to be mail
+  struct Probe {
+    explicit Probe(std::pmr::memory_resource* memory) : first{Octets(memory), Octets(memory)} {}
+    using Octets = std::pmr::vector<std::uint8_t>;
+    Octets first[2];  // by direction
+  };
+  PmrPtr<Probe> probe_;  // until the flow is known to be mail
 
   std::uint32_t places_[kPlaces] = {kNowhere, kNowhere};
   // What the policy in force says of the client, found once for each policy.
@@ -411,10 +438,6 @@ Conversation::Conversation(const FlowIdentity& identity, Context& context, Conne
       transactions_(&memory_),
       held_(&memory_),
       community_id_(&memory_),
-      helo_(&memory_),
-      client_text_(&memory_),
-      auth_mechanism_(&memory_),
-      auth_user_(&memory_),
-      probe_{std::pmr::vector<std::uint8_t>(&memory_), std::pmr::vector<std::uint8_t>(&memory_)} {}
+      helo_(&memory_) {}
 
 }  // namespace sluice::inspect

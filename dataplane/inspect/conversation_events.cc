@@ -60,10 +60,12 @@ void Conversation::emit_transaction(Transaction& transaction, const smtp::Reply&
   // What was decided comes first: a record is bounded, and senders choose how much follows.
   writer.put_number(Field::score, transaction.score);
   writer.put_number(Field::verdict, static_cast<std::uint8_t>(transaction.verdict));
-  if (!transaction.reason.empty()) writer.put(Field::reason, std::string_view(transaction.reason));
+  if (!transaction.reason().empty()) writer.put(Field::reason, transaction.reason());
   writer.put(Field::policy_group,
              std::string_view(context_.policy->group_of(identity_.client()).name));
-  for (const auto& rule : transaction.rules) writer.put(Field::rule, std::string_view(rule));
+  if (transaction.outcome)
+    for (const auto& rule : transaction.outcome->rules)
+      writer.put(Field::rule, std::string_view(rule));
   put_session(writer);
   if (!transaction.mail_from.empty())
     writer.put(Field::mail_from, std::string_view(transaction.mail_from));
@@ -119,9 +121,9 @@ void Conversation::emit_session() {
 
 void Conversation::put_session(contract::EventWriter& writer) const {
   if (!helo_.empty()) writer.put(Field::helo, std::string_view(helo_));
-  if (!auth_mechanism_.empty()) {
-    writer.put(Field::auth_mechanism, std::string_view(auth_mechanism_));
-    if (!auth_user_.empty()) writer.put(Field::auth_user, std::string_view(auth_user_));
+  if (login_) {
+    writer.put(Field::auth_mechanism, std::string_view(login_->mechanism));
+    if (!login_->user.empty()) writer.put(Field::auth_user, std::string_view(login_->user));
     if (auth_code_) writer.put_number(Field::auth_result, auth_code_);
   }
   writer.put_number(Field::starttls, static_cast<std::uint8_t>(starttls_));

@@ -37,14 +37,13 @@ struct PackedClaim {
 bool Conversation::packable() const {
   const auto only_envelope = [](const PmrPtr<Transaction>& t) {
     return !t->begun && !t->complete && !t->refused && !t->enforced && t->delivery_code == 0 &&
-           t->rules.empty() && t->reason.empty();
+           (!t->outcome || (t->outcome->rules.empty() && t->outcome->reason.empty()));
   };
   const bool lasts =
       phase_ == Phase::inspecting || phase_ == Phase::opaque || phase_ == Phase::passing;
   return lasts && !restart_ && !between_chunks_ && !message_ && !current_ && !smuggled_ &&
-         !hello_ && !stop_ && !closing_ && held_.empty() && probe_[0].empty() &&
-         probe_[1].empty() && connection_.packable() && (!session_ || session_->packable()) &&
-         helo_.size() < kMaxListedOctets &&
+         !hello_ && !stop_ && !closing_ && held_.empty() && !probe_ && connection_.packable() &&
+         (!session_ || session_->packable()) && helo_.size() < kMaxListedOctets &&
          std::all_of(transactions_.begin(), transactions_.end(), only_envelope);
 }
 
@@ -76,8 +75,8 @@ bool Conversation::pack(Packer& packer) const {
   packer.put(session_.has_value());
   if (session_) session_->pack(packer);
   packer.put_text(helo_);
-  packer.put_text(auth_mechanism_);
-  packer.put_text(auth_user_);
+  packer.put_text(login_ ? std::string_view(login_->mechanism) : std::string_view());
+  packer.put_text(login_ ? std::string_view(login_->user) : std::string_view());
   packer.put(claimed_ != nullptr);
   if (claimed_) {
     packer.put(PackedClaim{claimed_->via, claimed_->address.has_value(), claimed_->port,
@@ -137,8 +136,13 @@ Conversation::Conversation(const flow::FlowKey& key, Context& context, Unpacker&
   packed.get(static_cast<ConversationState&>(*this));
   if (packed.get<bool>()) session_.emplace(smtp::Limits{}, *this, &memory_, packed);
   helo_ = as_text(packed.get_text());
-  auth_mechanism_ = as_text(packed.get_text());
-  auth_user_ = as_text(packed.get_text());
+  const std::string_view mechanism = as_text(packed.get_text());
+  const std::string_view user = as_text(packed.get_text());
+  if (!mechanism.empty()) {
+    login_ = make_pmr<Login>(&memory_, &memory_);
+    login_->mechanism = mechanism;
+    login_->user = user;
+  }
   if (packed.get<bool>()) {
     claimed_ = make_pmr<Claimed>(&memory_, &memory_);
     const auto claim = packed.get<PackedClaim>();

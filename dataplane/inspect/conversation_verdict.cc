@@ -42,9 +42,9 @@ std::int64_t hundredths(std::int64_t thousandths) {
 
 bool acts(Verdict v) { return strength(v) >= strength(Verdict::tempfail); }
 
-std::pmr::vector<scan::Hit> Conversation::gather_hits() {
+std::pmr::vector<scan::Hit> Conversation::gather_hits(bool ended) {
   if (!scan_) return std::pmr::vector<scan::Hit>(&memory_);
-  std::pmr::vector<scan::Hit> hits = scan_->hits();
+  std::pmr::vector<scan::Hit> hits = ended ? scan_->hits() : scan_->certain_hits();
   if (scan_->incomplete()) context_.count(Counter::memory_refused);
   // When each became known depends on the cuts; its place among the rules does not.
   std::sort(hits.begin(), hits.end(), [](const scan::Hit& a, const scan::Hit& b) {
@@ -106,32 +106,33 @@ void Conversation::judge(Transaction& transaction) {
   const std::pmr::vector<scan::Hit> hits = gather_hits();
   Verdict verdict = verdict_of(hits);
   std::int64_t thousandths = 0;
-  transaction.rules.clear();
+  Transaction::Outcome& outcome = transaction.decided(&memory_);
+  outcome.rules.clear();
   for (const scan::Hit& hit : hits) {
     thousandths += hit.thousandths;
-    if (transaction.rules.size() < kMaxListed) transaction.rules.emplace_back(hit.rule->name);
+    if (outcome.rules.size() < kMaxListed) outcome.rules.emplace_back(hit.rule->name);
   }
   transaction.score = static_cast<std::int32_t>(
       std::clamp<std::int64_t>(hundredths(thousandths), INT32_MIN, INT32_MAX));
   if (verdict != Verdict::pass) {
     // The first rule that alone gives this verdict, else the sum.
-    transaction.reason = "score";
+    outcome.reason = "score";
     for (const scan::Hit& hit : hits) {
       if (hit.rule->score == 0 && verdict_of({&hit, 1}) == verdict) {
-        transaction.reason = "rule ";
-        transaction.reason += hit.rule->name;
+        outcome.reason = "rule ";
+        outcome.reason += hit.rule->name;
         break;
       }
     }
   } else if (std::any_of(hits.begin(), hits.end(), [](const scan::Hit& h) {
                return h.rule->action == scan::RuleAction::pass;
              })) {
-    transaction.reason = "pass rule";
+    outcome.reason = "pass rule";
   }
   const auto raise = [&](Verdict v, std::string_view why) {
     if (strength(v) <= strength(verdict)) return;
     verdict = v;
-    transaction.reason = why;
+    outcome.reason = why;
   };
   if (smuggling_forbidden()) raise(group.rule_reject, "smuggling");
   if (scan_ && scan_->incomplete() && policy.exceptions().memory == policy::Exception::fail_closed)
@@ -148,7 +149,7 @@ void Conversation::judge(Transaction& transaction) {
       case policy::HostAction::allow:
         if (acts(verdict)) {
           verdict = Verdict::tag;
-          transaction.reason += ", host allowed";
+          outcome.reason += ", host allowed";
         }
         break;
       case policy::HostAction::limit:
@@ -166,7 +167,7 @@ void Conversation::judge(Transaction& transaction) {
     }
   }
   transaction.verdict = verdict;
-  const bool by_host = transaction.reason.starts_with("host-");
+  const bool by_host = outcome.reason.starts_with("host-");
   if (acts(verdict) && !by_host) context_.count(Counter::messages_condemned);
   transaction.enforced = complete && acts(verdict) && enforcing();
   // Most mail hits some rule of SpamAssassin's; they are alerts when the score means something. The
@@ -207,8 +208,8 @@ std::pmr::string Conversation::reply_text(const Transaction& transaction) const 
   const policy::Texts& texts = context_.policy->texts();
   const policy::HostRule* host = context_.policy->host(identity_.client());
   std::string_view text = temporary ? texts.tempfailed : texts.rejected;
-  if (transaction.reason == "host-limited") text = texts.limited;
-  if (host && !host->text.empty() && transaction.reason.starts_with("host-")) text = host->text;
+  if (transaction.reason() == "host-limited") text = texts.limited;
+  if (host && !host->text.empty() && transaction.reason().starts_with("host-")) text = host->text;
   std::size_t lines = 1;
   if (lmtp_) {
     lines = static_cast<std::size_t>(

@@ -12,12 +12,7 @@ using scan::Buffer;
 using scan::MessageScan;
 
 FlowScan::FlowScan(Context& context, std::pmr::memory_resource* memory)
-    : context_(context),
-      memory_(memory),
-      pin_(*this),
-      parts_(memory),
-      part_hits_(memory),
-      list_hits_(memory) {
+    : context_(context), memory_(memory), pin_(*this), list_hits_(memory) {
   context_.rulesets.pin(pin_);
 }
 
@@ -35,9 +30,15 @@ MessageScan& FlowScan::main() {
   return *main_;
 }
 
+FlowScan::Others& FlowScan::others() {
+  if (!others_) others_ = make_pmr<Others>(memory_, memory_);
+  return *others_;
+}
+
 MessageScan& FlowScan::other() {
-  if (!other_) other_.emplace(make());
-  return *other_;
+  auto& session = others().session;
+  if (!session) session.emplace(make());
+  return *session;
 }
 
 void FlowScan::feed(Buffer buffer, Bytes octets) {
@@ -66,15 +67,16 @@ void FlowScan::whole_other(Buffer buffer, Bytes item) {
 
 bool FlowScan::feed_part(mime::PartNumber part, Bytes octets) {
   if (!wanted(Buffer::decoded) && !wanted(Buffer::text)) return true;
-  auto at = std::find_if(parts_.begin(), parts_.end(),
-                         [part](const Part& p) { return p.number == part; });
-  if (at == parts_.end()) {
-    if (parts_.size() >= kMaxParts) {
+  auto& parts = others().parts;
+  auto at =
+      std::find_if(parts.begin(), parts.end(), [part](const Part& p) { return p.number == part; });
+  if (at == parts.end()) {
+    if (parts.size() >= kMaxParts) {
       parts_incomplete_ = true;
       return false;
     }
-    parts_.push_back({part, make()});
-    at = std::prev(parts_.end());
+    parts.push_back({part, make()});
+    at = std::prev(parts.end());
   }
   for (const Buffer b : {Buffer::decoded, Buffer::text})
     if (wanted(b)) at->scan.feed(b, octets);
@@ -82,31 +84,36 @@ bool FlowScan::feed_part(mime::PartNumber part, Bytes octets) {
 }
 
 void FlowScan::end_part(mime::PartNumber part) {
-  const auto at = std::find_if(parts_.begin(), parts_.end(),
-                               [part](const Part& p) { return p.number == part; });
-  if (at == parts_.end()) return;
+  if (!others_) return;
+  auto& parts = others_->parts;
+  const auto at =
+      std::find_if(parts.begin(), parts.end(), [part](const Part& p) { return p.number == part; });
+  if (at == parts.end()) return;
+  at->scan.settle();
   take_hits(at->scan);
-  parts_.erase(at);
+  parts.erase(at);
 }
 
 void FlowScan::end_parts() {
-  while (!parts_.empty()) end_part(parts_.front().number);
+  while (others_ && !others_->parts.empty()) end_part(others_->parts.front().number);
 }
 
-void FlowScan::take_hits(MessageScan& from) {
-  from.settle();
+void FlowScan::take_hits(const MessageScan& from) {
   parts_incomplete_ = parts_incomplete_ || from.incomplete();
+  auto& hits = others().hits;
   for (const scan::Hit& hit : from.hits())
-    if (std::none_of(part_hits_.begin(), part_hits_.end(),
+    if (std::none_of(hits.begin(), hits.end(),
                      [&](const scan::Hit& known) { return known.rule == hit.rule; }))
-      part_hits_.push_back(hit);
+      hits.push_back(hit);
 }
 
 bool FlowScan::wants_spam() const { return pin_.held() && pin_.ruleset().spam() != nullptr; }
 
 void FlowScan::begin_spam(const spam::SpamScan::Options& options) {
   spam_.reset();
-  if (wants_spam()) spam_.emplace(*pin_.ruleset().spam(), pin_.scratch(), options, memory_);
+  if (wants_spam())
+    spam_ =
+        make_pmr<spam::SpamScan>(memory_, *pin_.ruleset().spam(), pin_.scratch(), options, memory_);
 }
 
 void FlowScan::feed_spam(Bytes octets) {
@@ -125,16 +132,21 @@ void FlowScan::finish_spam() {
 }
 
 std::pmr::vector<scan::Hit> FlowScan::hits() {
+  if (main_) main_->settle();
+  if (others_ && others_->session) others_->session->settle();
+  return certain_hits();
+}
+
+std::pmr::vector<scan::Hit> FlowScan::certain_hits() {
   std::pmr::vector<scan::Hit> all(memory_);
-  if (main_) {
-    main_->settle();
-    all.assign(main_->hits().begin(), main_->hits().end());
+  if (main_) all.assign(main_->hits().begin(), main_->hits().end());
+  if (others_) {
+    if (others_->session) take_hits(*others_->session);
+    for (const scan::Hit& hit : others_->hits)
+      if (std::none_of(all.begin(), all.end(),
+                       [&](const scan::Hit& h) { return h.rule == hit.rule; }))
+        all.push_back(hit);
   }
-  if (other_) take_hits(*other_);
-  for (const scan::Hit& hit : part_hits_)
-    if (std::none_of(all.begin(), all.end(),
-                     [&](const scan::Hit& h) { return h.rule == hit.rule; }))
-      all.push_back(hit);
   // What stands for a test of SpamAssassin's is no hit of its own.
   if (wants_spam())
     std::erase_if(all, [&](const scan::Hit& hit) {
@@ -195,7 +207,9 @@ bool FlowScan::incomplete() const {
 }
 
 std::optional<FlowScan::Unscanned> FlowScan::unscanned() const {
-  if (incomplete() || other_ || !parts_.empty() || !part_hits_.empty()) return std::nullopt;
+  if (incomplete() ||
+      (others_ && (others_->session || !others_->parts.empty() || !others_->hits.empty())))
+    return std::nullopt;
   Unscanned result{.stream = {}, .found = !list_hits_.empty()};
   if (!main_) return result;
   const std::optional<Bytes> stream = main_->unscanned();
@@ -207,16 +221,15 @@ std::optional<FlowScan::Unscanned> FlowScan::unscanned() const {
 
 void FlowScan::compress() {
   if (main_) main_->compress();
-  if (other_) other_->compress();
-  for (Part& part : parts_) part.scan.compress();
+  if (!others_) return;
+  if (others_->session) others_->session->compress();
+  for (Part& part : others_->parts) part.scan.compress();
 }
 
 void FlowScan::next_transaction() {
   if (main_) main_->next_transaction();
-  other_.reset();
   spam_.reset();
-  parts_.clear();
-  part_hits_.clear();
+  others_.reset();
   parts_incomplete_ = false;
   list_hits_.clear();
   renew();
@@ -230,10 +243,8 @@ void FlowScan::renew() {
 
 void FlowScan::drop() {
   main_.reset();
-  other_.reset();
   spam_.reset();
-  parts_.clear();
-  part_hits_.clear();
+  others_.reset();
   parts_incomplete_ = false;
   list_hits_.clear();
   pin_.release();

@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "dataplane/base/pmr_ptr.h"
 #include "dataplane/inspect/context.h"
 #include "dataplane/mime/parser.h"
 #include "dataplane/scan/scan.h"
@@ -65,8 +66,10 @@ class FlowScan final : private RulesetUser, private lists::Lists::Hits {
   void feed_spam(Bytes octets);
   void finish_spam();
 
-  // Hits of rules so far, of all readings, each rule once; everything that can be known now is.
+  // Hits of rules, of all readings, each rule once: the message has ended.
   std::pmr::vector<scan::Hit> hits();
+  // Those that are certain whatever comes behind: the message goes on, and its scans with it.
+  std::pmr::vector<scan::Hit> certain_hits();
   // Some octets could not be scanned since next_transaction(): the declared policy applies.
   bool incomplete() const;
   // When all that a new scan need be given to be as this one are octets of `stream` and the block
@@ -90,23 +93,29 @@ class FlowScan final : private RulesetUser, private lists::Lists::Hits {
     scan::MessageScan scan;
   };
   static constexpr std::size_t kMaxParts = 16;
+  // What is scanned beside the first reading.
+  struct Others {
+    explicit Others(std::pmr::memory_resource* memory) : parts(memory), hits(memory) {}
+    std::optional<scan::MessageScan> session;  // other readings of the session's octets
+    std::pmr::list<Part> parts;                // not yet ended
+    std::pmr::vector<scan::Hit> hits;          // of the parts that have
+  };
 
   void withdraw_ruleset() override;
   void on_list(const lists::List& list) override;
   void drop();
   scan::MessageScan make();
   scan::MessageScan& main();
+  Others& others();
   scan::MessageScan& other();
-  void take_hits(scan::MessageScan& from);
+  void take_hits(const scan::MessageScan& from);
 
   Context& context_;
   std::pmr::memory_resource* memory_;
   Rulesets::Pin pin_;  // not held: withdrawn
   std::optional<scan::MessageScan> main_;
-  std::optional<scan::MessageScan> other_;
-  std::optional<spam::SpamScan> spam_;
-  std::pmr::list<Part> parts_;             // not yet ended
-  std::pmr::vector<scan::Hit> part_hits_;  // of those that have
+  PmrPtr<Others> others_;
+  PmrPtr<spam::SpamScan> spam_;
   bool parts_incomplete_ = false;
   std::pmr::vector<scan::Hit> list_hits_;
   scan::Buffer list_place_{};  // of the question being asked

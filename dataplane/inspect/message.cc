@@ -162,8 +162,8 @@ void Message::data(Bytes octets) {
       observer_.on_message_anomaly(contract::Anomaly::scan_budget);
     }
   }
-  if (wanted(scan::Buffer::raw)) scans_.feed(scan::Buffer::raw, octets);
-  if (!over_budget_) scans_.feed_spam(octets);
+  if (wanted(scan::Buffer::raw)) scan(scan::Buffer::raw, octets);
+  if (!over_budget_ && !options_.other_reading) scans_.feed_spam(octets);
   parser_.feed(octets);
 }
 
@@ -174,13 +174,13 @@ void Message::stuffed_dot() {
 
 void Message::finish() {
   parser_.finish();
-  scans_.end_parts();
+  if (!options_.other_reading) scans_.end_parts();
   // Parts of several readings end in an order that depends on the cuts; their numbers do not.
   const auto by_part = [](const auto& a, const auto& b) { return a.part < b.part; };
   std::stable_sort(summary_.urls.begin(), summary_.urls.end(), by_part);
   std::stable_sort(summary_.attachments.begin(), summary_.attachments.end(), by_part);
-  if (wanted(scan::Buffer::raw)) scans_.end_item(scan::Buffer::raw);
-  scans_.finish_spam();
+  if (wanted(scan::Buffer::raw)) end_scan(scan::Buffer::raw);
+  if (!options_.other_reading) scans_.finish_spam();
   if (digest_) {
     unsigned size = 0;
     EVP_DigestFinal_ex(digest_.get(), summary_.sha256.data(), &size);
@@ -188,6 +188,18 @@ void Message::finish() {
     digest_.reset();
   }
   summary_.parsed = true;
+}
+
+void Message::scan(scan::Buffer buffer, Bytes octets) {
+  options_.other_reading ? scans_.feed_other(buffer, octets) : scans_.feed(buffer, octets);
+}
+
+void Message::scan_whole(scan::Buffer buffer, Bytes item) {
+  options_.other_reading ? scans_.whole_other(buffer, item) : scans_.whole(buffer, item);
+}
+
+void Message::end_scan(scan::Buffer buffer) {
+  options_.other_reading ? scans_.end_other(buffer) : scans_.end_item(buffer);
 }
 
 void Message::look_up_addresses(std::string_view raw_value) {
@@ -212,8 +224,8 @@ void Message::on_header(mime::PartNumber part, std::string_view name, std::strin
     look_up_addresses(raw_value);
   const auto scan_both = [&](scan::Buffer buffer) {
     if (!wanted(buffer)) return;
-    scans_.whole(buffer, as_bytes(value));
-    if (raw_value != value) scans_.whole(buffer, as_bytes(raw_value));
+    scan_whole(buffer, as_bytes(value));
+    if (raw_value != value) scan_whole(buffer, as_bytes(raw_value));
   };
   if (equals(name, "from")) {
     if (summary_.from.empty()) summary_.from = text;
@@ -237,17 +249,16 @@ void Message::on_header(mime::PartNumber part, std::string_view name, std::strin
 }
 
 void Message::on_header_raw(mime::PartNumber part, Bytes octets) {
-  if (part == 0 && wanted(scan::Buffer::header)) scans_.feed(scan::Buffer::header, octets);
+  if (part == 0 && wanted(scan::Buffer::header)) scan(scan::Buffer::header, octets);
 }
 
 void Message::on_header_end(mime::PartNumber part) {
-  if (part == 0 && wanted(scan::Buffer::header)) scans_.end_item(scan::Buffer::header);
+  if (part == 0 && wanted(scan::Buffer::header)) end_scan(scan::Buffer::header);
 }
 
 void Message::on_part_begin(const mime::Part& part) {
   for (const std::string_view name : {part.name, part.other_name})
-    if (!name.empty() && wanted(scan::Buffer::name))
-      scans_.whole(scan::Buffer::name, as_bytes(name));
+    if (!name.empty() && wanted(scan::Buffer::name)) scan_whole(scan::Buffer::name, as_bytes(name));
   for (const std::string_view name : {part.name, part.other_name})
     if (!name.empty()) scans_.look_up_name(name);
   // Members of archives are scanned, but the attachment is the archive.
@@ -257,40 +268,40 @@ void Message::on_part_begin(const mime::Part& part) {
   std::pmr::string declared(part.type, memory_);
   declared += '/';
   declared += part.subtype;
-  open_.push_back(
-      {part.number, Attachment{.part = part.number,
-                               .name = std::pmr::string(bounded(part.name), memory_),
-                               .other_name = std::pmr::string(bounded(part.other_name), memory_),
-                               .type = std::move(declared)}});
+  open_.push_back({part.number, std::pmr::string(bounded(part.name), memory_),
+                   std::pmr::string(bounded(part.other_name), memory_), std::move(declared)});
 }
 
 void Message::on_part_data(mime::PartNumber part, mime::DataKind kind, Bytes octets) {
   switch (kind) {
     case mime::DataKind::decoded:
-      if (wanted(scan::Buffer::decoded)) scans_.feed(scan::Buffer::decoded, octets);
+      if (wanted(scan::Buffer::decoded)) scan(scan::Buffer::decoded, octets);
       break;
     case mime::DataKind::text:
-      if (wanted(scan::Buffer::text)) scans_.feed(scan::Buffer::text, octets);
+      if (wanted(scan::Buffer::text)) scan(scan::Buffer::text, octets);
       break;
     case mime::DataKind::alternative:
-      if (!over_budget_ && !scans_.feed_part(part, octets))
+      if (!over_budget_ && !scans_.feed_part(number_of(part), octets))
         observer_.on_message_anomaly(contract::Anomaly::part_limit);
       break;
   }
 }
 
 void Message::on_part_end(const mime::PartEnd& end) {
-  scans_.end_part(end.number);
+  scans_.end_part(number_of(end.number));
   if (!mime::is_alternative(end.number)) {
     for (const scan::Buffer b : {scan::Buffer::decoded, scan::Buffer::text})
-      if (wanted(b)) scans_.end_item(b);
+      if (wanted(b)) end_scan(b);
   }
   if (end.has_md5) scans_.look_up_md5(end.md5);
   if (end.has_sha256) scans_.look_up_sha256(end.sha256);
   const auto part = std::find_if(open_.begin(), open_.end(),
                                  [&](const OpenPart& p) { return p.number == end.number; });
   if (part == open_.end()) return;
-  Attachment attachment = std::move(part->attachment);
+  Attachment attachment{.part = part->number,
+                        .name = std::move(part->name),
+                        .other_name = std::move(part->other_name),
+                        .type = std::move(part->type)};
   open_.erase(part);
   attachment.octets = end.octets;
   if (!end.detected_type.empty()) attachment.type = end.detected_type;
@@ -304,9 +315,9 @@ void Message::on_part_end(const mime::PartEnd& end) {
 
 void Message::on_url(mime::PartNumber part, std::string_view url, std::string_view host) {
   if (wanted(scan::Buffer::url)) {
-    scans_.whole(scan::Buffer::url, as_bytes(url));
+    scan_whole(scan::Buffer::url, as_bytes(url));
     if (!host.empty() && url.find(host) == std::string_view::npos)
-      scans_.whole(scan::Buffer::url, as_bytes(host));
+      scan_whole(scan::Buffer::url, as_bytes(host));
   }
   scans_.look_up_url(url, host);
   std::pmr::string shown(memory_);

@@ -81,6 +81,8 @@ class Message final : public mime::ParserSink {
     bool hash_attachments = true;
     bool hash_md5 = false;
     std::uint64_t scan_budget = 0;  // octets; 0: no bound
+    // Of another reading of the stream: scanned beside the first one's.
+    bool other_reading = false;
   };
   // `scans`, `observer` and `summary` must outlive the message.
   Message(const Options& options, FlowScan& scans, MessageObserver& observer,
@@ -104,9 +106,12 @@ class Message final : public mime::ParserSink {
   void on_url(mime::PartNumber part, std::string_view url, std::string_view host) override;
   void on_anomaly(contract::Anomaly anomaly) override;
 
+  // An attachment that has not ended.
   struct OpenPart {
     mime::PartNumber number;
-    Attachment attachment;
+    std::pmr::string name;
+    std::pmr::string other_name;
+    std::pmr::string type;  // as declared
   };
   struct DigestFree {
     void operator()(EVP_MD_CTX* c) const { EVP_MD_CTX_free(c); }
@@ -115,6 +120,13 @@ class Message final : public mime::ParserSink {
   void list_url(mime::PartNumber part, std::string_view text);
   void look_up_addresses(std::string_view raw_value);
 
+  void scan(scan::Buffer buffer, Bytes octets);
+  void scan_whole(scan::Buffer buffer, Bytes item);
+  void end_scan(scan::Buffer buffer);
+  // Its parts are numbered apart.
+  mime::PartNumber number_of(mime::PartNumber part) const {
+    return options_.other_reading ? part | 1u << 30 : part;
+  }
   bool wanted(scan::Buffer buffer) const { return !over_budget_ && scans_.wanted(buffer); }
 
   Options options_;

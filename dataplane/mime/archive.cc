@@ -109,7 +109,7 @@ void Archive::begin_member(std::string_view name) {
 
 void Archive::member_data(Bytes octets) {
   if (octets.empty() || !in_member_) return;
-  std::uint64_t& spent = context_.inflated[level_];
+  std::uint64_t& spent = context_.inflated_at(level_);
   const std::uint64_t left = context_.limits.archive_octets - spent;
   const bool last = octets.size() > left;
   if (last) octets = octets.first(static_cast<std::size_t>(left));

@@ -192,14 +192,14 @@ CharsetDecoder::CharsetDecoder(std::string_view charset, bool opposite) : opposi
     return;
   }
   const bool plain =
-      charset.size() < name_.size() && std::all_of(charset.begin(), charset.end(), [](char c) {
+      charset.size() < kLongestName && std::all_of(charset.begin(), charset.end(), [](char c) {
         return is_alnum(c) || c == '-' || c == '_' || c == '.' || c == ':';
       });
   if (plain) {
-    std::copy(charset.begin(), charset.end(), name_.begin());
+    std::copy(charset.begin(), charset.end(), hold_.begin());
     UErrorCode error = U_ZERO_ERROR;
     // Only names of ICU's alias table: no other name is looked for, on disk least of all.
-    if (ucnv_countAliases(name_.data(), &error) > 0 && U_SUCCESS(error)) {
+    if (ucnv_countAliases(name(), &error) > 0 && U_SUCCESS(error)) {
       kind_ = Kind::icu;
       lazy_ = is_ascii_superset(charset);
       return;
@@ -378,7 +378,7 @@ void CharsetDecoder::feed_icu(Bytes in, bool flush, OctetSink& out) {
     }
     if (in.empty()) return;
     UErrorCode error = U_ZERO_ERROR;
-    converter_ = ucnv_open(name_.data(), &error);
+    converter_ = ucnv_open(name(), &error);
     if (converter_ != nullptr && U_SUCCESS(error)) {
       ucnv_setToUCallBack(converter_, count_and_substitute, &malformed_, nullptr, nullptr, &error);
     }

@@ -42,6 +42,8 @@ class CharsetDecoder {
   bool has_opposite() const { return kind_ == Kind::utf16; }
 
  private:
+  static constexpr std::size_t kLongestName = 40;  // less than hold_ has
+
   enum class Kind : std::uint8_t { utf8, latin1, utf16, utf16_le, utf16_be, icu };
 
   void feed_utf8(Bytes in, OctetSink& out);
@@ -50,6 +52,7 @@ class CharsetDecoder {
   void decide_order();
   void feed_icu(Bytes in, bool flush, OctetSink& out);
   void invalid(std::uint8_t octet, OctetSink& out);
+  const char* name() const { return reinterpret_cast<const char*>(hold_.data()); }
 
   Kind kind_ = Kind::utf8;
   bool strict_ = false;  // declared UTF-8: what is not becomes U+FFFD
@@ -62,8 +65,8 @@ class CharsetDecoder {
   bool lazy_ = false;       // ASCII octets mean themselves: ICU only from the first other octet
   std::uint8_t held_ = 0;   // octets in hold_
   std::uint16_t high_ = 0;  // high surrogate that waits for its low one
+  // Octets that a cut divided, or by which the order is told; of `icu` the name instead.
   std::array<std::uint8_t, 64> hold_{};
-  std::array<char, 40> name_{};
   UConverter* converter_ = nullptr;
 };
 

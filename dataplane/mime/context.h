@@ -1,8 +1,10 @@
 // What all stages of one message share: the sink, the limits, and what has been used of them.
 #pragma once
 
+#include <array>
 #include <memory_resource>
 
+#include "dataplane/base/pmr_ptr.h"
 #include "dataplane/mime/parser.h"
 
 namespace sluice::mime {
@@ -77,6 +79,12 @@ struct Context {
   }
   PartNumber begin_member() { return kArchiveMember | (first_part + members++); }
 
+  // Octets inflated of archives at this depth.
+  std::uint64_t& inflated_at(std::uint32_t level) {
+    if (inflated == nullptr) inflated = make_pmr<Inflated>(&memory);
+    return (*inflated)[level];
+  }
+
   const Limits& limits;
   Shared& shared;
   ParserSink& sink;
@@ -86,8 +94,9 @@ struct Context {
   std::uint32_t members = 0;   // of archives, begun
   std::uint64_t decoded = 0;   // octets of leaves taken
   std::uint64_t expanded = 0;  // octets that stand for more than was sent
-  std::array<std::uint64_t, kArchiveDepth + 1> inflated{};  // of archives, by depth
-  std::uint32_t urls = 0;                                   // reported
+  using Inflated = std::array<std::uint64_t, kArchiveDepth + 1>;
+  PmrPtr<Inflated> inflated;  // of archives, by depth; once there is one
+  std::uint32_t urls = 0;     // reported
 };
 
 }  // namespace sluice::mime

@@ -67,7 +67,7 @@ HtmlTokenizer::HtmlTokenizer(HtmlSink& sink, std::pmr::memory_resource* memory)
 
 void HtmlTokenizer::flush() {
   if (out_size_ == 0) return;
-  const Bytes text = as_bytes({out_.data(), out_size_});
+  const Bytes text = as_bytes({out_, out_size_});
   out_size_ = 0;
   if (hidden_) {
     sink_.on_html_hidden(text);
@@ -77,15 +77,15 @@ void HtmlTokenizer::flush() {
 }
 
 void HtmlTokenizer::emit(char c) {
-  if (out_size_ == out_.size()) flush();
+  if (out_size_ == kOut) flush();
   out_[out_size_++] = c;
 }
 
 void HtmlTokenizer::append(std::string_view text) {
   while (!text.empty()) {
-    if (out_size_ == out_.size()) flush();
-    const std::size_t size = std::min(text.size(), out_.size() - out_size_);
-    std::copy_n(text.data(), size, out_.data() + out_size_);
+    if (out_size_ == kOut) flush();
+    const std::size_t size = std::min(text.size(), kOut - out_size_);
+    std::copy_n(text.data(), size, out_ + out_size_);
     out_size_ = static_cast<std::uint16_t>(out_size_ + size);
     text.remove_prefix(size);
   }
@@ -479,6 +479,8 @@ const char* HtmlTokenizer::stretch(const char* p, const char* end) {
 }
 
 void HtmlTokenizer::feed(Bytes utf8) {
+  char out[kOut];
+  out_ = out;
   const char* p = as_text(utf8).data();
   const char* const end = p + utf8.size();
   while (p < end) {
@@ -503,6 +505,8 @@ void HtmlTokenizer::feed(Bytes utf8) {
 }
 
 void HtmlTokenizer::finish() {
+  char out[kOut];
+  out_ = out;
   if (in_reference_) reference('\0');
   // What was begun and never closed is not lost to the search for URLs.
   switch (state_) {

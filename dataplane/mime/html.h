@@ -50,6 +50,8 @@ class HtmlTokenizer {
   void finish();
 
  private:
+  static constexpr std::size_t kOut = 512;
+
   enum class State : std::uint8_t {
     text,
     tag_open,
@@ -112,8 +114,9 @@ class HtmlTokenizer {
   std::array<char, 16> attribute_name_{};
   std::array<char, 24> reference_{};  // the longest name has 21 letters
   std::array<char, 4> held_{};
+  // Of feed() and finish(): nothing is kept from one call to the next.
   std::uint16_t out_size_ = 0;
-  std::array<char, 512> out_{};
+  char* out_ = nullptr;  // kOut octets
   UrlText value_;
 };
 

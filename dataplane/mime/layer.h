@@ -17,11 +17,11 @@
 #pragma once
 
 #include <memory_resource>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "dataplane/base/pmr_ptr.h"
 #include "dataplane/mime/bare_cr.h"
 #include "dataplane/mime/content.h"
 #include "dataplane/mime/context.h"
@@ -117,6 +117,7 @@ class Layer final : public OctetSink {
 
   // structure.cc: parts
   bool begin_entity(PartNumber parent, std::uint32_t depth, bool in_digest);
+  void copy_header(const HeaderBlock& header);
   void begin_body(const Reading& reading);
   void branch_readings(const ContentType& type, const Reading& reading, bool message);
   void begin_container(Entity& e, const ContentType& type, const Reading& reading,
@@ -149,7 +150,7 @@ class Layer final : public OctetSink {
   std::size_t files_ = 0;  // entities with `file`
   std::uint64_t delimiters_ = 0;
   std::pmr::vector<Entity> stack_;
-  std::optional<HeaderBlock> header_;
+  PmrPtr<HeaderBlock> header_;  // while there is one
   std::pmr::vector<Branch> branches_;
 
   // A line of the header that a cut divided, at most kHeaderLine octets; then the rest of it is

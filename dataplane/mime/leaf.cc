@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "dataplane/base/pmr_ptr.h"
 #include "dataplane/mime/charset.h"
 #include "dataplane/mime/file_output.h"
 #include "dataplane/mime/html.h"
@@ -32,13 +33,11 @@ class TextPath final : public OctetSink, private HtmlSink {
         part_(plan.part),
         kind_(plan.kind),
         opposite_(plan.opposite),
-        declared_(&context.memory),
-        first_(&context.memory),
-        finder_(urls, &context.memory),
-        links_(urls, &context.memory) {
-    if (plan.html) html_.emplace(static_cast<HtmlSink&>(*this), &context.memory);
+        finder_(urls, &context.memory) {
+    if (plan.html)
+      html_ = make_pmr<Html>(&context.memory, static_cast<HtmlSink&>(*this), urls, &context.memory);
     if (plan.sniffed)
-      declared_.assign(plan.charset);
+      unknown_ = make_pmr<Unknown>(&context.memory, plan.charset, &context.memory);
     else
       decode_as(plan.charset);
   }
@@ -47,10 +46,10 @@ class TextPath final : public OctetSink, private HtmlSink {
 
   void feed(Bytes decoded) {
     if (!charset_) {
-      const std::size_t n = std::min(decoded.size(), kMetaOctets - first_.size());
-      first_.insert(first_.end(), decoded.begin(),
-                    decoded.begin() + static_cast<std::ptrdiff_t>(n));
-      if (first_.size() < kMetaOctets) return;
+      auto& first = unknown_->first;
+      const std::size_t n = std::min(decoded.size(), kMetaOctets - first.size());
+      first.insert(first.end(), decoded.begin(), decoded.begin() + static_cast<std::ptrdiff_t>(n));
+      if (first.size() < kMetaOctets) return;
       sniff();
       decoded = decoded.subspan(n);
     }
@@ -62,29 +61,43 @@ class TextPath final : public OctetSink, private HtmlSink {
     charset_->finish(*this);
     if ((charset_->malformed() && !opposite_) || charset_->unknown())
       context_.raise(contract::Anomaly::charset);
-    if (html_) html_->finish();
+    if (html_) html_->tokenizer.finish();
     finder_.end();
-    links_.end();
+    if (html_) html_->links.end();
   }
 
  private:
+  // What the charset will be found by.
+  struct Unknown {
+    Unknown(std::string_view charset, std::pmr::memory_resource* memory)
+        : declared(charset, memory), first(memory) {}
+    std::pmr::string declared;
+    std::pmr::vector<std::uint8_t> first;
+  };
+  struct Html {
+    Html(HtmlSink& sink, UrlSink& urls, std::pmr::memory_resource* memory)
+        : tokenizer(sink, memory), links(urls, memory) {}
+    HtmlTokenizer tokenizer;
+    HtmlLinks links;
+  };
+
   void decode_as(std::string_view charset) {
     charset_.emplace(charset, opposite_);
     if (charset_->unknown()) context_.raise(contract::Anomaly::charset);
   }
   // The first octets are all there, or all that there are.
   void sniff() {
-    const std::string_view named = find_meta_charset(as_text(Bytes(first_)));
-    decode_as(named.empty() ? std::string_view(declared_) : named);
-    charset_->feed(first_, *this);
-    first_ = std::pmr::vector<std::uint8_t>(&context_.memory);
+    const std::string_view named = find_meta_charset(as_text(Bytes(unknown_->first)));
+    decode_as(named.empty() ? std::string_view(unknown_->declared) : named);
+    charset_->feed(unknown_->first, *this);
+    unknown_.reset();
   }
   void take(Bytes utf8) override {
     // Looked for behind the charset: half of UTF-16's octets are zero.
     if (!opposite_ && !utf8.empty() && std::memchr(utf8.data(), 0, utf8.size()) != nullptr)
       context_.raise(contract::Anomaly::nul);
     if (html_) {
-      html_->feed(utf8);
+      html_->tokenizer.feed(utf8);
     } else {
       on_plain_text(utf8);
     }
@@ -103,30 +116,28 @@ class TextPath final : public OctetSink, private HtmlSink {
     if (context_.limits.urls_wanted) finder_.feed(utf8);
   }
   void on_html_hidden(Bytes utf8) override {
-    if (context_.limits.urls_wanted) links_.hidden(utf8);
+    if (context_.limits.urls_wanted) html_->links.hidden(utf8);
   }
   void on_html_boundary() override { finder_.end(); }
   void on_html_link(std::string_view value) override {
-    if (context_.limits.urls_wanted) links_.link(value);
+    if (context_.limits.urls_wanted) html_->links.link(value);
   }
   void on_html_attribute(std::string_view value) override {
-    if (context_.limits.urls_wanted) links_.attribute(value);
+    if (context_.limits.urls_wanted) html_->links.attribute(value);
   }
   void on_html_document(Bytes utf8) override {
-    if (context_.limits.urls_wanted) links_.document(utf8);
+    if (context_.limits.urls_wanted) html_->links.document(utf8);
   }
-  void on_html_document_end() override { links_.document_end(); }
+  void on_html_document_end() override { html_->links.document_end(); }
 
   Context& context_;
   PartNumber part_;
   std::optional<DataKind> kind_;
   bool opposite_;
   std::optional<CharsetDecoder> charset_;  // once it is known which
-  std::pmr::string declared_;
-  std::pmr::vector<std::uint8_t> first_;
-  std::optional<HtmlTokenizer> html_;
+  PmrPtr<Unknown> unknown_;                // until then
+  PmrPtr<Html> html_;
   UrlFinder finder_;
-  HtmlLinks links_;
 };
 
 contract::Anomaly anomaly_of(Encoding encoding) {
@@ -176,8 +187,11 @@ class Leaf::Path final : private UuFilterSink {
  public:
   Path(Context& context, UrlReporter& urls, const Plan& plan)
       : context_(context),
-        plan_(plan),
-        decoder_(plan.encoding),
+        nested_(plan.nested),
+        number_(plan.number),
+        depth_(plan.depth),
+        alternative_(plan.alternative),
+        decoder_(plan.encoding, &context.memory),
         file_(context, file_plan(context, plan)) {
     if (plan.text) {
       TextPath::Plan text;
@@ -189,10 +203,11 @@ class Leaf::Path final : private UuFilterSink {
       if (text_is_given(context, plan))
         text.kind = plan.alternative ? DataKind::alternative : DataKind::text;
       if (context.limits.text_wanted || context.limits.urls_wanted)
-        text_.emplace(context, urls, text);
-      if (plan.plain) filter_.emplace(static_cast<UuFilterSink&>(*this));
+        text_ = make_pmr<TextPath>(&context.memory, context, urls, text);
+      if (plan.plain)
+        filter_ =
+            make_pmr<UuFilter>(&context.memory, static_cast<UuFilterSink&>(*this), &context.memory);
     }
-    plan_.charset = {};  // does not outlive the header
   }
   Path(const Path&) = delete;
   Path& operator=(const Path&) = delete;
@@ -219,9 +234,9 @@ class Leaf::Path final : private UuFilterSink {
  private:
   void decoded(Bytes octets) {
     if (octets.empty()) return;
-    if (plan_.nested != nullptr) {
+    if (nested_ != nullptr) {
       file_.feed(octets);
-      plan_.nested->take(octets);
+      nested_->take(octets);
     } else if (filter_) {
       filter_->feed(octets);
     } else {
@@ -239,22 +254,22 @@ class Leaf::Path final : private UuFilterSink {
     if (!context_.may_begin_part()) return;
     Part part;
     part.number = context_.begin_part();
-    part.parent = plan_.number;
-    part.depth = plan_.depth + 1;
+    part.parent = number_;
+    part.depth = depth_ + 1;
     part.type = "application";
     part.subtype = "octet-stream";
     part.transfer_encoding = "x-uuencode";
     part.name = name;
     part.attachment = true;
-    part.alternative = plan_.alternative;
+    part.alternative = alternative_;
     context_.sink.on_part_begin(part);
     FileOutput::Plan file;
     file.part = part.number;
     file.depth = part.depth;
-    file.kind = plan_.alternative ? DataKind::alternative : DataKind::decoded;
+    file.kind = alternative_ ? DataKind::alternative : DataKind::decoded;
     file.hashed = true;
     file.opened = true;
-    uu_file_.emplace(context_, file);
+    uu_file_ = make_pmr<FileOutput>(&context_.memory, context_, file);
   }
   void on_uu_data(Bytes octets) override {
     if (uu_file_ && context_.spend_expanded(octets.size())) uu_file_->feed(octets);
@@ -268,12 +283,15 @@ class Leaf::Path final : private UuFilterSink {
   }
 
   Context& context_;
-  Plan plan_;
+  OctetSink* nested_;
+  PartNumber number_;
+  std::uint32_t depth_;
+  bool alternative_;
   TransferDecoder decoder_;
   FileOutput file_;
-  std::optional<TextPath> text_;
-  std::optional<UuFilter> filter_;
-  std::optional<FileOutput> uu_file_;
+  PmrPtr<TextPath> text_;
+  PmrPtr<UuFilter> filter_;
+  PmrPtr<FileOutput> uu_file_;
 };
 
 Leaf::Leaf(Context& context, const Plan& plan)

@@ -106,9 +106,14 @@ bool Layer::begin_entity(PartNumber parent, std::uint32_t depth, bool in_digest)
     return false;
   }
   push_entity(parent, depth).in_digest = in_digest;
-  header_.emplace(context_, stack_.back().number);
+  header_ = make_pmr<HeaderBlock>(&context_.memory, context_, stack_.back().number);
   line_start_ = true;
   return true;
+}
+
+// Goes on with the header that another layer reads, for the part on top.
+void Layer::copy_header(const HeaderBlock& header) {
+  header_ = make_pmr<HeaderBlock>(&context_.memory, header, stack_.back().number);
 }
 
 void Layer::begin_body(const Reading& reading) {
@@ -326,7 +331,8 @@ Layer* Layer::begin_branch(std::size_t host, Encoding encoding) {
   b.context =
       make<Context>(context_, context_.limits, shared, shared.alternatives * kAlternativeParts);
   b.layer = make<Layer>(context_, *b.context, e.parent, e.depth, true);
-  if (encoding != Encoding::identity) b.decoder = make<TransferDecoder>(context_, encoding);
+  if (encoding != Encoding::identity)
+    b.decoder = make<TransferDecoder>(context_, encoding, &context_.memory);
   return b.layer;
 }
 
@@ -336,7 +342,7 @@ void Layer::branch_body(const Reading& reading, Encoding encoding) {
   if (layer == nullptr) return;
   const Entity& e = stack_.back();
   layer->push_entity(e.parent, e.depth).in_digest = e.in_digest;
-  layer->header_.emplace(*header_, layer->stack_.back().number);
+  layer->copy_header(*header_);
   layer->begin_body(reading);
 }
 
@@ -382,7 +388,7 @@ void Layer::branch_header_goes_on() {
   if (layer == nullptr) return;
   const Entity& e = stack_.back();
   layer->push_entity(e.parent, e.depth).in_digest = e.in_digest;
-  layer->header_.emplace(*header_, layer->stack_.back().number);
+  layer->copy_header(*header_);
   layer->skip_junk_ = true;
 }
 
@@ -400,7 +406,7 @@ void Layer::branch_body_begins() {
   if (layer == nullptr) return;
   const Entity& e = stack_.back();
   layer->push_entity(e.parent, e.depth).in_digest = e.in_digest;
-  layer->header_.emplace(*header_, layer->stack_.back().number);
+  layer->copy_header(*header_);
   layer->header_->finish();
   layer->begin_body({});
 }
@@ -452,7 +458,7 @@ void Layer::branch_bare_cr(std::size_t line_crs) {
     if (e.mode == Mode::multipart) layer->copy_multipart(e);
     if (e.mode != Mode::header) continue;
     layer->push_entity(e.parent, e.depth).in_digest = e.in_digest;
-    layer->header_.emplace(*header_, layer->stack_.back().number);
+    layer->copy_header(*header_);
   }
   if (line_crs == 0) return;
   context_.raise(contract::Anomaly::bare_cr);

@@ -267,8 +267,7 @@ std::size_t Base64Decoder::finish(std::uint8_t* out) {
 }
 
 std::uint8_t* QuotedPrintableDecoder::flush(std::uint8_t* out) {
-  std::memcpy(out, hold_.data(), held_);
-  out += held_;
+  for (std::size_t i = 0; i < held_; ++i) *out++ = tabs_[i] ? '\t' : ' ';
   held_ = 0;
   return out;
 }
@@ -279,7 +278,7 @@ std::uint8_t* QuotedPrintableDecoder::step(std::uint8_t c, std::uint8_t* out) {
       if (c == '=') {
         state_ = State::equals;
       } else if (is_blank(c)) {
-        hold_[held_++] = c;
+        hold(c);
         state_ = State::blanks;
       } else if (c == '\r') {
         state_ = State::blanks_cr;
@@ -291,7 +290,7 @@ std::uint8_t* QuotedPrintableDecoder::step(std::uint8_t c, std::uint8_t* out) {
       if (is_blank(c)) {
         // More blanks than any encoder leaves: they are text.
         if (held_ == kHold) out = flush(out);
-        hold_[held_++] = c;
+        hold(c);
         return out;
       }
       if (c == '\r') {
@@ -321,7 +320,7 @@ std::uint8_t* QuotedPrintableDecoder::step(std::uint8_t c, std::uint8_t* out) {
         digit_ = c;
         state_ = State::equals_hex;
       } else if (is_blank(c)) {
-        hold_[held_++] = c;
+        hold(c);
         state_ = State::equals_blanks;
       } else if (c == '\r') {
         state_ = State::equals_cr;
@@ -346,7 +345,7 @@ std::uint8_t* QuotedPrintableDecoder::step(std::uint8_t c, std::uint8_t* out) {
       return step(c, out);
     case State::equals_blanks:
       if (is_blank(c) && held_ < kHold) {
-        hold_[held_++] = c;
+        hold(c);
         return out;
       }
       if (c == '\r') {
@@ -396,8 +395,8 @@ std::size_t QuotedPrintableDecoder::decode(Bytes in, std::uint8_t* out) {
     const auto held = static_cast<std::size_t>(stop - text_end);
     p = stop;
     if (held > 0) {
-      std::memcpy(hold_.data(), text_end, held);
-      held_ = static_cast<std::uint16_t>(held);
+      for (const char* blank = text_end; blank < stop; ++blank)
+        hold(static_cast<std::uint8_t>(*blank));
       state_ = State::blanks;
     }
     if (p == end) break;
@@ -524,16 +523,22 @@ std::size_t UuDecoder::finish(std::uint8_t* out) {
   return line(text, out);
 }
 
+TransferDecoder::TransferDecoder(Encoding encoding, std::pmr::memory_resource* memory)
+    : encoding_(encoding) {
+  if (encoding == Encoding::quoted_printable) decoder_.emplace<QuotedPrintableDecoder>();
+  if (encoding == Encoding::uuencode) decoder_ = make_pmr<UuDecoder>(memory);
+}
+
 std::size_t TransferDecoder::decode(Bytes in, std::uint8_t* out) {
   switch (encoding_) {
     case Encoding::identity:
       break;
     case Encoding::base64:
-      return base64_.decode(in, out);
+      return std::get<Base64Decoder>(decoder_).decode(in, out);
     case Encoding::quoted_printable:
-      return quoted_.decode(in, out);
+      return std::get<QuotedPrintableDecoder>(decoder_).decode(in, out);
     case Encoding::uuencode:
-      return uu_.decode(in, out);
+      return std::get<PmrPtr<UuDecoder>>(decoder_)->decode(in, out);
   }
   std::memcpy(out, in.data(), in.size());
   return in.size();
@@ -544,17 +549,20 @@ std::size_t TransferDecoder::finish(std::uint8_t* out) {
     case Encoding::identity:
       return 0;
     case Encoding::base64:
-      return base64_.finish(out);
+      return std::get<Base64Decoder>(decoder_).finish(out);
     case Encoding::quoted_printable:
-      return quoted_.finish(out);
+      return std::get<QuotedPrintableDecoder>(decoder_).finish(out);
     case Encoding::uuencode:
-      return uu_.finish(out);
+      return std::get<PmrPtr<UuDecoder>>(decoder_)->finish(out);
   }
   return 0;
 }
 
 bool TransferDecoder::malformed() const {
-  return base64_.malformed() || quoted_.malformed() || uu_.malformed();
+  if (const auto* uu = std::get_if<PmrPtr<UuDecoder>>(&decoder_)) return (*uu)->malformed();
+  if (const auto* quoted = std::get_if<QuotedPrintableDecoder>(&decoder_))
+    return quoted->malformed();
+  return std::get<Base64Decoder>(decoder_).malformed();
 }
 
 }  // namespace sluice::mime

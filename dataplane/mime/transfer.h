@@ -4,10 +4,13 @@
 #pragma once
 
 #include <array>
+#include <bitset>
 #include <cstdint>
 #include <string_view>
+#include <variant>
 
 #include "dataplane/base/bytes.h"
+#include "dataplane/base/pmr_ptr.h"
 
 namespace sluice::mime {
 
@@ -66,7 +69,9 @@ class QuotedPrintableDecoder {
   std::uint8_t* flush(std::uint8_t* out);
   std::uint8_t* step(std::uint8_t c, std::uint8_t* out);
 
-  std::array<std::uint8_t, kHold> hold_{};
+  void hold(std::uint8_t blank) { tabs_[held_++] = blank == '\t'; }
+
+  std::bitset<kHold> tabs_;  // which of the blanks held are
   std::uint16_t held_ = 0;
   std::uint8_t digit_ = 0;  // the first character after '='
   State state_ = State::text;
@@ -104,7 +109,7 @@ class TransferDecoder {
   // of two characters may stand for 63 octets: mailers strip blanks, which are zeros.)
   static constexpr std::size_t kOutput = 4096 + QuotedPrintableDecoder::kSlack;
   std::size_t piece() const { return encoding_ == Encoding::uuencode ? 128 : 4096; }
-  explicit TransferDecoder(Encoding encoding) : encoding_(encoding) {}
+  TransferDecoder(Encoding encoding, std::pmr::memory_resource* memory);
   Encoding encoding() const { return encoding_; }
   // Not for identity, whose octets need no copy.
   std::size_t decode(Bytes in, std::uint8_t* out);
@@ -113,9 +118,8 @@ class TransferDecoder {
 
  private:
   Encoding encoding_;
-  Base64Decoder base64_;
-  QuotedPrintableDecoder quoted_;
-  UuDecoder uu_;
+  // Base64's of identity too, which needs none.
+  std::variant<Base64Decoder, QuotedPrintableDecoder, PmrPtr<UuDecoder>> decoder_;
 };
 
 }  // namespace sluice::mime

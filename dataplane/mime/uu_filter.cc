@@ -21,15 +21,14 @@ std::string_view without_line_end(std::string_view line) {
 }  // namespace
 
 std::string_view UuFilter::second_line() const {
-  return {held_.data() + first_size_, static_cast<std::size_t>(size_ - first_size_)};
+  return std::string_view(held_).substr(first_size_);
 }
 
 // What is held is text after all.
 void UuFilter::release() {
-  const Bytes held = as_bytes({held_.data(), size_});
-  size_ = 0;
+  if (!held_.empty()) sink_.on_uu_text(as_bytes(held_));
+  held_.clear();
   first_size_ = 0;
-  if (!held.empty()) sink_.on_uu_text(held);
 }
 
 void UuFilter::decode(std::string_view text) {
@@ -42,7 +41,7 @@ void UuFilter::decode(std::string_view text) {
 void UuFilter::line(bool complete) {
   if (state_ == State::begin_line) {
     if (complete && !uu_begin_name(without_line_end(second_line())).empty()) {
-      first_size_ = size_;
+      first_size_ = static_cast<std::uint16_t>(held_.size());
       state_ = State::confirm;
     } else {
       state_ = State::line_start;
@@ -55,16 +54,14 @@ void UuFilter::line(bool complete) {
     if (is_uuencoded_line(text, true)) {
       sink_.on_uu_begin(uu_begin_name(without_line_end({held_.data(), first_size_})));
       decode(text);
-      size_ = 0;
+      held_.clear();
       first_size_ = 0;
       state_ = State::inside;
       return;
     }
     // The second line may be a begin line of its own.
-    const std::size_t second = second_line().size();
     sink_.on_uu_text(as_bytes({held_.data(), first_size_}));
-    std::copy_n(held_.data() + first_size_, second, held_.data());
-    size_ = static_cast<std::uint16_t>(second);
+    held_.erase(0, first_size_);
     first_size_ = 0;
     state_ = State::begin_line;
     return line(complete);
@@ -72,11 +69,11 @@ void UuFilter::line(bool complete) {
   // inside
   if (trim(text) == "end") {
     sink_.on_uu_end();
-    size_ = 0;
+    held_.clear();
     state_ = State::line_start;
   } else if (is_uuencoded_line(text, false)) {
     decode(text);
-    size_ = 0;
+    held_.clear();
   } else {
     sink_.on_uu_end();
     state_ = State::begin_line;
@@ -86,7 +83,7 @@ void UuFilter::line(bool complete) {
 
 // Adds to the held line; false when it cannot be what it was held for.
 bool UuFilter::push(char c) {
-  held_[size_++] = c;
+  held_.push_back(c);
   const std::size_t length = second_line().size();
   switch (state_) {
     case State::begin_line:
@@ -137,7 +134,7 @@ void UuFilter::feed(Bytes text) {
 }
 
 void UuFilter::finish() {
-  if (state_ == State::confirm || (state_ == State::inside && size_ > 0)) line(false);
+  if (state_ == State::confirm || (state_ == State::inside && !held_.empty())) line(false);
   if (state_ == State::inside) sink_.on_uu_end();
   state_ = State::line_start;
   release();

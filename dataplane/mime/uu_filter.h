@@ -3,8 +3,9 @@
 // Holds at most two lines.
 #pragma once
 
-#include <array>
 #include <cstdint>
+#include <memory_resource>
+#include <string>
 #include <string_view>
 
 #include "dataplane/base/bytes.h"
@@ -24,7 +25,7 @@ class UuFilterSink {
 
 class UuFilter {
  public:
-  explicit UuFilter(UuFilterSink& sink) : sink_(sink) {}
+  UuFilter(UuFilterSink& sink, std::pmr::memory_resource* memory) : sink_(sink), held_(memory) {}
   void feed(Bytes text);
   void finish();
 
@@ -40,9 +41,8 @@ class UuFilter {
 
   UuFilterSink& sink_;
   State state_ = State::line_start;
-  std::uint16_t size_ = 0;
   std::uint16_t first_size_ = 0;  // of the begin line, while the next is awaited
-  std::array<char, 640> held_{};
+  std::pmr::string held_;         // at most 640 octets
 };
 
 }  // namespace sluice::mime

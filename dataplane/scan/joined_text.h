@@ -35,10 +35,11 @@ constexpr std::array<char, 256> joined_octets() {
 }
 inline constexpr std::array<char, 256> kJoinedOctets = joined_octets();
 
-// The joined text, in `out`.
+// The joined text, behind what is in `out`.
 inline void join_text(std::string_view text, std::string& out) {
-  out.resize(text.size());
-  char* end = out.data();
+  const std::size_t begin = out.size();
+  out.resize(begin + text.size());
+  char* end = out.data() + begin;
   char last = 0;
   for (const char c : text) {
     const char becomes = kJoinedOctets[static_cast<unsigned char>(c)];

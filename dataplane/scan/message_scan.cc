@@ -5,6 +5,7 @@
 #include <limits>
 #include <utility>
 
+#include "dataplane/base/pmr_ptr.h"
 #include "dataplane/scan/scratch.h"
 #include "dataplane/scan/sparse_map.h"
 
@@ -24,42 +25,72 @@ struct Candidate {
   std::uint32_t confirmation;
 };
 
-// The state of the current item of one buffer.
-struct Item {
-  explicit Item(std::pmr::memory_resource* memory)
-      : conditions(memory),
-        candidates(memory),
-        gathered(memory),
-        tail(memory),
-        followed(memory),
-        copy(memory),
-        packed(memory) {}
+// What few items have.
+struct Unsettled {
+  explicit Unsettled(std::pmr::memory_resource* memory)
+      : candidates(memory), followed(memory), copy(memory) {}
 
-  hs_stream_t* stream = nullptr;
-  bool open = false;     // the item has octets
-  bool scanned = false;  // some of them are not in `gathered` any more
-  SparseMap conditions;  // group to mask of conditions that hit
   std::pmr::vector<Candidate> candidates;
-  std::pmr::vector<std::uint8_t> gathered;  // not scanned yet
-  std::pmr::vector<std::uint8_t> tail;      // scanned last: a literal may go on from there
   std::pmr::vector<FollowedTail> followed;  // by pattern; each once
   std::pmr::vector<std::uint8_t> copy;      // the window of confirmations
   std::uint64_t copy_base = 0;              // number of its first octet
+
+  bool empty() const {
+    return candidates.empty() && followed.empty() && copy.empty() && copy_base == 0;
+  }
+  void clear() {
+    candidates.clear();
+    followed.clear();
+    copy.clear();
+    copy_base = 0;
+  }
+  void shrink() {
+    candidates.shrink_to_fit();
+    followed.shrink_to_fit();
+    copy.shrink_to_fit();
+  }
+  std::size_t memory_used() const {
+    return sizeof *this + candidates.capacity() * sizeof(Candidate) +
+           followed.capacity() * sizeof(FollowedTail) + copy.capacity();
+  }
+};
+
+// The state of the current item of one buffer.
+struct Item {
+  explicit Item(std::pmr::memory_resource* resource)
+      : memory(resource),
+        conditions(resource),
+        gathered(resource),
+        tail(resource),
+        packed(resource) {}
+
+  // Made when it is needed.
+  Unsettled& unsettled() {
+    if (more == nullptr) more = make_pmr<Unsettled>(memory, memory);
+    return *more;
+  }
+
+  std::pmr::memory_resource* memory;
+  hs_stream_t* stream = nullptr;
+  bool open = false;                        // the item has octets
+  bool scanned = false;                     // some of them are not in `gathered` any more
+  SparseMap conditions;                     // group to mask of conditions that hit
+  std::pmr::vector<std::uint8_t> gathered;  // not scanned yet
+  std::pmr::vector<std::uint8_t> tail;      // scanned last: a literal may go on from there
   std::pmr::vector<char> packed;            // the stream of an idle flow, compressed
+  PmrPtr<Unsettled> more;
 
   void shrink() {
     conditions.shrink();
-    candidates.shrink_to_fit();
     gathered.shrink_to_fit();
     tail.shrink_to_fit();
-    followed.shrink_to_fit();
-    copy.shrink_to_fit();
     packed.shrink_to_fit();
+    if (more != nullptr && more->empty()) more.reset();
+    if (more != nullptr) more->shrink();
   }
   std::size_t memory_used() const {
-    return sizeof *this + conditions.memory_used() + candidates.capacity() * sizeof(Candidate) +
-           gathered.capacity() + tail.capacity() + followed.capacity() * sizeof(FollowedTail) +
-           copy.capacity() + packed.capacity();
+    return sizeof *this + conditions.memory_used() + gathered.capacity() + tail.capacity() +
+           packed.capacity() + (more != nullptr ? more->memory_used() : 0);
   }
 };
 
@@ -71,8 +102,7 @@ struct MessageScan::Impl {
         scratch(*worker.impl_),
         memory(resource),
         hits(resource),
-        rule_masks(resource),
-        block(resource) {}
+        rule_masks(resource) {}
   ~Impl() {
     for (std::size_t i = 0; i < kStreamBuffers; ++i) {
       if (streams[i] == nullptr) continue;
@@ -87,6 +117,12 @@ struct MessageScan::Impl {
     Item*& slot = streams[static_cast<std::size_t>(buffer)];
     if (slot == nullptr) slot = std::pmr::polymorphic_allocator<>(memory).new_object<Item>(memory);
     return *slot;
+  }
+
+  // That of buffers that are scanned whole.
+  Item& block_item() {
+    if (block == nullptr) block = make_pmr<Item>(memory, memory);
+    return *block;
   }
 
   void release(Buffer buffer, Item& item) const {
@@ -130,10 +166,11 @@ struct MessageScan::Impl {
 
   void add_candidate(Item& item, const Reference& reference) const {
     const Candidate candidate{reference.group, reference.condition, reference.confirm - 1};
-    for (const Candidate& known : item.candidates) {
+    auto& candidates = item.unsettled().candidates;
+    for (const Candidate& known : candidates) {
       if (known.group == candidate.group && known.condition == candidate.condition) return;
     }
-    item.candidates.push_back(candidate);
+    candidates.push_back(candidate);
   }
 
   void set(Item& item, std::uint32_t index, std::uint32_t condition) {
@@ -170,18 +207,19 @@ struct MessageScan::Impl {
       return;
     }
     // Windows of confirmation end at multiples of the stride, not where the caller cuts.
+    Unsettled& window = current.unsettled();
     while (!octets.empty()) {
-      const std::size_t room = kConfirmWindow - current.copy.size();
+      const std::size_t room = kConfirmWindow - window.copy.size();
       const Bytes piece = octets.first(std::min(room, octets.size()));
       octets = octets.subspan(piece.size());
-      current.copy.insert(current.copy.end(), piece.begin(), piece.end());
+      window.copy.insert(window.copy.end(), piece.begin(), piece.end());
       gather(buffer, current, database, piece);
-      if (current.copy.size() == kConfirmWindow) {
+      if (window.copy.size() == kConfirmWindow) {
         flush(buffer, current, database);
-        confirm(current, current.copy, current.copy_base, false);
-        current.copy.erase(current.copy.begin(),
-                           current.copy.begin() + static_cast<std::ptrdiff_t>(kConfirmStride));
-        current.copy_base += kConfirmStride;
+        confirm(window, window.copy, window.copy_base, false, current);
+        window.copy.erase(window.copy.begin(),
+                          window.copy.begin() + static_cast<std::ptrdiff_t>(kConfirmStride));
+        window.copy_base += kConfirmStride;
       }
     }
   }
@@ -249,7 +287,8 @@ struct MessageScan::Impl {
       literals.scan(Bytes(seam).first(current.tail.size() + head.size()), current.tail.size(),
                     &Impl::on_literal, &context);
     }
-    if (!scratch.begun.empty() || !current.followed.empty()) follow_tails(octets, context);
+    if (!scratch.begun.empty() || (current.more != nullptr && !current.more->followed.empty()))
+      follow_tails(octets, context);
     if (octets.size() >= kept) {
       current.tail.assign(octets.end() - static_cast<std::ptrdiff_t>(kept), octets.end());
       return;
@@ -265,7 +304,7 @@ struct MessageScan::Impl {
   void follow_tails(Bytes octets, const Context& context) {
     auto& begun = scratch.begun;
     std::ranges::sort(begun, {}, [](const auto& b) { return std::pair(b.pattern, b.end); });
-    auto& followed = context.item.followed;
+    auto& followed = context.item.unsettled().followed;
     auto& next = scratch.followed;
     std::size_t f = 0;
     for (std::size_t b = 0; f < followed.size() || b < begun.size();) {
@@ -340,7 +379,8 @@ struct MessageScan::Impl {
       failed = true;
     }
     if (database.confirms) {
-      confirm(*current, current->copy, current->copy_base, true);
+      Unsettled& window = current->unsettled();
+      confirm(window, window.copy, window.copy_base, true, *current);
     }
     finish(*current, database);
   }
@@ -348,7 +388,8 @@ struct MessageScan::Impl {
   void whole(Buffer buffer, Bytes octets) {
     const Database& database = ruleset.database(buffer);
     if (!database.compiled) return;
-    Context context{*this, block, database};
+    Item& item = block_item();
+    Context context{*this, item, database};
     const char* data = octets.empty() ? "" : reinterpret_cast<const char*>(octets.data());
     const std::size_t size =
         std::min<std::size_t>(octets.size(), std::numeric_limits<std::int32_t>::max());
@@ -358,14 +399,14 @@ struct MessageScan::Impl {
       failed = true;
     }
     if (database.confirms) {
-      confirm(block, octets.first(std::min(octets.size(), kConfirmBlock)), 0,
-              octets.size() <= kConfirmBlock);
+      confirm(item.unsettled(), octets.first(std::min(octets.size(), kConfirmBlock)), 0,
+              octets.size() <= kConfirmBlock, item);
     }
-    finish(block, database);
+    finish(item, database);
   }
 
-  void confirm(Item& current, Bytes window, std::uint64_t base, bool final) {
-    std::erase_if(current.candidates, [&](const Candidate& candidate) {
+  void confirm(Unsettled& unsettled, Bytes window, std::uint64_t base, bool final, Item& current) {
+    std::erase_if(unsettled.candidates, [&](const Candidate& candidate) {
       scanned += window.size();
       if (!ruleset.confirmation(candidate.confirmation)
                .holds(window, base, final, scratch.confirm)) {
@@ -395,13 +436,10 @@ struct MessageScan::Impl {
     current.open = false;
     current.scanned = false;
     current.conditions.clear();
-    current.candidates.clear();
     current.gathered.clear();
     current.tail.clear();
-    current.followed.clear();
-    current.copy.clear();
-    current.copy_base = 0;
     current.packed.clear();
+    if (current.more != nullptr) current.more->clear();
   }
 
   const Ruleset& ruleset;
@@ -410,7 +448,7 @@ struct MessageScan::Impl {
   std::pmr::vector<Hit> hits;
   SparseMap rule_masks;  // rule to mask of groups that held in this transaction
   std::array<Item*, kStreamBuffers> streams{};
-  Item block;
+  PmrPtr<Item> block;
   std::int64_t score = 0;
   std::uint64_t scanned = 0;
   bool failed = false;
@@ -515,7 +553,7 @@ std::size_t MessageScan::compress() {
       impl_->release(buffer, *item);
     item->shrink();
   }
-  impl_->block.shrink();
+  impl_->block.reset();  // nothing of it outlasts an item
   impl_->hits.shrink_to_fit();
   impl_->rule_masks.shrink();
   return memory_used();
@@ -523,7 +561,8 @@ std::size_t MessageScan::compress() {
 
 std::size_t MessageScan::memory_used() const {
   std::size_t used = sizeof(Impl) + impl_->hits.capacity() * sizeof(Hit) +
-                     impl_->rule_masks.memory_used() + impl_->block.memory_used() - sizeof(Item);
+                     impl_->rule_masks.memory_used() +
+                     (impl_->block != nullptr ? impl_->block->memory_used() : 0);
   for (std::size_t i = 0; i < kStreamBuffers; ++i) {
     const Item* item = impl_->streams[i];
     if (item == nullptr) continue;

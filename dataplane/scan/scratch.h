@@ -9,6 +9,8 @@
 #include "dataplane/base/limited_resource.h"
 #include "dataplane/scan/confirmation.h"
 #include "dataplane/scan/ruleset.h"
+#include "dataplane/scan/spam_judge.h"
+#include "dataplane/scan/spam_scanner.h"
 #include "dataplane/scan/spam_words.h"
 
 struct hs_scratch;
@@ -83,6 +85,8 @@ struct Scratch::Impl {
   hs_scratch* hyperscan = nullptr;
   ConfirmScratch confirm;
   SpamWordScratch spam_words;
+  SpamWork spam_work;
+  SpamJudgeScratch spam_judge;
   StreamPool pool;
   std::vector<BegunTail> begun;        // empty between scans
   std::vector<FollowedTail> followed;  // likewise

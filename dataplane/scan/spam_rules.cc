@@ -8,8 +8,6 @@
 #include <limits>
 
 #include "dataplane/contract/policy_image_tables.h"
-#include "dataplane/scan/joined_text.h"
-#include "dataplane/scan/scratch.h"
 #include "dataplane/scan/spam_evals.h"
 
 namespace sluice::scan {
@@ -48,36 +46,15 @@ std::size_t operands(MetaOperation operation) {
   }
 }
 
-bool has_high_octet(std::string_view item) {
-  std::uint64_t seen = 0;
-  std::size_t i = 0;
-  for (; i + 8 <= item.size(); i += 8) {
-    std::uint64_t word;
-    std::memcpy(&word, item.data() + i, 8);
-    seen |= word;
-  }
-  for (; i < item.size(); ++i) seen |= static_cast<unsigned char>(item[i]);
-  return (seen & 0x8080808080808080u) != 0;
-}
-
-// Words of paragraphs know white space as blanks; a subject may have other.
-std::string_view with_blanks(std::string_view item, std::string& copy) {
-  if (item.substr(0, item.size() - 1).find_first_of("\t\n\v\f\r") == std::string_view::npos)
-    return item;
-  copy = item;
-  for (std::size_t i = 0; i + 1 < copy.size(); ++i) {
-    if (copy[i] >= '\t' && copy[i] <= '\r') copy[i] = ' ';
-  }
-  return copy;
-}
-
 std::int64_t whole(double value) {
   constexpr double kMost = 9e18;
   if (!(value > -kMost && value < kMost)) return 0;
   return static_cast<std::int64_t>(value);
 }
 
-double apply(MetaOperation operation, double a, double b) {
+}  // namespace
+
+double SpamRules::apply(MetaOperation operation, double a, double b) {
   switch (operation) {
     case MetaOperation::add:
       return a + b;
@@ -110,15 +87,13 @@ double apply(MetaOperation operation, double a, double b) {
   }
 }
 
-}  // namespace
-
 class SpamRulesLoader {
  public:
   static Result<std::unique_ptr<const SpamRules>> load(const image::SpamRules& tables) {
     std::unique_ptr<SpamRules> rules(new SpamRules());
     SpamRulesLoader loader(*rules, tables);
     for (const auto part : {&SpamRulesLoader::small, &SpamRulesLoader::tests,
-                            &SpamRulesLoader::dependencies, &SpamRulesLoader::databases}) {
+                            &SpamRulesLoader::databases, &SpamRulesLoader::dependencies}) {
       if (Status status = (loader.*part)(); !status) return Error{status.error()};
     }
     return std::unique_ptr<const SpamRules>(std::move(rules));
@@ -134,7 +109,7 @@ class SpamRulesLoader {
       rules_.selectors_.push_back(selector->str());
       rules_.selector_buffer_.push_back(buffer_of(rules_.selectors_.back()));
     }
-    rules_.by_selector_.resize(rules_.selectors_.size());
+    rules_.of_selector_.resize(rules_.selectors_.size());
     std::uint32_t i = 0;
     for (const image::SpamRegex* regex : *tables_.regexes()) {
       auto made = Regex::make(regex->pattern()->string_view(), regex->options());
@@ -232,7 +207,7 @@ class SpamRulesLoader {
       if (test.selector >= rules_.selectors_.size()) {
         return Error{place("test", index, "unknown selector")};
       }
-      rules_.by_selector_[test.selector].push_back(index);
+      take_selector(index, test);
     }
     if (test.kind == TestKind::eval) {
       if (test.eval >= kSpamEvalCount) return Error{place("test", index, "unknown eval")};
@@ -265,13 +240,31 @@ class SpamRulesLoader {
     return ok();
   }
 
+  void take_selector(std::uint32_t index, const SpamTest& test) {
+    SpamRules::OfSelector& of = rules_.of_selector_[test.selector];
+    if (test.kind == TestKind::exists) of.there.push_back(index);
+    if (test.kind != TestKind::pattern) return;
+    const bool negated = (test.flags & kTestNegated) != 0;
+    const bool of_part = rules_.selector_buffer_[test.selector] == SpamBuffer::mime_header;
+    of.looked_at = true;
+    if (((test.flags & kTestMatchesUnset) != 0) != (negated && !of_part))
+      of.missing.push_back(index);
+    if (((test.flags & kTestMatchesEmpty) != 0) != negated) of.empty.push_back(index);
+    if (negated) of.negated.push_back(index);
+  }
+
+  // A meta is computed again when what it needs changes: of `A && B` it is enough to watch one.
   Status dependencies() {
     const auto count = static_cast<std::uint32_t>(rules_.tests_.size());
+    rules_.baseline_.assign(count, 0);
     std::vector<std::vector<std::uint32_t>> users(count);
     for (std::uint32_t i = 0; i < count; ++i) {
-      for (const std::uint32_t word : rules_.tests_[i].meta) {
-        if (static_cast<MetaOperation>(word >> 24) != MetaOperation::test) continue;
-        auto& of = users[word & 0xffffff];
+      if (rules_.tests_[i].kind != TestKind::meta) continue;
+      rules_.baseline_[i] = rules_.evaluate(i, rules_.baseline_);
+      if (rules_.baseline_[i] != 0) rules_.baseline_hits_.push_back(i);
+      const Needs needs = needs_of(rules_.tests_[i].meta);
+      for (const std::uint32_t test : needs.some ? needs.tests : inputs_of(rules_.tests_[i].meta)) {
+        auto& of = users[test];
         if (of.empty() || of.back() != i) of.push_back(i);
       }
     }
@@ -280,13 +273,100 @@ class SpamRulesLoader {
       rules_.dependents_.insert(rules_.dependents_.end(), of.begin(), of.end());
       rules_.first_dependent_.push_back(static_cast<std::uint32_t>(rules_.dependents_.size()));
     }
-    rules_.baseline_.assign(count, 0);
-    for (std::uint32_t i = 0; i < count; ++i) {
-      if (rules_.tests_[i].kind != TestKind::meta) continue;
-      rules_.baseline_[i] = rules_.evaluate(i, rules_.baseline_);
-      if (rules_.baseline_[i] != 0) rules_.baseline_hits_.push_back(i);
-    }
     return ok();
+  }
+
+  static std::vector<std::uint32_t> inputs_of(std::span<const std::uint32_t> meta) {
+    std::vector<std::uint32_t> tests;
+    for (const std::uint32_t word : meta) {
+      if (static_cast<MetaOperation>(word >> 24) == MetaOperation::test)
+        tests.push_back(word & 0xffffff);
+    }
+    return tests;
+  }
+
+  // An expression is 0 unless one of `tests` is not; without `some` it may be more than 0 anyway.
+  struct Needs {
+    bool some = false;
+    std::vector<std::uint32_t> tests;
+    double number = 0;  // of a constant
+    bool constant = false;
+  };
+
+  Needs needs_of(std::span<const std::uint32_t> meta) const {
+    std::vector<Needs> stack;
+    for (const std::uint32_t word : meta) {
+      const auto operation = static_cast<MetaOperation>(word >> 24);
+      const std::uint32_t operand = word & 0xffffff;
+      if (operation == MetaOperation::test) {
+        const bool always = rules_.baseline_[operand] != 0;
+        stack.push_back({.some = !always, .tests = {operand}});
+      } else if (operation == MetaOperation::number) {
+        const double number = rules_.numbers_[operand];
+        stack.push_back({.some = number == 0, .tests = {}, .number = number, .constant = true});
+      } else if (operation == MetaOperation::negate) {
+        stack.back().constant = false;
+      } else if (operation == MetaOperation::logical_not) {
+        stack.back() = {};
+      } else if (operation == MetaOperation::choose) {
+        stack.resize(stack.size() - 2);
+        stack.back() = {};
+      } else {
+        const Needs b = std::move(stack.back());
+        stack.pop_back();
+        stack.back() = needs_of(operation, stack.back(), b);
+      }
+    }
+    return stack.back();
+  }
+
+  // Values of tests are never below 0.
+  Needs needs_of(MetaOperation operation, const Needs& a, const Needs& b) const {
+    switch (operation) {
+      case MetaOperation::logical_and:
+      case MetaOperation::multiply:
+        if (!a.some || !b.some) return without_number(a.some ? a : b);
+        return without_number(weight(a) <= weight(b) ? a : b);
+      case MetaOperation::logical_or:
+      case MetaOperation::add:
+      case MetaOperation::subtract: {
+        if (!a.some || !b.some) return {};
+        Needs all = without_number(a);
+        all.tests.insert(all.tests.end(), b.tests.begin(), b.tests.end());
+        return all;
+      }
+      case MetaOperation::divide:
+        return without_number(a);
+      case MetaOperation::greater:
+        return b.constant && b.number >= 0 ? without_number(a) : Needs{};
+      case MetaOperation::greater_equal:
+      case MetaOperation::equal:
+        return b.constant && b.number > 0 ? without_number(a) : Needs{};
+      case MetaOperation::less:
+        return a.constant && a.number >= 0 ? without_number(b) : Needs{};
+      case MetaOperation::less_equal:
+        return a.constant && a.number > 0 ? without_number(b) : Needs{};
+      default:
+        return {};
+    }
+  }
+  static Needs without_number(Needs needs) {
+    needs.constant = false;
+    return needs;
+  }
+
+  // How often one of them is more than 0, about.
+  double weight(const Needs& needs) const {
+    double sum = 0;
+    for (const std::uint32_t test : needs.tests) {
+      const SpamTest& of = rules_.tests_[test];
+      const bool text = of.kind == TestKind::pattern && of.selector == UINT32_MAX;
+      sum += of.kind == TestKind::eval || of.kind == TestKind::exists || direct_.contains(test) ? 1
+             : of.kind == TestKind::meta ? 0.2
+             : text                      ? 0.05
+                                         : 0.1;
+    }
+    return sum;
   }
 
   Status databases() {
@@ -358,11 +438,6 @@ class SpamRulesLoader {
       if (!std::ranges::all_of(to->candidates(), is_pattern))
         return Error{place("database", index, "a candidate is no pattern")};
     }
-    database.asks_words.assign(rules_.selectors_.size(), false);
-    for (const SpamReference& reference : database.words.candidates()) {
-      const std::uint32_t selector = rules_.tests_[reference.test].selector;
-      if (selector != UINT32_MAX) database.asks_words[selector] = true;
-    }
     if (table.direct() == nullptr) return ok();
     database.direct.resize(std::max<std::size_t>(rules_.selectors_.size(), 1));
     for (const image::SpamReference* from : *table.direct()) {
@@ -371,6 +446,7 @@ class SpamRulesLoader {
           reference.regex > rules_.regexes_.size())
         return Error{place("database", index, "a reference is out of range")};
       const std::uint32_t selector = rules_.tests_[reference.test].selector;
+      direct_.insert(reference.test);
       database.direct[selector == UINT32_MAX ? 0 : selector].push_back(reference);
     }
     return ok();
@@ -378,6 +454,7 @@ class SpamRulesLoader {
 
   SpamRules& rules_;
   const image::SpamRules& tables_;
+  std::unordered_set<std::uint32_t> direct_;  // tests that are tried on each item
 };
 
 Result<std::unique_ptr<const SpamRules>> SpamRules::open(const image::SpamRules& tables) {
@@ -439,131 +516,6 @@ const SpamNameList& SpamRules::name_list(std::string_view setting, std::string_v
 const Regex* SpamRules::argument_regex(const std::string& argument) const {
   const auto at = argument_regexes_.find(argument);
   return at == argument_regexes_.end() ? nullptr : &at->second;
-}
-
-// --- scanning ------------------------------------------------------------------------------------
-
-struct SpamScanner::Context {
-  SpamScanner& scanner;
-  SpamBuffer buffer;
-  const SpamDatabase& database;
-  SpamHits& hits;
-  std::string_view item;
-  bool by_selector;
-  bool high_tried;
-  bool first;
-  std::uint32_t selector;
-};
-
-// A second look: its time, by buffer and by test.
-struct SpamScanner::Look {
-  Look(SpamTimes* all, SpamBuffer buffer, std::uint32_t of)
-      : times(all),
-        test(of),
-        begin(all != nullptr ? all->now() : 0),
-        timer(all, SpamGroup::confirm, static_cast<std::size_t>(buffer)) {}
-  ~Look() {
-    if (times != nullptr) times->charge_test(test, times->now() - begin);
-  }
-  Look(const Look&) = delete;
-  Look& operator=(const Look&) = delete;
-
-  SpamTimes* times;
-  std::uint32_t test;
-  std::uint64_t begin;
-  SpamTimer timer;
-};
-
-int SpamScanner::on_match(unsigned pattern, unsigned long long, unsigned long long, unsigned,
-                          void* pointer) {
-  const auto& context = *static_cast<const Context*>(pointer);
-  const SpamDatabase& database = context.database;
-  for (std::uint32_t i = database.first[pattern]; i != database.first[pattern + 1]; ++i) {
-    const SpamReference& reference = database.references[i];
-    if (context.high_tried && context.scanner.rules_.tests()[reference.test].high) continue;
-    context.scanner.take(reference, context);
-  }
-  return 0;
-}
-
-void SpamScanner::take(const SpamReference& reference, const Context& context) {
-  const SpamTest& test = rules_.tests()[reference.test];
-  if (context.by_selector && test.selector != context.selector) return;
-  if (context.first && (test.flags & kTestNoSubject) != 0) return;
-  const bool multiple = (test.flags & kTestMultiple) != 0;
-  const std::uint32_t most =
-      test.max_hits == 0 ? std::numeric_limits<std::uint16_t>::max() : test.max_hits;
-  if (multiple) {
-    const std::uint32_t before =
-        context.hits.has(reference.test) ? context.hits[reference.test] : 0;
-    if (before >= most) return;
-    scanned_ += context.item.size();
-    const Look look(times_, context.buffer, reference.test);
-    const std::uint32_t found =
-        rules_.regex(reference.regex - 1).count(context.item, scratch_.regex(), most - before);
-    if (found != 0) context.hits[reference.test] = before + found;
-    return;
-  }
-  if (context.hits.has(reference.test)) return;
-  if (reference.regex != 0) {
-    scanned_ += context.item.size();
-    const Look look(times_, context.buffer, reference.test);
-    if (!rules_.regex(reference.regex - 1).find(context.item, scratch_.regex())) return;
-  }
-  context.hits[reference.test] = 1;
-}
-
-// Tries what has its words in `text`, the item in the form that they are for.
-void SpamScanner::try_words(const SpamWords& of, std::string_view text, const Context& context) {
-  SpamWordScratch& words = scratch_.impl_->spam_words;
-  scanned_ += text.size();
-  if (!of.find(text, words, scratch_.impl_->hyperscan)) failed_ = true;
-  for (const std::uint32_t candidate : words.candidates) {
-    const SpamReference& reference = of.candidates()[candidate];
-    if (context.high_tried && rules_.tests()[reference.test].high) continue;
-    take(reference, context);
-  }
-}
-
-void SpamScanner::scan(SpamBuffer buffer, std::string_view item, SpamHits& hits, bool first,
-                       std::uint32_t selector) {
-  if (item.empty()) return;
-  const SpamTimer timer(times_, SpamGroup::scan, static_cast<std::size_t>(buffer));
-  const SpamDatabase& database = rules_.database(buffer);
-  Context context{
-      *this,
-      buffer,
-      database,
-      hits,
-      item,
-      buffer != SpamBuffer::body && buffer != SpamBuffer::raw_body && buffer != SpamBuffer::uri,
-      false,
-      first,
-      selector};
-  if (!database.high.empty() && high_octets_ < kMaxHighOctets && has_high_octet(item)) {
-    high_octets_ += item.size();
-    context.high_tried = true;
-    for (const SpamReference& reference : database.high) take(reference, context);
-  }
-  SpamWordScratch& words = scratch_.impl_->spam_words;
-  if (!database.words.empty() && (!context.by_selector || database.asks_words[selector]))
-    try_words(database.words, first ? with_blanks(item, words.blanks) : item, context);
-  if (!database.joined.empty()) {
-    join_text(item, words.joined);
-    try_words(database.joined, words.joined, context);
-  }
-  if (!database.direct.empty()) {
-    for (const SpamReference& reference : database.direct[context.by_selector ? selector : 0])
-      take(reference, context);
-  }
-  if (!database.compiled) return;
-  const std::size_t size =
-      std::min<std::size_t>(item.size(), std::numeric_limits<std::int32_t>::max());
-  scanned_ += size;
-  if (hs_scan(database.compiled.get(), item.data(), static_cast<unsigned>(size), 0,
-              scratch_.impl_->hyperscan, &SpamScanner::on_match, &context) != HS_SUCCESS) {
-    failed_ = true;
-  }
 }
 
 }  // namespace sluice::scan

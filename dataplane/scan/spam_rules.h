@@ -10,8 +10,8 @@
 // value of a test is how often
 // it hit (of a meta: what its expression gave).
 //
-// Metas stand behind what they are computed from, so one pass in order is enough. Their values with
-// no test hit are known at load; a message evaluates only those of which an input changed.
+// Metas stand behind what they are computed from. Their values with no test hit are known at load;
+// a message computes only those of which an input changed (scan/spam_judge.h).
 //
 // The program of a meta is for a stack machine: words of `operation << 24 | operand`.
 #pragma once
@@ -110,9 +110,8 @@ struct SpamDatabase {
   std::vector<SpamReference> references;
   std::vector<SpamReference> high;
   SpamWords words;
-  SpamWords joined;              // of joined text
-  std::vector<bool> asks_words;  // by selector
-  // Tried on each item: by selector, in buffers without selectors the first.
+  SpamWords joined;  // of joined text
+  // Tried on each item when asked for: by selector, in buffers without selectors the first.
   std::vector<std::vector<SpamReference>> direct;
   std::size_t size = 0;
 };
@@ -130,10 +129,15 @@ class SpamRules {
     return databases_[static_cast<std::size_t>(buffer)];
   }
   const Regex& regex(std::uint32_t index) const { return regexes_[index]; }
-  // Tests of one selector (header tests), or of the message as a whole.
-  std::span<const std::uint32_t> tests_of_selector(std::uint32_t selector) const {
-    return by_selector_[selector];
-  }
+  // Tests of one selector, by what they say without trying their regexes.
+  struct OfSelector {
+    bool looked_at = false;              // some of them have a regex
+    std::vector<std::uint32_t> there;    // hit when there is such a field (exists)
+    std::vector<std::uint32_t> missing;  // when there is none (of a part: whose regexes match that)
+    std::vector<std::uint32_t> empty;    // when it is empty
+    std::vector<std::uint32_t> negated;  // when it is not empty and their regexes do not match
+  };
+  const OfSelector& of_selector(std::uint32_t selector) const { return of_selector_[selector]; }
   SpamBuffer buffer_of_selector(std::uint32_t selector) const { return selector_buffer_[selector]; }
   std::span<const std::uint32_t> evals() const { return evals_; }
   // Metas that are computed from `test`.
@@ -141,6 +145,10 @@ class SpamRules {
     return std::span(dependents_)
         .subspan(first_dependent_[test], first_dependent_[test + 1] - first_dependent_[test]);
   }
+  // A constant of a meta.
+  double number(std::uint32_t index) const { return numbers_[index]; }
+  // An operation with two values (as Perl has it).
+  static double apply(MetaOperation operation, double a, double b);
   // What the expression of a meta gives. `values`: by test.
   double evaluate(std::uint32_t meta, std::span<const double> values) const;
   // Values of all tests when nothing hits.
@@ -165,7 +173,7 @@ class SpamRules {
   std::array<SpamDatabase, kSpamBufferCount> databases_;
   std::vector<Regex> regexes_;
   std::vector<double> numbers_;
-  std::vector<std::vector<std::uint32_t>> by_selector_;
+  std::vector<OfSelector> of_selector_;
   std::vector<std::uint32_t> evals_;
   std::vector<std::uint32_t> first_dependent_;
   std::vector<std::uint32_t> dependents_;
@@ -191,38 +199,6 @@ class SpamHits {
 
  private:
   SparseMap counts_;
-};
-
-// Scans items with one worker's memory.
-class SpamScanner {
- public:
-  static constexpr std::uint64_t kMaxHighOctets = 16384;
-
-  // `times`: where to add what the scanning takes, or nullptr.
-  SpamScanner(const SpamRules& rules, Scratch& scratch, SpamTimes* times = nullptr)
-      : rules_(rules), scratch_(scratch), times_(times) {}
-
-  // One item of `buffer`; hits of its tests are added to `hits`. `first`: the subject in front of
-  // the body. Of header buffers: the tests of `selector` alone.
-  void scan(SpamBuffer buffer, std::string_view item, SpamHits& hits, bool first = false,
-            std::uint32_t selector = 0);
-  std::uint64_t octets_scanned() const { return scanned_; }
-  bool failed() const { return failed_; }
-
- private:
-  struct Context;
-  struct Look;
-  static int on_match(unsigned pattern, unsigned long long, unsigned long long, unsigned,
-                      void* context);
-  void take(const SpamReference& reference, const Context& context);
-  void try_words(const SpamWords& of, std::string_view text, const Context& context);
-
-  const SpamRules& rules_;
-  Scratch& scratch_;
-  SpamTimes* times_;
-  std::uint64_t scanned_ = 0;
-  std::uint64_t high_octets_ = 0;
-  bool failed_ = false;
 };
 
 }  // namespace sluice::scan

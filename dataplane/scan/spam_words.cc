@@ -17,29 +17,34 @@ bool is_partition(std::span<const std::uint32_t> first, std::size_t parts, std::
          std::is_sorted(first.begin(), first.end());
 }
 
-int on_word(unsigned word, unsigned long long, unsigned long long, unsigned, void* context) {
-  auto& scratch = *static_cast<SpamWordScratch*>(context);
-  std::uint64_t& seen = scratch.seen[word / 64];
-  const std::uint64_t bit = std::uint64_t{1} << (word % 64);
-  if ((seen & bit) != 0) {
-    std::uint8_t& places = scratch.places[word];
-    if (places < UINT8_MAX) ++places;
-    return 0;
+// Where matches of a row belong.
+struct Row {
+  std::span<const std::uint32_t> ends;
+  std::vector<std::uint64_t>& hits;
+  std::uint32_t item;
+  bool in_order;
+};
+
+int on_word(unsigned word, unsigned long long, unsigned long long to, unsigned, void* context) {
+  Row& row = *static_cast<Row*>(context);
+  while (row.item + 1 < row.ends.size() && to > row.ends[row.item]) ++row.item;
+  // Hyperscan reports matches in the order of their ends; nothing here depends on it.
+  if (row.item > 0 && to <= row.ends[row.item - 1]) {
+    row.in_order = false;
+    row.item =
+        static_cast<std::uint32_t>(std::ranges::lower_bound(row.ends, to) - row.ends.begin());
   }
-  seen |= bit;
-  scratch.places[word] = 1;
-  scratch.hits.push_back(word);
+  row.hits.push_back(std::uint64_t{row.item} << 32 | word);
   return 0;
 }
 
 }  // namespace
 
-void SpamWordScratch::reserve(std::size_t words, std::size_t most_candidates) {
-  seen.resize(std::max(seen.size(), (words + 63) / 64));
-  places.resize(std::max(places.size(), words));
-  hits.reserve(std::max(hits.capacity(), words));
-  item_of.resize(std::max(item_of.size(), most_candidates));
-  candidates.reserve(std::max(candidates.capacity(), most_candidates));
+void SpamWordScratch::reserve(std::size_t most_words, std::size_t most_candidates) {
+  seen.resize(std::max(seen.size(), (most_words + 63) / 64));
+  places.resize(std::max(places.size(), most_words));
+  words.reserve(std::max(words.capacity(), most_words));
+  tried_in.resize(std::max(tried_in.size(), most_candidates));
 }
 
 Result<SpamWords> SpamWords::load(const contract::image::SpamWords& table, std::size_t tests,
@@ -108,26 +113,49 @@ bool SpamWords::complete(std::uint32_t candidate, const SpamWordScratch& scratch
   return true;
 }
 
-bool SpamWords::find(std::string_view item, SpamWordScratch& scratch, hs_scratch* hyperscan) const {
-  scratch.candidates.clear();
-  const std::size_t size =
-      std::min<std::size_t>(item.size(), std::numeric_limits<std::int32_t>::max());
-  const bool scanned = hs_scan(compiled_.get(), item.data(), static_cast<unsigned>(size), 0,
-                               hyperscan, &on_word, &scratch) == HS_SUCCESS;
+// The words of the item are noted: which candidates they make.
+void SpamWords::end_item(std::uint32_t number, SpamWordScratch& scratch) const {
   if (++scratch.item == 0) {  // around: the notes of old items go
-    std::fill(scratch.item_of.begin(), scratch.item_of.end(), 0);
+    std::fill(scratch.tried_in.begin(), scratch.tried_in.end(), 0);
     scratch.item = 1;
   }
-  for (const std::uint32_t word : scratch.hits) {
+  for (const std::uint32_t word : scratch.words) {
     for (std::uint32_t i = first_of_word_[word]; i < first_of_word_[word + 1]; ++i) {
       const std::uint32_t candidate = of_word_[i];
-      if (scratch.item_of[candidate] == scratch.item) continue;
-      scratch.item_of[candidate] = scratch.item;
-      if (complete(candidate, scratch)) scratch.candidates.push_back(candidate);
+      if (scratch.tried_in[candidate] == scratch.item) continue;
+      scratch.tried_in[candidate] = scratch.item;
+      if (complete(candidate, scratch))
+        scratch.candidates.push_back({.item = number, .candidate = candidate});
     }
   }
-  for (const std::uint32_t word : scratch.hits) scratch.seen[word / 64] = 0;
+  for (const std::uint32_t word : scratch.words) scratch.seen[word / 64] = 0;
+  scratch.words.clear();
+}
+
+bool SpamWords::find(std::string_view text, std::span<const std::uint32_t> ends,
+                     SpamWordScratch& scratch, hs_scratch* hyperscan) const {
+  scratch.candidates.clear();
   scratch.hits.clear();
+  Row row{ends, scratch.hits, 0, true};
+  const std::size_t size =
+      std::min<std::size_t>(text.size(), std::numeric_limits<std::int32_t>::max());
+  const bool scanned = hs_scan(compiled_.get(), text.data(), static_cast<unsigned>(size), 0,
+                               hyperscan, &on_word, &row) == HS_SUCCESS;
+  if (!row.in_order) std::ranges::sort(scratch.hits);
+  for (std::size_t i = 0; i < scratch.hits.size(); ++i) {
+    const auto item = static_cast<std::uint32_t>(scratch.hits[i] >> 32);
+    const auto word = static_cast<std::uint32_t>(scratch.hits[i]);
+    std::uint64_t& seen = scratch.seen[word / 64];
+    const std::uint64_t bit = std::uint64_t{1} << (word % 64);
+    if ((seen & bit) == 0) {
+      seen |= bit;
+      scratch.places[word] = 1;
+      scratch.words.push_back(word);
+    } else if (scratch.places[word] < UINT8_MAX) {
+      ++scratch.places[word];
+    }
+    if (i + 1 == scratch.hits.size() || scratch.hits[i + 1] >> 32 != item) end_item(item, scratch);
+  }
   return scanned;
 }
 

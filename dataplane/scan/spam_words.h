@@ -1,10 +1,11 @@
 // Which regexes are worth trying on an item: those of which all clauses have a word in it.
 //
 // Theory. A regex with usual text in it cannot match without certain words (the compiler finds
-// them, control/policy/regex_words.h). One Hyperscan pass over the item finds all words; a
-// candidate, that is a test and its regex, is tried when each of its clauses has at least one of
-// its words there. Its first clause is its rarest: only words of first clauses lead to candidates,
-// the others are looked up. Immutable; what a scan notes is in its worker's SpamWordScratch.
+// them, control/policy/regex_words.h). One Hyperscan pass over items in a row finds all words; a
+// candidate, that is a test and its regex, is worth trying on an item when each of its clauses has
+// at least one of its words there. Its first clause is its rarest: only words of first clauses lead
+// to candidates, the others are looked up. Immutable; what a scan notes is in its worker's
+// SpamWordScratch.
 #pragma once
 
 #include <cstdint>
@@ -32,14 +33,17 @@ struct SpamReference {
 
 // One worker's notes, for the largest of its databases.
 struct SpamWordScratch {
-  std::vector<std::uint64_t> seen;        // a bit a word
-  std::vector<std::uint8_t> places;       // by word: how many, of those that are set
-  std::vector<std::uint32_t> hits;        // the words that are set
-  std::vector<std::uint32_t> item_of;     // by candidate: the item that it was tried on last
-  std::vector<std::uint32_t> candidates;  // to try, of the item in progress
+  struct Found {
+    std::uint32_t item;
+    std::uint32_t candidate;
+  };
+  std::vector<std::uint64_t> hits;      // the item in the upper half, the word in the lower
+  std::vector<std::uint64_t> seen;      // a bit a word
+  std::vector<std::uint8_t> places;     // by word: how many, of those that are set
+  std::vector<std::uint32_t> words;     // those that are set
+  std::vector<std::uint32_t> tried_in;  // by candidate: the item that it was looked at in last
+  std::vector<Found> candidates;        // of the row
   std::uint32_t item = 0;
-  std::string blanks;  // an item with blanks for all white space
-  std::string joined;  // scan/joined_text.h
 
   void reserve(std::size_t words, std::size_t candidates);
 };
@@ -56,10 +60,13 @@ class SpamWords {
   std::size_t size() const { return size_; }
   std::span<const SpamReference> candidates() const { return candidates_; }
 
-  // The candidates of `item`, each once, in scratch.candidates. False when Hyperscan failed.
-  bool find(std::string_view item, SpamWordScratch& scratch, hs_scratch* hyperscan) const;
+  // The candidates of the items that stand in `row` with a line end between them and end at `ends`.
+  // Each once an item, in scratch.candidates. False when Hyperscan failed.
+  bool find(std::string_view row, std::span<const std::uint32_t> ends, SpamWordScratch& scratch,
+            hs_scratch* hyperscan) const;
 
  private:
+  void end_item(std::uint32_t item, SpamWordScratch& scratch) const;
   bool complete(std::uint32_t candidate, const SpamWordScratch& scratch) const;
 
   std::unique_ptr<hs_database, DatabaseDeleter> compiled_;

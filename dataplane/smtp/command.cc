@@ -37,9 +37,6 @@ constexpr VerbName kVerbs[] = {
 
 // What servers split commands at: the grammar has spaces, Postfix and sendmail take all of these.
 constexpr std::string_view kBlanks = " \t\r\v\f";
-constexpr bool is_blank(char c) {
-  return c == ' ' || c == '\t' || c == '\r' || c == '\v' || c == '\f';
-}
 constexpr char upper(char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; }
 
 // Where the path that begins with '<' ends: the position of the '>' that stands outside quotes.

@@ -42,6 +42,10 @@ ChunkSize parse_chunk_size(std::string_view line, std::uint64_t limit);
 
 bool equal_ignoring_case(std::string_view a, std::string_view b);
 bool starts_ignoring_case(std::string_view text, std::string_view prefix);
+// What some server splits a command line at.
+constexpr bool is_blank(char c) {
+  return c == ' ' || c == '\t' || c == '\r' || c == '\v' || c == '\f';
+}
 std::string_view trim_blanks(std::string_view text);
 
 }  // namespace sluice::smtp

@@ -1,6 +1,7 @@
 // Finds lines in octets that come in pieces. A line that lies whole in the given octets is a view
-// into them; of one that is cut, at most `limit` octets are copied. The copy is overwritten before
-// it is freed, because it may hold the secret of an AUTH exchange.
+// into them; of one that is cut, at most `limit` octets are copied. Of a longer line each run of
+// blanks is kept as one, since servers with longer buffers skip them. The copy is overwritten
+// before it is freed, because it may hold the secret of an AUTH exchange.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +20,8 @@ class LineBuffer {
     bool complete = false;     // else all octets were consumed and wait for more
     bool overlong = false;     // more than `limit` octets, its line ending included
     bool bare_lf = false;      // ended by LF without CR
-    std::string_view text;     // without line ending, cut at `limit`; until release()
+    // Without line ending, blanks squeezed and cut at `limit` when it is overlong; until release().
+    std::string_view text;
   };
 
   LineBuffer() = default;
@@ -47,6 +49,8 @@ class LineBuffer {
 
  private:
   void keep(Bytes octets, std::uint32_t limit, std::pmr::memory_resource* memory);
+  void append(Bytes octets, std::uint32_t limit, std::pmr::memory_resource* memory);
+  void append_squeezed(Bytes octets, std::uint32_t limit, std::pmr::memory_resource* memory);
 
   std::uint8_t* data_ = nullptr;
   std::uint64_t total_ = 0;

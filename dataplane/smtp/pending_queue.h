@@ -23,6 +23,7 @@ enum class Slot : std::uint8_t {
   rset,
   quit,
   data,
+  data_between,  // DATA while a message in chunks is open
   end_of_data,
   bdat,
   bdat_last,
@@ -32,6 +33,13 @@ enum class Slot : std::uint8_t {
   xclient,
   xforward,
 };
+
+// Commands that belong to a transaction or open one.
+constexpr bool concerns_transaction(Slot slot) {
+  return slot == Slot::mail || slot == Slot::rcpt || slot == Slot::data ||
+         slot == Slot::data_between || slot == Slot::bdat || slot == Slot::bdat_last ||
+         slot == Slot::bad_bdat;
+}
 
 struct Pending {
   TransactionId tx = 0;      // it belongs to; 0: none

@@ -22,10 +22,18 @@ AlternateReader::Step AlternateReader::read(Bytes octets, SessionSink& sink,
   const std::uint8_t* from = begin;  // content not yet told
   const std::uint8_t* dot = begin;
   const auto emit = [&](const std::uint8_t* to) {
-    if (tell && to > from) sink.on_smuggled_data(outer_, {from, to});
+    if (tell && to > from) {
+      if (!begun_) sink.on_smuggled_begin(outer_);
+      begun_ = true;
+      sink.on_smuggled_data(outer_, {from, to});
+    }
     from = to;
   };
-  const auto stops = [&] { return judge && judge->stops_at_ambiguous_end(outer_); };
+  const auto stops = [&] {
+    if (tell && begun_) sink.on_smuggled_end(outer_);
+    begun_ = false;
+    return judge && judge->stops_at_ambiguous_end(outer_);
+  };
   const auto ends_line = [](std::uint8_t c) { return c == '\r' || c == '\n'; };
 
   while (p != end) {
@@ -43,8 +51,10 @@ AlternateReader::Step AlternateReader::read(Bytes octets, SessionSink& sink,
           if (line_size_ > 0) read_line(sink, chunk_limit, tell);
           line_size_ = 0;
           from = p + 1;
-        } else if (*p != 0 && line_size_ < sizeof line_) {
-          line_[line_size_++] = static_cast<char>(*p);
+        } else if (const auto c = static_cast<char>(*p);
+                   c != 0 && line_size_ < sizeof line_ &&
+                   !(is_blank(c) && line_size_ > 0 && is_blank(line_[line_size_ - 1]))) {
+          line_[line_size_++] = c;
         }
         ++p;
         break;
@@ -120,7 +130,8 @@ void AlternateReader::read_line(SessionSink& sink, std::uint64_t chunk_limit, bo
       }
       break;
     case Verb::data:
-      if (command.argument.empty()) state_ = State::line_start;
+      state_ = State::line_start;  // sendmail minds no argument
+      begun_ = false;
       break;
     case Verb::bdat: {
       const ChunkSize size = parse_chunk_size(line, chunk_limit);

@@ -40,6 +40,8 @@ class AlternateReader {
 
   // The octets begin inside a chunk of this many.
   void begin_chunk(std::uint64_t size, bool last);
+  // The octets begin where content does.
+  void begin_content() { state_ = State::line_start; }
   // Reads on. Tells the sink what it finds only when `tell`; null `judge`: never stops.
   Step read(Bytes octets, SessionSink& sink, std::uint64_t chunk_limit, bool tell, EndJudge* judge);
 
@@ -64,9 +66,10 @@ class AlternateReader {
   bool found_envelope_ = false;
   bool only_commands_ = true;
   bool told_envelope_ = false;
+  bool begun_ = false;  // a message whose content was told
   std::uint16_t line_size_ = 0;
   std::uint16_t mailbox_size_ = 0;
-  char line_[512];     // RFC 5321 4.5.3.1.4; the rest of a longer one is not read
+  char line_[512];     // RFC 5321 4.5.3.1.4; the rest of a longer one is not read, nor more blanks
   char mailbox_[256];  // RFC 5321 4.5.3.1.3
 };
 
@@ -77,6 +80,7 @@ struct SecondReading {
     tls_wait,   // behind STARTTLS, before its reply
     midstream,  // the first octets of a stream picked up in the middle
     ambiguous,  // behind an ambiguous end-of-data
+    between,    // content behind a DATA between chunks, if its server takes it after all
     tolerated,  // a BDAT with a malformed argument that tolerant servers take for a chunk's size
   };
 

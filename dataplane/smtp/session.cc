@@ -36,6 +36,7 @@ void Session::Impl::drop_octets() {
   drop_readings();
   drop_auths();
   drop_tolerated();
+  drop_between();
   ProxyPreamble::destroy(std::exchange(preamble, nullptr), memory);
   transactions.clear();
   message_open = false;
@@ -77,16 +78,7 @@ TransactionId Session::Impl::open_transaction() {
 }
 
 TransactionId Session::Impl::current_or_new() {
-  if (current_tx != 0) return current_tx;
-  // Behind a RSET without a reply yet and without a new MAIL: when the server takes what follows,
-  // it has refused the RSET (for an argument, say), and the transaction before it goes on.
-  for (std::uint32_t i = pending.size(); i-- > 0;) {
-    const Pending& entry = pending.at(i);
-    if (entry.slot != Slot::rset) continue;
-    if (find(entry.tx)) return current_tx = entry.tx;
-    break;
-  }
-  return open_transaction();
+  return current_tx != 0 ? current_tx : open_transaction();
 }
 
 void Session::Impl::end_transaction(TransactionId tx, const Reply& reply) {
@@ -100,14 +92,17 @@ void Session::Impl::end_transaction(TransactionId tx, const Reply& reply) {
   sink.on_transaction_end(tx, last);
 }
 
-void Session::Impl::end_transactions_up_to(TransactionId last) {
-  for (std::size_t i = 0; i < transactions.size() && transactions[i].id <= last;) {
+// Those of a number up to `last`: the ones that the server met before the command in hand.
+void Session::Impl::end_transactions_up_to(TransactionId last, TransactionId but) {
+  for (std::size_t i = 0; i < transactions.size();) {
+    const Transaction& t = transactions[i];
+    const bool later = reordered ? !t.met : t.id > last;
     // Content that is being read belongs to a DATA sent after the command that ends the others.
-    if ((message_open && message_via == Via::data && transactions[i].id == message_tx) ||
-        transactions[i].id == outer_tx)
+    const bool read = message_open && message_via == Via::data && t.id == message_tx;
+    if (later || read || t.id == outer_tx || t.id == but)
       ++i;
     else
-      end_transaction(transactions[i].id, {});
+      end_transaction(t.id, {});
   }
 }
 
@@ -118,6 +113,7 @@ void Session::Impl::begin_message(TransactionId tx, Via via) {
   if (!find(tx)) tx = open_transaction();
   message_open = true;
   message_gap = false;
+  other_ends = 0;
   message_tx = tx;
   message_via = via;
   if (outer_tx == 0) sink.on_message_begin(tx, via);
@@ -155,6 +151,11 @@ void Session::Impl::drop_ambiguous() {
 void Session::Impl::drop_tolerated() {
   SecondReading::destroy(tolerated, memory);
   tolerated = nullptr;
+}
+
+void Session::Impl::drop_between() {
+  SecondReading::destroy(between, memory);
+  between = nullptr;
 }
 
 void Session::Impl::drop_readings() {
@@ -247,6 +248,7 @@ void Session::Impl::client_gap(std::uint64_t size) {
   surplus = true;
   client_spoke = true;
   drop_tolerated();
+  if (between) between->lose(memory);
   if (state == ClientState::tls_first) decide_tls(true);
   for (SecondReading* r = readings; r; r = r->next)
     if (!r->closed) r->lose(memory);
@@ -339,6 +341,7 @@ std::size_t Session::Impl::memory_used() const {
   for (const SecondReading* r = readings; r; r = r->next) used += size(*r);
   if (ambiguous) used += size(*ambiguous);
   if (tolerated) used += size(*tolerated);
+  if (between) used += size(*between);
   if (preamble) used += sizeof *preamble;
   return used;
 }
@@ -370,7 +373,7 @@ bool Session::packable() const {
   const Impl& s = *impl_;
   const auto idle = [](const LineBuffer& line) { return line.pending() == 0 && !line.skipping(); };
   return idle(s.client_line) && idle(s.server_line) && !s.auths && !s.readings && !s.ambiguous &&
-         !s.tolerated && !s.preamble && !s.message_open && !s.stopped &&
+         !s.tolerated && !s.between && !s.preamble && !s.message_open && !s.stopped &&
          s.pending.size() <= kPackedCommands && s.transactions.size() <= kUsualTransactions;
 }
 
@@ -449,6 +452,7 @@ bool Session::pipelining_offered() const { return impl_->capabilities.pipelining
 bool Session::enhanced_status_codes_offered() const {
   return impl_->capabilities.enhanced_status_codes;
 }
+const std::uint8_t* Session::position() const { return impl_->position; }
 std::uint32_t Session::replies_owed() const { return impl_->replies_owed(); }
 std::size_t Session::memory_used() const { return sizeof *this + impl_->memory_used(); }
 

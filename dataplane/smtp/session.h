@@ -119,6 +119,9 @@ class SessionSink {
   virtual void on_smuggled_envelope(TransactionId outer, std::string_view mail_mailbox,
                                     std::string_view first_rcpt) = 0;
   virtual void on_smuggled_data(TransactionId outer, Bytes octets) = 0;
+  // A message begins in that reading; it is read to its end.
+  virtual void on_smuggled_begin(TransactionId outer) { static_cast<void>(outer); }
+  virtual void on_smuggled_end(TransactionId outer) { static_cast<void>(outer); }
 
   // AUTH ended: mechanism in upper case, user (decoded identity, empty if the mechanism hides it),
   // reply code (0: never answered).
@@ -218,6 +221,10 @@ class Session {
   void set_one_sided(bool one_sided);
   // The stream was picked up in the middle: the first octets may be anything.
   void set_midstream();
+
+  // From within client(): the first octet of the line or of the content that is being read. All in
+  // front of it is done with. (Of octets that are read again: not in what client() was given.)
+  const std::uint8_t* position() const;
 
   Phase phase() const;
   bool starttls_offered() const;

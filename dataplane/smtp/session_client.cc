@@ -14,6 +14,7 @@ namespace {
 
 constexpr std::uint8_t kTlsHandshake = 0x16;  // RFC 8446 5.1: content types 20 to 23
 constexpr std::size_t kReadingsKept = 8;
+constexpr std::uint32_t kEndsJudged = 128;
 constexpr std::size_t kMidstreamLook = 1000;  // octets looked at to tell what a stream is
 constexpr std::uint64_t kAuthLine = 12288;    // RFC 4954 4, "at least"
 constexpr std::uint16_t kProxyHeader = 16;    // PROXY v2: octets in front of the addresses
@@ -88,12 +89,24 @@ std::size_t Session::Impl::feed(Bytes octets) {
   std::size_t at = 0;
   while (at < octets.size() && !stopped) {
     SecondReading* const content = tolerated;
+    SecondReading* const data = between;
     Bytes rest = octets.subspan(at);
     if (content)
       rest = rest.first(static_cast<std::size_t>(
           std::min<std::uint64_t>(rest.size(), content->reader.chunk_left())));
+    position = rest.data();
     const std::size_t n = read(rest);
     if (stopped) return at + n;
+    if (data && data == between) {
+      const Bytes part = rest.first(n);
+      data->keep(part, limits.early_octets, memory);
+      const AlternateReader::Step step =
+          data->reader.read(part, sink, limits.bdat_chunk, !content && outer_tx == 0, judge());
+      if (step.stop) {
+        stopped = true;
+        return at + step.accepted;
+      }
+    }
     if (content && content == tolerated) {
       const AlternateReader::Step step =
           content->reader.read(rest.first(n), sink, limits.bdat_chunk, true, judge());
@@ -266,10 +279,16 @@ void Session::Impl::expect_tls() {
 }
 
 std::size_t Session::Impl::read_tls_first(Bytes octets) {
-  const std::size_t accepted = feed_readings(octets);
-  // No client says so much before it has heard anything of a handshake.
-  if (!stopped && readings && readings->lost) decide_tls(false);
-  return accepted;
+  const SecondReading* reading = open_reading();
+  const std::size_t room = reading && !reading->lost
+                               ? limits.early_octets - std::min(reading->size, limits.early_octets)
+                               : 0;
+  if (room == 0) {
+    // No client says so much before it has heard anything of a handshake.
+    decide_tls(false);
+    return 0;
+  }
+  return feed_readings(octets.first(std::min(octets.size(), room)));
 }
 
 // What the server's next octets make of what the client has begun.
@@ -300,11 +319,8 @@ void Session::Impl::decide_tls(bool record) {
 void Session::Impl::begin_tls(bool by_starttls) {
   state = ClientState::tls;
   starttls = by_starttls;
-  client_line.release(memory);
-  drop_readings();
-  pending.release(memory);
+  forget_commands();
   retired = 0;
-  while (auths) finish_auth(0);
   // Also content that is being read: the server began TLS where we took the client to be in it.
   if (message_open) abort_message();
   end_transactions_up_to(last_tx);
@@ -504,6 +520,18 @@ void Session::Impl::data() {
     state = ClientState::data;
     return;
   }
+  if (message_open && message_via == Via::bdat && capabilities.chunking) {
+    // Refused between chunks (RFC 3030 2), and the message goes on; but they may have been refused
+    // themselves, and content follows.
+    if (between) {
+      push(Slot::other, current_tx, last_tx);
+      return;
+    }
+    push(Slot::data_between, tx);
+    between = SecondReading::create(Reason::between, tx, memory);
+    if (between) between->reader.begin_content();
+    return;
+  }
   push(Slot::data, tx);
   state = ClientState::data_wait;
 }
@@ -522,7 +550,10 @@ bool Session::Impl::bdat(std::string_view line) {
   const Transaction* transaction = find(tx);
   if (transaction && (!transaction->has_mail || transaction->recipients == 0) && !midstream)
     raise(Anomaly::command_sequence);
-  const ChunkSize size = parse_chunk_size(line, limits.bdat_chunk);
+  ChunkSize size = parse_chunk_size(line, limits.bdat_chunk);
+  // Longer than most servers take, and read here without most of its blanks.
+  if (client_line.pending() > limits.command_line && size.form == ChunkSize::Form::valid)
+    size.form = ChunkSize::Form::tolerated;
   if (size.form != ChunkSize::Form::valid) {
     raise(Anomaly::bad_bdat_arg);
     push(Slot::bad_bdat, tx);
@@ -622,7 +653,7 @@ std::size_t Session::Impl::feed_readings(Bytes octets) {
   // One at a time tells, the oldest: two streams mixed would be none.
   if (open) run(*open, !tolerated && outer_tx == 0);
   if (ambiguous) {
-    run(*ambiguous, !open && !tolerated && outer_tx == 0);
+    run(*ambiguous, !open && !tolerated && !between && outer_tx == 0);
     if (ambiguous->reason == Reason::ambiguous && ambiguous->reader.found_envelope())
       raise(Anomaly::smuggled_commands);
   }
@@ -632,6 +663,8 @@ std::size_t Session::Impl::feed_readings(Bytes octets) {
 bool Session::Impl::stops_at_ambiguous_end(TransactionId tx) {
   if (ambiguous && ambiguous->reason == Reason::ambiguous && ambiguous->reader.found_envelope())
     raise(Anomaly::smuggled_commands);
+  // Each costs a look at what was scanned: a message that is made of them gets few beyond so many.
+  if (++other_ends > kEndsJudged && other_ends % kEndsJudged != 0) return false;
   return sink.on_ambiguous_end(tx) == MessageVerdict::stop;
 }
 

@@ -58,6 +58,7 @@ struct Transaction {
   bool has_mail = false;
   bool mail_refused = false;
   bool sent = false;  // its message was read to the end
+  bool met = false;   // the server has answered to the command that opened it
 };
 
 // The addresses of a PROXY v2 preamble, while it is read.
@@ -89,10 +90,12 @@ struct SessionState {
   TransactionId last_tx = 0;
   TransactionId current_tx = 0;  // that the client's next commands belong to
   TransactionId message_tx = 0;  // of the message in progress
+  TransactionId server_tx = 0;   // that is open to the server, by its replies
   // Octets are read again while this transaction's message is open: messages among them are not
   // told, because the sink has one at a time (they were scanned as content and as second reading).
   TransactionId outer_tx = 0;
-  std::uint32_t retired = 0;  // commands forgotten at the bound, whose replies will still come
+  std::uint32_t other_ends = 0;  // of the message in progress, that only some readings have
+  std::uint32_t retired = 0;     // commands forgotten at the bound, whose replies will still come
   std::uint16_t preamble_octets = 0;  // of a PROXY v2 preamble: read so far
   std::uint16_t preamble_size = 0;    // and in all
   DataReader reader;
@@ -126,6 +129,8 @@ struct SessionState {
   bool server_ended = false;      // nothing more of the server is read
   bool not_tls = false;           // what looked like a ClientHello was none to the server
   bool proxy_undecided = false;   // a PROXY line may get a reply from a server that knows none
+  // Octets read again opened transactions that the server meets before older ones of `pending`.
+  bool reordered = false;
 };
 static_assert(std::is_trivially_copyable_v<SessionState>, "packed as it is");
 
@@ -143,13 +148,14 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   TransactionId open_transaction();
   TransactionId current_or_new();
   void end_transaction(TransactionId tx, const Reply& reply);
-  void end_transactions_up_to(TransactionId last);
+  void end_transactions_up_to(TransactionId last, TransactionId but = 0);
   void begin_message(TransactionId tx, Via via);
   MessageVerdict end_message(MessageEnd end);
   void abort_message();
   void drop_ambiguous();
   void drop_readings();
   void drop_tolerated();
+  void drop_between();
   void drop_auths();
   void drop_octets();
   AuthExchange* push_auth();
@@ -205,12 +211,15 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   void complete_reply(const Reply& reply);
   void match(const Reply& reply);
   void begin_unknown_data(const Reply& reply);
+  void answer_data_between(const Pending& entry, const Reply& reply);
+  void forget_commands();
   void answer(const Pending& entry, const Reply& reply);
   void answer_mail(const Pending& entry, const Reply& reply);
   void answer_data(const Pending& entry, const Reply& reply);
   void answer_chunk(const Pending& entry, const Reply& reply);
-  void adopt_envelope(TransactionId from, TransactionId by);
-  void take_back(TransactionId tx);
+  void refuse(TransactionId tx, std::uint16_t code);
+  bool adopt_envelope(TransactionId from, TransactionId by);
+  std::uint32_t taken_into_open(TransactionId tx);
   void answer_starttls(const Reply& reply);
   void challenge();
   void void_next_command();
@@ -224,6 +233,7 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   SessionSink& sink;
   std::pmr::memory_resource* memory;
 
+  const std::uint8_t* position = nullptr;
   LineBuffer client_line;
   LineBuffer server_line;
   PendingQueue pending;
@@ -232,6 +242,7 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   SecondReading* readings = nullptr;           // that a reply will decide, oldest first
   SecondReading* ambiguous = nullptr;          // of the message in progress
   SecondReading* tolerated = nullptr;
+  SecondReading* between = nullptr;
   ProxyPreamble* preamble = nullptr;
 };
 

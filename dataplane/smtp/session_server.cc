@@ -1,5 +1,6 @@
 // The server's replies, and to which commands they belong.
 #include <algorithm>
+#include <utility>
 
 #include "dataplane/smtp/session_impl.h"
 
@@ -16,6 +17,8 @@ constexpr bool is_tls_record(std::uint8_t first) { return first >= 0x14 && first
 constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
 constexpr bool is_positive(std::uint16_t code) { return code >= 200 && code < 300; }
 constexpr bool is_negative(std::uint16_t code) { return code >= 400; }
+// Of the command (RFC 5321 4.2.2), not of what it carries: a transaction that is open stays so.
+constexpr bool is_out_of_place(std::uint16_t code) { return code >= 500 && code <= 503; }
 
 }  // namespace
 
@@ -120,8 +123,8 @@ void Session::Impl::match(const Reply& reply) {
       answer(pending.pop(), {});
       continue;
     }
-    if (reply.code == 354 && front.slot != Slot::data) {
-      if (!later(Slot::data)) break;
+    if (reply.code == 354 && front.slot != Slot::data && front.slot != Slot::data_between) {
+      if (!later(Slot::data) && !later(Slot::data_between)) break;
       answer(pending.pop(), {});
       continue;
     }
@@ -168,7 +171,10 @@ void Session::Impl::match(const Reply& reply) {
         sink.on_recipient_reply(front.tx, front.detail, reply);
     }
     pending.pop();
-    if (pending.empty() && pending.memory_used() > 0) pending.release(memory);
+    if (pending.empty()) {
+      reordered = false;
+      if (pending.memory_used() > 0) pending.release(memory);
+    }
     if (front.slot == Slot::data) replies_lost = false;
     answer(front, reply);
     return;
@@ -184,12 +190,7 @@ void Session::Impl::begin_unknown_data(const Reply& reply) {
   const bool missed = pending.size() > (other ? 1 : 0) || client_line.pending() > 0;
   if (!other) raise(Anomaly::unsolicited_reply);
   const TransactionId tx = current_or_new();
-  drop_tolerated();
-  // What their replies would have decided is decided by none.
-  drop_readings();
-  while (auths) finish_auth(0);
-  pending.release(memory);
-  client_line.release(memory);
+  forget_commands();
   begin_data(tx);
   if (missed) {
     message_gap = true;
@@ -200,9 +201,46 @@ void Session::Impl::begin_unknown_data(const Reply& reply) {
   surplus = false;
 }
 
+// What was read as commands was none: what their replies would have decided is decided by none.
+void Session::Impl::forget_commands() {
+  drop_tolerated();
+  drop_between();
+  drop_readings();
+  while (auths) finish_auth(0);
+  pending.release(memory);
+  reordered = false;
+  client_line.release(memory);
+}
+
+// DATA was sent while chunks were. A server that takes it has refused them: what came behind it was
+// content.
+void Session::Impl::answer_data_between(const Pending& entry, const Reply& reply) {
+  SecondReading* reading = std::exchange(between, nullptr);
+  if (reply.code != 354) {
+    SecondReading::destroy(reading, memory);
+    return;
+  }
+  taken_into_open(entry.tx);
+  forget_commands();
+  if (message_open) abort_message();
+  begin_data(entry.tx);
+  state = ClientState::data;
+  sink.on_data_reply(message_tx, reply);
+  surplus = false;
+  if (reading && !reading->lost) {
+    feed(reading->kept());
+  } else {
+    message_gap = true;
+    reader.skip();
+  }
+  SecondReading::destroy(reading, memory);
+}
+
 // Code 0: not known, taken for the usual.
 void Session::Impl::answer(const Pending& entry, const Reply& reply) {
   const bool good = !is_negative(reply.code);
+  if (concerns_transaction(entry.slot))
+    if (Transaction* transaction = find(entry.tx)) transaction->met = true;
   switch (entry.slot) {
     case Slot::helo:
     case Slot::ehlo:
@@ -210,6 +248,7 @@ void Session::Impl::answer(const Pending& entry, const Reply& reply) {
       // RFC 5321 4.1.4: accepted in mid-session it acts as RSET; refused it changes nothing.
       if (!good || reply.code == 0) break;
       end_transactions_up_to(entry.detail);
+      server_tx = 0;
       capabilities = entry.slot == Slot::helo ? Capabilities{} : new_capabilities;
       capabilities_known = true;
       lmtp = entry.slot == Slot::lhlo;
@@ -224,10 +263,12 @@ void Session::Impl::answer(const Pending& entry, const Reply& reply) {
       [[fallthrough]];
     case Slot::rset:
     case Slot::quit:
-      if (good)
+      if (good) {
         end_transactions_up_to(entry.detail);
-      else if (entry.slot == Slot::rset && current_tx == 0 && find(entry.tx))
+        server_tx = 0;
+      } else if (entry.slot == Slot::rset && current_tx == 0 && find(entry.tx)) {
         current_tx = entry.tx;
+      }
       break;
     case Slot::mail:
       answer_mail(entry, reply);
@@ -235,12 +276,18 @@ void Session::Impl::answer(const Pending& entry, const Reply& reply) {
     case Slot::rcpt:
       if (reply.code == 0) break;
       if (Transaction* transaction = find(entry.tx)) {
-        if (is_positive(reply.code)) ++transaction->accepted;
-        if (entry.detail < limits.recipients) sink.on_envelope_reply(entry.tx, entry.detail, reply);
+        const bool taken = is_positive(reply.code);
+        const std::uint32_t index = entry.detail + (taken ? taken_into_open(entry.tx) : 0);
+        transaction = find(entry.tx);
+        if (taken) ++transaction->accepted;
+        if (index < limits.recipients) sink.on_envelope_reply(entry.tx, index, reply);
       }
       break;
     case Slot::data:
       answer_data(entry, reply);
+      break;
+    case Slot::data_between:
+      answer_data_between(entry, reply);
       break;
     case Slot::bdat:
     case Slot::bdat_last:
@@ -248,6 +295,7 @@ void Session::Impl::answer(const Pending& entry, const Reply& reply) {
       break;
     case Slot::end_of_data:
       end_transaction(entry.tx, reply);
+      server_tx = 0;
       break;
     case Slot::bad_bdat:
     case Slot::other:
@@ -268,38 +316,46 @@ void Session::Impl::answer(const Pending& entry, const Reply& reply) {
 }
 
 void Session::Impl::answer_mail(const Pending& entry, const Reply& reply) {
+  if (!is_negative(reply.code)) server_tx = entry.tx;
   if (reply.code == 0 || !find(entry.tx)) return;
   sink.on_envelope_reply(entry.tx, kNoRecipient, reply);
   if (!is_negative(reply.code)) {
-    end_transactions_up_to(entry.tx - 1);  // a server that takes a second MAIL begins anew
+    // A server that takes a second MAIL begins anew.
+    end_transactions_up_to(entry.tx - 1, entry.tx);
     return;
   }
   Transaction* refused = find(entry.tx);
   refused->refused = reply.code;
   refused->mail_refused = true;
   // Refused because another transaction is open: that one goes on.
-  TransactionId open = 0;
-  for (const Transaction& t : transactions)
-    if (t.id < entry.tx && t.has_mail && !t.mail_refused && !t.sent) open = t.id;
-  if (open == 0) return;
+  if (!find(server_tx)) return;
   if (refused->recipients > 0 || refused->sent || (message_open && message_tx == entry.tx))
-    adopt_envelope(open, entry.tx);  // with what the client has said meanwhile
+    taken_into_open(entry.tx);  // with what the client has said meanwhile
   else if (current_tx == entry.tx)
-    current_tx = open;
+    current_tx = server_tx;
 }
 
-// Commands were read into transaction `by` that the server has taken into `from`, which is open:
-// its sender and recipients are theirs.
-void Session::Impl::adopt_envelope(TransactionId from, TransactionId by) {
+// The server has taken a command of `tx` into the transaction that is open to it, which is another:
+// its sender and recipients are those of `tx`. Returns how many recipients that puts in front.
+std::uint32_t Session::Impl::taken_into_open(TransactionId tx) {
+  const Transaction* open = find(server_tx);
+  if (!open || server_tx == tx || open->sent) return 0;
+  const std::uint32_t recipients = open->recipients;
+  if (!adopt_envelope(server_tx, tx)) return 0;
+  server_tx = tx;
+  return recipients;
+}
+
+bool Session::Impl::adopt_envelope(TransactionId from, TransactionId by) {
   const Transaction* source = find(from);
   Transaction* target = find(by);
-  if (!source || !target || from == outer_tx || (message_open && message_tx == from)) return;
+  if (!source || !target || from == outer_tx || (message_open && message_tx == from)) return false;
   const std::uint32_t recipients = source->recipients;
   target->recipients += recipients;
   target->accepted += source->accepted;
   target->has_mail = true;
+  if (target->mail_refused) target->refused = 0;
   target->mail_refused = false;
-  target->refused = 0;
   for (std::uint32_t i = 0; i < pending.size(); ++i) {
     Pending& entry = pending.at(i);
     if (entry.slot == Slot::rcpt && entry.tx == by) entry.detail += recipients;
@@ -308,6 +364,7 @@ void Session::Impl::adopt_envelope(TransactionId from, TransactionId by) {
   if (current_tx == from) current_tx = by;
   transactions.erase(transactions.begin() + (source - transactions.data()));
   sink.on_envelope_adopted(from, by);
+  return true;
 }
 
 void Session::Impl::answer_data(const Pending& entry, const Reply& reply) {
@@ -319,6 +376,7 @@ void Session::Impl::answer_data(const Pending& entry, const Reply& reply) {
     SecondReading::destroy(reading, memory);
     if (reply.code == 354) {
       surplus = false;
+      taken_into_open(entry.tx);
       // An earlier refusal (of a DATA before its RCPT, say) is not this message's.
       if (Transaction* transaction = find(entry.tx)) transaction->refused = 0;
     }
@@ -327,7 +385,7 @@ void Session::Impl::answer_data(const Pending& entry, const Reply& reply) {
     state = ClientState::data;
     return;
   }
-  if (Transaction* transaction = find(entry.tx)) transaction->refused = reply.code;
+  refuse(entry.tx, reply.code);
   if (waiting) {
     const bool early = state == ClientState::data_early;
     if (early && message_open && message_via == Via::data) abort_message();
@@ -343,38 +401,33 @@ void Session::Impl::answer_chunk(const Pending& entry, const Reply& reply) {
   // The reading is kept where CHUNKING was not offered: a server that refuses the command there
   // takes the chunk for commands. Where it was, it swallows it (RFC 3030 2).
   const bool commands = reading && is_negative(reply.code);
-  if (!commands) {
+  if (is_positive(reply.code)) taken_into_open(entry.tx);
+  if (entry.slot == Slot::bdat_last && !commands && !is_out_of_place(reply.code)) {
     SecondReading::destroy(reading, memory);
-    if (entry.slot == Slot::bdat_last) {
-      end_transaction(entry.tx, reply);
-    } else if (reply.code != 0) {
-      sink.on_data_reply(entry.tx, reply);
-      if (Transaction* transaction = find(entry.tx); transaction && is_negative(reply.code))
-        transaction->refused = reply.code;
-    }
+    end_transaction(entry.tx, reply);
+    server_tx = 0;
     return;
   }
-  sink.on_data_reply(entry.tx, reply);
-  if (message_open && message_tx == entry.tx && message_via == Via::bdat) abort_message();
-  if (Transaction* transaction = find(entry.tx)) {
-    transaction->refused = reply.code;
-    transaction->sent = false;
+  if (reply.code != 0) sink.on_data_reply(entry.tx, reply);
+  if (is_negative(reply.code)) refuse(entry.tx, reply.code);
+  // The server has begun nothing with it.
+  const bool over = commands || (is_out_of_place(reply.code) && state != ClientState::chunk);
+  if (over && message_open && message_tx == entry.tx && message_via == Via::bdat) abort_message();
+  if (!commands) {
+    SecondReading::destroy(reading, memory);
+    return;
   }
   if (!reading->closed) state = ClientState::command;
-  take_back(entry.tx);
+  if (current_tx == 0 && find(entry.tx)) current_tx = entry.tx;
   read_again(reading);
 }
 
-// The transaction whose chunk was refused is still open to the server: what the client sends into
-// one without a sender goes there.
-void Session::Impl::take_back(TransactionId tx) {
-  if (!find(tx)) return;
-  if (current_tx == 0) {
-    current_tx = tx;
-    return;
-  }
-  const Transaction* now = find(current_tx);
-  if (now && now->id > tx && !now->has_mail) adopt_envelope(tx, now->id);
+// DATA or a chunk was refused.
+void Session::Impl::refuse(TransactionId tx, std::uint16_t code) {
+  Transaction* transaction = find(tx);
+  if (!transaction) return;
+  transaction->refused = code;
+  transaction->sent = false;
 }
 
 void Session::Impl::answer_starttls(const Reply& reply) {
@@ -532,10 +585,11 @@ void Session::Impl::read_again(SecondReading* reading) {
     std::uint64_t chunk_left;
     DataReader reader;
   };
+  const TransactionId known = last_tx;
   const Saved saved{state,       current_tx, message_tx, message_via, message_open,
                     message_gap, chunk_last, chunk_left, reader};
-  SecondReading* const later_ambiguous = ambiguous;
-  ambiguous = nullptr;
+  SecondReading* const later_ambiguous = std::exchange(ambiguous, nullptr);
+  SecondReading* const later_between = std::exchange(between, nullptr);
   SecondReading* const later_readings = readings;
   readings = nullptr;
   LineBuffer line;
@@ -567,6 +621,8 @@ void Session::Impl::read_again(SecondReading* reading) {
   *last = later_readings;
   SecondReading::destroy(ambiguous, memory);
   ambiguous = later_ambiguous;
+  drop_between();
+  between = later_between;
   state = saved.state;
   if (saved.current_tx != 0) current_tx = saved.current_tx;
   message_tx = saved.message_tx;
@@ -576,6 +632,7 @@ void Session::Impl::read_again(SecondReading* reading) {
   chunk_last = saved.chunk_last;
   chunk_left = saved.chunk_left;
   reader = saved.reader;
+  if (last_tx != known && !rest.empty()) reordered = true;
   while (!rest.empty()) {
     if (pending.size() >= limits.pending_commands || !pending.push(rest.front(), memory)) break;
     rest.pop();

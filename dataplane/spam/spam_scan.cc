@@ -1,7 +1,7 @@
 #include "dataplane/spam/spam_scan.h"
 
-#include <bit>
 #include <cstring>
+#include <limits>
 
 #include "dataplane/spam/address_list.h"
 #include "dataplane/spam/decode.h"
@@ -11,6 +11,7 @@ namespace sluice::spam {
 namespace {
 
 constexpr std::size_t kMaxBody = 262144;  // kept of the paragraphs
+constexpr std::size_t kMaxRaw = 262144;   // kept of decoded text
 constexpr std::size_t kMaxRendered =
     50000;  // of one part's text is looked at (SpamAssassin's default)
 constexpr std::size_t kMaxRenderedKept = 65536;  // of all parts, to compare alternatives
@@ -76,8 +77,11 @@ SpamScan::SpamScan(const scan::SpamRules& rules, scan::Scratch& scratch, const O
       counts_(&arena_),
       view_(rules, scratch.regex(), options.flow, &arena_),
       parts_(*this, &arena_),
-      values_(&arena_),
       hits_(&arena_),
+      all_hits_(&arena_),
+      high_paragraphs_(&arena_),
+      raw_(&arena_),
+      raw_pieces_(&arena_),
       line_(&arena_),
       white_(&arena_) {
   view_.parts = &parts_;
@@ -104,24 +108,17 @@ void SpamScan::finish() {
     const scan::SpamTimer urls(options_.times, scan::SpamGroup::urls);
     for (const HtmlFacts& facts : view_.htmls) view_.uris.add_html(facts);
   }
-  for (const String& uri : view_.uris.forms()) scanner_.scan(scan::SpamBuffer::uri, uri, counts_);
-  // What no part matched.
-  for (std::uint32_t s = 0; s < rules_.selectors().size(); ++s) {
-    if (rules_.buffer_of_selector(s) != scan::SpamBuffer::mime_header) continue;
-    for (const std::uint32_t test : rules_.tests_of_selector(s)) {
-      if ((rules_.tests()[test].flags & scan::kTestNegated) == 0) continue;
-      std::uint32_t& count = counts_[test];
-      count = count == 0;
-    }
-  }
-  for (const std::uint32_t test : rules_.evals()) {
-    const scan::SpamTimer eval(options_.times, scan::SpamGroup::eval);
-    const std::uint64_t begin = options_.times != nullptr ? options_.times->now() : 0;
-    const double value = run_eval(view_, rules_.tests()[test]);
-    if (value != 0) counts_[test] = 1;
-    if (options_.times != nullptr) options_.times->charge_test(test, options_.times->now() - begin);
-  }
-  evaluate();
+  scan::SpamJudge judge(rules_, scanner_.judge_scratch(), options_.outbound);
+  scanner_.begin();
+  add_headers(judge);
+  for (const MessagePart& part : parts_.parts()) add_mime_headers(part);
+  add_text();
+  for (const String& uri : view_.uris.forms()) scanner_.add(scan::SpamBuffer::uri, {.text = uri});
+  scanner_.look();
+  const scan::SpamTimer meta(options_.times, scan::SpamGroup::meta);
+  open_tests(judge);
+  judge.decide(*this, options_.everything);
+  take_hits(judge);
 }
 
 // --- headers -------------------------------------------------------------------------------------
@@ -141,7 +138,6 @@ void SpamScan::on_message_header() {
     const scan::SpamTimer timer(options_.times, scan::SpamGroup::relays);
     read_relays(received, originating, view_.flow, view_.scratch, &arena_, view_.relays);
   }
-  header_tests();
   // The subject stands in front of the text.
   const Field* subject = parts_.header().last("subject");
   line_ = subject != nullptr ? std::string_view(subject->value) : std::string_view();
@@ -149,40 +145,32 @@ void SpamScan::on_message_header() {
   end_paragraph();
 }
 
-void SpamScan::header_tests() {
+void SpamScan::add_headers(scan::SpamJudge& judge) {
   const scan::SpamTimer timer(options_.times, scan::SpamGroup::values);
   String value(&arena_);
   for (std::uint32_t s = 0; s < rules_.selectors().size(); ++s) {
     const scan::SpamBuffer buffer = rules_.buffer_of_selector(s);
     if (buffer == scan::SpamBuffer::mime_header) continue;
-    const auto tests = rules_.tests_of_selector(s);
-    const bool there = view_.joined(rules_.selectors()[s], value);
-    if (there && !value.empty()) scanner_.scan(buffer, value, counts_, false, s);
-    for (const std::uint32_t index : tests) {
-      const scan::SpamTest& test = rules_.tests()[index];
-      if (test.kind == scan::TestKind::exists) {
-        if (there) counts_[index] = 1;
-        continue;
-      }
-      if (test.kind != scan::TestKind::pattern) continue;
-      if (!there || value.empty()) {
-        const std::uint32_t flag = there ? scan::kTestMatchesEmpty : scan::kTestMatchesUnset;
-        if ((test.flags & flag) != 0) counts_[index] = 1;
-      }
-      if ((test.flags & scan::kTestNegated) != 0) {
-        std::uint32_t& count = counts_[index];
-        count = count == 0;
-      }
+    const auto& tests = rules_.of_selector(s);
+    if (!view_.joined(rules_.selectors()[s], value)) {
+      for (const std::uint32_t test : tests.missing) judge.set(test, 1);
+      continue;
     }
+    for (const std::uint32_t test : tests.there) judge.set(test, 1);
+    if (value.empty()) {
+      for (const std::uint32_t test : tests.empty) judge.set(test, 1);
+      continue;
+    }
+    for (const std::uint32_t test : tests.negated) judge.set(test, 1);  // unless it is open
+    if (!tests.looked_at) continue;
+    scanner_.add(buffer,
+                 {.text = value, .high = scanner_.takes_high(buffer, value), .selector = s});
   }
 }
 
-void SpamScan::on_part_header(std::uint32_t part) {
-  mime_header_tests(part);
-  count_part(part);
-}
+void SpamScan::on_part_header(std::uint32_t part) { count_part(part); }
 
-void SpamScan::mime_header_tests(std::uint32_t number) {
+void SpamScan::add_mime_headers(const MessagePart& part) {
   const scan::SpamTimer timer(options_.times, scan::SpamGroup::values);
   String value(&arena_);
   for (std::uint32_t s = 0; s < rules_.selectors().size(); ++s) {
@@ -193,16 +181,14 @@ void SpamScan::mime_header_tests(std::uint32_t number) {
     if (raw) selector.remove_suffix(4);
     String name(selector, &arena_);
     lower(name);
-    const Field* field = parts_.parts()[number].header.last(name);
+    const Field* field = part.header.last(name);
     if (field == nullptr) {
-      for (const std::uint32_t test : rules_.tests_of_selector(s)) {
-        if ((rules_.tests()[test].flags & scan::kTestMatchesUnset) != 0) counts_[test] = 1;
-      }
+      for (const std::uint32_t test : rules_.of_selector(s).missing) scanner_.hit(test);
       continue;
     }
     value = raw ? std::string_view(field->raw) : std::string_view(field->value);
     if (!raw) value += '\n';
-    scanner_.scan(scan::SpamBuffer::mime_header, value, counts_, false, s);
+    scanner_.add(scan::SpamBuffer::mime_header, {.text = value, .selector = s});
   }
 }
 
@@ -268,7 +254,7 @@ void SpamScan::on_leaf(std::uint32_t number, std::string_view raw) {
 void SpamScan::raw_body(std::string_view text) {
   std::uint64_t lines = 0;
   const auto give = [&](std::string_view piece) {
-    scanner_.scan(scan::SpamBuffer::raw_body, piece, counts_);
+    raw_piece(piece);
     // As split(/^/m, ..., -1) counts them.
     std::string_view rest = piece;
     while (!rest.empty()) {
@@ -298,6 +284,17 @@ void SpamScan::raw_body(std::string_view text) {
     if (begin < text.size()) give(text.substr(begin));
   }
   view_.decoded_lines += lines;
+}
+
+void SpamScan::raw_piece(std::string_view piece) {
+  if (piece.empty()) return;
+  const bool high = scanner_.takes_high(scan::SpamBuffer::raw_body, piece);
+  if (raw_.size() + piece.size() > kMaxRaw) {
+    scanner_.scan(scan::SpamBuffer::raw_body, {.text = piece, .high = high}, counts_);
+    return;
+  }
+  raw_ += piece;
+  raw_pieces_.push_back({raw_.size(), high});
 }
 
 // White space is joined: runs with two line ends or more end a paragraph, others are one blank.
@@ -355,69 +352,82 @@ void SpamScan::end_paragraph() {
 }
 
 void SpamScan::paragraph(std::string_view text) {
-  const bool first = view_.body_ends.empty();
-  scanner_.scan(scan::SpamBuffer::body, text, counts_, first);
+  const bool high = scanner_.takes_high(scan::SpamBuffer::body, text);
   {
     const scan::SpamTimer timer(options_.times, scan::SpamGroup::urls);
     view_.uris.add_text(text);
   }
-  if (view_.body.size() + text.size() > kMaxBody) return;
+  if (view_.body.size() + text.size() > kMaxBody) {
+    if (!text.empty()) scanner_.scan(scan::SpamBuffer::body, {.text = text, .high = high}, counts_);
+    return;
+  }
   view_.body += text;
   view_.body_ends.push_back(view_.body.size());
+  high_paragraphs_.push_back(high);
 }
 
 // --- the end -------------------------------------------------------------------------------------
 
-void SpamScan::evaluate() {
-  const scan::SpamTimer timer(options_.times, scan::SpamGroup::meta);
-  const auto tests = rules_.tests();
-  values_.assign(rules_.baseline().begin(), rules_.baseline().end());
-  std::pmr::vector<std::uint64_t> dirty((tests.size() + 63) / 64, 0, &arena_);
-  const auto changed = [&](std::uint32_t test) {
-    for (const std::uint32_t meta : rules_.dependents(test))
-      dirty[meta / 64] |= std::uint64_t{1} << (meta % 64);
-  };
-  const auto off = [&](const scan::SpamTest& test) {
-    return options_.outbound && (test.flags & scan::kTestNotOutbound) != 0;
-  };
-  std::pmr::vector<std::uint32_t> held(&arena_);
-  counts_.for_each([&](std::uint32_t test, std::uint32_t count) {
-    if (count == 0 || off(tests[test])) return;
-    values_[test] = count;
-    held.push_back(test);
-    changed(test);
-  });
-  std::sort(held.begin(), held.end());
-  for (const std::uint32_t meta : rules_.baseline_hits()) {
-    if (off(tests[meta])) dirty[meta / 64] |= std::uint64_t{1} << (meta % 64);
+void SpamScan::add_text() {
+  for (std::size_t i = 0; i < view_.body_ends.size(); ++i) {
+    scanner_.add(scan::SpamBuffer::body,
+                 {.text = view_.paragraph(i), .first = i == 0, .high = high_paragraphs_[i]});
   }
-  for (std::size_t word = 0; word < dirty.size(); ++word) {
-    while (dirty[word] != 0) {
-      const int bit = std::countr_zero(dirty[word]);
-      dirty[word] &= dirty[word] - 1;
-      const auto meta = static_cast<std::uint32_t>(word * 64 + static_cast<std::size_t>(bit));
-      double value = off(tests[meta]) ? 0 : rules_.evaluate(meta, values_);
-      if (value < 0) value = 1;  // what hits counts at least something
-      if (value == values_[meta]) continue;
-      values_[meta] = value;
-      changed(meta);
-    }
+  std::size_t begin = 0;
+  for (const Piece& piece : raw_pieces_) {
+    const std::string_view text = std::string_view(raw_).substr(begin, piece.end - begin);
+    scanner_.add(scan::SpamBuffer::raw_body, {.text = text, .high = piece.high});
+    begin = piece.end;
   }
-  std::int64_t score = 0;
-  for (std::uint32_t i = 0; i < tests.size(); ++i) {
-    if (values_[i] == 0 || (tests[i].flags & scan::kTestSub) != 0) continue;
-    hits_.push_back({&tests[i].info, buffer_of(tests[i]), tests[i].score, true});
-    score += tests[i].score;
-  }
-  score_ = static_cast<std::int32_t>(std::clamp<std::int64_t>(score, INT32_MIN, INT32_MAX));
 }
 
-std::vector<std::pair<std::uint32_t, double>> SpamScan::all_hits() const {
-  std::vector<std::pair<std::uint32_t, double>> all;
-  for (std::uint32_t i = 0; i < values_.size(); ++i) {
-    if (values_[i] != 0) all.emplace_back(i, values_[i]);
+// What may hit is open, what was counted before is known.
+void SpamScan::open_tests(scan::SpamJudge& judge) {
+  constexpr std::uint32_t kEvalCost = 300;
+  constexpr double kMostCounted = std::numeric_limits<std::uint16_t>::max();
+  const auto tests = rules_.tests();
+  counts_.for_each([&](std::uint32_t test, std::uint32_t count) { judge.set(test, count); });
+  // Of parts, not of one field: none may have matched.
+  for (std::uint32_t s = 0; s < rules_.selectors().size(); ++s) {
+    if (rules_.buffer_of_selector(s) != scan::SpamBuffer::mime_header) continue;
+    for (const std::uint32_t test : rules_.of_selector(s).negated) judge.set(test, 1);
   }
-  return all;
+  for (const std::uint32_t index : scanner_.open()) {
+    const scan::SpamTest& test = tests[index];
+    if ((test.flags & scan::kTestMultiple) == 0) {
+      if (!counts_.has(index)) judge.open(index, 0, 1, scanner_.cost(index));
+      continue;
+    }
+    const double before = counts_.has(index) ? counts_[index] : 0;
+    const double most = test.max_hits == 0 ? kMostCounted : test.max_hits;
+    if (before < most) judge.open(index, before, most, scanner_.cost(index));
+  }
+  for (const std::uint32_t test : rules_.evals()) judge.open(test, 0, 1, kEvalCost);
+}
+
+double SpamScan::answer(std::uint32_t index) {
+  const scan::SpamTest& test = rules_.tests()[index];
+  if (test.kind != scan::TestKind::eval) {
+    const std::uint32_t count = scanner_.count(index, counts_.has(index) ? counts_[index] : 0);
+    return (test.flags & scan::kTestNegated) != 0 ? count == 0 : count;
+  }
+  const scan::SpamTimer eval(options_.times, scan::SpamGroup::eval);
+  const std::uint64_t begin = options_.times != nullptr ? options_.times->now() : 0;
+  const double value = run_eval(view_, test);
+  if (options_.times != nullptr) options_.times->charge_test(index, options_.times->now() - begin);
+  return value != 0;
+}
+
+void SpamScan::take_hits(const scan::SpamJudge& judge) {
+  const auto tests = rules_.tests();
+  std::int64_t score = 0;
+  judge.for_each([&](std::uint32_t i) {
+    if (options_.everything) all_hits_.emplace_back(i, judge.value(i));
+    if ((tests[i].flags & scan::kTestSub) != 0) return;
+    hits_.push_back({&tests[i].info, buffer_of(tests[i]), tests[i].score, true});
+    score += tests[i].score;
+  });
+  score_ = static_cast<std::int32_t>(std::clamp<std::int64_t>(score, INT32_MIN, INT32_MAX));
 }
 
 }  // namespace sluice::spam

@@ -1,9 +1,9 @@
 // SpamAssassin's rules over one message: its octets in, hits and a score out.
 //
-// Theory. The message is read in parts (message_parts.h). The header rules run when the header is
-// whole, the rules of text, decoded text and URLs part by part as parts end, native functions and
-// metas at the end of the message, metas only where an input changed (scan/spam_rules.h). Nothing
-// depends on how the octets are cut.
+// Theory. The message is read in parts (message_parts.h); what rules look at is kept, and all rules
+// run at its end: one pass finds what may hit (scan/spam_scanner.h), and only what decides about
+// something that is reported is tried (scan/spam_judge.h). Text beyond what is kept is scanned as
+// it comes. Nothing depends on how the octets are cut.
 //
 // Memory: what the view keeps comes from `memory` by way of an arena and goes with the scan;
 // bounded by the constants of message_parts.h.
@@ -14,18 +14,21 @@
 #include <vector>
 
 #include "dataplane/base/bytes.h"
+#include "dataplane/scan/spam_judge.h"
 #include "dataplane/scan/spam_rules.h"
+#include "dataplane/scan/spam_scanner.h"
 #include "dataplane/spam/view.h"
 
 namespace sluice::spam {
 
-class SpamScan final : private PartsSink {
+class SpamScan final : private PartsSink, private scan::SpamJudge::Witness {
  public:
   struct Options {
     FlowFacts flow;
     bool outbound = false;             // rules that judge the receiving side are off
     std::uint64_t now = 0;             // seconds since the epoch
     scan::SpamTimes* times = nullptr;  // where to add what groups of rules take
+    bool everything = false;           // decides parts of metas too, though nobody asks: all_hits()
   };
   // `rules` and `scratch` (reserved for the ruleset of `rules`) must outlive the scan.
   SpamScan(const scan::SpamRules& rules, scan::Scratch& scratch, const Options& options,
@@ -41,8 +44,8 @@ class SpamScan final : private PartsSink {
   void finish();
 
   const std::pmr::vector<scan::Hit>& hits() const { return hits_; }
-  // All tests that hit, parts of metas too, with their values: for `rules test`.
-  std::vector<std::pair<std::uint32_t, double>> all_hits() const;
+  // With Options::everything: all tests that hit, parts of metas too, with their values.
+  const std::pmr::vector<std::pair<std::uint32_t, double>>& all_hits() const { return all_hits_; }
   std::int32_t score() const { return score_; }  // thousandths
   std::uint64_t octets_scanned() const { return scanner_.octets_scanned(); }
   const View& view() const { return view_; }
@@ -53,9 +56,15 @@ class SpamScan final : private PartsSink {
   void on_raw_line(std::uint32_t part, std::string_view line) override;
   void on_leaf(std::uint32_t part, std::string_view raw) override;
 
-  void header_tests();
-  void mime_header_tests(std::uint32_t part);
+  double answer(std::uint32_t test) override;
+
+  void add_headers(scan::SpamJudge& judge);
+  void add_mime_headers(const MessagePart& part);
+  void add_text();
+  void open_tests(scan::SpamJudge& judge);
+  void take_hits(const scan::SpamJudge& judge);
   void raw_body(std::string_view text);
+  void raw_piece(std::string_view piece);
   void body_text(std::string_view text);
   void body_byte(char c);
   void end_white_space();
@@ -64,17 +73,24 @@ class SpamScan final : private PartsSink {
   void paragraph(std::string_view text);
   void count_part(std::uint32_t part);
   void image(const MessagePart& part, std::string_view raw);
-  void evaluate();
 
   std::pmr::monotonic_buffer_resource arena_;
   const scan::SpamRules& rules_;
   scan::SpamScanner scanner_;
   Options options_;
-  scan::SpamHits counts_;
+  scan::SpamHits counts_;  // of what was scanned before the end
   View view_;
   MessageParts parts_;
-  std::pmr::vector<double> values_;
   std::pmr::vector<scan::Hit> hits_;
+  std::pmr::vector<std::pair<std::uint32_t, double>> all_hits_;
+  // What is scanned at the end, beside the view's paragraphs.
+  struct Piece {
+    std::size_t end;
+    bool high;  // SpamScanner::takes_high
+  };
+  std::pmr::vector<bool> high_paragraphs_;
+  String raw_;
+  std::pmr::vector<Piece> raw_pieces_;
   // The text of the message, white space not yet decided: see body_text().
   String line_;
   bool any_text_ = false;

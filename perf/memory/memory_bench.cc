@@ -213,6 +213,19 @@ std::string message(std::size_t lines) {
   return text;
 }
 
+// A message of text alone, `lines` of it.
+std::string text_message(std::string_view type, std::string_view encoding, std::string_view line,
+                         std::size_t lines) {
+  std::string text =
+      "From: Alice <alice@customer.example>\r\nTo: bob@elsewhere.example\r\nSubject: The figures "
+      "of "
+      "this quarter\r\nMessage-ID: <20261125.1@customer.example>\r\nMIME-Version: 1.0\r\n";
+  text.append("Content-Type: ").append(type).append("\r\nContent-Transfer-Encoding: ");
+  text.append(encoding).append("\r\n\r\n");
+  for (std::size_t i = 0; i < lines; ++i) text.append(line).append("\r\n");
+  return text;
+}
+
 std::vector<SentFrame> half_open(bool answered) {
   Conversation talk;
   talk.open();
@@ -232,11 +245,11 @@ std::vector<SentFrame> idle(bool after_message) {
   return talk.take();
 }
 
-std::vector<SentFrame> in_data() {
+std::vector<SentFrame> in_data(const std::string& text) {
   Conversation talk;
   greet(talk);
   begin_message(talk);
-  talk.client(message(200));
+  talk.client(text);
   return talk.take();
 }
 
@@ -268,8 +281,19 @@ int run(int argc, char** argv) {
   result["half_open_answered_octets"] = each(half_open(true), kSome, 0);
   result["idle_after_ehlo_octets"] = each(idle(false), kSome, kIdle);
   result["idle_after_message_octets"] = each(idle(true), kSome, kIdle);
-  result["in_data_octets"] = each(in_data(), 10'000, kIdle);
-  result["in_data_not_yet_idle_octets"] = each(in_data(), 10'000, 0);
+  const std::pair<const char*, std::string> messages[] = {
+      {"in_data", message(200)},
+      {"in_data_text",
+       text_message("text/plain; charset=utf-8", "quoted-printable",
+                    "Here they are, see https://www.customer.example/q3 t=\r\noo.", 200)},
+      {"in_data_html", text_message("text/html; charset=iso-8859-2", "quoted-printable",
+                                    "<p>Here <a href=3D\"https://www.customer.example/q3\">they "
+                                    "are</a>, v=E1=BEen=FD.</p>",
+                                    200)}};
+  for (const auto& [name, text] : messages) {
+    result[name + std::string("_octets")] = each(in_data(text), 10'000, kIdle);
+    result[name + std::string("_not_yet_idle_octets")] = each(in_data(text), 10'000, 0);
+  }
   {
     const std::size_t before = resident();
     Bench bench(**policy, flows);

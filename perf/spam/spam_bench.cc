@@ -1,12 +1,12 @@
 // What SpamAssassin's rules cost and which hit: compiles rule files, runs them over messages.
 //
-//   spam_bench [--hits] [--groups] [--cache DIR] [--chunk OCTETS] [--rounds N] RULES... --
-//   MESSAGES...
+//   spam_bench [--hits] [--parts] [--groups] [--cache DIR] [--chunk OCTETS] [--rounds N] RULES...
+//   -- MESSAGES...
 //
 // CPU time for a message. With --groups what it is made of, and the tests that take the most
-// (asking the clock costs time itself). With --hits a JSON line for each message with its score,
-// the rules that hit and the parts of metas that did. MESSAGES may be @FILE, a file with a name a
-// line.
+// (asking the clock costs time itself). With --hits a JSON line for each message with its score and
+// the rules that hit; with --parts also the parts of metas that did, which are then all tried.
+// MESSAGES may be @FILE, a file with a name a line.
 //
 // Which functions: valgrind --tool=callgrind --collect-atstart=no --toggle-collect='*run_message*'.
 #include <algorithm>
@@ -56,6 +56,7 @@ struct Arguments {
   std::size_t chunk = 1400;
   int rounds = 1;
   bool hits = false;
+  bool parts = false;
   bool groups = false;
 };
 
@@ -66,6 +67,8 @@ Arguments read_arguments(int argc, char** argv) {
     const std::string_view word = argv[i];
     if (word == "--hits") {
       arguments.hits = true;
+    } else if (word == "--parts") {
+      arguments.hits = arguments.parts = true;
     } else if (word == "--groups") {
       arguments.groups = true;
     } else if (word == "--cache" && i + 1 < argc) {
@@ -111,6 +114,22 @@ void print_groups(const scan::SpamTimes& times, const scan::SpamRules& rules, do
     const auto& of = times.by_test()[order[i]];
     std::printf("  %-40s %9.3f us %9.2f tries\n", rules.tests()[order[i]].info.name.c_str(),
                 microseconds(of.spent), static_cast<double>(of.tries) / messages);
+  }
+}
+
+// How the regexes of each buffer are looked for.
+void print_tables(const scan::SpamRules& rules) {
+  for (std::size_t i = 0; i < scan::kSpamBufferCount; ++i) {
+    const scan::SpamDatabase& database = rules.database(static_cast<scan::SpamBuffer>(i));
+    std::size_t direct = 0;
+    for (const auto& of : database.direct) direct += of.size();
+    std::printf(
+        "%-12s by words %zu (%zu words, %zu octets), by joined words %zu (%zu words), patterns %zu "
+        "(%zu octets), beyond ASCII %zu, on each item %zu\n",
+        std::string(scan::kSpamBufferNames[i]).c_str(), database.words.candidates().size(),
+        database.words.words(), database.words.size(), database.joined.candidates().size(),
+        database.joined.words(), database.first.empty() ? 0 : database.first.size() - 1,
+        database.size, database.high.size(), direct);
   }
 }
 
@@ -169,6 +188,7 @@ int run(const Arguments& arguments, const scan::Ruleset& ruleset, scan::Scratch&
   scan::SpamTimes times(&nanoseconds);
   spam::SpamScan::Options options;
   if (arguments.groups) options.times = &times;
+  options.everything = arguments.parts;
   for (const std::string& name : arguments.messages) {
     const std::string message = read_file(name);
     for (int round = 0; round < arguments.rounds; ++round) {
@@ -197,6 +217,7 @@ int run(const Arguments& arguments, const scan::Ruleset& ruleset, scan::Scratch&
                of_message[of_message.size() / 2] * 1e6,
                of_message[of_message.size() * 9 / 10] * 1e6,
                of_message[of_message.size() * 99 / 100] * 1e6);
+  if (arguments.groups) print_tables(rules);
   if (arguments.groups) print_groups(times, rules, messages, seconds);
   return 0;
 }

@@ -219,6 +219,54 @@ class Captures(unittest.TestCase):
         for name, events in told.items():
             self.assertEqual(events, first, name)
 
+    def test_cooked_captures_keep_what_stands_before_ip(self):
+        """A tag, labels or PPPoE behind a cooked header (libpcap writes a VLAN tag back there): the
+        protocol of the header says what follows. Nothing was seen of such flows."""
+        octets = (CAPTURES / 's06-simple-session.pcap').read_bytes()
+        layers = {
+            'vlan': (0x8100, lambda ip: struct.pack('>HH', 7, 0x0800) + ip),
+            'qinq': (0x88a8, lambda ip: struct.pack('>HHHH', 9, 0x8100, 7, 0x0800) + ip),
+            'mpls': (0x8847, lambda ip: struct.pack('>I', 16 << 12 | 1 << 8 | 64) + ip),
+            'pppoe': (0x8864, lambda ip: struct.pack('>BBHHH', 0x11, 0, 5, len(ip) + 2, 0x0021) + ip),
+        }
+        def seen(events):
+            flow = of_type(events, 'flow')[0]['flow']
+            return ([(e['smtp']['outcome'], e['smtp'].get('reply')) for e in of_type(events, 'smtp')],
+                    flow['pkts_toserver'], flow['pkts_toclient'])
+
+        with tempfile.TemporaryDirectory() as folder:
+            path, out = pathlib.Path(folder) / 'in.pcap', pathlib.Path(folder) / 'out.pcap'
+            rules, policy = pathlib.Path(folder) / 'a.rules', pathlib.Path(folder) / 'p.json'
+            rules.write_text('reject smtp any any -> any any (smtp.mail_from; content:"@"; sid:1;)\n')
+            policy.write_text('{"sluice:sluice":{"wire":[{"name":"w1","mode":"enforce"}]}}')
+            stopping = ('--out', str(out), '--rules', str(rules), '--policy', str(policy))
+            analyze(CAPTURES / 's06-simple-session.pcap', *stopping)
+            stopped = seen(analyze(out)[1])
+            for name, (protocol, wrap) in layers.items():
+                for link, head in ((113, struct.pack('>HHH8sH', 4, 1, 6, b'abcdef', protocol)),
+                                   (276, struct.pack('>HHIHBB8s', protocol, 0, 3, 1, 4, 6, b'abcdef'))):
+                    with open(path, 'wb') as file:
+                        file.write(struct.pack('<IHHiIII', 0xa1b23c4d, 2, 4, 0, 0, 262144, link))
+                        at = 24
+                        while at < len(octets):
+                            seconds, micros, size, _ = struct.unpack_from('<IIII', octets, at)
+                            ip = octets[at + 16 + 14:at + 16 + size]
+                            ip = ip[:struct.unpack_from('>H', ip, 2)[0]]
+                            frame = head + wrap(ip)
+                            file.write(struct.pack('<IIII', seconds, micros * 1000, len(frame), len(frame)) + frame)
+                            at += 16 + size
+                    status, events, errors = analyze(path, '--out', str(out))
+                    self.assertEqual((status, [e['smtp']['outcome'] for e in of_type(events, 'smtp')]),
+                                     (0, ['accepted']), f'{name} {link} {errors}')
+                    vlan = {'vlan': [7], 'qinq': [9, 7]}.get(name)
+                    self.assertEqual(of_type(events, 'flow')[0].get('vlan'), vlan, f'{name} {link}')
+                    self.assertEqual(out.read_bytes()[24:], path.read_bytes()[24:], f'{name} {link}')
+                    # What we answer leaves in the same layers.
+                    analyze(path, *stopping)
+                    again = analyze(out)[1]
+                    self.assertEqual(seen(again), stopped, f'{name} {link}')
+                    self.assertEqual([f.get('vlan') for f in of_type(again, 'flow')], [vlan], f'{name} {link}')
+
     def test_direction_follows_the_inside_prefixes(self):
         capture = CAPTURES / 's06-simple-session.pcap'
         event = of_type(analyze(capture)[1], 'smtp')[0]

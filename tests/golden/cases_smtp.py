@@ -72,6 +72,17 @@ class Smtp(Cases):
             self.assertNotIn('unsolicited-reply', flow.anomalies)
         self.check(scripts, expect)
 
+    def test_A03_a_refused_chunk_counts_for_nothing(self):
+        steps = GREETING + [
+            ('C', b'MAIL FROM:<a@a.test>\r\nBDAT 30\r\nSubject: no\r\n\r\n' + b'x' * 15), ('S', [OK, b'503 no recipient\r\n']),
+            ('C', b'RCPT TO:<b@b.test>\r\n'), ('S', OK)] + data(b'a..b\r\n\r\n.\r\n') + BYE
+
+        def expect(flow):
+            self.messages(flow, ('a@a.test', ['b@b.test'], b'a..b\r\n\r\n', 'accepted'))
+            self.assertEqual(flow.smtp[-1]['smtp']['size'], 8)
+            self.assertNotIn('subject', flow.smtp[-1].get('email', {}))
+        self.check_flow(steps, expect)
+
     def test_A04_sizes_at_the_limits(self):
         bad = (b'9223372036854775808', b'18446744073709551615', b'18446744073709551616 LAST', b'-1', b'+5', b' 5',
                b'5LAST', b'0x10', b'', b'99999999999999999999999999 LAST', b'5 5', b'\xb2')

@@ -12,6 +12,7 @@ import wirecraft
 from cases_ip import Ip
 from cases_mime import Mime
 from cases_mime_more import MimeMore
+from cases_model import Model
 from cases_smtp import Smtp
 from cases_smtp_more import SmtpMore
 from cases_stop import Stop
@@ -24,4 +25,4 @@ if __name__ == '__main__':
         loader = unittest.TestLoader()
         loader.testNamePatterns = [f'*{part}*' for part in sys.argv[2:]]
         unittest.defaultTestLoader = loader
-    sys.exit(tap.run(Smtp, SmtpMore, Mime, MimeMore, Tcp, TcpMore, Ip, Stop))
+    sys.exit(tap.run(Smtp, SmtpMore, Model, Mime, MimeMore, Tcp, TcpMore, Ip, Stop))

@@ -31,6 +31,11 @@ class _Result(unittest.TestResult):
         super().addError(test, err)
         self._fault(test, err)
 
+    def addSubTest(self, test, subtest, err):
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            self._fault(subtest, err)
+
 
 def run(*cases):
     """Runs the test cases; exit status 0 when all passed."""

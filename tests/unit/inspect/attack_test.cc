@@ -277,7 +277,7 @@ TEST(Attack, OneOctetSegmentsThatNobodyAcknowledges) {
 TEST(Attack, HolesThatAreNeverFilled) {
   std::vector<std::vector<SentFrame>> flows;
   const std::string octets = lines(20, 'h');
-  for (std::size_t n = 0; n < 60; ++n) {
+  for (std::size_t n = 0; n < 80; ++n) {
     Conversation talk = attacker(n);
     begin_message(talk);
     talk.client("Subject: a hole\r\n\r\n");

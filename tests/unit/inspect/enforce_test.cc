@@ -359,6 +359,86 @@ TEST(Enforce, UrgentOctetInTheEndOfDataIsAnAmbiguousEnd) {  // cases A12, C09
   }
 }
 
+// The message goes on behind an end that only some servers see, and so do its scans: contents on
+// both sides of it, and one across it, are found as without it.
+TEST(Enforce, AmbiguousEndInsideWhatARuleLooksFor) {
+  for (const std::string_view end : {"\n.\r\n", "\n.\n", "\r.\r", "\r\n.\r", "\r\n.\n"}) {
+    for (const std::size_t cut : {1u, 3u, 1000u}) {
+      SCOPED_TRACE(Json(end).dump() + std::to_string(cut));
+      Rig rig({.rules =
+                   "reject smtp any any -> any any (msg:\"r\"; content:\"first\"; "
+                   "content:\"second\"; distance:0; sid:1;)\n"
+                   "alert smtp any any -> any any (msg:\"s\"; content:\"x|0a|.\"; "
+                   "content:\"last\"; sid:2;)\n"
+                   "alert smtp any any -> any any (msg:\"t\"; content:\"x|0a|.|0a|y\"; sid:3;)\n"
+                   "alert smtp any any -> any any (msg:\"u\"; content:!\"last\"; sid:4;)\n"});
+      Conversation talk({.segment_size = cut});
+      begin_message(talk);
+      talk.client("first x" + std::string(end) + "y second last\r\n.\r\n");
+      rig.send(talk.take());
+      std::set<int> found;
+      for (const Json& alert : rig.events_of("alert"))
+        found.insert(alert["alert"]["signature_id"].get<int>());
+      std::set<int> expected = {1};
+      if (end.starts_with("\n.")) expected.insert(2);
+      if (end == "\n.\n") expected.insert(3);
+      EXPECT_EQ(found, expected);
+      expect_stopped(rig, "second last\r\n.\r\n", "");
+    }
+  }
+}
+
+// What stands in front of a message without content is looked at before it ends, however it is cut.
+TEST(Enforce, CommandsInFrontOfAnEmptyMessage) {
+  for (const std::size_t cut : {1u, 4u, 1000u}) {
+    Rig rig({.rules = rule("reject")});
+    Conversation talk({.segment_size = cut});
+    talk.open();
+    talk.server("220 mx\r\n");
+    talk.client("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA XJS-SPAM-XJS\r\n.\r\n");
+    rig.send(talk.take());
+    expect_stopped(rig, ".\r\n", std::to_string(cut));
+  }
+}
+
+// What another reading takes for a message is read as one: its parts are decoded and looked at, and
+// nothing that completes it leaves.
+TEST(Enforce, MessageOfAnotherReadingIsDecoded) {
+  // "aaXJS-SPAM-XJSaa"
+  const std::string mail =
+      "Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=q\r\n\r\n--q\r\n"
+      "Content-Type: text/plain\r\nContent-Transfer-Encoding: base64\r\n\r\n"
+      "YWFYSlMtU1BBTS1YSlNhYQ==\r\n--q--\r\n";
+  const std::string envelope = "MAIL FROM:<e@e.test>\r\nRCPT TO:<v@v.test>\r\n";
+  const std::string chunk = std::to_string(mail.size());
+  struct Case {
+    std::string said, sign;
+  };
+  for (const Case& c :
+       {Case{"fine\n.\r\n" + envelope + "DATA\r\n" + mail + ".\r\n", "--q--\r\n.\r\n"},
+        Case{"fine\n.\n" + envelope + "BDAT " + chunk + " LAST\r\n" + mail, "--q--\r\n"},
+        Case{"fine\r\n.\r\n" + envelope + "BDAT " + chunk + " ;LAST\r\n" + mail + "BDAT 0 LAST\r\n",
+             "--q--\r\nBDAT 0 LAST\r\n"},
+        Case{"fine\r\n.\r\n" + envelope + "BDAT 1\r\nNDATA\r\n" + mail + ".\r\n",
+             "--q--\r\n.\r\n"}}) {
+    for (const std::size_t cut : {1u, 100u, 1460u}) {
+      SCOPED_TRACE(c.said.substr(0, 90) + std::to_string(cut));
+      Rig rig({.rules = "reject smtp any any -> any any (msg:\"m\"; sluice.text; "
+                        "content:\"XJS-SPAM-XJS\"; sid:42;)\n"});
+      Conversation talk({.segment_size = cut});
+      talk.open();
+      talk.server("220 mx\r\n");
+      talk.client("EHLO c\r\n");
+      talk.server("250-mx\r\n250-PIPELINING\r\n250 CHUNKING\r\n");
+      talk.client(envelope + "DATA\r\n");
+      talk.server("250 ok\r\n250 ok\r\n354 go\r\n");
+      talk.client("S: s\r\n\r\n" + c.said);
+      rig.send(talk.take());
+      expect_stopped(rig, c.sign, "");
+    }
+  }
+}
+
 TEST(Enforce, ServerTellsWhichReadingOfUrgentDataItHas) {
   for (const bool ends : {true, false}) {
     Rig rig({.rules = rule("reject")});

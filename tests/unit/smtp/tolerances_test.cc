@@ -100,9 +100,14 @@ TEST(SmtpTolerances, A06_RefusedRsetChangesNothing) {
                                                C("DATA\r\n"),     S("354 go\r\n")};
     const Recorder r = play(opened({}) + rest + Dialogue{C(kBody), S("250 queued\r\n")});
     ASSERT_EQ(r.messages.size(), 1u);
-    EXPECT_EQ(r.transactions.at(r.messages[0].tx).mailbox, "a@a.test");
-    EXPECT_EQ(r.transactions.at(r.messages[0].tx).rcpts, std::vector<std::string>{"b@b.test"});
-    EXPECT_EQ(r.transactions.at(1).ends,
+    // Behind a RSET that is not yet answered they are another transaction's, until the 354.
+    const TransactionId tx = r.messages[0].tx;
+    if (pipelined)
+      EXPECT_EQ(r.adopted, (std::vector<std::pair<TransactionId, TransactionId>>{{1, tx}}));
+    else
+      EXPECT_EQ(tx, 1u);
+    EXPECT_EQ(r.transactions.at(1).rcpts, std::vector<std::string>{"b@b.test"});
+    EXPECT_EQ(r.transactions.at(tx).ends,
               (std::vector<std::pair<int, std::string>>{{250, "queued"}}));
   }
 }
@@ -241,6 +246,92 @@ TEST(SmtpTolerances, A06_RefusedSecondMail) {
       play(many + Dialogue{C("DATA\r\n"), S("354 go\r\n"), C(kBody), S("250 queued\r\n")});
   ASSERT_EQ(pushed.messages.size(), 1u);
   EXPECT_EQ(pushed.transactions.at(pushed.messages[0].tx).mailbox, "a@a.test");
+}
+
+// Content behind a refused DATA was commands: a RSET or MAIL among them ends nothing that the
+// server meets only behind them, though it was read before.
+TEST(SmtpTolerances, A06_CommandsReadAgainEndNothingBehindThem) {
+  const std::string again = "DATA\r\nSubject: x\r\nMAIL FROM:<m@x.test>\r\nRCPT TO:<n@x.test>\r\n";
+  const std::string behind = "MAIL FROM:<q@a.test>\r\nRCPT TO:<z@b.test>\r\nBDAT 1 LAST\r\nx";
+  const std::string sent = "503 no\r\n500 what\r\n250 m\r\n250 n\r\n";
+  const std::string taken = "250 q\r\n250 z\r\n250 queued\r\n";
+  const Recorder reset = play(opened({C(again + "RSET\r\n.\r\nRSET\r\n" + behind),
+                                      S(sent + "250 reset\r\n500 what\r\n250 reset\r\n" + taken)}));
+  const Recorder mail =
+      play(opened({C(again + ".\r\n" + behind), S(sent + "500 what\r\n" + taken)}));
+  for (const Recorder* r : {&reset, &mail}) {
+    ASSERT_FALSE(r->messages.empty());
+    EXPECT_EQ(r->messages.back().text, "x");
+    EXPECT_EQ(r->messages.back().end, MessageEnd::complete);
+    const auto& transaction = r->transactions.at(r->messages.back().tx);
+    EXPECT_EQ(transaction.mailbox, "q@a.test");
+    ASSERT_EQ(transaction.ends.size(), 1u);
+    EXPECT_EQ(transaction.ends[0].second, "queued");
+  }
+  // One chunk of a message that goes on.
+  const Recorder chunks = play(
+      opened({C(again + "RSET\r\n.\r\nMAIL FROM:<q@a.test>\r\nRCPT TO:<z@b.test>\r\nBDAT 3\r\nabc"),
+              S(sent + "250 reset\r\n500 what\r\n250 q\r\n250 z\r\n250 more\r\n"),
+              C("BDAT 3 LAST\r\ndef"), S("250 queued\r\n")}));
+  ASSERT_FALSE(chunks.messages.empty());
+  EXPECT_EQ(chunks.messages.back().text, "abcdef");
+}
+
+// Exim's buffer has 16 KiB and it skips white space.
+TEST(SmtpTolerances, A09_BlanksDoNotHideWhatStandsBehindThem) {
+  for (const std::size_t blanks : {600u, 5000u, 15000u}) {
+    const std::string gap = std::string(blanks - 2, ' ') + "\t ";
+    const Recorder data =
+        play(opened({C("MAIL" + gap + "FROM:" + gap + "<a@a.test>\r\nRCPT TO:" + gap +
+                       "<b@b.test>\r\n" + gap + "DATA" + gap + "\r\n" + kBody),
+                     S("250 ok\r\n250 ok\r\n354 go\r\n250 queued\r\n")}));
+    ASSERT_EQ(data.messages.size(), 1u) << blanks;
+    EXPECT_EQ(data.messages[0].text, "Subject: x\r\n\r\nhello\r\n");
+    EXPECT_EQ(data.transactions.at(1).mailbox, "a@a.test");
+    const Recorder bdat =
+        play(opened({C(kEnvelope), S("250 ok\r\n250 ok\r\n"),
+                     C("BDAT" + gap + "5" + gap + "LAST\r\nhello"), S("250 queued\r\n")}));
+    EXPECT_EQ(bdat.smuggled, "hello") << blanks;
+  }
+}
+
+// Whom a message is from is decided by the server's replies, whatever the client puts in between.
+TEST(SmtpTolerances, A06_TheOpenTransactionIsTheServers) {
+  struct Case {
+    std::string flight, replies;
+    TransactionId message;  // that takes the envelope of transaction 1
+  };
+  const std::string mail = "MAIL FROM:<a@a.test>\r\n";
+  const std::string rcpt = "RCPT TO:<b@b.test>\r\n";
+  for (const Case& c : {Case{mail + rcpt + "MAIL FROM:<forged@x.test>\r\nDATA\r\n",
+                             "250 a\r\n250 b\r\n503 nested\r\n354 go\r\n", 2},
+                        Case{mail + "BDAT 1\r\nNMAIL FROM:<forged@x.test>\r\n" + rcpt + "DATA\r\n",
+                             "250 a\r\n503 no rcpt\r\n503 nested\r\n250 b\r\n354 go\r\n", 2},
+                        Case{mail + "BDAT 1 LAST\r\nN" + rcpt + "DATA\r\n",
+                             "250 a\r\n503 no rcpt\r\n250 b\r\n354 go\r\n", 2},
+                        Case{mail + "DATA\r\n.\r\n" + rcpt + "DATA\r\n",
+                             "250 a\r\n503 no rcpt\r\n500 what\r\n250 b\r\n354 go\r\n", 2}}) {
+    SCOPED_TRACE(c.flight);
+    const Recorder r = play(opened({C(c.flight), S(c.replies), C(kBody), S("250 queued\r\n")}));
+    ASSERT_FALSE(r.messages.empty());
+    EXPECT_EQ(r.messages.back().text, "Subject: x\r\n\r\nhello\r\n");
+    EXPECT_EQ(r.messages.back().tx, c.message);
+    EXPECT_EQ(r.adopted, (std::vector<std::pair<TransactionId, TransactionId>>{{1, c.message}}));
+    EXPECT_EQ(r.transactions.at(c.message).ends.back().second, "queued");
+  }
+  // DATA between chunks is refused (Postfix: 503), and the message goes on over it.
+  const Recorder between =
+      play(opened({C(kEnvelope + "BDAT 3\r\nabcDATA\r\n.\r\nBDAT 3 LAST\r\ndef"),
+                   S("250 a\r\n250 b\r\n250 more\r\n503 in BDAT\r\n500 what\r\n250 queued\r\n")}));
+  ASSERT_EQ(between.messages.size(), 1u);
+  EXPECT_EQ(between.messages[0].text, "abcdef");
+  // A chunk without a transaction begins nothing that a later one goes on with.
+  const Recorder r =
+      play(opened({C("BDAT 1\r\nN"), S("503 no mail\r\n"), C(kEnvelope + "BDAT 5 LAST\r\nhello"),
+                   S("250 a\r\n250 b\r\n250 queued\r\n")}));
+  ASSERT_EQ(r.messages.size(), 2u);
+  EXPECT_EQ(r.messages[1].text, "hello");
+  EXPECT_EQ(r.transactions.at(r.messages[1].tx).mailbox, "a@a.test");
 }
 
 // The transaction of a chunk that was refused is still open.

@@ -39,8 +39,25 @@ class SpamRuleset {
   }
 
   // `message` has LF line ends and is given with CR LF, as on the wire, in pieces of `cut` octets.
+  // What is reported must be the same when no more is tried than that needs.
   SpamResult run(std::string_view message, std::size_t cut = 0,
-                 const spam::SpamScan::Options& options = {}) const {
+                 spam::SpamScan::Options options = {}) const {
+    options.everything = true;
+    const SpamResult all = run_once(message, cut, options);
+    options.everything = false;
+    const SpamResult lazy = run_once(message, cut, options);
+    EXPECT_EQ(lazy.reported, all.reported) << message;
+    EXPECT_EQ(lazy.score, all.score) << message;
+    return all;
+  }
+
+  std::shared_ptr<const control::CompiledRules> compiled;
+  std::shared_ptr<const scan::Ruleset> ruleset;
+  std::shared_ptr<scan::Scratch> scratch;
+
+ private:
+  SpamResult run_once(std::string_view message, std::size_t cut,
+                      const spam::SpamScan::Options& options) const {
     std::string wire;
     for (const char c : message) {
       if (c == '\n') wire += '\r';
@@ -68,10 +85,6 @@ class SpamRuleset {
     result.score = scan.score();
     return result;
   }
-
-  std::shared_ptr<const control::CompiledRules> compiled;
-  std::shared_ptr<const scan::Ruleset> ruleset;
-  std::shared_ptr<scan::Scratch> scratch;
 };
 
 inline std::set<std::string> spam_hits(std::string_view rules, std::string_view message,

@@ -133,8 +133,10 @@ TEST(JoinedText, IsLettersAndMarks) {
   std::string joined;
   scan::join_text("V.i_@ G--r4 00ps 1l", joined);
   EXPECT_EQ(joined, "vi!graopsi");
+  joined.clear();
   scan::join_text("", joined);
   EXPECT_EQ(joined, "");
+  joined.clear();
   scan::join_text(" .,- ", joined);
   EXPECT_EQ(joined, "");
 }

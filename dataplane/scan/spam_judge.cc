@@ -1,0 +1,287 @@
+#include "dataplane/scan/spam_judge.h"
+
+#include <algorithm>
+
+#include "dataplane/scan/spam_rules.h"
+
+namespace sluice::scan {
+
+namespace {
+
+constexpr double kUnbounded = 1e15;
+
+}  // namespace
+
+void SpamJudgeScratch::reserve(const SpamRules& rules) {
+  const std::span<const double> baseline = rules.baseline();
+  tests.assign(baseline.size(), {});
+  for (std::size_t i = 0; i < baseline.size(); ++i) {
+    tests[i].low = tests[i].high = baseline[i];
+    tests[i].sure = baseline[i] != 0;
+  }
+  dirty.assign((baseline.size() + 63) / 64, 0);
+  sure.assign(dirty.size(), 0);
+  touched.clear();
+  touched.reserve(baseline.size());
+}
+
+SpamJudge::SpamJudge(const SpamRules& rules, SpamJudgeScratch& scratch, bool outbound)
+    : rules_(rules), scratch_(scratch), outbound_(outbound) {
+  const std::span<const double> baseline = rules.baseline();
+  for (const std::uint32_t test : scratch_.touched) {
+    Range& range = scratch_.tests[test];
+    range = {};
+    range.low = range.high = baseline[test];
+    range.sure = baseline[test] != 0;
+  }
+  scratch_.touched.clear();
+  for (const std::uint32_t meta : rules.baseline_hits()) {
+    if (off(meta)) scratch_.dirty[meta / 64] |= std::uint64_t{1} << (meta % 64);
+  }
+}
+
+bool SpamJudge::off(std::uint32_t test) const {
+  return outbound_ && (rules_.tests()[test].flags & kTestNotOutbound) != 0;
+}
+
+SpamJudge::Range& SpamJudge::touch(std::uint32_t test) {
+  Range& range = scratch_.tests[test];
+  if (!range.touched) {
+    range.touched = true;
+    scratch_.touched.push_back(test);
+  }
+  return range;
+}
+
+void SpamJudge::set(std::uint32_t test, double value) {
+  if (off(test)) return;
+  Range& range = touch(test);
+  range.low = range.high = value;
+  range.sure = value != 0;
+  range.open = false;
+}
+
+void SpamJudge::open(std::uint32_t test, double least, double most, std::uint32_t cost) {
+  if (off(test)) return;
+  Range& range = touch(test);
+  range.low = least;
+  range.high = most;
+  range.sure = least > 0;
+  range.open = least < most;
+  range.cost = cost;
+}
+
+void SpamJudge::mark_dependents(std::uint32_t test) {
+  for (const std::uint32_t meta : rules_.dependents(test))
+    scratch_.dirty[meta / 64] |= std::uint64_t{1} << (meta % 64);
+}
+
+std::uint32_t SpamJudge::cheaper(std::uint32_t a, std::uint32_t b) const {
+  if (a == kNone) return b;
+  if (b == kNone) return a;
+  return scratch_.tests[b].cost < scratch_.tests[a].cost ? b : a;
+}
+
+SpamJudge::Operand SpamJudge::both(const Operand& a, const Operand& b) const {
+  if (a.zero() || b.zero()) return {0, 0, false, kNone};
+  if (a.sure) return b;
+  return {std::min(0.0, b.low), std::max(0.0, b.high), false, cheaper(a.ask, b.ask)};
+}
+
+SpamJudge::Operand SpamJudge::either(const Operand& a, const Operand& b) const {
+  if (a.zero()) return b;
+  if (a.sure || b.zero()) return a;
+  return {std::min(a.low, b.low), std::max(a.high, b.high), b.sure, cheaper(a.ask, b.ask)};
+}
+
+SpamJudge::Operand SpamJudge::arithmetic(std::uint32_t code, const Operand& a,
+                                         const Operand& b) const {
+  const auto operation = static_cast<MetaOperation>(code);
+  if (a.known() && b.known()) {
+    const double value = SpamRules::apply(operation, a.low, b.low);
+    return {value, value, value != 0, kNone};
+  }
+  const std::uint32_t ask = cheaper(a.ask, b.ask);
+  const auto compared = [&](bool always, bool never) -> Operand {
+    if (always) return {1, 1, true, kNone};
+    if (never) return {0, 0, false, kNone};
+    return {0, 1, false, ask};
+  };
+  const bool apart = a.high < b.low || b.high < a.low;
+  switch (operation) {
+    case MetaOperation::add: {
+      const bool counts = a.low >= 0 && b.low >= 0 && (a.sure || b.sure);
+      const double low = a.low + b.low;
+      const double high = a.high + b.high;
+      return {low, high, counts || low > 0 || high < 0, ask};
+    }
+    case MetaOperation::subtract: {
+      const double low = a.low - b.high;
+      const double high = a.high - b.low;
+      return {low, high, low > 0 || high < 0, ask};
+    }
+    case MetaOperation::multiply: {
+      const auto [low, high] =
+          std::minmax({a.low * b.low, a.low * b.high, a.high * b.low, a.high * b.high});
+      return {low, high, low > 0 || high < 0, ask};
+    }
+    case MetaOperation::less:
+      return compared(a.high < b.low, a.low >= b.high);
+    case MetaOperation::less_equal:
+      return compared(a.high <= b.low, a.low > b.high);
+    case MetaOperation::greater:
+      return compared(a.low > b.high, a.high <= b.low);
+    case MetaOperation::greater_equal:
+      return compared(a.low >= b.high, a.high < b.low);
+    case MetaOperation::equal:
+      return compared(false, apart);
+    case MetaOperation::not_equal:
+      return compared(apart, false);
+    default:
+      return {-kUnbounded, kUnbounded, false, ask};
+  }
+}
+
+SpamJudge::Operand SpamJudge::compute(std::uint32_t meta) const {
+  if (off(meta)) return {0, 0, false, kNone};
+  Operand stack[kMetaStack];
+  std::size_t depth = 0;
+  for (const std::uint32_t word : rules_.tests()[meta].meta) {  // checked at load
+    const std::uint32_t operand = word & 0xffffff;
+    switch (static_cast<MetaOperation>(word >> 24)) {
+      case MetaOperation::test: {
+        const Range& range = scratch_.tests[operand];
+        stack[depth++] = {range.low, range.high, range.sure, range.open ? operand : kNone};
+        break;
+      }
+      case MetaOperation::number: {
+        const double value = rules_.number(operand);
+        stack[depth++] = {value, value, value != 0, kNone};
+        break;
+      }
+      case MetaOperation::negate: {
+        Operand& top = stack[depth - 1];
+        top = {-top.high, -top.low, top.sure, top.ask};
+        break;
+      }
+      case MetaOperation::logical_not: {
+        Operand& top = stack[depth - 1];
+        if (top.zero()) {
+          top = {1, 1, true, kNone};
+        } else if (top.sure) {
+          top = {0, 0, false, kNone};
+        } else {
+          top = {0, 1, false, top.ask};
+        }
+        break;
+      }
+      case MetaOperation::choose: {
+        depth -= 2;
+        const Operand condition = stack[depth - 1];
+        const Operand& yes = stack[depth];
+        const Operand& no = stack[depth + 1];
+        if (condition.sure || condition.zero()) {
+          stack[depth - 1] = condition.sure ? yes : no;
+        } else {
+          stack[depth - 1] = {std::min(yes.low, no.low), std::max(yes.high, no.high),
+                              yes.sure && no.sure, condition.ask};
+        }
+        break;
+      }
+      case MetaOperation::logical_and:
+        --depth;
+        stack[depth - 1] = both(stack[depth - 1], stack[depth]);
+        break;
+      case MetaOperation::logical_or:
+        --depth;
+        stack[depth - 1] = either(stack[depth - 1], stack[depth]);
+        break;
+      default:
+        --depth;
+        stack[depth - 1] = arithmetic(word >> 24, stack[depth - 1], stack[depth]);
+        break;
+    }
+  }
+  Operand result = stack[0];
+  // What hits counts at least something.
+  if (result.high < 0) return {1, 1, true, kNone};
+  if (result.low < 0) {
+    result.low = 0;
+    result.high = std::max(result.high, 1.0);
+  }
+  return result;
+}
+
+void SpamJudge::note(std::uint32_t meta, const Operand& found) {
+  Range& range = touch(meta);
+  range.low = found.low;
+  range.high = found.high;
+  range.sure = found.sure;
+  range.open = !found.known() && found.ask != kNone;
+  range.cost = found.ask == kNone ? 0 : scratch_.tests[found.ask].cost;
+}
+
+// `exactly`: its value, else only whether it is 0.
+void SpamJudge::ask(std::uint32_t test, Witness& witness, bool exactly) {
+  auto& asking = scratch_.asking;
+  asking.assign(1, test);
+  while (!asking.empty()) {
+    const std::uint32_t top = asking.back();
+    if (rules_.tests()[top].kind != TestKind::meta) {
+      if (scratch_.tests[top].open) set(top, witness.answer(top));
+      asking.pop_back();
+      continue;
+    }
+    const bool was_sure = scratch_.tests[top].sure;
+    const Operand found = compute(top);
+    note(top, found);
+    // A part that was known not to be 0 and is asked for all the same must be known exactly.
+    const bool enough = asking.size() == 1 && !exactly && found.sure;
+    const bool more = asking.size() > 1 && found.sure && !was_sure;
+    if (!scratch_.tests[top].open || enough || more) {
+      asking.pop_back();
+      continue;
+    }
+    asking.push_back(found.ask);
+  }
+}
+
+void SpamJudge::decide(Witness& witness, bool everything) {
+  const auto tests = rules_.tests();
+  const auto wanted = [&](std::uint32_t test) {
+    return everything || (tests[test].flags & kTestSub) == 0;
+  };
+  for (std::size_t i = 0; i < scratch_.touched.size(); ++i) {
+    const std::uint32_t test = scratch_.touched[i];
+    if (scratch_.tests[test].open && wanted(test)) set(test, witness.answer(test));
+    const Range& range = scratch_.tests[test];
+    if (range.open || range.high != 0) mark_dependents(test);
+  }
+  // In order, so that what a meta is computed from is known before it, as far as it is.
+  auto& dirty = scratch_.dirty;
+  const std::span<const double> baseline = rules_.baseline();
+  for (std::size_t word = 0; word < dirty.size(); ++word) {
+    while (dirty[word] != 0) {
+      const int bit = std::countr_zero(dirty[word]);
+      dirty[word] &= dirty[word] - 1;
+      const auto meta = static_cast<std::uint32_t>(word * 64 + static_cast<std::size_t>(bit));
+      const Operand found = compute(meta);
+      if (found.known() && found.low == baseline[meta]) continue;
+      note(meta, found);
+      mark_dependents(meta);
+    }
+  }
+  for (std::size_t i = 0; i < scratch_.touched.size(); ++i) {
+    const std::uint32_t test = scratch_.touched[i];
+    if (scratch_.tests[test].open && wanted(test)) ask(test, witness, everything);
+  }
+  auto& sure = scratch_.sure;
+  std::ranges::fill(sure, 0);
+  const auto mark = [&](std::uint32_t test) {
+    if (scratch_.tests[test].sure) sure[test / 64] |= std::uint64_t{1} << (test % 64);
+  };
+  for (const std::uint32_t test : scratch_.touched) mark(test);
+  for (const std::uint32_t test : rules_.baseline_hits()) mark(test);
+}
+
+}  // namespace sluice::scan
