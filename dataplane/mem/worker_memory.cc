@@ -31,6 +31,9 @@ Result<mi_arena_id_t> touched_arena(std::size_t size) {
   const std::uintptr_t start = (at + kAlignment - 1) & ~(kAlignment - 1);
   void* memory = static_cast<std::uint8_t*>(mapped) + (start - at);
   mi_arena_id_t arena = 0;
+  // All of it will be there: in large pages where the kernel gives them, since what a worker waits
+  // for among many flows is the page tables. A kernel without them says so, and nothing is lost.
+  if (::madvise(memory, size, MADV_HUGEPAGE) != 0) errno = 0;
   if (::madvise(memory, size, MADV_POPULATE_WRITE) != 0 ||
       !mi_manage_os_memory_ex(memory, size, true, false, true, -1, true, &arena)) {
     const Error error{errno != 0 ? std::strerror(errno) : "mimalloc does not take it"};
