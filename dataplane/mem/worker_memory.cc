@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <new>
@@ -86,7 +87,10 @@ void* WorkerMemory::do_allocate(std::size_t bytes, std::size_t alignment) {
     ++refused_;
     throw std::bad_alloc();
   }
-  void* p = mi_heap_malloc_aligned(heap_, bytes, alignment);
+  // mimalloc aligns to the size below 16 octets and to 16 from there on.
+  void* p = alignment <= std::min(std::bit_floor(bytes), alignof(std::max_align_t))
+                ? mi_heap_malloc(heap_, bytes)
+                : mi_heap_malloc_aligned(heap_, bytes, alignment);
   if (p == nullptr) {
     ++refused_;
     throw std::bad_alloc();
@@ -96,8 +100,8 @@ void* WorkerMemory::do_allocate(std::size_t bytes, std::size_t alignment) {
   return p;
 }
 
-void WorkerMemory::do_deallocate(void* p, std::size_t bytes, std::size_t alignment) {
-  mi_free_size_aligned(p, bytes, alignment);
+void WorkerMemory::do_deallocate(void* p, std::size_t bytes, std::size_t) {
+  mi_free(p);
   used_ -= bytes;
 }
 
