@@ -101,11 +101,15 @@ def memory(build):
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / '1000.rules'
         subprocess.run([sys.executable, HERE / 'replay/gen_rules.py', '1000', path, 'suricata'], check=True)
-        # Ten million flows take 3.5 GB and some minutes.
+        # Ten million flows take 4 GB and some minutes.
         for options in ([], ['--rules', path], ['--flows', '1000000', '--lookups'],
-                        ['--flows', '10000000', '--lookups'], ['--flows', '10000000', '--only-idle']):
-            yield json.loads(subprocess.run([build / 'perf/memory_bench', *options], check=True,
-                                            capture_output=True, text=True).stdout)
+                        ['--flows', '1000000', '--lookups', '--prefault'],
+                        ['--flows', '10000000', '--lookups'],
+                        ['--flows', '10000000', '--lookups', '--prefault'],
+                        ['--flows', '10000000', '--only-idle']):
+            yield {'options': [str(o) for o in options]} | json.loads(
+                subprocess.run([build / 'perf/memory_bench', *options], check=True,
+                               capture_output=True, text=True).stdout)
 
 
 MEASURES = {

@@ -330,6 +330,14 @@ constexpr Nanoseconds kIdle = 60 * kSecond;
 // Octets of one flow of each kind.
 void measure_kinds(const policy::Policy& policy, nlohmann::ordered_json& result) {
   constexpr std::size_t kSome = 50'000;
+  {
+    // First, when nothing can be used again: what the account does not know (rounding, digests).
+    const std::size_t before = resident();
+    Bench bench(policy, kSome);
+    bench.run(in_data(message(200)), kSome);
+    result["in_data_resident_octets"] =
+        static_cast<double>(resident() - before) / static_cast<double>(kSome);
+  }
   const auto each = [&](const std::vector<SentFrame>& frames, std::size_t count, Nanoseconds wait) {
     Bench bench(policy, count);
     bench.run(frames, count);
