@@ -651,7 +651,7 @@ std::size_t Session::Impl::feed_readings(Bytes octets) {
     accepted = upto.size() - part.size() + step.accepted;
   };
   // One at a time tells, the oldest: two streams mixed would be none.
-  if (open) run(*open, !tolerated && outer_tx == 0);
+  if (open) run(*open, !tolerated && !between && outer_tx == 0);
   if (ambiguous) {
     run(*ambiguous, !open && !tolerated && !between && outer_tx == 0);
     if (ambiguous->reason == Reason::ambiguous && ambiguous->reader.found_envelope())
