@@ -8,7 +8,8 @@
   lists     a million entries of each kind: load, memory, look-ups
   micro     hot functions (Google Benchmark)
   config    what a list of 1,000,000 prefixes costs: load, difference, commit, memory
-  memory    octets of a flow that is half-open, idle, in DATA, and of a million idle ones
+  memory    octets of a flow that is half-open, idle, in DATA, and of a million and ten million idle
+            ones; the time of a look-up among as many
   loss      throughput of one flow that loses segments, beside a bare wire (root, namespaces)
   failover  how long mail stands still when the dataplane dies or hangs (root, namespaces)
 """
@@ -100,9 +101,15 @@ def memory(build):
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / '1000.rules'
         subprocess.run([sys.executable, HERE / 'replay/gen_rules.py', '1000', path, 'suricata'], check=True)
-        for options in ([], ['--rules', path]):
-            yield json.loads(subprocess.run([build / 'perf/memory_bench', *options], check=True,
-                                            capture_output=True, text=True).stdout)
+        # Ten million flows take 4 GB and some minutes.
+        for options in ([], ['--rules', path], ['--flows', '1000000', '--lookups'],
+                        ['--flows', '1000000', '--lookups', '--prefault'],
+                        ['--flows', '10000000', '--lookups'],
+                        ['--flows', '10000000', '--lookups', '--prefault'],
+                        ['--flows', '10000000', '--only-idle']):
+            yield {'options': [str(o) for o in options]} | json.loads(
+                subprocess.run([build / 'perf/memory_bench', *options], check=True,
+                               capture_output=True, text=True).stdout)
 
 
 MEASURES = {

@@ -74,32 +74,23 @@ Position position_of(const Place& place) {
   return position;
 }
 
-}  // namespace
-
-std::optional<LinearRegex> linear_regex(std::string_view regex, std::uint32_t options) {
-  if (options & scan::kRegexAnchored) return std::nullopt;
-  const auto tree = RegexTree::read(regex, options);
-  if (!tree) return std::nullopt;
-  const auto runs = tree->runs(options);
-  if (!runs) return std::nullopt;
-  auto places = places_of(*runs);
-  if (!places) return std::nullopt;
-
+// With literals of at least `shortest` octets.
+std::optional<LinearRegex> with_literals(std::vector<Place> places, std::size_t shortest) {
   LinearRegex linear{.literals = {""}};
   // The first letter tells whether the literal ignores case.
-  for (const Place& place : *places) {
+  for (const Place& place : places) {
     const unsigned c = place.octets.any() ? first_of(place.octets) : 0;
     if (!is_letter(c)) continue;
     linear.nocase = place.octets.count() == 2 && place.octets[c | 32];
     break;
   }
   std::size_t at = 0;
-  for (; at < places->size(); ++at) {
-    Place& place = (*places)[at];
+  for (; at < places.size(); ++at) {
+    Place& place = places[at];
     if (place.optional || place.octets.none() || !fits(place.octets, linear.nocase)) break;
     const std::vector<char> octets = choices(place.octets, linear.nocase);
     const std::size_t size = linear.literals.front().size();
-    const bool enough = size >= scan::LiteralSet::kShortest;
+    const bool enough = size >= shortest;
     if (size >= scan::LiteralSet::kLongest || (enough && (octets.size() > 1 || place.repeats)) ||
         linear.literals.size() * octets.size() > kMostLiterals)
       break;
@@ -113,10 +104,24 @@ std::optional<LinearRegex> linear_regex(std::string_view regex, std::uint32_t op
       break;
     }
   }
-  if (linear.literals.front().size() < scan::LiteralSet::kShortest) return std::nullopt;
-  if (places->size() - at > scan::LiteralTail::kMostPositions) return std::nullopt;
-  for (; at < places->size(); ++at) linear.tail.push_back(position_of((*places)[at]));
+  if (linear.literals.front().size() < shortest) return std::nullopt;
+  if (places.size() - at > scan::LiteralTail::kMostPositions) return std::nullopt;
+  for (; at < places.size(); ++at) linear.tail.push_back(position_of(places[at]));
   return linear;
+}
+
+}  // namespace
+
+std::optional<LinearRegex> linear_regex(std::string_view regex, std::uint32_t options) {
+  if (options & scan::kRegexAnchored) return std::nullopt;
+  const auto tree = RegexTree::read(regex, options);
+  if (!tree) return std::nullopt;
+  const auto runs = tree->runs(options);
+  if (!runs) return std::nullopt;
+  const auto places = places_of(*runs);
+  if (!places) return std::nullopt;
+  if (auto found = with_literals(*places, scan::LiteralSet::kSampled)) return found;
+  return with_literals(*places, scan::LiteralSet::kShortest);
 }
 
 }  // namespace sluice::control

@@ -46,11 +46,13 @@ struct PatternHash {
 // Fewer literals than this cost less within the Hyperscan database that the buffer has anyway.
 constexpr std::size_t kManyLiterals = 32;
 
-bool can_be_literal(const Pattern& pattern) {
+// More brief ones than this stand in any text, and Hyperscan reports each once.
+constexpr std::size_t kMostBrief = 256;
+
+bool can_be_literal(const Pattern& pattern, std::size_t shortest) {
   return !pattern.literals.empty() &&
-         std::ranges::all_of(pattern.literals, [](const std::string& literal) {
-           return literal.size() >= scan::LiteralSet::kShortest &&
-                  literal.size() <= scan::LiteralSet::kLongest;
+         std::ranges::all_of(pattern.literals, [&](const std::string& literal) {
+           return literal.size() >= shortest && literal.size() <= scan::LiteralSet::kLongest;
          });
 }
 
@@ -78,13 +80,23 @@ struct PatternTable {
   // Puts the literals last, if it pays to find them apart.
   void divide(bool stream) {
     compiled = patterns.size();
-    const auto literals = static_cast<std::size_t>(std::ranges::count_if(patterns, can_be_literal));
+    const auto count = [&](std::size_t shortest) {
+      return static_cast<std::size_t>(std::ranges::count_if(
+          patterns, [&](const Pattern& p) { return can_be_literal(p, shortest); }));
+    };
+    std::size_t shortest = scan::LiteralSet::kSampled;
+    std::size_t literals = count(shortest);
     if (!stream || (literals < kManyLiterals && literals < patterns.size())) return;
+    // Brief ones, if they are all that Hyperscan would be needed for.
+    if (compiled - literals <= kMostBrief && count(scan::LiteralSet::kShortest) == compiled) {
+      shortest = scan::LiteralSet::kShortest;
+      literals = compiled;
+    }
     compiled -= literals;
     std::vector<std::size_t> order(patterns.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
     std::stable_partition(order.begin(), order.end(),
-                          [&](std::size_t i) { return !can_be_literal(patterns[i]); });
+                          [&](std::size_t i) { return !can_be_literal(patterns[i], shortest); });
     PatternTable divided{.compiled = compiled};
     for (const std::size_t i : order) {
       divided.users[divided.number(patterns[i])] = std::move(users[i]);

@@ -17,8 +17,6 @@
 #include <memory>
 #include <system_error>
 
-extern char** environ;
-
 namespace sluice::control {
 namespace {
 

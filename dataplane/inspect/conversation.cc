@@ -100,7 +100,15 @@ Disposition Conversation::segment(Direction direction, Frame& frame, const net::
       disposition.drop == DropReason::none && !packet.checksum_bad && whole_frame)
     disposition = hold_reply(frame, packet);
   note_reset();
+  if (scan_ && connection_.state() == tcp::State::closed) end_scan();
   return disposition;
+}
+
+// A connection that has closed is remembered for late segments, and most need no scan for them:
+// streams that go back early are warm when the next flow takes them.
+void Conversation::end_scan() {
+  if (phase_ != Phase::inspecting || message_ || !transactions_.empty() || may_go_on()) return;
+  if (scan_->hits().empty() && scan_->list_hits().empty() && !scan_->incomplete()) scan_.reset();
 }
 
 void Conversation::note_reset() {

@@ -293,6 +293,7 @@ class Conversation final : private ConversationState,
   // The verdict that these hits give by themselves; a pass rule among them lets the message pass.
   contract::Verdict verdict_of(std::span<const scan::Hit> hits) const;
   std::pmr::vector<scan::Hit> gather_hits(bool ended = true);
+  void end_scan();
   std::pmr::string reply_text(const Transaction& transaction) const;
 
   bool smuggling_forbidden() const;

@@ -1,5 +1,7 @@
 #include "dataplane/inspect/flow_event.h"
 
+#include "dataplane/net/community_id.h"
+
 namespace sluice::inspect {
 
 using contract::EventType;
@@ -39,7 +41,8 @@ void begin_flow_event(Context& context, const FlowIdentity& identity, EventType 
   if (!identity.on_wire) return;
   if (community_id.empty())
     community_id = net::community_id(identity.client(), identity.server(), identity.client_port(),
-                                     identity.server_port(), 6);
+                                     identity.server_port(), 6)
+                       .view();
   context.writer.put(Field::community_id, std::string_view(community_id));
 }
 

@@ -1,29 +1,23 @@
 #include "dataplane/inspect/message.h"
 
 #include <algorithm>
-#include <cctype>
 
 #include "dataplane/mime/address.h"
 #include "dataplane/mime/encoded_word.h"
+#include "dataplane/mime/text.h"
 
 namespace sluice::inspect {
 namespace {
 
 using contract::Field;
 
-bool equals(std::string_view a, std::string_view lower) {
-  return a.size() == lower.size() &&
-         std::equal(a.begin(), a.end(), lower.begin(), [](char x, char y) {
-           return std::tolower(static_cast<unsigned char>(x)) == y;
-         });
-}
-
 std::string_view bounded(std::string_view s) { return s.substr(0, kMaxListedOctets); }
 
 std::string_view trimmed(std::string_view s) {
-  const std::size_t first = s.find_first_not_of(" \t\r\n");
-  if (first == std::string_view::npos) return {};
-  return s.substr(first, s.find_last_not_of(" \t\r\n") - first + 1);
+  const auto blank = [](char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; };
+  while (!s.empty() && blank(s.front())) s.remove_prefix(1);
+  while (!s.empty() && blank(s.back())) s.remove_suffix(1);
+  return s;
 }
 
 // An address list cut at its commas, as EVE lists it: commas inside quotes, angle brackets and
@@ -224,6 +218,7 @@ void Message::look_up_addresses(std::string_view raw_value) {
 void Message::on_header(mime::PartNumber part, std::string_view name, std::string_view raw_value,
                         std::string_view value) {
   if (part != 0) return;
+  const auto equals = mime::equals_ignoring_case;
   const auto text = bounded(trimmed(value));
   if (equals(name, "from") || equals(name, "sender") || equals(name, "reply-to"))
     look_up_addresses(raw_value);
@@ -328,13 +323,14 @@ void Message::on_url(mime::PartNumber part, std::string_view url, std::string_vi
   std::pmr::string shown(memory_);
   std::string_view text = bounded(url);
   // A long user part must not push the host out of what is shown.
-  if (const std::size_t at = url.rfind(host); url.size() > kMaxListedOctets && !host.empty() &&
-                                              at != std::string_view::npos &&
-                                              at + host.size() > text.size()) {
-    shown = url.substr(0, kMaxListedOctets / 2);
-    shown += "...";
-    shown += url.substr(at - 1, kMaxListedOctets / 2);
-    text = shown;
+  if (url.size() > kMaxListedOctets && !host.empty()) {
+    const std::size_t at = url.rfind(host);
+    if (at != std::string_view::npos && at + host.size() > text.size()) {
+      shown = url.substr(0, kMaxListedOctets / 2);
+      shown += "...";
+      shown += url.substr(at - 1, kMaxListedOctets / 2);
+      text = shown;
+    }
   }
   list_url(part, text);
 }

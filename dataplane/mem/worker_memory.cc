@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <new>
@@ -30,6 +31,9 @@ Result<mi_arena_id_t> touched_arena(std::size_t size) {
   const std::uintptr_t start = (at + kAlignment - 1) & ~(kAlignment - 1);
   void* memory = static_cast<std::uint8_t*>(mapped) + (start - at);
   mi_arena_id_t arena = 0;
+  // All of it will be there: in large pages where the kernel gives them, since what a worker waits
+  // for among many flows is the page tables. A kernel without them says so, and nothing is lost.
+  if (::madvise(memory, size, MADV_HUGEPAGE) != 0) errno = 0;
   if (::madvise(memory, size, MADV_POPULATE_WRITE) != 0 ||
       !mi_manage_os_memory_ex(memory, size, true, false, true, -1, true, &arena)) {
     const Error error{errno != 0 ? std::strerror(errno) : "mimalloc does not take it"};
@@ -83,7 +87,10 @@ void* WorkerMemory::do_allocate(std::size_t bytes, std::size_t alignment) {
     ++refused_;
     throw std::bad_alloc();
   }
-  void* p = mi_heap_malloc_aligned(heap_, bytes, alignment);
+  // mimalloc aligns to the size below 16 octets and to 16 from there on.
+  void* p = alignment <= std::min(std::bit_floor(bytes), alignof(std::max_align_t))
+                ? mi_heap_malloc(heap_, bytes)
+                : mi_heap_malloc_aligned(heap_, bytes, alignment);
   if (p == nullptr) {
     ++refused_;
     throw std::bad_alloc();
@@ -93,8 +100,8 @@ void* WorkerMemory::do_allocate(std::size_t bytes, std::size_t alignment) {
   return p;
 }
 
-void WorkerMemory::do_deallocate(void* p, std::size_t bytes, std::size_t alignment) {
-  mi_free_size_aligned(p, bytes, alignment);
+void WorkerMemory::do_deallocate(void* p, std::size_t bytes, std::size_t) {
+  mi_free(p);
   used_ -= bytes;
 }
 

@@ -5,6 +5,7 @@
 
 #include "dataplane/mime/charset.h"
 #include "dataplane/mime/encoded_word.h"
+#include "dataplane/mime/find_octet.h"
 #include "dataplane/mime/text.h"
 
 namespace sluice::mime {
@@ -182,8 +183,10 @@ class ParameterReader {
 
   void read_quoted(Parameter& p) {
     text_.remove_prefix(1);
-    const std::size_t stop = text_.find_first_of("\"\\");
-    if (stop != std::string_view::npos && text_[stop] == '"') {
+    const char* const end = text_.data() + text_.size();
+    const auto stop =
+        static_cast<std::size_t>(find_octet<'"', '\\'>(text_.data(), end) - text_.data());
+    if (stop < text_.size() && text_[stop] == '"') {
       p.value.assign(text_.substr(0, stop));
       text_.remove_prefix(stop + 1);
       return;
@@ -318,7 +321,7 @@ class Joiner {
 // joined from its segments.
 void readings_of(std::string_view name, const std::pmr::vector<Parameter>& list, bool words,
                  Strings& out) {
-  std::pmr::vector<const Parameter*> segments(out.get_allocator());
+  std::pmr::vector<const Parameter*> segments(list.get_allocator());
   for (const Parameter& p : list) {
     if (!equals_ignoring_case(p.name, name)) continue;
     if (p.segment >= 0 || p.extended) {
@@ -352,29 +355,41 @@ void readings_of(std::string_view name, const std::pmr::vector<Parameter>& list,
   other.finish();
 }
 
+// What is needed while one field is read: on the stack, as far as it goes.
+class FieldMemory {
+ public:
+  explicit FieldMemory(std::pmr::memory_resource* memory)
+      : resource_(octets_.data(), octets_.size(), memory) {}
+  std::pmr::memory_resource* get() { return &resource_; }
+
+ private:
+  std::array<std::byte, 2048> octets_;
+  std::pmr::monotonic_buffer_resource resource_;
+};
+
 std::pmr::vector<Parameter> read_parameters(std::string_view text, bool& malformed,
                                             std::pmr::memory_resource* memory) {
   std::pmr::vector<Parameter> list(memory);
+  list.reserve(4);
   ParameterReader reader(text);
-  Parameter p{
-      {}, -1, false, std::pmr::string(memory), std::pmr::string(memory), std::pmr::string(memory)};
-  while (reader.next(p)) {
-    if (list.size() == kMaxParameters) {
-      malformed = true;
-      break;
-    }
-    // Copies of pmr strings would take the default resource.
-    list.push_back(Parameter{p.name, p.segment, p.extended, std::pmr::string(p.value, memory),
-                             std::pmr::string(p.literal, memory),
-                             std::pmr::string(p.strict, memory)});
+  // Each is read where it stays.
+  for (;;) {
+    list.push_back(Parameter{.name = {},
+                             .value = std::pmr::string(memory),
+                             .literal = std::pmr::string(memory),
+                             .strict = std::pmr::string(memory)});
+    const bool read = reader.next(list.back());
+    if (read && list.size() <= kMaxParameters) continue;
+    if (read) malformed = true;
+    list.pop_back();
+    break;
   }
   if (reader.malformed()) malformed = true;
   return list;
 }
 
 void add_boundaries(const std::pmr::vector<Parameter>& list, Strings& out) {
-  std::pmr::memory_resource* const memory = out.get_allocator().resource();
-  Strings all(memory);
+  Strings all(list.get_allocator());
   readings_of("boundary", list, false, all);
   for (const std::pmr::string& b : all) {
     std::string_view text = b;
@@ -391,7 +406,7 @@ std::string_view after_token(std::string_view value, std::string_view token) {
 }
 
 void read_content_type(std::string_view value, ContentType& out) {
-  std::pmr::memory_resource* const memory = out.names.get_allocator().resource();
+  FieldMemory memory(out.names.get_allocator().resource());
   std::string_view token = first_token(value);
   std::string_view rest = after_token(value, token);
   if (token.find('=') != std::string_view::npos) {
@@ -420,14 +435,14 @@ void read_content_type(std::string_view value, ContentType& out) {
   assign_lower(out.subtype, subtype.substr(0, subtype.find('/')));
   if (out.type.empty() || out.subtype.empty()) out.malformed = true;
 
-  const std::pmr::vector<Parameter> list = read_parameters(rest, out.malformed, memory);
-  Strings charsets(memory);
+  const std::pmr::vector<Parameter> list = read_parameters(rest, out.malformed, memory.get());
+  Strings charsets(memory.get());
   readings_of("charset", list, false, charsets);
   if (!charsets.empty()) assign_lower(out.charset, first_token(charsets[0]), 64);
   readings_of("name", list, true, out.names);
   add_boundaries(list, out.boundaries);
   if (out.type == "message" && out.subtype == "partial") {
-    Strings numbers(memory);
+    Strings numbers(memory.get());
     readings_of("number", list, false, numbers);
     // The first one begins with the header of the message; so may one that does not say.
     out.later_fragment = !numbers.empty() &&
@@ -526,7 +541,8 @@ void ContentInfo::field(std::string_view name, std::string_view value) {
       rest = value;
     }
     if (disposition.empty()) assign_lower(disposition, token, 64);
-    const std::pmr::vector<Parameter> list = read_parameters(rest, malformed, memory);
+    FieldMemory temporary(memory);
+    const std::pmr::vector<Parameter> list = read_parameters(rest, malformed, temporary.get());
     readings_of("filename", list, true, disposition_names);
     readings_of("name", list, true, disposition_names);
     add_boundaries(list, disposition_boundaries);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "dataplane/mime/charset.h"
+#include "dataplane/mime/find_octet.h"
 #include "dataplane/mime/text.h"
 #include "dataplane/mime/transfer.h"
 
@@ -72,7 +73,14 @@ void append_text(const Word& w, std::pmr::string& bytes) {
 }  // namespace
 
 void decode_words(std::string_view raw, std::pmr::string& out) {
-  if (raw.find('?') == std::string_view::npos) return append_raw_text(raw, out);
+  if (raw.find('?') == std::string_view::npos) {
+    const char* const end = raw.data() + raw.size();
+    if (find_non_ascii(raw.data(), end) == end)
+      out.append(raw);
+    else
+      append_raw_text(raw, out);
+    return;
+  }
   std::pmr::string bytes(out.get_allocator());  // of adjacent words in one charset
   std::string_view charset;
   bool pending = false;

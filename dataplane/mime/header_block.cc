@@ -18,12 +18,11 @@ bool is_field_octet(char c) { return c > ' ' && c < 0x7f; }
 // The name of a field at the start of `line`, before blanks and a colon; empty when there is none.
 std::string_view field_name(std::string_view line, std::size_t& colon) {
   line = line.substr(0, HeaderBlock::kNameOctets);
-  colon = line.find(':');
-  if (colon == std::string_view::npos || colon == 0) return {};
-  std::string_view name = line.substr(0, colon);
-  while (!name.empty() && is_wsp(name.back())) name.remove_suffix(1);
-  const bool good = std::all_of(name.begin(), name.end(), is_field_octet);
-  return good ? name : std::string_view{};
+  std::size_t size = 0;
+  while (size < line.size() && line[size] != ':' && is_field_octet(line[size])) ++size;
+  colon = size;
+  while (colon < line.size() && is_wsp(line[colon])) ++colon;
+  return colon < line.size() && line[colon] == ':' ? line.substr(0, size) : std::string_view{};
 }
 
 bool is_mbox_line(std::string_view line) {

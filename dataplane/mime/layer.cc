@@ -18,6 +18,28 @@ const std::uint8_t* find_line_feed(const std::uint8_t* p, std::size_t size) {
   return static_cast<const std::uint8_t*>(std::memchr(p, '\n', size));
 }
 
+// The next dash in [p, end), or `end`; of those that follow one another only the first is looked
+// at.
+const std::uint8_t* find_dash(const std::uint8_t* p, const std::uint8_t* end) {
+  const void* const dash =
+      p < end ? std::memchr(p, '-', static_cast<std::size_t>(end - p)) : nullptr;
+  return dash != nullptr ? static_cast<const std::uint8_t*>(dash) : end;
+}
+const std::uint8_t* next_dash(const std::uint8_t* dash, const std::uint8_t* end) {
+  do {
+    ++dash;
+  } while (dash < end && *dash == '-');
+  return find_dash(dash, end);
+}
+
+// The first dash that follows a CR, or nullptr.
+const std::uint8_t* find_cr_dash(Bytes octets) {
+  const std::uint8_t* const end = octets.data() + octets.size();
+  for (const std::uint8_t* p = find_dash(octets.data(), end); p < end; p = next_dash(p, end))
+    if (p > octets.data() && p[-1] == '\r') return p;
+  return nullptr;
+}
+
 std::size_t line_end_size(Bytes line) {
   if (line.empty() || line.back() != '\n') return 0;
   return line.size() > 1 && line[line.size() - 2] == '\r' ? 2 : 1;
@@ -272,20 +294,14 @@ void Layer::release_line_end() {
 }
 
 // Body octets without delimiters. One may begin behind a CR, to those to whom that ends a line: the
-// reading parts before the first that a dash follows.
-void Layer::run_lines(Bytes octets) {
-  if (!bare_cr_ && !alternative_) {
-    // The dash is rarer than the CR: base64 has none.
-    const std::string_view text = as_text(octets);
-    std::size_t dash = text.find('-', 1);
-    while (dash != text.npos && text[dash - 1] != '\r') dash = text.find('-', dash + 1);
-    if (dash != text.npos) {
-      const std::size_t before = dash - 1;
-      run_and_hold(octets.first(before));
-      release_line_end();
-      branch_bare_cr();
-      octets = octets.subspan(before);
-    }
+// reading parts before the first that a dash follows (`cr_dash`; nullptr: there is none).
+void Layer::run_lines(Bytes octets, const std::uint8_t* cr_dash) {
+  if (cr_dash != nullptr && !bare_cr_ && !alternative_) {
+    const auto before = static_cast<std::size_t>(cr_dash - octets.data()) - 1;
+    run_and_hold(octets.first(before));
+    release_line_end();
+    branch_bare_cr();
+    octets = octets.subspan(before);
   }
   run_and_hold(octets);
 }
@@ -318,7 +334,7 @@ void Layer::decide_candidate(bool whole) {
   release_line_end();
   if (m.bare_cr) branch_bare_cr();
   if (m.kind == Match::Kind::look_alike) branch_begins_with(m.entity);
-  run_lines(as_bytes(line));
+  run_lines(as_bytes(line), find_cr_dash(as_bytes(line)));
   line_start_ = line_end_size(as_bytes(line)) > 0;
 }
 
@@ -361,41 +377,47 @@ std::size_t Layer::body(Bytes in) {
       (line_end_size_ > 0 && (line_end_[line_end_size_ - 1] == '\r' || in[0] != '-'))) {
     if (const std::size_t used = held_line(in); used > 0) return used;
   }
-  const std::uint8_t* p = in.data();
-  const std::uint8_t* const end = p + in.size();
-  const std::uint8_t* from = p;
-  while (p < end) {
+  // Only a line that begins with dashes may be a delimiter. They are rarer than lines: base64 has
+  // none.
+  const std::uint8_t* const begin = in.data();
+  const std::uint8_t* const end = begin + in.size();
+  const std::uint8_t* from = begin;
+  const std::uint8_t* cr_dash = nullptr;  // the first behind `from` that follows a CR
+  for (const std::uint8_t* p = find_dash(begin, end); p < end; p = next_dash(p, end)) {
     const auto left = static_cast<std::size_t>(end - p);
-    if (line_start_ && p[0] == '-' && (left == 1 || p[1] == '-')) {
-      const std::uint8_t* const lf = find_line_feed(p, std::min(left, kCandidate));
-      if (lf == nullptr && left < kCandidate) {
-        run_lines({from, p});
-        candidate_.assign(as_text({p, end}));
-        return in.size();
-      }
-      const Bytes line{p, lf != nullptr ? lf + 1 : p + kCandidate};
-      const Match m = match(lf != nullptr ? without_line_end(line) : as_text(line), lf != nullptr);
-      if (m.kind == Match::Kind::delimiter || m.kind == Match::Kind::close) {
-        run_lines({from, p});
-        const std::uint8_t line_end[2] = {line_end_[0], line_end_[1]};
-        const std::size_t size = line_end_size_;
-        line_end_size_ = 0;
-        act(m, {line_end, size}, line);
-        return static_cast<std::size_t>(line.data() + line.size() - in.data());
-      }
-      if (m.kind == Match::Kind::look_alike) {
-        run_lines({from, p});
-        release_line_end();
-        if (m.bare_cr) branch_bare_cr();
-        branch_begins_with(m.entity);
-        from = p;
-      }
+    if (p == begin ? !line_start_ : p[-1] != '\n') {
+      if (cr_dash == nullptr && p > from && p[-1] == '\r') cr_dash = p;
+      continue;
     }
-    const std::uint8_t* const lf = find_line_feed(p, left);
-    line_start_ = lf != nullptr;
-    p = lf != nullptr ? lf + 1 : end;
+    if (left > 1 && p[1] != '-') continue;
+    line_start_ = true;
+    const std::uint8_t* const lf = find_line_feed(p, std::min(left, kCandidate));
+    if (lf == nullptr && left < kCandidate) {
+      run_lines({from, p}, cr_dash);
+      candidate_.assign(as_text({p, end}));
+      return in.size();
+    }
+    const Bytes line{p, lf != nullptr ? lf + 1 : p + kCandidate};
+    const Match m = match(lf != nullptr ? without_line_end(line) : as_text(line), lf != nullptr);
+    if (m.kind == Match::Kind::delimiter || m.kind == Match::Kind::close) {
+      run_lines({from, p}, cr_dash);
+      const std::uint8_t line_end[2] = {line_end_[0], line_end_[1]};
+      const std::size_t size = line_end_size_;
+      line_end_size_ = 0;
+      act(m, {line_end, size}, line);
+      return static_cast<std::size_t>(line.data() + line.size() - in.data());
+    }
+    if (m.kind == Match::Kind::look_alike) {
+      run_lines({from, p}, cr_dash);
+      release_line_end();
+      if (m.bare_cr) branch_bare_cr();
+      branch_begins_with(m.entity);
+      from = p;
+      cr_dash = nullptr;
+    }
   }
-  run_lines({from, end});
+  line_start_ = end[-1] == '\n';
+  run_lines({from, end}, cr_dash);
   return in.size();
 }
 

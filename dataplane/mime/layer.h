@@ -108,7 +108,7 @@ class Layer final : public OctetSink {
   std::size_t held_line(Bytes in);
   void decide_candidate(bool whole);
   void release_line_end();
-  void run_lines(Bytes octets);
+  void run_lines(Bytes octets, const std::uint8_t* cr_dash);
   void run_and_hold(Bytes octets);
   Match match(std::string_view line, bool whole) const;
   void act(const Match& m, Bytes line_end, Bytes line);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <vector>
 
 #include "dataplane/base/pmr_ptr.h"
 #include "dataplane/mime/charset.h"
@@ -12,10 +13,33 @@
 #include "dataplane/mime/keyed_hash.h"
 #include "dataplane/mime/meta_charset.h"
 #include "dataplane/mime/transfer.h"
+#include "dataplane/mime/url.h"
 #include "dataplane/mime/uu_filter.h"
 
 namespace sluice::mime {
 namespace {
+
+// Reports each URL of a part once.
+class UrlReporter final : public UrlSink {
+ public:
+  UrlReporter(Context& context, PartNumber part)
+      : context_(context), part_(part), seen_(&context.memory) {}
+  void on_found_url(std::string_view url, std::string_view host) override {
+    const std::uint64_t hash = KeyedHash().add(url).add(host).value();
+    const auto at = std::lower_bound(seen_.begin(), seen_.end(), hash);
+    if (at != seen_.end() && *at == hash) return;
+    if (context_.urls >= context_.limits.urls) return context_.raise(contract::Anomaly::url_limit);
+    ++context_.urls;
+    seen_.insert(at, hash);
+    context_.sink.on_url(part_, url, host);
+  }
+  void on_url_anomaly(contract::Anomaly anomaly) override { context_.raise(anomaly); }
+
+ private:
+  Context& context_;
+  PartNumber part_;
+  std::pmr::vector<std::uint64_t> seen_;  // hashes, sorted
+};
 
 // Text in a charset to UTF-8, to what a reader sees, to its URLs.
 class TextPath final : public OctetSink, private HtmlSink {
@@ -28,14 +52,16 @@ class TextPath final : public OctetSink, private HtmlSink {
     std::optional<DataKind> kind;  // how the text is given to the sink, if it is
     bool opposite = false;
   };
-  TextPath(Context& context, UrlReporter& urls, const Plan& plan)
+  TextPath(Context& context, const Plan& plan)
       : context_(context),
         part_(plan.part),
         kind_(plan.kind),
         opposite_(plan.opposite),
-        finder_(urls, &context.memory) {
+        urls_(context, plan.part),
+        finder_(urls_, &context.memory) {
     if (plan.html)
-      html_ = make_pmr<Html>(&context.memory, static_cast<HtmlSink&>(*this), urls, &context.memory);
+      html_ =
+          make_pmr<Html>(&context.memory, static_cast<HtmlSink&>(*this), urls_, &context.memory);
     if (plan.sniffed)
       unknown_ = make_pmr<Unknown>(&context.memory, plan.charset, &context.memory);
     else
@@ -136,6 +162,7 @@ class TextPath final : public OctetSink, private HtmlSink {
   bool opposite_;
   std::optional<CharsetDecoder> charset_;  // once it is known which
   PmrPtr<Unknown> unknown_;                // until then
+  UrlReporter urls_;
   PmrPtr<Html> html_;
   UrlFinder finder_;
 };
@@ -172,20 +199,10 @@ FileOutput::Plan file_plan(const Context& context, const Leaf::Plan& plan) {
 
 }  // namespace
 
-void UrlReporter::on_found_url(std::string_view url, std::string_view host) {
-  const std::uint64_t hash = KeyedHash().add(url).add(host).value();
-  const auto at = std::lower_bound(seen_.begin(), seen_.end(), hash);
-  if (at != seen_.end() && *at == hash) return;
-  if (context_.urls >= context_.limits.urls) return context_.raise(contract::Anomaly::url_limit);
-  ++context_.urls;
-  seen_.insert(at, hash);
-  context_.sink.on_url(part_, url, host);
-}
-
 // The stages from the transfer encoding on.
 class Leaf::Path final : private UuFilterSink {
  public:
-  Path(Context& context, UrlReporter& urls, const Plan& plan)
+  Path(Context& context, const Plan& plan)
       : context_(context),
         nested_(plan.nested),
         number_(plan.number),
@@ -203,7 +220,7 @@ class Leaf::Path final : private UuFilterSink {
       if (text_is_given(context, plan))
         text.kind = plan.alternative ? DataKind::alternative : DataKind::text;
       if (context.limits.text_wanted || context.limits.urls_wanted)
-        text_ = make_pmr<TextPath>(&context.memory, context, urls, text);
+        text_ = make_pmr<TextPath>(&context.memory, context, text);
       if (plan.plain)
         filter_ =
             make_pmr<UuFilter>(&context.memory, static_cast<UuFilterSink&>(*this), &context.memory);
@@ -298,9 +315,7 @@ Leaf::Leaf(Context& context, const Plan& plan)
     : context_(context),
       number_(plan.number),
       nested_(plan.nested != nullptr),
-      urls_(context, plan.number),
-      path_(std::pmr::polymorphic_allocator<>(&context.memory)
-                .new_object<Path>(context, urls_, plan)) {}
+      path_(std::pmr::polymorphic_allocator<>(&context.memory).new_object<Path>(context, plan)) {}
 
 Leaf::~Leaf() { std::pmr::polymorphic_allocator<>(&context_.memory).delete_object(path_); }
 

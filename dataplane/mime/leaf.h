@@ -8,28 +8,12 @@
 #pragma once
 
 #include <memory_resource>
-#include <vector>
 
 #include "dataplane/mime/context.h"
 #include "dataplane/mime/octet_sink.h"
 #include "dataplane/mime/transfer.h"
-#include "dataplane/mime/url.h"
 
 namespace sluice::mime {
-
-// Reports each URL of a part once.
-class UrlReporter final : public UrlSink {
- public:
-  UrlReporter(Context& context, PartNumber part)
-      : context_(context), part_(part), seen_(&context.memory) {}
-  void on_found_url(std::string_view url, std::string_view host) override;
-  void on_url_anomaly(contract::Anomaly anomaly) override { context_.raise(anomaly); }
-
- private:
-  Context& context_;
-  PartNumber part_;
-  std::pmr::vector<std::uint64_t> seen_;  // hashes, sorted
-};
 
 class Leaf {
  public:
@@ -63,7 +47,6 @@ class Leaf {
   Context& context_;
   PartNumber number_;
   bool nested_;
-  UrlReporter urls_;
   Path* path_;
 };
 

@@ -1,6 +1,7 @@
 #include "dataplane/mime/magic.h"
 
 #include <algorithm>
+#include <array>
 
 #include "dataplane/mime/text.h"
 
@@ -77,11 +78,21 @@ constexpr Magic kTexts[] = {
     {0, "<?xml"sv, "text/xml"},           {0, "<job"sv, "text/xml"},
 };
 
+// Whether something of the list begins with the octet, or stands further behind.
+constexpr auto kMayBegin = [] {
+  std::array<bool, 256> may{};
+  for (const Magic& m : kMagic)
+    if (m.offset == 0) may[static_cast<std::uint8_t>(m.octets[0])] = true;
+  return may;
+}();
+
 }  // namespace
 
 std::string_view detect_type(Bytes first) {
   const std::string_view text = as_text(first);
+  const bool begins = !first.empty() && kMayBegin[first[0]];
   for (const Magic& m : kMagic) {
+    if (m.offset == 0 && !begins) continue;
     if (text.size() < m.offset + m.octets.size() || text[m.offset] != m.octets[0] ||
         !text.substr(m.offset).starts_with(m.octets))
       continue;

@@ -119,14 +119,19 @@ void Layer::copy_header(const HeaderBlock& header) {
 void Layer::begin_body(const Reading& reading) {
   Entity& e = stack_.back();
   const ContentInfo& info = header_->info();
-  ContentType type(&context_.memory);
-  if (reading.type < info.types.size()) type = info.types[reading.type];
-  if (type.type == "multipart" && type.subtype.empty()) type.subtype = "mixed";
-  if (type.subtype.empty()) {
-    // No type, or none that can be read: RFC 2045 5.2, and RFC 2046 5.1.5.
-    type.type = e.in_digest && info.types.empty() ? "message" : "text";
-    type.subtype = type.type == "text" ? "plain" : "rfc822";
+  ContentType assumed(&context_.memory);
+  const bool told = reading.type < info.types.size();
+  if (!told || info.types[reading.type].subtype.empty()) {
+    if (told) assumed = info.types[reading.type];
+    if (assumed.type == "multipart") {
+      assumed.subtype = "mixed";
+    } else {
+      // No type, or none that can be read: RFC 2045 5.2, and RFC 2046 5.1.5.
+      assumed.type = e.in_digest && info.types.empty() ? "message" : "text";
+      assumed.subtype = assumed.type == "text" ? "plain" : "rfc822";
+    }
   }
+  const ContentType& type = assumed.subtype.empty() ? info.types[reading.type] : assumed;
   const bool message = is_message_type(type);
   if (type.type == "message" && type.subtype == "partial")
     context_.raise(contract::Anomaly::partial_message);

@@ -32,12 +32,17 @@ class Base64Decoder {
   std::size_t finish(std::uint8_t* out);
   bool malformed() const { return malformed_; }
 
+  // Whether this CPU takes 64 characters at once; `use` off for tests of the other ways.
+  static bool has_wide();
+  void use_wide(bool use) { wide_ = use && has_wide(); }
+
  private:
   std::uint32_t bits_ = 0;  // of the group in progress
   std::uint8_t count_ = 0;  // characters of the group in progress, 0 to 3
   std::uint8_t pads_ = 0;
   bool ended_ = false;  // padding closed a group: what follows should have been the end
   bool malformed_ = false;
+  bool wide_ = has_wide();
 };
 
 class QuotedPrintableDecoder {

@@ -273,10 +273,16 @@ void UrlText::push_back_full(char c) {
 Host host_of(std::string_view url, std::pmr::memory_resource* memory) {
   Host host{std::pmr::string(memory), std::pmr::string(memory), false, false};
   std::pmr::string undone(memory);
-  if (url.find('&') != std::string_view::npos) {
-    // Only the authority matters, and an entity of it may hold the '#' that would end it.
-    const std::size_t start = authority_start(url);
-    const std::size_t end = std::min(url.find_first_of("/?", start), url.size());
+  // Only the authority matters, and an entity of it may hold the '#' that would end it.
+  const std::size_t start = authority_start(url);
+  std::size_t end = start;
+  while (end < url.size() && kPlain[static_cast<std::uint8_t>(url[end])]) ++end;
+  if (end == url.size() || url[end] == '/' || url[end] == '?') {
+    set_host(url.substr(start, end - start), host.name, host);  // the usual one
+    return host;
+  }
+  while (end < url.size() && url[end] != '/' && url[end] != '?') ++end;
+  if (url.substr(0, end).find('&') != std::string_view::npos) {
     if (undo_entities(url.substr(0, end), undone)) {
       undone.append(url.substr(end));
       url = undone;
@@ -338,6 +344,12 @@ void UrlFinder::idle(std::string_view& in) {
        p = find_octet<':', '.'>(p + 1, end)) {
     const char c = *p;
     const auto i = static_cast<std::size_t>(p - begin);
+    // Most are the end of a sentence: what begins a URL stands behind "www", or a scheme's last
+    // letter.
+    if (i > 0 || tail_size_ > 0) {
+      const char last = lower(i > 0 ? p[-1] : tail_[tail_size_ - 1u]);
+      if (c == '.' ? last != 'w' : last != 'p' && last != 's') continue;
+    }
     // What stands before, in this call's text or in the last one's.
     char before[12];
     std::size_t size = std::min<std::size_t>(i, sizeof before);
@@ -501,10 +513,9 @@ void UrlFinder::step(char c) {
   if (ends) {
     finish_url();
     const std::string_view text = url_.view();
-    const bool host_alone =
-        !www_ && text.find('@') == std::string_view::npos &&
-        text.find_first_of("/?#", authority_start(text)) == std::string_view::npos;
-    state_ = c == ' ' && host_alone ? State::blanks : State::idle;
+    const bool host_alone = c == ' ' && !www_ && text.find('@') == std::string_view::npos &&
+                            authority_end(text, authority_start(text)) == text.size();
+    state_ = host_alone ? State::blanks : State::idle;
     blanks_ = 0;
     return;
   }
@@ -564,8 +575,10 @@ void UrlFinder::report(std::string_view url, bool defanged_scheme) {
 // URLs in the arguments of a URL: redirectors'.
 void UrlFinder::report_inner(std::string_view url, int level) {
   int found = 0;
-  for (std::size_t at = 0; at + 7 < url.size(); ++at) {
-    if (lower(url[at]) != 'h') continue;
+  const char* const end = url.data() + url.size();
+  for (std::size_t at = 0;; ++at) {
+    at = static_cast<std::size_t>(find_octet<'h', 'H'>(url.data() + at, end) - url.data());
+    if (at + 7 >= url.size()) break;
     const std::string_view rest = url.substr(at);
     if (!starts_with_ignoring_case(rest, "http")) continue;
     std::size_t colon = 4;

@@ -1,10 +1,15 @@
+#include "dataplane/net/community_id.h"
+
+// EVP allocates for each digest (OpenSSL 3.0), and this one is made for every flow.
+#define OPENSSL_SUPPRESS_DEPRECATED
+
 #include <openssl/evp.h>
+#include <openssl/sha.h>
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
-#include "dataplane/net/packet.h"
+#include "dataplane/base/bytes.h"
 
 namespace sluice::net {
 namespace {
@@ -31,7 +36,7 @@ const Counterpart* find(const Counterpart (&pairs)[N], std::uint16_t type) {
 
 }  // namespace
 
-std::string community_id(const Address& source, const Address& destination,
+CommunityId community_id(const Address& source, const Address& destination,
                          std::uint16_t source_port, std::uint16_t destination_port,
                          std::uint8_t protocol) {
   const bool icmp = protocol == kIcmp || protocol == kIcmp6;
@@ -66,14 +71,16 @@ std::string community_id(const Address& source, const Address& destination,
     store_be16(&octets[size + 2], high_port);
     size += 4;
   }
-  std::array<std::uint8_t, EVP_MAX_MD_SIZE> digest{};
-  unsigned digest_size = 0;
-  if (EVP_Digest(octets.data(), size, digest.data(), &digest_size, EVP_sha1(), nullptr) != 1 ||
-      digest_size != 20)
-    return {};
-  std::array<std::uint8_t, 32> text{};  // 28 characters and a NUL
-  const int length = EVP_EncodeBlock(text.data(), digest.data(), 20);
-  return "1:" + std::string(as_text({text.data(), static_cast<std::size_t>(length)}));
+  std::array<std::uint8_t, SHA_DIGEST_LENGTH> digest;
+  SHA_CTX sha1;
+  SHA1_Init(&sha1);
+  SHA1_Update(&sha1, octets.data(), size);
+  SHA1_Final(digest.data(), &sha1);
+  std::array<std::uint8_t, 32> encoded;  // 28 characters and a NUL
+  EVP_EncodeBlock(encoded.data(), digest.data(), digest.size());
+  CommunityId id{{'1', ':'}};
+  std::copy_n(encoded.begin(), id.text.size() - 2, id.text.begin() + 2);
+  return id;
 }
 
 }  // namespace sluice::net

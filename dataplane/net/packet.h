@@ -110,10 +110,4 @@ Packet parse(Bytes frame, const ParseOptions& options);
 // may be a fragment again (a fragmented packet in a fragmented tunnel).
 Packet parse_datagram(Bytes datagram, const Packet& fragment, const ParseOptions& options);
 
-// Community ID flow hash, version 1 (Corelight's specification), "1:" and base64.
-// For ICMP (protocols 1 and 58) the ports are type and code. Empty when SHA-1 is not to be had.
-std::string community_id(const Address& source, const Address& destination,
-                         std::uint16_t source_port, std::uint16_t destination_port,
-                         std::uint8_t protocol);
-
 }  // namespace sluice::net

@@ -1,6 +1,7 @@
 #include "dataplane/scan/literals.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 #include <map>
@@ -17,12 +18,16 @@ constexpr std::size_t kLongStride = 8;
 constexpr std::size_t kLongWidth = 8;
 constexpr std::size_t kShortStride = 4;
 constexpr std::size_t kShortWidth = 5;
+constexpr std::size_t kBriefStride = 1;
+constexpr std::size_t kBriefWidth = 4;
+constexpr std::size_t kBucketsShare = 32;  // literals in eight buckets: more are nearly found often
+constexpr std::size_t kMostInBuckets = 128;  // beyond, the bitmap is faster
 // Letters of both cases become one; that other octets fall together costs a comparison at most.
 constexpr std::uint64_t kFold = 0x2020202020202020;
-constexpr unsigned kBitsForEach = 128;    // of the bitmap, for each window: a hit is mispredicted
+constexpr unsigned kBitsForEach = 64;     // of the bitmap, for each window: a hit is mispredicted
 constexpr std::uint32_t kSharedCost = 2;  // of each literal with a window, in letters of it
-constexpr unsigned kMinBitmap = 12;       // log2 of its bits
-constexpr unsigned kMaxBitmap = 24;
+constexpr unsigned kMinBitmap = 7;        // log2 of its words
+constexpr unsigned kMaxBitmap = 19;
 
 // The window of `width` octets at p, of which `size` may be read: folded, first octet lowest.
 template <std::size_t width>
@@ -45,7 +50,14 @@ template <std::size_t width>
 constexpr std::uint32_t hash_of(std::uint64_t window) {
   const auto low = static_cast<std::uint32_t>(window);
   const auto high = static_cast<std::uint32_t>(window >> 32);
+  if (width <= 4) return low * kLowFactor;
   return low * kLowFactor + (width == 8 ? high * kHighFactor : high << 24);
+}
+
+// A window has two bits of a word of the bitmap (a blocked Bloom filter): what is not entered is
+// rarely there, and one place of memory is looked at. `shift`: of the word's number in the hash.
+constexpr std::uint32_t bits_of(std::uint32_t hash, unsigned shift) {
+  return 1u << (hash >> (shift - 5)) % 32 | 1u << (hash >> (shift - 10)) % 32;
 }
 
 constexpr std::uint8_t lower(std::uint8_t c) {
@@ -53,14 +65,18 @@ constexpr std::uint8_t lower(std::uint8_t c) {
 }
 
 #if defined(__x86_64__)
-// Bit `index` of the bitmap for each lane, in the lane's sign.
+// Whether both bits of each lane are in the bitmap, in the lane's sign. `shift`: of the word.
 [[gnu::target("avx2")]] inline __m256i in_bitmap(const std::uint32_t* bitmap, __m256i hash,
                                                  __m128i shift) {
-  const __m256i index = _mm256_srl_epi32(hash, shift);
-  const __m256i words =
-      _mm256_i32gather_epi32(reinterpret_cast<const int*>(bitmap), _mm256_srli_epi32(index, 5), 4);
-  const __m256i bit = _mm256_and_si256(index, _mm256_set1_epi32(31));
-  return _mm256_slli_epi32(_mm256_srlv_epi32(words, bit), 31);
+  const __m256i words = _mm256_i32gather_epi32(reinterpret_cast<const int*>(bitmap),
+                                               _mm256_srl_epi32(hash, shift), 4);
+  // As bits_of(): the first bit from the hash as it is left of the shift, the other further right.
+  const __m256i left = _mm256_srl_epi32(hash, _mm_sub_epi64(shift, _mm_cvtsi32_si128(5)));
+  const __m256i right = _mm256_srl_epi32(hash, _mm_sub_epi64(shift, _mm_cvtsi32_si128(10)));
+  const __m256i lowest = _mm256_set1_epi32(31);
+  const __m256i both = _mm256_and_si256(_mm256_srlv_epi32(words, _mm256_and_si256(left, lowest)),
+                                        _mm256_srlv_epi32(words, _mm256_and_si256(right, lowest)));
+  return _mm256_slli_epi32(both, 31);
 }
 
 [[gnu::target("avx2")]] inline __m256i folded(const std::uint8_t* p) {
@@ -68,8 +84,10 @@ constexpr std::uint8_t lower(std::uint8_t c) {
                          _mm256_set1_epi64x(static_cast<long long>(kFold)));
 }
 
-// Mask of the eight windows that begin at p, p + stride, ... and are in the bitmap. Reads
-// 8 * stride + 4 octets.
+// Octets that probe_eight() reads.
+constexpr std::size_t probed(std::size_t stride) { return stride == 1 ? 16 : 8 * stride + 4; }
+
+// Mask of the eight windows that begin at p, p + stride, ... and are in the bitmap.
 template <std::size_t stride>
 [[gnu::target("avx2")]] inline unsigned probe_eight(const std::uint32_t* bitmap, __m128i shift,
                                                     const std::uint8_t* p);
@@ -97,23 +115,73 @@ template <>
   const auto mask = static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(bits)));
   return (mask & 0xc3) | (mask & 0x0c) << 2 | (mask & 0x30) >> 2;
 }
+template <>
+[[gnu::target("avx2")]] inline unsigned probe_eight<kBriefStride>(const std::uint32_t* bitmap,
+                                                                  __m128i shift,
+                                                                  const std::uint8_t* p) {
+  const __m256i octets =
+      _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  const __m256i places = _mm256_setr_epi8(0, 1, 2, 3, 1, 2, 3, 4, 2, 3, 4, 5, 3, 4, 5, 6, 4, 5, 6,
+                                          7, 5, 6, 7, 8, 6, 7, 8, 9, 7, 8, 9, 10);
+  const __m256i windows = _mm256_or_si256(_mm256_shuffle_epi8(octets, places),
+                                          _mm256_set1_epi64x(static_cast<long long>(kFold)));
+  const __m256i hash = _mm256_mullo_epi32(windows, _mm256_set1_epi32(static_cast<int>(kLowFactor)));
+  const __m256i bits = in_bitmap(bitmap, hash, shift);
+  return static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(bits)));
+}
 #endif
 
 }  // namespace
 
 LiteralSet::LiteralSet(const std::vector<Literal>& literals) {
-  std::vector<std::uint32_t> members[2];
+  enum Class : std::size_t { kLong, kShort, kBrief };
+  std::vector<std::uint32_t> members[3];
   for (const Literal& literal : literals) {
-    const bool is_long = literal.octets.size() >= kLongStride + kLongWidth - 1;
-    members[is_long ? 0 : 1].push_back(static_cast<std::uint32_t>(literals_.size()));
+    const std::size_t size = literal.octets.size();
+    const Class kind = size >= kLongStride + kLongWidth - 1 ? kLong
+                       : size >= kSampled                   ? kShort
+                                                            : kBrief;
+    members[kind].push_back(static_cast<std::uint32_t>(literals_.size()));
     literals_.push_back({literal.pattern, static_cast<std::uint32_t>(octets_.size()),
                          static_cast<std::uint8_t>(literal.octets.size()), literal.nocase});
     for (const std::uint8_t octet : literal.octets)
       octets_.push_back(literal.nocase ? lower(octet) : octet);
     longest_ = std::max(longest_, literal.octets.size());
   }
-  build<kLongStride, kLongWidth>(long_, members[0]);
-  build<kShortStride, kShortWidth>(short_, members[1]);
+  build<kLongStride, kLongWidth>(long_, members[kLong]);
+  build<kShortStride, kShortWidth>(short_, members[kShort]);
+  build<kBriefStride, kBriefWidth>(brief_, members[kBrief]);
+  if (members[kBrief].size() <= kMostInBuckets) build_buckets(std::move(members[kBrief]));
+}
+
+// Those that begin alike share a bucket.
+void LiteralSet::build_buckets(std::vector<std::uint32_t> members) {
+  std::sort(members.begin(), members.end(), [&](std::uint32_t a, std::uint32_t b) {
+    return std::memcmp(&octets_[literals_[a].first], &octets_[literals_[b].first], kShortest) < 0;
+  });
+  brief_order_ = std::move(members);
+  const std::size_t count = brief_order_.size();
+  buckets_.resize((count + kBucketsShare - 1) / kBucketsShare);
+  std::size_t next = 0;
+  for (std::size_t bucket = 0; bucket < 8 * buckets_.size(); ++bucket) {
+    Buckets& b = buckets_[bucket / 8];
+    b.first[bucket % 8] = static_cast<std::uint32_t>(next);
+    for (; next < (bucket + 1) * count / (8 * buckets_.size()); ++next) {
+      const Stored& literal = literals_[brief_order_[next]];
+      const auto bit = static_cast<std::uint8_t>(1u << bucket % 8);
+      for (std::size_t i = 0; i < Buckets::kPlaces; ++i) {
+        auto& entries = b.octets[i];
+        if (i >= literal.size) {
+          for (std::uint8_t& entry : entries) entry |= bit;
+          continue;
+        }
+        const std::uint8_t octet = octets_[literal.first + i];
+        entries[octet % 64] |= bit;
+        if (literal.nocase && octet >= 'a' && octet <= 'z') entries[(octet - 32u) % 64] |= bit;
+      }
+    }
+    b.first[bucket % 8 + 1] = static_cast<std::uint32_t>(next);
+  }
 }
 
 template <std::size_t stride, std::size_t width>
@@ -149,16 +217,15 @@ void LiteralSet::build(Sampling& s, const std::vector<std::uint32_t>& members) {
   }
   const auto log2 = [](std::size_t n) { return static_cast<unsigned>(std::bit_width(n - 1)); };
   const unsigned bitmap_bits =
-      std::clamp(log2(entered.size() * kBitsForEach), kMinBitmap, kMaxBitmap);
+      std::clamp(log2(entered.size() * kBitsForEach / 32), kMinBitmap, kMaxBitmap);
   const unsigned slot_bits = std::max(log2(entered.size() * 2), 1u);
   s.bitmap_shift = 32 - bitmap_bits;
   s.slot_shift = 32 - slot_bits;
-  s.bitmap.assign((std::size_t{1} << bitmap_bits) / 32, 0);
+  s.bitmap.assign(std::size_t{1} << bitmap_bits, 0);
   s.slots.assign(std::size_t{1} << slot_bits, {});
   for (const auto& [value, places] : entered) {
     const std::uint32_t hash = hash_of<width>(value);
-    const std::uint32_t bit = hash >> s.bitmap_shift;
-    s.bitmap[bit / 32] |= 1u << bit % 32;
+    s.bitmap[hash >> s.bitmap_shift] |= bits_of(hash, s.bitmap_shift);
     std::size_t slot = hash >> s.slot_shift;
     while (s.slots[slot].count != 0) slot = (slot + 1) & (s.slots.size() - 1);
     s.slots[slot] = {value, static_cast<std::uint32_t>(s.places.size()),
@@ -169,7 +236,8 @@ void LiteralSet::build(Sampling& s, const std::vector<std::uint32_t>& members) {
 
 std::size_t LiteralSet::size() const {
   std::size_t size = literals_.size() * sizeof(Stored) + octets_.size();
-  for (const Sampling* s : {&long_, &short_})
+  size += buckets_.size() * sizeof(Buckets) + brief_order_.size() * sizeof(std::uint32_t);
+  for (const Sampling* s : {&long_, &short_, &brief_})
     size +=
         s->bitmap.size() * 4 + s->slots.size() * sizeof(Slot) + s->places.size() * sizeof(Place);
   return size;
@@ -205,9 +273,10 @@ template <std::size_t stride, std::size_t width>
 void LiteralSet::sample(const Sampling& s, const Text& text, std::size_t at) const {
   const std::uint8_t* const begin = text.octets.data();
   for (; at + width <= text.octets.size(); at += stride) {
-    const std::uint32_t bit =
-        hash_of<width>(window_at<width>(begin + at, text.octets.size() - at)) >> s.bitmap_shift;
-    if (s.bitmap[bit / 32] >> bit % 32 & 1) look<width>(s, text, at);
+    const std::uint32_t hash =
+        hash_of<width>(window_at<width>(begin + at, text.octets.size() - at));
+    const std::uint32_t bits = bits_of(hash, s.bitmap_shift);
+    if ((s.bitmap[hash >> s.bitmap_shift] & bits) == bits) look<width>(s, text, at);
   }
 }
 
@@ -219,31 +288,106 @@ template <std::size_t stride, std::size_t width>
   const std::uint32_t* const bitmap = s.bitmap.data();
   const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(s.bitmap_shift));
   std::size_t at = 0;
-  for (; at + 8 * stride + 4 <= size; at += 8 * stride) {
+  for (; at + probed(stride) <= size; at += 8 * stride) {
     unsigned mask = probe_eight<stride>(bitmap, shift, begin + at);
     for (; mask != 0; mask &= mask - 1)
       look<width>(s, text, at + stride * static_cast<unsigned>(std::countr_zero(mask)));
   }
   sample<stride, width>(s, text, at);
 }
+
+[[gnu::target("avx512f,avx512bw,avx512vbmi")]] inline __m512i looked_up(__m512i octets,
+                                                                        const std::uint8_t* table) {
+  return _mm512_maskz_permutexvar_epi8(~__mmask64{0}, octets, _mm512_load_si512(table));
+}
+// The buckets of the literals that may begin at each of the 64 octets at p.
+template <std::size_t places>
+[[gnu::target("avx512f,avx512bw,avx512vbmi")]] inline __m512i in_buckets(
+    const std::uint8_t (&tables)[places][64], const std::uint8_t* p) {
+  static_assert(places == 6);
+  const __m512i a = _mm512_and_si512(looked_up(_mm512_loadu_si512(p), tables[0]),
+                                     looked_up(_mm512_loadu_si512(p + 1), tables[1]));
+  const __m512i b = _mm512_and_si512(looked_up(_mm512_loadu_si512(p + 2), tables[2]),
+                                     looked_up(_mm512_loadu_si512(p + 3), tables[3]));
+  const __m512i c = _mm512_and_si512(looked_up(_mm512_loadu_si512(p + 4), tables[4]),
+                                     looked_up(_mm512_loadu_si512(p + 5), tables[5]));
+  return _mm512_and_si512(_mm512_and_si512(a, b), c);
+}
+
+[[gnu::target("avx512f,avx512bw,avx512vbmi")]] void LiteralSet::find_wide(const Buckets& buckets,
+                                                                          const Text& text) const {
+  constexpr std::size_t kRead = 64 + Buckets::kPlaces - 1;
+  const std::uint8_t* const begin = text.octets.data();
+  const std::size_t size = text.octets.size();
+  for (std::size_t at = 0; at < size; at += 64) {
+    const std::uint8_t* p = begin + at;
+    std::uint8_t rest[kRead];
+    if (size - at < kRead) {
+      // Behind the end stand zeros, and no literal fits there.
+      std::memset(rest, 0, sizeof rest);
+      std::memcpy(rest, p, size - at);
+      p = rest;
+    }
+    const __m512i in = in_buckets(buckets.octets, p);
+    std::uint64_t mask = _mm512_test_epi8_mask(in, in);
+    if (mask == 0) [[likely]]
+      continue;
+    alignas(64) std::uint8_t which[64];
+    _mm512_store_si512(which, in);
+    for (; mask != 0; mask &= mask - 1) {
+      const auto i = static_cast<unsigned>(std::countr_zero(mask));
+      look_in_buckets(buckets, which[i], text, at + i);
+    }
+  }
+}
+#else
+void LiteralSet::find_wide(const Buckets&, const Text&) const {}
 #endif
+
+// Literals of the buckets `which` may begin at `at`.
+void LiteralSet::look_in_buckets(const Buckets& buckets, unsigned which, const Text& text,
+                                 std::size_t at) const {
+  for (; which != 0; which &= which - 1) {
+    const auto bucket = static_cast<std::size_t>(std::countr_zero(which));
+    for (std::uint32_t k = buckets.first[bucket]; k != buckets.first[bucket + 1]; ++k) {
+      const Stored& literal = literals_[brief_order_[k]];
+      const std::size_t end = at + literal.size;
+      if (end <= text.octets.size() && end > text.known &&
+          stands_at(literal, text.octets.data() + at))
+        text.found(text.context, literal.pattern, end);
+    }
+  }
+}
 
 void LiteralSet::scan(Bytes octets, std::size_t known, Found found, void* context) const {
   const Text text{octets, known, found, context};
+  const bool wide = wide_ && !buckets_.empty();
+  if (wide)
+    for (const Buckets& buckets : buckets_) find_wide(buckets, text);
 #if defined(__x86_64__)
   if (vectors_) {
     if (!long_.slots.empty()) sample_avx2<kLongStride, kLongWidth>(long_, text);
     if (!short_.slots.empty()) sample_avx2<kShortStride, kShortWidth>(short_, text);
+    if (!brief_.slots.empty() && !wide) sample_avx2<kBriefStride, kBriefWidth>(brief_, text);
     return;
   }
 #endif
   if (!long_.slots.empty()) sample<kLongStride, kLongWidth>(long_, text, 0);
   if (!short_.slots.empty()) sample<kShortStride, kShortWidth>(short_, text, 0);
+  if (!brief_.slots.empty() && !wide) sample<kBriefStride, kBriefWidth>(brief_, text, 0);
 }
 
 bool LiteralSet::has_vectors() {
 #if defined(__x86_64__)
   return __builtin_cpu_supports("avx2");
+#else
+  return false;
+#endif
+}
+
+bool LiteralSet::has_wide() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vbmi");
 #else
   return false;
 #endif

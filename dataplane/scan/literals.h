@@ -3,16 +3,22 @@
 // Theory. An occurrence of a literal of at least stride + width - 1 octets contains, wherever it
 // begins, a window of `width` octets that begins at a multiple of `stride`. So only every stride-th
 // place of the text is looked at: the window there is folded to one case, hashed, and looked up in
-// a bitmap; what is in it is compared exactly. For each literal and each of the `stride` ways that
-// it can lie, the window that fewest other literals share is entered (Wu and Manber's idea of
-// sampling, with the text sampled instead of shifted over; as in HS's and Snort's rare-window
-// choice). Two classes: literals of 15 octets and more are sampled every 8 octets, those of 8 to 14
-// every 4. Costs about 2 instructions an octet, whatever the number of literals, until the bitmap
-// leaves the cache.
+// a bitmap (two bits of a word for each: a blocked Bloom filter); what is in it is compared
+// exactly. For each literal and each of the `stride` ways that it can lie, the window that fewest
+// other literals share is entered (Wu and Manber's idea of sampling, with the text sampled instead
+// of shifted over; as in HS's and Snort's rare-window choice). Two classes: literals of 15 octets
+// and more are sampled every 8 octets, those of 8 to 14 every 4. Costs about 2 instructions an
+// octet, whatever the number of literals, until the bitmap leaves the cache.
+//
+// Brief ones, of 4 to 7 octets, leave no choice but every place: by the same bitmap, or, where the
+// CPU has AVX-512 VBMI and they are few, 64 places at once, each of their first six octets looked
+// up in a table (Teddy, of Hyperscan, with octets in place of half ones, which few texts nearly
+// match).
 //
 // Immutable, any thread. Octets are compared as given, or, `nocase`, with ASCII letters folded.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -22,7 +28,8 @@ namespace sluice::scan {
 
 class LiteralSet {
  public:
-  static constexpr std::size_t kShortest = 8;
+  static constexpr std::size_t kShortest = 4;
+  static constexpr std::size_t kSampled = 8;  // from here on not every place is looked at
   static constexpr std::size_t kLongest = 128;
 
   struct Literal {
@@ -41,6 +48,9 @@ class LiteralSet {
   // Whether this CPU can look at eight places at once; `use` off for tests of the other way.
   static bool has_vectors();
   void use_vectors(bool use) { vectors_ = use && has_vectors(); }
+  // Likewise, at 64.
+  static bool has_wide();
+  void use_wide(bool use) { wide_ = use && has_wide(); }
 
   // `end`: how many octets into the text the occurrence ends.
   using Found = void (*)(void* context, std::uint32_t pattern, std::size_t end);
@@ -73,6 +83,13 @@ class LiteralSet {
     std::vector<Slot> slots;
     std::vector<Place> places;
   };
+  // Brief literals in eight buckets, and which of these may have an octet at each of their first
+  // places. What is no letter shares an entry with another: octets are told apart by six bits.
+  struct Buckets {
+    static constexpr std::size_t kPlaces = 6;
+    alignas(64) std::uint8_t octets[kPlaces][64]{};
+    std::array<std::uint32_t, 9> first{};  // of each bucket, in brief_order_
+  };
   // What is being scanned.
   struct Text {
     Bytes octets;
@@ -89,6 +106,10 @@ class LiteralSet {
   void sample_avx2(const Sampling& sampling, const Text& text) const;
   template <std::size_t width>
   void look(const Sampling& sampling, const Text& text, std::size_t at) const;
+  void build_buckets(std::vector<std::uint32_t> members);
+  void find_wide(const Buckets& buckets, const Text& text) const;
+  void look_in_buckets(const Buckets& buckets, unsigned which, const Text& text,
+                       std::size_t at) const;
   bool stands_at(const Stored& literal, const std::uint8_t* text) const;
 
   std::vector<Stored> literals_;
@@ -96,7 +117,11 @@ class LiteralSet {
   std::size_t longest_ = 0;
   Sampling long_;
   Sampling short_;
+  Sampling brief_;
+  std::vector<Buckets> buckets_;  // none when there are too many
+  std::vector<std::uint32_t> brief_order_;
   bool vectors_ = has_vectors();
+  bool wide_ = has_wide();
 };
 
 }  // namespace sluice::scan

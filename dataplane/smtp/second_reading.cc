@@ -130,7 +130,7 @@ void AlternateReader::read_line(SessionSink& sink, std::uint64_t chunk_limit, bo
       }
       break;
     case Verb::data:
-      if (command.argument.empty()) state_ = State::line_start;
+      state_ = State::line_start;  // sendmail minds no argument
       begun_ = false;
       break;
     case Verb::bdat: {

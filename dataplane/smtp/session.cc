@@ -113,6 +113,7 @@ void Session::Impl::begin_message(TransactionId tx, Via via) {
   if (!find(tx)) tx = open_transaction();
   message_open = true;
   message_gap = false;
+  other_ends = 0;
   message_tx = tx;
   message_via = via;
   if (outer_tx == 0) sink.on_message_begin(tx, via);

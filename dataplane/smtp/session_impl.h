@@ -94,7 +94,8 @@ struct SessionState {
   // Octets are read again while this transaction's message is open: messages among them are not
   // told, because the sink has one at a time (they were scanned as content and as second reading).
   TransactionId outer_tx = 0;
-  std::uint32_t retired = 0;  // commands forgotten at the bound, whose replies will still come
+  std::uint32_t other_ends = 0;  // of the message in progress, that only some readings have
+  std::uint32_t retired = 0;     // commands forgotten at the bound, whose replies will still come
   std::uint16_t preamble_octets = 0;  // of a PROXY v2 preamble: read so far
   std::uint16_t preamble_size = 0;    // and in all
   DataReader reader;

@@ -2,7 +2,9 @@
 // message, and for a million idle ones; by the account of the worker's memory (exact) and by the
 // process's resident set. Prints one line of JSON.
 //
-//   memory_bench --rules FILE [--flows N]
+//   memory_bench [--rules FILE] [--flows N] [--only-idle] [--lookups]
+//
+// --only-idle: the N idle flows alone; --lookups: the time of finding one among N idle flows alone.
 //
 // The engine runs as in a worker: on a mem::WorkerMemory, ticked every 10 ms of the time that the
 // frames carry. Rules are compiled by a child, as on the appliance, so that the compiler's memory
@@ -13,12 +15,15 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -120,11 +125,12 @@ class Bench {
   }
 
   // `count` flows, each of which says what `frames` say. A thousand take part at a time, as many as
-  // connect in a tenth of a second at 10,000 a second.
+  // connect in a tenth of a second at 10,000 a second; more when there are so many that the first
+  // would time out before the last have come.
   void run(const std::vector<SentFrame>& frames, std::size_t count) {
-    constexpr std::size_t kTogether = 1000;
-    for (std::size_t first = 0; first < count; first += kTogether) {
-      const std::size_t last = std::min(first + kTogether, count);
+    const std::size_t together = std::max<std::size_t>(1000, count / 2000);
+    for (std::size_t first = 0; first < count; first += together) {
+      const std::size_t last = std::min(first + together, count);
       for (const SentFrame& f : frames)
         for (std::size_t flow = first; flow < last; ++flow) send(f, flow);
       pass(100 * kMillisecond);
@@ -253,30 +259,92 @@ std::vector<SentFrame> in_data(const std::string& text) {
   return talk.take();
 }
 
-int run(int argc, char** argv) {
-  std::string rules_file;
-  std::size_t flows = 1'000'000;
-  CLI::App app("Measures the memory that flows take.");
-  app.add_option("--rules", rules_file)->check(CLI::ExistingFile);
-  app.add_option("--flows", flows)->check(CLI::Range(1000, 20'000'000));
-  CLI11_PARSE(app, argc, argv);
+// Nanoseconds to find one of `flows` in a table that is full of them: one key after the other, and
+// as a burst does. Keys are drawn at random ahead; the middle and the range of several rounds.
+nlohmann::ordered_json lookups(std::size_t flows, bool prefault) {
+  constexpr flow::HashKey kSecret{0x0123456789abcdef, 0xfedcba9876543210};
+  constexpr std::size_t kBurst = 32;
+  constexpr std::size_t kKeys = kBurst << 15;
+  constexpr int kRounds = 7;
+  auto memory = mem::WorkerMemory::create(flows * 100 + (std::size_t{64} << 20), false, prefault);
+  if (!memory) fail(memory.error());
+  if (Status bound = (*memory)->bind(); !bound) fail(bound.error());
+  flow::FlowTable table({.max_flows = flows}, kSecret, memory->get());
+  const auto key_of_flow = [](std::size_t flow) {
+    flow::FlowKey key;
+    std::uint8_t client[4] = {10, 0, 0, 0};
+    store_be32(client, static_cast<std::uint32_t>(0x0a000000 + flow / 4));
+    const std::uint8_t server[4] = {192, 0, 2, 25};
+    key.low = Address::from_v4(client);
+    key.high = Address::from_v4(server);
+    key.low_port = static_cast<std::uint16_t>(40'000 + flow % 4);
+    key.high_port = 25;
+    return key;
+  };
+  for (std::size_t n = 0; n < flows; ++n) {
+    const flow::FlowKey key = key_of_flow(n);
+    flow::Entry* entry =
+        table.insert(key, flow::hash(key, kSecret), kSecond, [](flow::Entry&, flow::Removal) {});
+    table.set_class(entry, flow::FlowClass::established, kSecond);
+  }
+  std::mt19937_64 random(1);
+  std::vector<flow::FlowKey> keys(kKeys);
+  std::vector<double> single;
+  std::vector<double> bulk;
+  std::size_t missed = 0;
+  const auto timed = [](auto&& work) {
+    const auto begin = std::chrono::steady_clock::now();
+    work();
+    const std::chrono::duration<double, std::nano> took = std::chrono::steady_clock::now() - begin;
+    return took.count() / kKeys;
+  };
+  for (int round = 0; round < kRounds; ++round) {
+    for (auto& key : keys) key = key_of_flow(random() % flows);
+    single.push_back(timed([&] {
+      for (const auto& key : keys) missed += table.find(key) == nullptr;
+    }));
+    for (auto& key : keys) key = key_of_flow(random() % flows);
+    bulk.push_back(timed([&] {
+      std::uint64_t hashes[kBurst];
+      flow::Entry* found[kBurst];
+      for (std::size_t at = 0; at < kKeys; at += kBurst) {
+        table.lookup(std::span(keys).subspan(at, kBurst), hashes, found);
+        for (const flow::Entry* entry : found) missed += entry == nullptr;
+      }
+    }));
+  }
+  if (missed > 0) fail("a flow was not found");
+  std::sort(single.begin(), single.end());
+  std::sort(bulk.begin(), bulk.end());
+  return {{"flows", flows},
+          {"one_by_one_ns", single[kRounds / 2]},
+          {"one_by_one_ns_range", {single.front(), single.back()}},
+          {"burst_of_32_ns", bulk[kRounds / 2]},
+          {"burst_of_32_ns_range", {bulk.front(), bulk.back()}},
+          {"table_octets", table.memory_used()}};
+}
 
-  std::size_t rules = 0;
-  const std::vector<std::uint8_t> image = compiled_elsewhere(rules_file, rules);
-  auto policy = policy::Policy::open(image, {});
-  if (!policy) fail(policy.error());
+// Beyond the time after which idle flows are made small, and well below their time-out.
+constexpr Nanoseconds kIdle = 60 * kSecond;
 
-  // Beyond the time after which idle flows are made small, and well below their time-out.
-  constexpr Nanoseconds kIdle = 60 * kSecond;
+// Octets of one flow of each kind.
+void measure_kinds(const policy::Policy& policy, nlohmann::ordered_json& result) {
+  constexpr std::size_t kSome = 50'000;
+  {
+    // First, when nothing can be used again: what the account does not know (rounding, digests).
+    const std::size_t before = resident();
+    Bench bench(policy, kSome);
+    bench.run(in_data(message(200)), kSome);
+    result["in_data_resident_octets"] =
+        static_cast<double>(resident() - before) / static_cast<double>(kSome);
+  }
   const auto each = [&](const std::vector<SentFrame>& frames, std::size_t count, Nanoseconds wait) {
-    Bench bench(**policy, count);
+    Bench bench(policy, count);
     bench.run(frames, count);
     bench.pass(wait);
     if (bench.flows() != count) fail("flows were forgotten");
     return bench.octets_each();
   };
-  constexpr std::size_t kSome = 50'000;
-  nlohmann::ordered_json result{{"rules", rules}};
   result["half_open_octets"] = each(half_open(false), kSome, 0);
   result["half_open_answered_octets"] = each(half_open(true), kSome, 0);
   result["idle_after_ehlo_octets"] = each(idle(false), kSome, kIdle);
@@ -294,26 +362,58 @@ int run(int argc, char** argv) {
     result[name + std::string("_octets")] = each(in_data(text), 10'000, kIdle);
     result[name + std::string("_not_yet_idle_octets")] = each(in_data(text), 10'000, 0);
   }
-  {
-    const std::size_t before = resident();
-    Bench bench(**policy, flows);
-    bench.run(idle(false), flows / 2);
-    std::vector<SentFrame> others = idle(true);
-    // Other flows: another first octet of the client's address.
-    for (SentFrame& f : others) f.frame[f.direction == Direction::to_server ? 26 : 30] ^= 1;
-    bench.run(others, flows - flows / 2);
-    bench.pass(kIdle);
-    if (bench.flows() != flows) fail("flows were forgotten");
-    const inspect::MemoryUse use = bench.use();
-    result["million"] = {{"flows", flows},
-                         {"table_octets", use.table},
-                         {"flow_octets", use.flows},
-                         {"worker_octets", bench.used()},
-                         {"octets_per_flow", bench.octets_each()},
-                         {"resident_before_octets", before},
-                         {"resident_octets", resident()}};
-    if (bench.read(contract::Counter::memory_refused) != 0) fail("memory was refused");
+}
+
+// So many flows that are idle, half of them after a message.
+void measure_idle(const policy::Policy& policy, std::size_t flows, nlohmann::ordered_json& result) {
+  const std::size_t before = resident();
+  Bench bench(policy, flows);
+  bench.run(idle(false), flows / 2);
+  std::vector<SentFrame> others = idle(true);
+  // Other flows: another first octet of the client's address.
+  for (SentFrame& f : others) f.frame[f.direction == Direction::to_server ? 26 : 30] ^= 1;
+  bench.run(others, flows - flows / 2);
+  bench.pass(kIdle);
+  if (bench.flows() != flows) fail("flows were forgotten");
+  const inspect::MemoryUse use = bench.use();
+  result["idle"] = {{"flows", flows},
+                    {"table_octets", use.table},
+                    {"flow_octets", use.flows},
+                    {"worker_octets", bench.used()},
+                    {"octets_per_flow", bench.octets_each()},
+                    {"resident_before_octets", before},
+                    {"resident_octets", resident()}};
+  if (bench.read(contract::Counter::memory_refused) != 0) fail("memory was refused");
+}
+
+int run(int argc, char** argv) {
+  std::string rules_file;
+  std::size_t flows = 1'000'000;
+  CLI::App app("Measures the memory that flows take.");
+  app.add_option("--rules", rules_file)->check(CLI::ExistingFile);
+  app.add_option("--flows", flows)->check(CLI::Range(1000, 20'000'000));
+  bool only_idle = false;
+  bool only_lookups = false;
+  bool prefault = false;
+  app.add_flag("--only-idle", only_idle);
+  app.add_flag("--lookups", only_lookups);
+  app.add_flag("--prefault", prefault,
+               "with --lookups: memory as sluice-dataplane --prefault has it");
+  CLI11_PARSE(app, argc, argv);
+  if (only_lookups) {
+    std::printf("%s\n",
+                nlohmann::ordered_json{{"lookup", lookups(flows, prefault)}}.dump().c_str());
+    return 0;
   }
+
+  std::size_t rules = 0;
+  const std::vector<std::uint8_t> image = compiled_elsewhere(rules_file, rules);
+  auto policy = policy::Policy::open(image, {});
+  if (!policy) fail(policy.error());
+
+  nlohmann::ordered_json result{{"rules", rules}};
+  if (!only_idle) measure_kinds(**policy, result);
+  measure_idle(**policy, flows, result);
   std::printf("%s\n", result.dump().c_str());
   return 0;
 }

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Compares what the MIME parser sees in messages with what Python's email package sees, as a test.
 
-usage: compare_email.py --dump PATH_OF_mime_dump [--show N] [--every N] [--corpus] [PATH...]
+usage: compare_email.py --dump PATH_OF_mime_dump [--show N] [--every N] [--corpus] [--random N] [PATH...]
 
 PATH is a message or a folder of messages (searched whole); --corpus is SpamAssassin's 6,046 messages
-(tests/lab/corpus.py), of which --every takes each N-th: with 1, all. For every message the two parsers'
+(tests/lab/corpus.py), of which --every takes each N-th: with 1, all; --random is so many made by
+random_messages.py. For every message the two parsers'
 leaves are compared: the SHA-256 of decoded octets of each, the text of text parts, the subject, the
 URLs of plain text and the links of HTML. Every difference is sorted into a cause; the causes that
 explain one stand in EXPLAINED with their reason, and a difference with any other fails the test. TAP
@@ -26,9 +27,11 @@ import quopri
 import re
 import subprocess
 import sys
+import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "lab"))
 import corpus  # noqa: E402
+import random_messages  # noqa: E402
 
 URL = re.compile(rb"\bhttps?://[^\s<>\"'`()\[\]{}|\\^\x00-\x20\x7f-\xff]+", re.I)
 
@@ -342,9 +345,17 @@ def main():
     parser.add_argument("--show", type=int, default=3, help="examples for each cause")
     parser.add_argument("--corpus", action="store_true", help="SpamAssassin's messages too")
     parser.add_argument("--every", type=int, default=1, help="of the corpus each N-th")
+    parser.add_argument("--random", type=int, default=0, help="so many random messages")
     parser.add_argument("paths", nargs="*")
     options = parser.parse_args()
-    paths = list(messages_of(options.paths))
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(options.random):
+            pathlib.Path(folder, f"random-{number:05}").write_bytes(random_messages.message(number))
+        return check([*options.paths, folder], options)
+
+
+def check(folders, options):
+    paths = list(messages_of(folders))
     if options.corpus:
         paths += corpus.message_files()[::options.every]
     counts = collections.Counter()

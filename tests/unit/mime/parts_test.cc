@@ -151,9 +151,11 @@ TEST(MimeTransfer, Base64AgainstTheObvious) {
     std::string want;
     std::uint32_t bits = 0;
     int count = 0;
-    const std::size_t size = random() % 120;
+    const bool lines = random() % 2 == 0;
+    const std::size_t size = random() % (lines ? 1000 : 120);
     for (std::size_t i = 0; i < size; ++i) {
-      if (random() % 23 == 0) {
+      if (lines && i % 76 == 75) coded += "\r\n";
+      if (random() % (lines ? 300 : 23) == 0) {
         coded.push_back("\r\n \x80\xff-_*"[random() % 8]);
         continue;
       }
@@ -170,19 +172,22 @@ TEST(MimeTransfer, Base64AgainstTheObvious) {
       want.push_back(static_cast<char>(bits >> 10));
       want.push_back(static_cast<char>(bits >> 2));
     }
-    Base64Decoder decoder;
-    // Room for exactly what is promised, so that a write beyond it is seen.
-    std::vector<std::uint8_t> out(coded.size() + Base64Decoder::kSlack);
-    const std::size_t cut = coded.empty() ? 0 : random() % coded.size();
-    std::string have;
-    for (const std::string_view piece :
-         {std::string_view(coded).substr(0, cut), std::string_view(coded).substr(cut)}) {
-      const std::size_t n = decoder.decode(as_bytes(piece), out.data());
+    for (const bool wide : {true, false}) {
+      Base64Decoder decoder;
+      decoder.use_wide(wide);
+      // Room for exactly what is promised, so that a write beyond it is seen.
+      std::vector<std::uint8_t> out(coded.size() + Base64Decoder::kSlack);
+      const std::size_t cut = coded.empty() ? 0 : random() % coded.size();
+      std::string have;
+      for (const std::string_view piece :
+           {std::string_view(coded).substr(0, cut), std::string_view(coded).substr(cut)}) {
+        const std::size_t n = decoder.decode(as_bytes(piece), out.data());
+        have.append(reinterpret_cast<const char*>(out.data()), n);
+      }
+      const std::size_t n = decoder.finish(out.data());
       have.append(reinterpret_cast<const char*>(out.data()), n);
+      ASSERT_EQ(have, want) << coded;
     }
-    const std::size_t n = decoder.finish(out.data());
-    have.append(reinterpret_cast<const char*>(out.data()), n);
-    ASSERT_EQ(have, want) << coded;
   }
 }
 

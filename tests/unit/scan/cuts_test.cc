@@ -35,6 +35,10 @@ std::string many_rules(int count, std::vector<std::string>& triggers) {
         text += rule(sid, "content:\"" + a + "\"; fast_pattern; content:\"" + b + "\"; nocase;");
         triggers.push_back(b + " before " + a);
         break;
+      case 6:  // for Hyperscan
+        text += rule(sid, "pcre:\"/" + a + "(x|yz)+ " + b + "/\";");
+        triggers.push_back(a + "xyz " + b);
+        break;
       case 9:
         text += rule(sid, "content:\"" + a + "\"; content:\"" + b + "\"; distance:-30; within:60;");
         triggers.push_back(b + "." + a);

@@ -71,7 +71,9 @@ TEST(LinearRegex, WhatItIsAndIsNot) {
   const auto linear = [](std::string_view regex, std::uint32_t options = 0) {
     return control::linear_regex(regex, options);
   };
-  EXPECT_FALSE(linear("short\\d"));
+  EXPECT_FALSE(linear("sho\\d"));
+  ASSERT_TRUE(linear("short\\d"));
+  EXPECT_EQ(linear("short\\d")->literals, std::vector<std::string>{"short"});
   EXPECT_FALSE(linear("one|twotwotwo"));
   EXPECT_FALSE(linear("^beginning"));
   EXPECT_FALSE(linear("endendend$"));

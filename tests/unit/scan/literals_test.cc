@@ -50,16 +50,17 @@ std::set<std::uint32_t> found(const LiteralSet& set, std::string_view text, std:
   return hits;
 }
 
-class Literals : public testing::TestWithParam<bool> {
+// How many places are looked at in one step.
+class Literals : public testing::TestWithParam<int> {
  protected:
   LiteralSet make(const std::vector<Wanted>& wanted) const {
     LiteralSet set = set_of(wanted);
-    set.use_vectors(GetParam());
+    set.use_vectors(GetParam() >= 8);
+    set.use_wide(GetParam() >= 64);
     return set;
   }
 };
-INSTANTIATE_TEST_SUITE_P(, Literals, testing::Bool(),
-                         [](const auto& info) { return info.param ? "Vectors" : "Portable"; });
+INSTANTIATE_TEST_SUITE_P(, Literals, testing::Values(1, 8, 64));
 
 TEST_P(Literals, OfEveryLengthAtEveryPlace) {
   for (std::size_t size = LiteralSet::kShortest; size <= LiteralSet::kLongest; ++size) {
