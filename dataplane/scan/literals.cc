@@ -1,6 +1,7 @@
 #include "dataplane/scan/literals.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 #include <map>
@@ -23,10 +24,10 @@ constexpr std::size_t kBucketsShare = 32;  // literals in eight buckets: more ar
 constexpr std::size_t kMostInBuckets = 128;  // beyond, the bitmap is faster
 // Letters of both cases become one; that other octets fall together costs a comparison at most.
 constexpr std::uint64_t kFold = 0x2020202020202020;
-constexpr unsigned kBitsForEach = 128;    // of the bitmap, for each window: a hit is mispredicted
+constexpr unsigned kBitsForEach = 64;     // of the bitmap, for each window: a hit is mispredicted
 constexpr std::uint32_t kSharedCost = 2;  // of each literal with a window, in letters of it
-constexpr unsigned kMinBitmap = 12;       // log2 of its bits
-constexpr unsigned kMaxBitmap = 24;
+constexpr unsigned kMinBitmap = 7;        // log2 of its words
+constexpr unsigned kMaxBitmap = 19;
 
 // The window of `width` octets at p, of which `size` may be read: folded, first octet lowest.
 template <std::size_t width>
@@ -53,19 +54,29 @@ constexpr std::uint32_t hash_of(std::uint64_t window) {
   return low * kLowFactor + (width == 8 ? high * kHighFactor : high << 24);
 }
 
+// A window has two bits of a word of the bitmap (a blocked Bloom filter): what is not entered is
+// rarely there, and one place of memory is looked at. `shift`: of the word's number in the hash.
+constexpr std::uint32_t bits_of(std::uint32_t hash, unsigned shift) {
+  return 1u << (hash >> (shift - 5)) % 32 | 1u << (hash >> (shift - 10)) % 32;
+}
+
 constexpr std::uint8_t lower(std::uint8_t c) {
   return c >= 'A' && c <= 'Z' ? static_cast<std::uint8_t>(c + 32) : c;
 }
 
 #if defined(__x86_64__)
-// Bit `index` of the bitmap for each lane, in the lane's sign.
+// Whether both bits of each lane are in the bitmap, in the lane's sign. `shift`: of the word.
 [[gnu::target("avx2")]] inline __m256i in_bitmap(const std::uint32_t* bitmap, __m256i hash,
                                                  __m128i shift) {
-  const __m256i index = _mm256_srl_epi32(hash, shift);
-  const __m256i words =
-      _mm256_i32gather_epi32(reinterpret_cast<const int*>(bitmap), _mm256_srli_epi32(index, 5), 4);
-  const __m256i bit = _mm256_and_si256(index, _mm256_set1_epi32(31));
-  return _mm256_slli_epi32(_mm256_srlv_epi32(words, bit), 31);
+  const __m256i words = _mm256_i32gather_epi32(reinterpret_cast<const int*>(bitmap),
+                                               _mm256_srl_epi32(hash, shift), 4);
+  // As bits_of(): the first bit from the hash as it is left of the shift, the other further right.
+  const __m256i left = _mm256_srl_epi32(hash, _mm_sub_epi64(shift, _mm_cvtsi32_si128(5)));
+  const __m256i right = _mm256_srl_epi32(hash, _mm_sub_epi64(shift, _mm_cvtsi32_si128(10)));
+  const __m256i lowest = _mm256_set1_epi32(31);
+  const __m256i both = _mm256_and_si256(_mm256_srlv_epi32(words, _mm256_and_si256(left, lowest)),
+                                        _mm256_srlv_epi32(words, _mm256_and_si256(right, lowest)));
+  return _mm256_slli_epi32(both, 31);
 }
 
 [[gnu::target("avx2")]] inline __m256i folded(const std::uint8_t* p) {
@@ -206,16 +217,15 @@ void LiteralSet::build(Sampling& s, const std::vector<std::uint32_t>& members) {
   }
   const auto log2 = [](std::size_t n) { return static_cast<unsigned>(std::bit_width(n - 1)); };
   const unsigned bitmap_bits =
-      std::clamp(log2(entered.size() * kBitsForEach), kMinBitmap, kMaxBitmap);
+      std::clamp(log2(entered.size() * kBitsForEach / 32), kMinBitmap, kMaxBitmap);
   const unsigned slot_bits = std::max(log2(entered.size() * 2), 1u);
   s.bitmap_shift = 32 - bitmap_bits;
   s.slot_shift = 32 - slot_bits;
-  s.bitmap.assign((std::size_t{1} << bitmap_bits) / 32, 0);
+  s.bitmap.assign(std::size_t{1} << bitmap_bits, 0);
   s.slots.assign(std::size_t{1} << slot_bits, {});
   for (const auto& [value, places] : entered) {
     const std::uint32_t hash = hash_of<width>(value);
-    const std::uint32_t bit = hash >> s.bitmap_shift;
-    s.bitmap[bit / 32] |= 1u << bit % 32;
+    s.bitmap[hash >> s.bitmap_shift] |= bits_of(hash, s.bitmap_shift);
     std::size_t slot = hash >> s.slot_shift;
     while (s.slots[slot].count != 0) slot = (slot + 1) & (s.slots.size() - 1);
     s.slots[slot] = {value, static_cast<std::uint32_t>(s.places.size()),
@@ -263,9 +273,10 @@ template <std::size_t stride, std::size_t width>
 void LiteralSet::sample(const Sampling& s, const Text& text, std::size_t at) const {
   const std::uint8_t* const begin = text.octets.data();
   for (; at + width <= text.octets.size(); at += stride) {
-    const std::uint32_t bit =
-        hash_of<width>(window_at<width>(begin + at, text.octets.size() - at)) >> s.bitmap_shift;
-    if (s.bitmap[bit / 32] >> bit % 32 & 1) look<width>(s, text, at);
+    const std::uint32_t hash =
+        hash_of<width>(window_at<width>(begin + at, text.octets.size() - at));
+    const std::uint32_t bits = bits_of(hash, s.bitmap_shift);
+    if ((s.bitmap[hash >> s.bitmap_shift] & bits) == bits) look<width>(s, text, at);
   }
 }
 

@@ -3,12 +3,12 @@
 // Theory. An occurrence of a literal of at least stride + width - 1 octets contains, wherever it
 // begins, a window of `width` octets that begins at a multiple of `stride`. So only every stride-th
 // place of the text is looked at: the window there is folded to one case, hashed, and looked up in
-// a bitmap; what is in it is compared exactly. For each literal and each of the `stride` ways that
-// it can lie, the window that fewest other literals share is entered (Wu and Manber's idea of
-// sampling, with the text sampled instead of shifted over; as in HS's and Snort's rare-window
-// choice). Two classes: literals of 15 octets and more are sampled every 8 octets, those of 8 to 14
-// every 4. Costs about 2 instructions an octet, whatever the number of literals, until the bitmap
-// leaves the cache.
+// a bitmap (two bits of a word for each: a blocked Bloom filter); what is in it is compared
+// exactly. For each literal and each of the `stride` ways that it can lie, the window that fewest
+// other literals share is entered (Wu and Manber's idea of sampling, with the text sampled instead
+// of shifted over; as in HS's and Snort's rare-window choice). Two classes: literals of 15 octets
+// and more are sampled every 8 octets, those of 8 to 14 every 4. Costs about 2 instructions an
+// octet, whatever the number of literals, until the bitmap leaves the cache.
 //
 // Brief ones, of 4 to 7 octets, leave no choice but every place: by the same bitmap, or, where the
 // CPU has AVX-512 VBMI and they are few, 64 places at once, each of their first six octets looked
