@@ -111,6 +111,11 @@ struct Recorder final : SessionSink {
     check(!ended.contains(from) && !ended.contains(by), "adopted after end");
     adopted.emplace_back(from, by);
     ended.insert(from);
+    const Transaction& source = transactions[from];
+    Transaction& target = transactions[by];
+    target.rcpts.insert(target.rcpts.begin(), source.rcpts.begin(), source.rcpts.end());
+    target.rcpt_paths.insert(target.rcpt_paths.begin(), source.rcpt_paths.begin(),
+                             source.rcpt_paths.end());
     note("adopted " + std::to_string(from) + " by " + std::to_string(by));
   }
   void on_refused_hello(Bytes octets) override { refused_hello += as_text(octets); }
