@@ -88,6 +88,7 @@ void with_brackets(const Path& path, Use use) {
 std::size_t Session::Impl::feed(Bytes octets) {
   std::size_t at = 0;
   while (at < octets.size() && !stopped) {
+    if (between && between->closed) drop_between();
     SecondReading* const content = tolerated;
     SecondReading* const data = between;
     Bytes rest = octets.subspan(at);
@@ -523,11 +524,12 @@ void Session::Impl::data() {
   if (message_open && message_via == Via::bdat && capabilities.chunking) {
     // Refused between chunks (RFC 3030 2), and the message goes on; but they may have been refused
     // themselves, and content follows.
-    if (between) {
+    if (between && !between->closed) {
       push(Slot::other, current_tx, last_tx);
       return;
     }
     push(Slot::data_between, tx);
+    drop_between();
     between = SecondReading::create(Reason::between, tx, memory);
     if (between) between->reader.begin_content();
     return;

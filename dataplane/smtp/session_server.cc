@@ -46,6 +46,7 @@ void Session::Impl::server(Bytes octets) {
     }
     octets = octets.subspan(line.consumed);
   }
+  if (between && between->closed) drop_between();
 }
 
 // RFC 5321 4.2: three digits, then "-" when more lines follow, else a blank and text or nothing.
@@ -215,11 +216,12 @@ void Session::Impl::forget_commands() {
 // DATA was sent while chunks were. A server that takes it has refused them: what came behind it was
 // content.
 void Session::Impl::answer_data_between(const Pending& entry, const Reply& reply) {
-  SecondReading* reading = std::exchange(between, nullptr);
   if (reply.code != 354) {
-    SecondReading::destroy(reading, memory);
+    // At a bound it is given up while a line is read: with that line, however it was cut.
+    if (between) between->closed = true;
     return;
   }
+  SecondReading* reading = std::exchange(between, nullptr);
   taken_into_open(entry.tx);
   forget_commands();
   if (message_open) abort_message();
@@ -227,7 +229,7 @@ void Session::Impl::answer_data_between(const Pending& entry, const Reply& reply
   state = ClientState::data;
   sink.on_data_reply(message_tx, reply);
   surplus = false;
-  if (reading && !reading->lost) {
+  if (reading && !reading->lost && !reading->closed) {
     feed(reading->kept());
   } else {
     message_gap = true;
