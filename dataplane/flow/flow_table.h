@@ -65,6 +65,7 @@ struct FlowKey {
   }
 
   friend bool operator==(const FlowKey& a, const FlowKey& b) {
+    // Without padding, as is asserted below. NOLINTNEXTLINE(bugprone-suspicious-memory-comparison)
     return std::memcmp(&a, &b, sizeof(FlowKey)) == 0;
   }
 
