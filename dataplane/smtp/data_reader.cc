@@ -33,10 +33,14 @@ void DataReader::start() {
   state_ = State::line_start;
   bare_lf_ = false;
   bare_cr_ = false;
+  ambiguous_told_ = false;
   held_tail_ = 0;
 }
 
-void DataReader::skip() { state_ = State::text; }
+void DataReader::skip() {
+  state_ = State::text;
+  ambiguous_told_ = false;
+}
 
 void DataReader::not_the_end(TransactionId tx, SessionSink& sink) {
   sink.on_stuffed_dot(tx);
@@ -191,11 +195,13 @@ DataReader::Step DataReader::read(Bytes octets, TransactionId tx, SessionSink& s
           ++p;
           return step(Event::end);
         }
+        ambiguous_told_ = !ambiguous_told_;
+        if (ambiguous_told_) return step(Event::ambiguous);
         stuffed();
         sink.on_message_data(tx, Bytes(kCrLf).first(1));
         bare_cr_ = true;
         state_ = State::lenient_start;
-        return step(Event::ambiguous);
+        break;
       case State::lenient_dot:
         if (*p == 0) {
           ++p;

@@ -9,7 +9,8 @@
 //   lenient_start ◄────────────┘── NUL ─► itself                                        │
 //    └──'.'──► lenient_dot ──CR or LF──► AMBIGUOUS          (other: text) ◄──────────────┘
 //
-// `dot` and `dot_cr` are held back (at most these two octets): the dot may be a stuffed one. All
+// `dot` and `dot_cr` are held back (at most these two octets): the dot may be a stuffed one. Of
+// CRLF.CR that is no end it is told that it is ambiguous before it is passed on. All
 // other octets are passed on at once, as views, in as few calls as there are stuffed dots.
 #pragma once
 
@@ -65,6 +66,7 @@ class DataReader {
   State state_ = State::line_start;
   bool bare_lf_ = false;
   bool bare_cr_ = false;
+  bool ambiguous_told_ = false;  // of the CRLF.CR in hand, which is not yet passed on
   std::uint8_t held_tail_ = 0;
 };
 

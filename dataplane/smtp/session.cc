@@ -114,6 +114,7 @@ void Session::Impl::begin_message(TransactionId tx, Via via) {
   message_open = true;
   message_gap = false;
   other_ends = 0;
+  end_judged = false;
   message_tx = tx;
   message_via = via;
   if (outer_tx == 0) sink.on_message_begin(tx, via);
@@ -270,6 +271,7 @@ void Session::Impl::client_gap(std::uint64_t size) {
     case ClientState::data_early:
     case ClientState::data:
       message_gap = true;
+      end_judged = false;
       drop_ambiguous();
       reader.skip();
       break;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "dataplane/smtp/session_impl.h"
 
@@ -97,7 +98,15 @@ std::size_t Session::Impl::feed(Bytes octets) {
           std::min<std::uint64_t>(rest.size(), content->reader.chunk_left())));
     position = rest.data();
     const std::size_t n = read(rest);
-    if (stopped) return at + n;
+    if (stopped) {
+      // What it told of does not depend on the cuts.
+      if (data && data == between)
+        data->reader.read(rest.first(n), sink, limits.bdat_chunk, !content && outer_tx == 0,
+                          nullptr);
+      if (content && content == tolerated)
+        content->reader.read(rest.first(n), sink, limits.bdat_chunk, true, nullptr);
+      return at + n;
+    }
     if (data && data == between) {
       const Bytes part = rest.first(n);
       data->keep(part, limits.early_octets, memory);
@@ -731,11 +740,14 @@ std::size_t Session::Impl::read_data(Bytes octets) {
   };
   switch (step.event) {
     case DataReader::Event::none:
-      if (reader.at_possible_end() && server_may_end()) return step.consumed - reader.held_tail();
+      if (!reader.at_possible_end()) break;
+      end_judged = true;
+      if (server_may_end()) return step.consumed - reader.held_tail();
       break;
     case DataReader::Event::ambiguous:
+      if (!reader.at_possible_end()) raise(Anomaly::ambiguous_eod);
+      if (!std::exchange(end_judged, false) && server_may_end()) return step.consumed - step.tail;
       raise(Anomaly::ambiguous_eod);
-      if (server_may_end()) return step.consumed - step.tail;
       // Of several such ends the one counts behind which commands were found.
       if (ambiguous && ambiguous->reason == Reason::ambiguous &&
           !ambiguous->reader.found_envelope())

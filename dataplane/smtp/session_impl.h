@@ -110,6 +110,7 @@ struct SessionState {
   bool chunk_last = false;
   bool message_open = false;  // on_message_begin was called, on_message_end not
   bool message_gap = false;   // octets of it were never seen
+  bool end_judged = false;    // the CRLF.CR that was read last was judged as a possible end
   bool in_reply = false;      // inside a multi-line reply
   bool greeting_seen = false;
   bool client_spoke = false;  // a command, or anything else but a preamble
