@@ -107,8 +107,15 @@ Disposition Conversation::segment(Direction direction, Frame& frame, const net::
 // A connection that has closed is remembered for late segments, and most need no scan for them:
 // streams that go back early are warm when the next flow takes them.
 void Conversation::end_scan() {
-  if (phase_ != Phase::inspecting || message_ || !transactions_.empty() || may_go_on()) return;
-  if (scan_->hits().empty() && scan_->list_hits().empty() && !scan_->incomplete()) scan_.reset();
+  const bool reading = message_ || (smuggled_ && smuggled_->message);
+  if (phase_ != Phase::inspecting || reading || !transactions_.empty() || may_go_on()) return;
+  if (scan_->hits().empty() && scan_->list_hits().empty() && !scan_->incomplete()) drop_scan();
+}
+
+// With the message of another reading, which gives its octets to the scan.
+void Conversation::drop_scan() {
+  smuggled_.reset();
+  scan_.reset();
 }
 
 void Conversation::note_reset() {
@@ -214,8 +221,7 @@ void Conversation::forget_stream() {
   while (!transactions_.empty()) on_transaction_end(transactions_.front()->id, {});
   message_.reset();
   current_ = nullptr;
-  smuggled_.reset();
-  scan_.reset();
+  drop_scan();
   session_.reset();
   connection_ = tcp::Connection(tcp_limits(context_), &memory_);
   if (expect_mail_) {
@@ -235,8 +241,7 @@ void Conversation::give_up() {
   message_.reset();
   current_ = nullptr;
   closing_.reset();
-  smuggled_.reset();
-  scan_.reset();
+  drop_scan();
   drop_unread();
 }
 
@@ -745,8 +750,7 @@ void Conversation::on_refused_hello(Bytes octets) {
 void Conversation::on_tls(bool starttls) {
   tls_ = true;
   starttls_ = starttls;
-  smuggled_.reset();
-  scan_.reset();
+  drop_scan();
   hello_ = make_pmr<tls::ClientHelloParser>(&memory_, &memory_);
 }
 

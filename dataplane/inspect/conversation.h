@@ -294,6 +294,7 @@ class Conversation final : private ConversationState,
   contract::Verdict verdict_of(std::span<const scan::Hit> hits) const;
   std::pmr::vector<scan::Hit> gather_hits(bool ended = true);
   void end_scan();
+  void drop_scan();
   std::pmr::string reply_text(const Transaction& transaction) const;
 
   bool smuggling_forbidden() const;

@@ -49,7 +49,7 @@ bool Conversation::packable() const {
 
 void Conversation::drop_unread() {
   if (phase_ != Phase::opaque && phase_ != Phase::passing) return;
-  scan_.reset();
+  drop_scan();
   connection_.drop_octets();
   if (session_) session_->drop_octets();
 }

@@ -439,6 +439,27 @@ TEST(Enforce, MessageOfAnotherReadingIsDecoded) {
   }
 }
 
+// A RST that nobody minds, in the middle of a message that only another reading has: it goes on,
+// and so does its scan.
+TEST(Enforce, ResetInAMessageOfAnotherReading) {
+  Rig rig({.rules = "reject smtp any any -> any any (msg:\"m\"; sluice.text; "
+                    "content:\"XJS-SPAM-XJS\"; sid:42;)\n"});
+  Conversation talk;
+  talk.open();
+  talk.server("220 mx\r\n");
+  talk.client("EHLO c\r\n");
+  talk.server("250-mx\r\n250 CHUNKING\r\n");
+  talk.client("BDAT 400 ;\r\nSubject: x\r\n\r\nXJS-SP");
+  talk.reset(Direction::to_server);
+  talk.client("AM-XJS" + std::string(400, ' '));
+  talk.client("\r\n");
+  rig.send(talk.take());
+  rig.finish();
+  const auto alerts = rig.events_of("alert");
+  ASSERT_EQ(alerts.size(), 1u);
+  EXPECT_EQ(alerts[0]["alert"]["signature_id"], 42);
+}
+
 TEST(Enforce, ServerTellsWhichReadingOfUrgentDataItHas) {
   for (const bool ends : {true, false}) {
     Rig rig({.rules = rule("reject")});

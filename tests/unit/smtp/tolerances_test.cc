@@ -325,6 +325,15 @@ TEST(SmtpTolerances, A06_TheOpenTransactionIsTheServers) {
                    S("250 a\r\n250 b\r\n250 more\r\n503 in BDAT\r\n500 what\r\n250 queued\r\n")}));
   ASSERT_EQ(between.messages.size(), 1u);
   EXPECT_EQ(between.messages[0].text, "abcdef");
+  // More content behind a DATA between refused chunks than is kept until its 354: what the server
+  // accepts has its envelope and its reply all the same.
+  const Recorder big =
+      play(opened({C("MAIL FROM:<a@a.test>\r\nBDAT 1\r\nN" + rcpt + "DATA\r\n" +
+                     std::string(70'000, 'x') + "\r\n.\r\n"),
+                   S("250 a\r\n503 no rcpt\r\n250 b\r\n354 go\r\n250 queued\r\n")}));
+  ASSERT_FALSE(big.messages.empty());
+  EXPECT_EQ(big.transactions.at(big.messages.back().tx).ends.back().second, "queued");
+  EXPECT_EQ(big.transactions.at(big.messages.back().tx).mailbox, "a@a.test");
   // A chunk without a transaction begins nothing that a later one goes on with.
   const Recorder r =
       play(opened({C("BDAT 1\r\nN"), S("503 no mail\r\n"), C(kEnvelope + "BDAT 5 LAST\r\nhello"),

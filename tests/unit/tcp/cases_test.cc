@@ -5,11 +5,8 @@ namespace sluice::tcp::test {
 namespace {
 
 class TcpBeginnings : public TcpCases {};
-INSTANTIATE_TEST_SUITE_P(Plain, TcpBeginnings, testing::Values(std::pair{1000u, 900'000u}));
-INSTANTIATE_TEST_SUITE_P(OverWrap, TcpBeginnings,
-                         testing::Values(std::pair{0xfffffff0u, 0xfffffffau},
-                                         std::pair{0xffffffffu, 0xfffffffeu},
-                                         std::pair{0x7ffffff8u, 0x7fffffffu}));
+INSTANTIATE_TEST_SUITE_P(Plain, TcpBeginnings, kPlain);
+INSTANTIATE_TEST_SUITE_P(OverWrap, TcpBeginnings, kOverWrap);
 
 TEST_P(TcpBeginnings, InOrderTalkIsDeliveredAndForwardedUnchanged) {
   talk.open();

@@ -23,4 +23,10 @@ class TcpCases : public testing::TestWithParam<std::pair<std::uint32_t, std::uin
   bool quiet() const { return sink.anomalies.empty(); }
 };
 
+// First sequence numbers of both sides.
+inline const auto kPlain = testing::Values(std::pair{1000u, 900'000u});
+inline const auto kOverWrap =
+    testing::Values(std::pair{0xfffffff0u, 0xfffffffau}, std::pair{0xffffffffu, 0xfffffffeu},
+                    std::pair{0x7ffffff8u, 0x7fffffffu});
+
 }  // namespace sluice::tcp::test
