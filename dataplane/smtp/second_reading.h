@@ -25,6 +25,7 @@ class AlternateReader {
   struct Step {
     std::size_t accepted = 0;  // less than given only with `stop`
     bool stop = false;
+    std::size_t before = 0;  // with `stop`: how many octets come before the one that it stops at
   };
 
   // Asked at the end of a message, before its last octet is accepted.

@@ -99,12 +99,12 @@ std::size_t Session::Impl::feed(Bytes octets) {
     position = rest.data();
     const std::size_t n = read(rest);
     if (stopped) {
-      // What it told of does not depend on the cuts.
+      // What is told of does not depend on the cuts.
+      const Bytes before = rest.first(std::min(stopped_at, rest.size()));
       if (data && data == between)
-        data->reader.read(rest.first(n), sink, limits.bdat_chunk, !content && outer_tx == 0,
-                          nullptr);
+        data->reader.read(before, sink, limits.bdat_chunk, !content && outer_tx == 0, nullptr);
       if (content && content == tolerated)
-        content->reader.read(rest.first(n), sink, limits.bdat_chunk, true, nullptr);
+        content->reader.read(before, sink, limits.bdat_chunk, true, nullptr);
       return at + n;
     }
     if (data && data == between) {
@@ -114,6 +114,8 @@ std::size_t Session::Impl::feed(Bytes octets) {
           data->reader.read(part, sink, limits.bdat_chunk, !content && outer_tx == 0, judge());
       if (step.stop) {
         stopped = true;
+        if (content && content == tolerated)
+          content->reader.read(rest.first(step.before), sink, limits.bdat_chunk, true, nullptr);
         return at + step.accepted;
       }
     }
@@ -263,6 +265,7 @@ std::size_t Session::Impl::read_midstream(Bytes octets) {
     if (parse_command(line.text).verb != Verb::unknown) {
       state = ClientState::command;
       const std::size_t n = command(line.text) ? line.consumed : line.consumed - 1;
+      stopped_at = n;
       client_line.release(memory);
       return n;
     }
@@ -360,7 +363,7 @@ std::size_t Session::Impl::read_line(Bytes octets) {
     state = ClientState::command;
     if (auths && !auths->response(trim_blanks(line.text))) raise(Anomaly::bad_auth);
   } else if (!command(line.text)) {
-    --n;  // BDAT 0 LAST was stopped: as for every cut, all but the octet that ends it
+    stopped_at = --n;  // BDAT 0 LAST was stopped: as for every cut, all but the octet that ends it
   }
   client_line.release(memory);
   return n;
@@ -645,7 +648,7 @@ std::size_t Session::Impl::feed_readings(Bytes octets) {
   if (!open && !ambiguous) return octets.size();
   std::size_t accepted = octets.size();
   const auto run = [&](SecondReading& reading, bool tell) {
-    const Bytes upto = octets.first(accepted);
+    const Bytes upto = stopped ? octets.first(stopped_at) : octets;
     std::uint32_t others = 0;
     for (const SecondReading* r = readings; r; r = r->next)
       if (r != &reading) others += r->size;
@@ -659,7 +662,9 @@ std::size_t Session::Impl::feed_readings(Bytes octets) {
         reading.reader.read(part, sink, limits.bdat_chunk, tell, stopped ? nullptr : judge());
     if (!step.stop) return;
     stopped = true;
-    accepted = upto.size() - part.size() + step.accepted;
+    const std::size_t skipped = upto.size() - part.size();
+    accepted = skipped + step.accepted;
+    stopped_at = skipped + step.before;
   };
   // One at a time tells, the oldest: two streams mixed would be none.
   if (open) run(*open, !tolerated && !between && outer_tx == 0);
@@ -734,6 +739,7 @@ std::size_t Session::Impl::read_data(Bytes octets) {
   const Bytes content = octets.first(ended ? step.consumed - 1 : step.consumed);
   const std::size_t accepted = feed_readings(content);
   if (stopped) return accepted;
+  stopped_at = step.consumed - 1;
   const auto server_may_end = [&] {
     stopped = judge() != nullptr && stops_at_ambiguous_end(tx);
     return stopped;
@@ -783,6 +789,7 @@ std::size_t Session::Impl::read_chunk(Bytes octets) {
   if (chunk_left > 0) return n;
   state = ClientState::command;
   if (SecondReading* open = open_reading()) open->closed = true;
+  stopped_at = n - 1;
   return !chunk_last || end_of_chunks() ? n : n - 1;
 }
 

@@ -126,6 +126,7 @@ struct SessionState {
   bool starttls = false;         // TLS began by STARTTLS
   bool server_tls_seen = false;  // the server's first octet in TLS
   bool stopped = false;
+  std::size_t stopped_at = 0;  // how many of the octets in hand come before the one it stopped at
   bool stopped_in_queue = false;  // the stopped message's own command is in `pending`
   bool server_ended = false;      // nothing more of the server is read
   bool not_tls = false;           // what looked like a ClientHello was none to the server
