@@ -76,10 +76,7 @@ AlternateReader::Step AlternateReader::read(Bytes octets, SessionSink& sink,
         break;
       case State::dot:
         if (ends_line(*p)) {
-          if (stops()) {
-            return {static_cast<std::size_t>(dot - begin), true,
-                    static_cast<std::size_t>(p - begin)};
-          }
+          if (stops()) return {static_cast<std::size_t>(dot - begin), true};
           state_ = State::line;
           from = ++p;
         } else {
@@ -95,8 +92,7 @@ AlternateReader::Step AlternateReader::read(Bytes octets, SessionSink& sink,
         const std::uint64_t n = std::min(left, chunk_left_);
         if (n == chunk_left_ && chunk_last_) {
           emit(p + n - 1);
-          const auto before = static_cast<std::size_t>(p + n - 1 - begin);
-          if (stops()) return {before, true, before};
+          if (stops()) return {static_cast<std::size_t>(p + n - 1 - begin), true};
         }
         emit(p + n);
         p += n;

@@ -25,7 +25,6 @@ class AlternateReader {
   struct Step {
     std::size_t accepted = 0;  // less than given only with `stop`
     bool stop = false;
-    std::size_t before = 0;  // with `stop`: how many octets come before the one that it stops at
   };
 
   // Asked at the end of a message, before its last octet is accepted.
@@ -51,6 +50,8 @@ class AlternateReader {
   // No line was anything else than a command.
   bool only_commands() const { return only_commands_; }
   bool in_chunk() const { return state_ == State::chunk; }
+  // In the middle of a line that may be a command.
+  bool in_line() const { return state_ == State::line && line_size_ > 0; }
   // Octets to the end of the chunk that is being read.
   std::uint64_t chunk_left() const { return chunk_left_; }
 

@@ -92,15 +92,12 @@ std::size_t Session::Impl::feed(Bytes octets) {
     if (between && between->closed) drop_between();
     SecondReading* const content = tolerated;
     SecondReading* const data = between;
-    Bytes rest = octets.subspan(at);
-    if (content)
-      rest = rest.first(static_cast<std::size_t>(
-          std::min<std::uint64_t>(rest.size(), content->reader.chunk_left())));
+    const Bytes rest = next_part(octets.subspan(at));
     position = rest.data();
     const std::size_t n = read(rest);
     if (stopped) {
       // What is told of does not depend on the cuts.
-      const Bytes before = rest.first(std::min(stopped_at, rest.size()));
+      const Bytes before = rest.first(rest.size() - 1);
       if (data && data == between)
         data->reader.read(before, sink, limits.bdat_chunk, !content && outer_tx == 0, nullptr);
       if (content && content == tolerated)
@@ -115,7 +112,7 @@ std::size_t Session::Impl::feed(Bytes octets) {
       if (step.stop) {
         stopped = true;
         if (content && content == tolerated)
-          content->reader.read(rest.first(step.before), sink, limits.bdat_chunk, true, nullptr);
+          content->reader.read(part.first(n - 1), sink, limits.bdat_chunk, true, nullptr);
         return at + step.accepted;
       }
     }
@@ -133,6 +130,39 @@ std::size_t Session::Impl::feed(Bytes octets) {
     at += n;
   }
   return at;
+}
+
+Bytes Session::Impl::next_part(Bytes octets) const {
+  const std::array<const SecondReading*, 4> others{tolerated, between, ambiguous, open_reading()};
+  std::uint64_t size = octets.size();
+  bool alone = true;
+  bool in_line = false;
+  for (const SecondReading* other : others) {
+    if (!other) continue;
+    alone = false;
+    in_line = in_line || other->reader.in_line();
+    if (other->reader.in_chunk()) size = std::min(size, other->reader.chunk_left());
+  }
+  if (alone) return octets;
+  if (state == ClientState::chunk) size = std::min(size, chunk_left);
+  if (state == ClientState::data && (left_out | doubtful) != 0) size = 1;
+  // To be the last: a line end behind a dot, with or without NUL, the second octet of such a line
+  // end, and the end of a line that may be BDAT, where it is not known yet how long its chunk is.
+  const bool commands = state == ClientState::command || state == ClientState::auth_line;
+  bool at_start = !in_line;
+  bool bdat = in_line;
+  for (std::size_t i = 0; i < size; ++i) {
+    const auto c = static_cast<char>(octets[i]);
+    if (c == '\r' || c == '\n') {
+      if (commands || bdat || i == 0 || octets[i - 1] == '.' || octets[i - 1] == 0) size = i + 1;
+      at_start = true;
+      bdat = false;
+    } else if (at_start && c != 0 && !is_blank(c)) {
+      at_start = false;
+      bdat = c == 'B' || c == 'b';
+    }
+  }
+  return octets.first(static_cast<std::size_t>(size));
 }
 
 std::size_t Session::Impl::read(Bytes octets) {
@@ -265,7 +295,6 @@ std::size_t Session::Impl::read_midstream(Bytes octets) {
     if (parse_command(line.text).verb != Verb::unknown) {
       state = ClientState::command;
       const std::size_t n = command(line.text) ? line.consumed : line.consumed - 1;
-      stopped_at = n;
       client_line.release(memory);
       return n;
     }
@@ -363,7 +392,7 @@ std::size_t Session::Impl::read_line(Bytes octets) {
     state = ClientState::command;
     if (auths && !auths->response(trim_blanks(line.text))) raise(Anomaly::bad_auth);
   } else if (!command(line.text)) {
-    stopped_at = --n;  // BDAT 0 LAST was stopped: as for every cut, all but the octet that ends it
+    --n;  // BDAT 0 LAST was stopped: as for every cut, all but the octet that ends it
   }
   client_line.release(memory);
   return n;
@@ -648,9 +677,10 @@ std::size_t Session::Impl::feed_readings(Bytes octets) {
   if (!open && !ambiguous) return octets.size();
   std::size_t accepted = octets.size();
   const auto run = [&](SecondReading& reading, bool tell) {
-    const Bytes upto = stopped ? octets.first(stopped_at) : octets;
+    const Bytes upto = octets.first(octets.size() - (stopped ? 1 : 0));
+    // What fits is a matter of the octets alone, not of which of two open readings keeps first.
     std::uint32_t others = 0;
-    for (const SecondReading* r = readings; r; r = r->next)
+    for (const SecondReading* r = readings; r && &reading != ambiguous; r = r->next)
       if (r != &reading) others += r->size;
     Bytes part = upto;
     if (reading.after_cr && !part.empty()) {
@@ -662,9 +692,7 @@ std::size_t Session::Impl::feed_readings(Bytes octets) {
         reading.reader.read(part, sink, limits.bdat_chunk, tell, stopped ? nullptr : judge());
     if (!step.stop) return;
     stopped = true;
-    const std::size_t skipped = upto.size() - part.size();
-    accepted = skipped + step.accepted;
-    stopped_at = skipped + step.before;
+    accepted = upto.size() - part.size() + step.accepted;
   };
   // One at a time tells, the oldest: two streams mixed would be none.
   if (open) run(*open, !tolerated && !between && outer_tx == 0);
@@ -739,7 +767,6 @@ std::size_t Session::Impl::read_data(Bytes octets) {
   const Bytes content = octets.first(ended ? step.consumed - 1 : step.consumed);
   const std::size_t accepted = feed_readings(content);
   if (stopped) return accepted;
-  stopped_at = step.consumed - 1;
   const auto server_may_end = [&] {
     stopped = judge() != nullptr && stops_at_ambiguous_end(tx);
     return stopped;
@@ -789,7 +816,6 @@ std::size_t Session::Impl::read_chunk(Bytes octets) {
   if (chunk_left > 0) return n;
   state = ClientState::command;
   if (SecondReading* open = open_reading()) open->closed = true;
-  stopped_at = n - 1;
   return !chunk_last || end_of_chunks() ? n : n - 1;
 }
 

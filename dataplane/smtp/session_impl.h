@@ -126,7 +126,6 @@ struct SessionState {
   bool starttls = false;         // TLS began by STARTTLS
   bool server_tls_seen = false;  // the server's first octet in TLS
   bool stopped = false;
-  std::size_t stopped_at = 0;  // how many of the octets in hand come before the one it stopped at
   bool stopped_in_queue = false;  // the stopped message's own command is in `pending`
   bool server_ended = false;      // nothing more of the server is read
   bool not_tls = false;           // what looked like a ClientHello was none to the server
@@ -158,6 +157,8 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   void drop_readings();
   void drop_tolerated();
   void drop_between();
+  // As many of them as all readings that are open take before one of them may stop: at the last.
+  Bytes next_part(Bytes octets) const;
   void drop_auths();
   void drop_octets();
   AuthExchange* push_auth();
