@@ -14,10 +14,9 @@
 namespace sluice::scan {
 namespace {
 
-constexpr std::size_t kLongStride = 8;
-constexpr std::size_t kLongWidth = 8;
-constexpr std::size_t kShortStride = 4;
-constexpr std::size_t kShortWidth = 5;
+constexpr std::size_t kStride = 4;
+constexpr std::size_t kWidth = 5;
+static_assert(LiteralSet::kSampled == kStride + kWidth - 1);
 constexpr std::size_t kBriefStride = 1;
 constexpr std::size_t kBriefWidth = 4;
 constexpr std::size_t kBucketsShare = 32;  // literals in eight buckets: more are nearly found often
@@ -43,15 +42,14 @@ std::uint64_t window_at(const std::uint8_t* p, std::size_t size) {
   return (window | kFold) & kMask;
 }
 
-// Both words go into the highest bits, which are used. The vectors below compute the same.
-constexpr std::uint32_t kLowFactor = 0x9e3779b1;
-constexpr std::uint32_t kHighFactor = 0x85ebca6b;
+// All octets go into the highest bits, which are used. The vectors below compute the same.
+constexpr std::uint32_t kFactor = 0x9e3779b1;
 template <std::size_t width>
 constexpr std::uint32_t hash_of(std::uint64_t window) {
+  static_assert(width == 4 || width == 5);
   const auto low = static_cast<std::uint32_t>(window);
   const auto high = static_cast<std::uint32_t>(window >> 32);
-  if (width <= 4) return low * kLowFactor;
-  return low * kLowFactor + (width == 8 ? high * kHighFactor : high << 24);
+  return low * kFactor + (width == 5 ? high << 24 : 0);
 }
 
 // A window has two bits of a word of the bitmap (a blocked Bloom filter): what is not entered is
@@ -92,28 +90,12 @@ template <std::size_t stride>
 [[gnu::target("avx2")]] inline unsigned probe_eight(const std::uint32_t* bitmap, __m128i shift,
                                                     const std::uint8_t* p);
 template <>
-[[gnu::target("avx2")]] inline unsigned probe_eight<kShortStride>(const std::uint32_t* bitmap,
-                                                                  __m128i shift,
-                                                                  const std::uint8_t* p) {
-  const __m256i low =
-      _mm256_mullo_epi32(folded(p), _mm256_set1_epi32(static_cast<int>(kLowFactor)));
+[[gnu::target("avx2")]] inline unsigned probe_eight<kStride>(const std::uint32_t* bitmap,
+                                                             __m128i shift, const std::uint8_t* p) {
+  const __m256i low = _mm256_mullo_epi32(folded(p), _mm256_set1_epi32(static_cast<int>(kFactor)));
   const __m256i high = _mm256_slli_epi32(folded(p + 4), 24);
   const __m256i bits = in_bitmap(bitmap, _mm256_add_epi32(low, high), shift);
   return static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(bits)));
-}
-template <>
-[[gnu::target("avx2")]] inline unsigned probe_eight<kLongStride>(const std::uint32_t* bitmap,
-                                                                 __m128i shift,
-                                                                 const std::uint8_t* p) {
-  // Two words are one window: each times its factor, then the sum in the lower one of both.
-  const __m256i factors = _mm256_set1_epi64x(
-      static_cast<long long>(static_cast<std::uint64_t>(kHighFactor) << 32 | kLowFactor));
-  const __m256i a = _mm256_mullo_epi32(folded(p), factors);
-  const __m256i b = _mm256_mullo_epi32(folded(p + 32), factors);
-  // Windows in the order 0 1 4 5 2 3 6 7, which hadd gives.
-  const __m256i bits = in_bitmap(bitmap, _mm256_hadd_epi32(a, b), shift);
-  const auto mask = static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(bits)));
-  return (mask & 0xc3) | (mask & 0x0c) << 2 | (mask & 0x30) >> 2;
 }
 template <>
 [[gnu::target("avx2")]] inline unsigned probe_eight<kBriefStride>(const std::uint32_t* bitmap,
@@ -125,7 +107,7 @@ template <>
                                           7, 5, 6, 7, 8, 6, 7, 8, 9, 7, 8, 9, 10);
   const __m256i windows = _mm256_or_si256(_mm256_shuffle_epi8(octets, places),
                                           _mm256_set1_epi64x(static_cast<long long>(kFold)));
-  const __m256i hash = _mm256_mullo_epi32(windows, _mm256_set1_epi32(static_cast<int>(kLowFactor)));
+  const __m256i hash = _mm256_mullo_epi32(windows, _mm256_set1_epi32(static_cast<int>(kFactor)));
   const __m256i bits = in_bitmap(bitmap, hash, shift);
   return static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(bits)));
 }
@@ -134,24 +116,31 @@ template <>
 }  // namespace
 
 LiteralSet::LiteralSet(const std::vector<Literal>& literals) {
-  enum Class : std::size_t { kLong, kShort, kBrief };
-  std::vector<std::uint32_t> members[3];
+  std::vector<std::uint32_t> sampled;
+  std::vector<std::uint32_t> brief;
   for (const Literal& literal : literals) {
-    const std::size_t size = literal.octets.size();
-    const Class kind = size >= kLongStride + kLongWidth - 1 ? kLong
-                       : size >= kSampled                   ? kShort
-                                                            : kBrief;
-    members[kind].push_back(static_cast<std::uint32_t>(literals_.size()));
+    (literal.octets.size() >= kSampled ? sampled : brief)
+        .push_back(static_cast<std::uint32_t>(literals_.size()));
     literals_.push_back({literal.pattern, static_cast<std::uint32_t>(octets_.size()),
                          static_cast<std::uint8_t>(literal.octets.size()), literal.nocase});
     for (const std::uint8_t octet : literal.octets)
       octets_.push_back(literal.nocase ? lower(octet) : octet);
     longest_ = std::max(longest_, literal.octets.size());
   }
-  build<kLongStride, kLongWidth>(long_, members[kLong]);
-  build<kShortStride, kShortWidth>(short_, members[kShort]);
-  build<kBriefStride, kBriefWidth>(brief_, members[kBrief]);
-  if (members[kBrief].size() <= kMostInBuckets) build_buckets(std::move(members[kBrief]));
+  build<kStride, kWidth>(sampled_, sampled);
+  build<kBriefStride, kBriefWidth>(brief_, brief);
+  if (brief.size() <= kMostInBuckets) build_buckets(std::move(brief));
+}
+
+LiteralSet::Place LiteralSet::place(std::uint32_t number, std::size_t offset) const {
+  const Stored& literal = literals_[number];
+  constexpr std::size_t kCompared = 8;
+  const std::size_t size = std::min<std::size_t>(literal.size, kCompared);
+  const std::size_t from = offset < literal.size / 2u ? literal.size - size : 0;
+  const unsigned bits = static_cast<unsigned>(8 * size);
+  const std::uint64_t octets = window_at<8>(&octets_[literal.first + from], size);
+  return {octets & ~std::uint64_t{0} >> (64 - bits), number, static_cast<std::uint8_t>(offset),
+          static_cast<std::uint8_t>(from), static_cast<std::uint8_t>(bits)};
 }
 
 // Those that begin alike share a bucket.
@@ -159,15 +148,15 @@ void LiteralSet::build_buckets(std::vector<std::uint32_t> members) {
   std::sort(members.begin(), members.end(), [&](std::uint32_t a, std::uint32_t b) {
     return std::memcmp(&octets_[literals_[a].first], &octets_[literals_[b].first], kShortest) < 0;
   });
-  brief_order_ = std::move(members);
-  const std::size_t count = brief_order_.size();
+  for (const std::uint32_t member : members) brief_places_.push_back(place(member, 0));
+  const std::size_t count = brief_places_.size();
   buckets_.resize((count + kBucketsShare - 1) / kBucketsShare);
   std::size_t next = 0;
   for (std::size_t bucket = 0; bucket < 8 * buckets_.size(); ++bucket) {
     Buckets& b = buckets_[bucket / 8];
     b.first[bucket % 8] = static_cast<std::uint32_t>(next);
     for (; next < (bucket + 1) * count / (8 * buckets_.size()); ++next) {
-      const Stored& literal = literals_[brief_order_[next]];
+      const Stored& literal = literals_[brief_places_[next].literal];
       const auto bit = static_cast<std::uint8_t>(1u << bucket % 8);
       for (std::size_t i = 0; i < Buckets::kPlaces; ++i) {
         auto& entries = b.octets[i];
@@ -212,7 +201,7 @@ void LiteralSet::build(Sampling& s, const std::vector<std::uint32_t>& members) {
       for (std::size_t at = way; at + width <= literal.size; at += stride) {
         if (cost(literal, at) < cost(literal, best)) best = at;
       }
-      entered[window(literal, best)].push_back({m, static_cast<std::uint32_t>(best)});
+      entered[window(literal, best)].push_back(place(m, best));
     }
   }
   const auto log2 = [](std::size_t n) { return static_cast<unsigned>(std::bit_width(n - 1)); };
@@ -236,8 +225,8 @@ void LiteralSet::build(Sampling& s, const std::vector<std::uint32_t>& members) {
 
 std::size_t LiteralSet::size() const {
   std::size_t size = literals_.size() * sizeof(Stored) + octets_.size();
-  size += buckets_.size() * sizeof(Buckets) + brief_order_.size() * sizeof(std::uint32_t);
-  for (const Sampling* s : {&long_, &short_, &brief_})
+  size += buckets_.size() * sizeof(Buckets) + brief_places_.size() * sizeof(Place);
+  for (const Sampling* s : {&sampled_, &brief_})
     size +=
         s->bitmap.size() * 4 + s->slots.size() * sizeof(Slot) + s->places.size() * sizeof(Place);
   return size;
@@ -250,6 +239,19 @@ bool LiteralSet::stands_at(const Stored& literal, const std::uint8_t* text) cons
                     [](std::uint8_t w, std::uint8_t t) { return w == lower(t); });
 }
 
+// Reports the literal if it stands at `start`.
+inline void LiteralSet::compare(const Place& place, const Text& text, std::size_t start) const {
+  const Stored& literal = literals_[place.literal];
+  const std::size_t end = start + literal.size;
+  if (end > text.octets.size() || end <= text.known) return;
+  const std::uint8_t* const p = text.octets.data() + start;
+  const std::size_t from = start + place.from;
+  const std::uint64_t there = window_at<8>(p + place.from, text.octets.size() - from);
+  if ((there ^ place.octets) << (64 - place.bits) != 0) [[likely]]
+    return;
+  if (stands_at(literal, p)) text.found(text.context, literal.pattern, end);
+}
+
 // The window at `at` is in the bitmap: which literals stand there?
 template <std::size_t width>
 void LiteralSet::look(const Sampling& s, const Text& text, std::size_t at) const {
@@ -259,13 +261,7 @@ void LiteralSet::look(const Sampling& s, const Text& text, std::size_t at) const
   const Slot& slot = s.slots[i];
   for (std::uint32_t k = slot.first; k != slot.first + slot.count; ++k) {
     const Place& place = s.places[k];
-    const Stored& literal = literals_[place.literal];
-    if (at < place.offset) continue;
-    const std::size_t start = at - place.offset;
-    const std::size_t end = start + literal.size;
-    if (end > text.octets.size() || end <= text.known) continue;
-    if (stands_at(literal, text.octets.data() + start))
-      text.found(text.context, literal.pattern, end);
+    if (at >= place.offset) compare(place, text, at - place.offset);
   }
 }
 
@@ -340,8 +336,56 @@ template <std::size_t places>
     }
   }
 }
+
+// Which of the sixteen windows that begin at every fourth of `size` octets at p are in the bitmap.
+[[gnu::target("avx512f,avx512bw")]] inline __mmask16 probe_sixteen(const std::uint32_t* bitmap,
+                                                                   __m128i shift,
+                                                                   const std::uint8_t* p,
+                                                                   std::size_t size) {
+  __m512i first;
+  __m512i fifth;
+  __mmask16 whole = 0xffff;
+  if (size >= 68) [[likely]] {
+    first = _mm512_loadu_si512(p);
+    fifth = _mm512_loadu_si512(p + 4);
+  } else {
+    if (size < kWidth) return 0;
+    first = _mm512_maskz_loadu_epi8(~std::uint64_t{0} >> (64 - std::min<std::size_t>(size, 64)), p);
+    fifth = _mm512_maskz_loadu_epi8(~std::uint64_t{0} >> (64 - (size - 4)), p + 4);
+    whole = static_cast<__mmask16>(0xffff >> (16 - ((size - kWidth) / kStride + 1)));
+  }
+  // GCC 12 warns of what the forms without a mask leave undefined.
+  constexpr __mmask16 kAll = 0xffff;
+  const __m512i fold = _mm512_set1_epi64(static_cast<long long>(kFold));
+  const __m512i low = _mm512_mullo_epi32(_mm512_or_si512(first, fold),
+                                         _mm512_set1_epi32(static_cast<int>(kFactor)));
+  const __m512i high = _mm512_maskz_slli_epi32(kAll, _mm512_or_si512(fifth, fold), 24);
+  const __m512i hash = _mm512_add_epi32(low, high);
+  const __m512i words = _mm512_mask_i32gather_epi32(
+      _mm512_setzero_si512(), kAll, _mm512_maskz_srl_epi32(kAll, hash, shift), bitmap, 4);
+  // As bits_of(); a rotation takes its count modulo 32.
+  const auto rotated = [&](int left) __attribute__((target("avx512f,avx512bw"))) {
+    const __m128i count = _mm_sub_epi64(shift, _mm_cvtsi32_si128(left));
+    return _mm512_maskz_rorv_epi32(kAll, words, _mm512_maskz_srl_epi32(kAll, hash, count));
+  };
+  const __m512i both = _mm512_and_si512(rotated(5), rotated(10));
+  return _mm512_mask_test_epi32_mask(whole, both, _mm512_set1_epi32(1));
+}
+
+[[gnu::target("avx512f,avx512bw")]] void LiteralSet::sample_wide(const Text& text) const {
+  const std::uint8_t* const begin = text.octets.data();
+  const std::size_t size = text.octets.size();
+  const std::uint32_t* const bitmap = sampled_.bitmap.data();
+  const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(sampled_.bitmap_shift));
+  for (std::size_t at = 0; at < size; at += 64) {
+    unsigned mask = probe_sixteen(bitmap, shift, begin + at, size - at);
+    for (; mask != 0; mask &= mask - 1)
+      look<kWidth>(sampled_, text, at + kStride * static_cast<unsigned>(std::countr_zero(mask)));
+  }
+}
 #else
 void LiteralSet::find_wide(const Buckets&, const Text&) const {}
+void LiteralSet::sample_wide(const Text&) const {}
 #endif
 
 // Literals of the buckets `which` may begin at `at`.
@@ -349,32 +393,28 @@ void LiteralSet::look_in_buckets(const Buckets& buckets, unsigned which, const T
                                  std::size_t at) const {
   for (; which != 0; which &= which - 1) {
     const auto bucket = static_cast<std::size_t>(std::countr_zero(which));
-    for (std::uint32_t k = buckets.first[bucket]; k != buckets.first[bucket + 1]; ++k) {
-      const Stored& literal = literals_[brief_order_[k]];
-      const std::size_t end = at + literal.size;
-      if (end <= text.octets.size() && end > text.known &&
-          stands_at(literal, text.octets.data() + at))
-        text.found(text.context, literal.pattern, end);
-    }
+    for (std::uint32_t k = buckets.first[bucket]; k != buckets.first[bucket + 1]; ++k)
+      compare(brief_places_[k], text, at);
   }
 }
 
 void LiteralSet::scan(Bytes octets, std::size_t known, Found found, void* context) const {
   const Text text{octets, known, found, context};
-  const bool wide = wide_ && !buckets_.empty();
-  if (wide)
+  const bool brief_wide = wide_ && !buckets_.empty();
+  if (brief_wide)
     for (const Buckets& buckets : buckets_) find_wide(buckets, text);
+  const bool brief = !brief_wide && !brief_.slots.empty();
+  const bool sampled = !sampled_.slots.empty();
+  if (sampled && wide_) sample_wide(text);
 #if defined(__x86_64__)
   if (vectors_) {
-    if (!long_.slots.empty()) sample_avx2<kLongStride, kLongWidth>(long_, text);
-    if (!short_.slots.empty()) sample_avx2<kShortStride, kShortWidth>(short_, text);
-    if (!brief_.slots.empty() && !wide) sample_avx2<kBriefStride, kBriefWidth>(brief_, text);
+    if (sampled && !wide_) sample_avx2<kStride, kWidth>(sampled_, text);
+    if (brief) sample_avx2<kBriefStride, kBriefWidth>(brief_, text);
     return;
   }
 #endif
-  if (!long_.slots.empty()) sample<kLongStride, kLongWidth>(long_, text, 0);
-  if (!short_.slots.empty()) sample<kShortStride, kShortWidth>(short_, text, 0);
-  if (!brief_.slots.empty() && !wide) sample<kBriefStride, kBriefWidth>(brief_, text, 0);
+  if (sampled && !wide_) sample<kStride, kWidth>(sampled_, text, 0);
+  if (brief) sample<kBriefStride, kBriefWidth>(brief_, text, 0);
 }
 
 bool LiteralSet::has_vectors() {

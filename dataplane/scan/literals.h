@@ -3,12 +3,12 @@
 // Theory. An occurrence of a literal of at least stride + width - 1 octets contains, wherever it
 // begins, a window of `width` octets that begins at a multiple of `stride`. So only every stride-th
 // place of the text is looked at: the window there is folded to one case, hashed, and looked up in
-// a bitmap (two bits of a word for each: a blocked Bloom filter); what is in it is compared
-// exactly. For each literal and each of the `stride` ways that it can lie, the window that fewest
-// other literals share is entered (Wu and Manber's idea of sampling, with the text sampled instead
-// of shifted over; as in HS's and Snort's rare-window choice). Two classes: literals of 15 octets
-// and more are sampled every 8 octets, those of 8 to 14 every 4. Costs about 2 instructions an
-// octet, whatever the number of literals, until the bitmap leaves the cache.
+// a bitmap (two bits of a word for each: a blocked Bloom filter); what is in it is compared, first
+// eight octets far from the window, which words seldom share, then all. For each literal and each
+// of the `stride` ways that it can lie, the window that fewest other literals share is entered (Wu
+// and Manber's idea of sampling, with the text sampled instead of shifted over; as in HS's and
+// Snort's rare-window choice). Literals of 8 octets and more are sampled every 4. Costs about an
+// instruction an octet, whatever the number of literals, until the bitmap leaves the cache.
 //
 // Brief ones, of 4 to 7 octets, leave no choice but every place: by the same bitmap, or, where the
 // CPU has AVX-512 VBMI and they are few, 64 places at once, each of their first six octets looked
@@ -45,10 +45,10 @@ class LiteralSet {
   // Octets of its tables.
   std::size_t size() const;
 
-  // Whether this CPU can look at eight places at once; `use` off for tests of the other way.
+  // Whether this CPU can look at eight windows at once; `use` off for tests of the other way.
   static bool has_vectors();
   void use_vectors(bool use) { vectors_ = use && has_vectors(); }
-  // Likewise, at 64.
+  // Likewise, at 16, and at 64 places for brief ones.
   static bool has_wide();
   void use_wide(bool use) { wide_ = use && has_wide(); }
 
@@ -67,8 +67,11 @@ class LiteralSet {
   };
   // A way in which a literal can lie: its window is `offset` octets from its start.
   struct Place {
+    std::uint64_t octets;  // some of it, folded
     std::uint32_t literal;
-    std::uint32_t offset;
+    std::uint8_t offset;
+    std::uint8_t from;  // where `octets` are
+    std::uint8_t bits;  // of them
   };
   struct Slot {
     std::uint64_t window = 0;
@@ -88,7 +91,7 @@ class LiteralSet {
   struct Buckets {
     static constexpr std::size_t kPlaces = 6;
     alignas(64) std::uint8_t octets[kPlaces][64]{};
-    std::array<std::uint32_t, 9> first{};  // of each bucket, in brief_order_
+    std::array<std::uint32_t, 9> first{};  // of each bucket, in brief_places_
   };
   // What is being scanned.
   struct Text {
@@ -104,8 +107,11 @@ class LiteralSet {
   void sample(const Sampling& sampling, const Text& text, std::size_t at) const;
   template <std::size_t stride, std::size_t width>
   void sample_avx2(const Sampling& sampling, const Text& text) const;
+  void sample_wide(const Text& text) const;
   template <std::size_t width>
   void look(const Sampling& sampling, const Text& text, std::size_t at) const;
+  Place place(std::uint32_t literal, std::size_t offset) const;
+  void compare(const Place& place, const Text& text, std::size_t start) const;
   void build_buckets(std::vector<std::uint32_t> members);
   void find_wide(const Buckets& buckets, const Text& text) const;
   void look_in_buckets(const Buckets& buckets, unsigned which, const Text& text,
@@ -115,11 +121,10 @@ class LiteralSet {
   std::vector<Stored> literals_;
   std::vector<std::uint8_t> octets_;  // nocase ones in lower case
   std::size_t longest_ = 0;
-  Sampling long_;
-  Sampling short_;
+  Sampling sampled_;
   Sampling brief_;
   std::vector<Buckets> buckets_;  // none when there are too many
-  std::vector<std::uint32_t> brief_order_;
+  std::vector<Place> brief_places_;
   bool vectors_ = has_vectors();
   bool wide_ = has_wide();
 };
