@@ -4,7 +4,6 @@
 #include <sys/mman.h>
 
 #include <algorithm>
-#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <new>
@@ -88,7 +87,7 @@ void* WorkerMemory::do_allocate(std::size_t bytes, std::size_t alignment) {
     throw std::bad_alloc();
   }
   // mimalloc aligns to the size below 16 octets and to 16 from there on.
-  void* p = alignment <= std::min(std::bit_floor(bytes), alignof(std::max_align_t))
+  void* p = alignment <= std::min(bytes, alignof(std::max_align_t))
                 ? mi_heap_malloc(heap_, bytes)
                 : mi_heap_malloc_aligned(heap_, bytes, alignment);
   if (p == nullptr) {

@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstring>
-#include <map>
+#include <numeric>
 #include <unordered_map>
 
 #if defined(__x86_64__)
@@ -23,9 +24,8 @@ constexpr std::size_t kBucketsShare = 32;  // literals in eight buckets: more ar
 constexpr std::size_t kMostInBuckets = 128;  // beyond, the bitmap is faster
 // Letters of both cases become one; that other octets fall together costs a comparison at most.
 constexpr std::uint64_t kFold = 0x2020202020202020;
-constexpr unsigned kBitsForEach = 64;     // of the bitmap, for each window: a hit is mispredicted
-constexpr std::uint32_t kSharedCost = 2;  // of each literal with a window, in letters of it
-constexpr unsigned kMinBitmap = 7;        // log2 of its words
+constexpr unsigned kBitsForEach = 64;  // of the bitmap, for each window: a hit is mispredicted
+constexpr unsigned kMinBitmap = 7;     // log2 of its words
 constexpr unsigned kMaxBitmap = 19;
 
 // The window of `width` octets at p, of which `size` may be read: folded, first octet lowest.
@@ -139,8 +139,9 @@ LiteralSet::Place LiteralSet::place(std::uint32_t number, std::size_t offset) co
   const std::size_t from = offset < literal.size / 2u ? literal.size - size : 0;
   const unsigned bits = static_cast<unsigned>(8 * size);
   const std::uint64_t octets = window_at<8>(&octets_[literal.first + from], size);
-  return {octets & ~std::uint64_t{0} >> (64 - bits), number, static_cast<std::uint8_t>(offset),
-          static_cast<std::uint8_t>(from), static_cast<std::uint8_t>(bits)};
+  return {octets & ~std::uint64_t{0} >> (64 - bits), number,
+          static_cast<std::uint8_t>(offset),         static_cast<std::uint8_t>(from),
+          static_cast<std::uint8_t>(bits),           literal.size};
 }
 
 // Those that begin alike share a bucket.
@@ -184,16 +185,30 @@ void LiteralSet::build(Sampling& s, const std::vector<std::uint32_t>& members) {
     const Stored& literal = literals_[m];
     for (std::size_t at = 0; at + width <= literal.size; ++at) ++shared[window(literal, at)];
   }
-  // What a window costs: the literals that must be compared where it stands, and that it stands
-  // there; words are common, what is between them is not.
+  // What a window costs: how likely it stands in a text, of which the literals are a sample (pairs
+  // of its octets, in bits), and the literals that must be compared there.
+  std::array<std::array<float, 64>, 64> pairs{};
+  const auto pair = [&](const std::uint8_t* p) -> float& {
+    return pairs[(p[0] | kFold) % 64][(p[1] | kFold) % 64];
+  };
+  for (const std::uint32_t m : members) {
+    const Stored& literal = literals_[m];
+    for (std::size_t at = 0; at + 1 < literal.size; ++at)
+      ++pair(octets_.data() + literal.first + at);
+  }
+  for (auto& row : pairs)
+    for (float& count : row) count = std::log2(1 + count);
   const auto cost = [&](const Stored& literal, std::size_t at) {
     const std::uint8_t* const p = octets_.data() + literal.first + at;
-    const auto letters = std::count_if(p, p + width, [](std::uint8_t c) {
-      return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-    });
-    return kSharedCost * shared[window(literal, at)] + static_cast<std::uint32_t>(letters);
+    float bits = std::log2(static_cast<float>(shared[window(literal, at)]));
+    for (std::size_t i = 0; i + 1 < width; ++i) bits += pair(p + i);
+    return bits;
   };
-  std::map<std::uint64_t, std::vector<Place>> entered;
+  struct Entry {
+    std::uint32_t hash;
+    Place place;
+  };
+  std::vector<Entry> entries;
   for (const std::uint32_t m : members) {
     const Stored& literal = literals_[m];
     for (std::size_t way = 0; way < stride; ++way) {
@@ -201,34 +216,31 @@ void LiteralSet::build(Sampling& s, const std::vector<std::uint32_t>& members) {
       for (std::size_t at = way; at + width <= literal.size; at += stride) {
         if (cost(literal, at) < cost(literal, best)) best = at;
       }
-      entered[window(literal, best)].push_back(place(m, best));
+      entries.push_back({hash_of<width>(window(literal, best)), place(m, best)});
     }
   }
+  std::ranges::stable_sort(entries, {}, &Entry::hash);
   const auto log2 = [](std::size_t n) { return static_cast<unsigned>(std::bit_width(n - 1)); };
   const unsigned bitmap_bits =
-      std::clamp(log2(entered.size() * kBitsForEach / 32), kMinBitmap, kMaxBitmap);
-  const unsigned slot_bits = std::max(log2(entered.size() * 2), 1u);
+      std::clamp(log2(entries.size() * kBitsForEach / 32), kMinBitmap, kMaxBitmap);
+  const unsigned first_bits = log2(entries.size() * 2);
   s.bitmap_shift = 32 - bitmap_bits;
-  s.slot_shift = 32 - slot_bits;
+  s.places_shift = 32 - first_bits;
   s.bitmap.assign(std::size_t{1} << bitmap_bits, 0);
-  s.slots.assign(std::size_t{1} << slot_bits, {});
-  for (const auto& [value, places] : entered) {
-    const std::uint32_t hash = hash_of<width>(value);
-    s.bitmap[hash >> s.bitmap_shift] |= bits_of(hash, s.bitmap_shift);
-    std::size_t slot = hash >> s.slot_shift;
-    while (s.slots[slot].count != 0) slot = (slot + 1) & (s.slots.size() - 1);
-    s.slots[slot] = {value, static_cast<std::uint32_t>(s.places.size()),
-                     static_cast<std::uint32_t>(places.size())};
-    s.places.insert(s.places.end(), places.begin(), places.end());
+  s.first.assign((std::size_t{1} << first_bits) + 1, 0);
+  for (const Entry& entry : entries) {
+    s.bitmap[entry.hash >> s.bitmap_shift] |= bits_of(entry.hash, s.bitmap_shift);
+    ++s.first[(entry.hash >> s.places_shift) + 1];
+    s.places.push_back(entry.place);
   }
+  std::partial_sum(s.first.begin(), s.first.end(), s.first.begin());
 }
 
 std::size_t LiteralSet::size() const {
   std::size_t size = literals_.size() * sizeof(Stored) + octets_.size();
   size += buckets_.size() * sizeof(Buckets) + brief_places_.size() * sizeof(Place);
   for (const Sampling* s : {&sampled_, &brief_})
-    size +=
-        s->bitmap.size() * 4 + s->slots.size() * sizeof(Slot) + s->places.size() * sizeof(Place);
+    size += s->bitmap.size() * 4 + s->first.size() * 4 + s->places.size() * sizeof(Place);
   return size;
 }
 
@@ -241,25 +253,22 @@ bool LiteralSet::stands_at(const Stored& literal, const std::uint8_t* text) cons
 
 // Reports the literal if it stands at `start`.
 inline void LiteralSet::compare(const Place& place, const Text& text, std::size_t start) const {
-  const Stored& literal = literals_[place.literal];
-  const std::size_t end = start + literal.size;
+  const std::size_t end = start + place.size;
   if (end > text.octets.size() || end <= text.known) return;
   const std::uint8_t* const p = text.octets.data() + start;
   const std::size_t from = start + place.from;
   const std::uint64_t there = window_at<8>(p + place.from, text.octets.size() - from);
   if ((there ^ place.octets) << (64 - place.bits) != 0) [[likely]]
     return;
+  const Stored& literal = literals_[place.literal];
   if (stands_at(literal, p)) text.found(text.context, literal.pattern, end);
 }
 
 // The window at `at` is in the bitmap: which literals stand there?
-template <std::size_t width>
-void LiteralSet::look(const Sampling& s, const Text& text, std::size_t at) const {
-  const std::uint64_t window = window_at<width>(text.octets.data() + at, text.octets.size() - at);
-  std::size_t i = hash_of<width>(window) >> s.slot_shift;
-  while (s.slots[i].count != 0 && s.slots[i].window != window) i = (i + 1) & (s.slots.size() - 1);
-  const Slot& slot = s.slots[i];
-  for (std::uint32_t k = slot.first; k != slot.first + slot.count; ++k) {
+inline void LiteralSet::look(const Sampling& s, const Text& text, std::size_t at,
+                             std::uint32_t hash) const {
+  const std::uint32_t* const first = &s.first[hash >> s.places_shift];
+  for (std::uint32_t k = first[0]; k != first[1]; ++k) {
     const Place& place = s.places[k];
     if (at >= place.offset) compare(place, text, at - place.offset);
   }
@@ -272,7 +281,7 @@ void LiteralSet::sample(const Sampling& s, const Text& text, std::size_t at) con
     const std::uint32_t hash =
         hash_of<width>(window_at<width>(begin + at, text.octets.size() - at));
     const std::uint32_t bits = bits_of(hash, s.bitmap_shift);
-    if ((s.bitmap[hash >> s.bitmap_shift] & bits) == bits) look<width>(s, text, at);
+    if ((s.bitmap[hash >> s.bitmap_shift] & bits) == bits) look(s, text, at, hash);
   }
 }
 
@@ -286,62 +295,74 @@ template <std::size_t stride, std::size_t width>
   std::size_t at = 0;
   for (; at + probed(stride) <= size; at += 8 * stride) {
     unsigned mask = probe_eight<stride>(bitmap, shift, begin + at);
-    for (; mask != 0; mask &= mask - 1)
-      look<width>(s, text, at + stride * static_cast<unsigned>(std::countr_zero(mask)));
+    for (; mask != 0; mask &= mask - 1) {
+      const std::size_t place = at + stride * static_cast<unsigned>(std::countr_zero(mask));
+      look(s, text, place, hash_of<width>(window_at<width>(begin + place, size - place)));
+    }
   }
   sample<stride, width>(s, text, at);
 }
+
+// Vectors look at so many octets ahead of what looks closer: the branches of that, which are hard
+// to foresee, wait for none of these.
+constexpr std::size_t kAhead = 1024;
 
 [[gnu::target("avx512f,avx512bw,avx512vbmi")]] inline __m512i looked_up(__m512i octets,
                                                                         const std::uint8_t* table) {
   return _mm512_maskz_permutexvar_epi8(~__mmask64{0}, octets, _mm512_load_si512(table));
 }
-// The buckets of the literals that may begin at each of the 64 octets at p.
-template <std::size_t places>
-[[gnu::target("avx512f,avx512bw,avx512vbmi")]] inline __m512i in_buckets(
-    const std::uint8_t (&tables)[places][64], const std::uint8_t* p) {
-  static_assert(places == 6);
-  const __m512i a = _mm512_and_si512(looked_up(_mm512_loadu_si512(p), tables[0]),
-                                     looked_up(_mm512_loadu_si512(p + 1), tables[1]));
-  const __m512i b = _mm512_and_si512(looked_up(_mm512_loadu_si512(p + 2), tables[2]),
-                                     looked_up(_mm512_loadu_si512(p + 3), tables[3]));
-  const __m512i c = _mm512_and_si512(looked_up(_mm512_loadu_si512(p + 4), tables[4]),
-                                     looked_up(_mm512_loadu_si512(p + 5), tables[5]));
-  return _mm512_and_si512(_mm512_and_si512(a, b), c);
-}
 
-[[gnu::target("avx512f,avx512bw,avx512vbmi")]] void LiteralSet::find_wide(const Buckets& buckets,
-                                                                          const Text& text) const {
+[[gnu::target("avx512f,avx512bw,avx512vbmi")]] void LiteralSet::find_wide(const Text& text) const {
+  constexpr std::size_t kBlocks = kAhead / 64;
   constexpr std::size_t kRead = 64 + Buckets::kPlaces - 1;
-  const std::uint8_t* const begin = text.octets.data();
+  static_assert(kMostInBuckets / kBucketsShare == 4);
+  alignas(64) std::uint8_t which[4][kAhead];
+  std::uint64_t found[4][kBlocks];
   const std::size_t size = text.octets.size();
-  for (std::size_t at = 0; at < size; at += 64) {
-    const std::uint8_t* p = begin + at;
-    std::uint8_t rest[kRead];
-    if (size - at < kRead) {
-      // Behind the end stand zeros, and no literal fits there.
-      std::memset(rest, 0, sizeof rest);
-      std::memcpy(rest, p, size - at);
-      p = rest;
+  for (std::size_t begin = 0; begin < size; begin += kAhead) {
+    const std::size_t end = std::min(size, begin + kAhead);
+    for (std::size_t at = begin; at < end; at += 64) {
+      const std::uint8_t* p = text.octets.data() + at;
+      std::uint8_t rest[kRead];
+      if (size - at < kRead) {
+        // Behind the end stand zeros, and no literal fits there.
+        std::memset(rest, 0, sizeof rest);
+        std::memcpy(rest, p, size - at);
+        p = rest;
+      }
+      static_assert(Buckets::kPlaces == 6);
+      const __m512i o0 = _mm512_loadu_si512(p), o1 = _mm512_loadu_si512(p + 1);
+      const __m512i o2 = _mm512_loadu_si512(p + 2), o3 = _mm512_loadu_si512(p + 3);
+      const __m512i o4 = _mm512_loadu_si512(p + 4), o5 = _mm512_loadu_si512(p + 5);
+      for (std::size_t b = 0; b < buckets_.size(); ++b) {
+        // The buckets of the literals that may begin at each of the 64 octets.
+        const auto& tables = buckets_[b].octets;
+        const __m512i in = _mm512_and_si512(
+            _mm512_and_si512(_mm512_and_si512(looked_up(o0, tables[0]), looked_up(o1, tables[1])),
+                             _mm512_and_si512(looked_up(o2, tables[2]), looked_up(o3, tables[3]))),
+            _mm512_and_si512(looked_up(o4, tables[4]), looked_up(o5, tables[5])));
+        _mm512_store_si512(which[b] + (at - begin), in);
+        found[b][(at - begin) / 64] = _mm512_test_epi8_mask(in, in);
+      }
     }
-    const __m512i in = in_buckets(buckets.octets, p);
-    std::uint64_t mask = _mm512_test_epi8_mask(in, in);
-    if (mask == 0) [[likely]]
-      continue;
-    alignas(64) std::uint8_t which[64];
-    _mm512_store_si512(which, in);
-    for (; mask != 0; mask &= mask - 1) {
-      const auto i = static_cast<unsigned>(std::countr_zero(mask));
-      look_in_buckets(buckets, which[i], text, at + i);
+    for (std::size_t b = 0; b < buckets_.size(); ++b) {
+      for (std::size_t at = begin; at < end; at += 64) {
+        for (std::uint64_t mask = found[b][(at - begin) / 64]; mask != 0; mask &= mask - 1) {
+          const std::size_t place = at + static_cast<unsigned>(std::countr_zero(mask));
+          look_in_buckets(buckets_[b], which[b][place - begin], text, place);
+        }
+      }
     }
   }
 }
 
-// Which of the sixteen windows that begin at every fourth of `size` octets at p are in the bitmap.
+// Which of the sixteen windows that begin at every fourth of `size` octets at p are in the bitmap,
+// and their hashes.
 [[gnu::target("avx512f,avx512bw")]] inline __mmask16 probe_sixteen(const std::uint32_t* bitmap,
                                                                    __m128i shift,
                                                                    const std::uint8_t* p,
-                                                                   std::size_t size) {
+                                                                   std::size_t size,
+                                                                   __m512i& hash) {
   __m512i first;
   __m512i fifth;
   __mmask16 whole = 0xffff;
@@ -349,6 +370,7 @@ template <std::size_t places>
     first = _mm512_loadu_si512(p);
     fifth = _mm512_loadu_si512(p + 4);
   } else {
+    hash = _mm512_setzero_si512();
     if (size < kWidth) return 0;
     first = _mm512_maskz_loadu_epi8(~std::uint64_t{0} >> (64 - std::min<std::size_t>(size, 64)), p);
     fifth = _mm512_maskz_loadu_epi8(~std::uint64_t{0} >> (64 - (size - 4)), p + 4);
@@ -360,7 +382,7 @@ template <std::size_t places>
   const __m512i low = _mm512_mullo_epi32(_mm512_or_si512(first, fold),
                                          _mm512_set1_epi32(static_cast<int>(kFactor)));
   const __m512i high = _mm512_maskz_slli_epi32(kAll, _mm512_or_si512(fifth, fold), 24);
-  const __m512i hash = _mm512_add_epi32(low, high);
+  hash = _mm512_add_epi32(low, high);
   const __m512i words = _mm512_mask_i32gather_epi32(
       _mm512_setzero_si512(), kAll, _mm512_maskz_srl_epi32(kAll, hash, shift), bitmap, 4);
   // As bits_of(); a rotation takes its count modulo 32.
@@ -373,18 +395,31 @@ template <std::size_t places>
 }
 
 [[gnu::target("avx512f,avx512bw")]] void LiteralSet::sample_wide(const Text& text) const {
-  const std::uint8_t* const begin = text.octets.data();
+  constexpr std::size_t kLanes = 16;
+  std::uint32_t places[kAhead / kStride + kLanes];
+  std::uint32_t hashes[kAhead / kStride + kLanes];
   const std::size_t size = text.octets.size();
   const std::uint32_t* const bitmap = sampled_.bitmap.data();
   const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(sampled_.bitmap_shift));
-  for (std::size_t at = 0; at < size; at += 64) {
-    unsigned mask = probe_sixteen(bitmap, shift, begin + at, size - at);
-    for (; mask != 0; mask &= mask - 1)
-      look<kWidth>(sampled_, text, at + kStride * static_cast<unsigned>(std::countr_zero(mask)));
+  const __m512i lanes =
+      _mm512_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60);
+  for (std::size_t begin = 0; begin < size; begin += kAhead) {
+    const std::uint8_t* const p = text.octets.data() + begin;
+    const std::size_t left = size - begin;
+    std::size_t count = 0;
+    for (std::size_t at = 0; at < std::min(left, kAhead); at += kLanes * kStride) {
+      __m512i hash;
+      const __mmask16 in = probe_sixteen(bitmap, shift, p + at, left - at, hash);
+      const __m512i place = _mm512_add_epi32(lanes, _mm512_set1_epi32(static_cast<int>(at)));
+      _mm512_storeu_si512(places + count, _mm512_maskz_compress_epi32(in, place));
+      _mm512_storeu_si512(hashes + count, _mm512_maskz_compress_epi32(in, hash));
+      count += static_cast<unsigned>(std::popcount(static_cast<unsigned>(in)));
+    }
+    for (std::size_t i = 0; i < count; ++i) look(sampled_, text, begin + places[i], hashes[i]);
   }
 }
 #else
-void LiteralSet::find_wide(const Buckets&, const Text&) const {}
+void LiteralSet::find_wide(const Text&) const {}
 void LiteralSet::sample_wide(const Text&) const {}
 #endif
 
@@ -401,10 +436,9 @@ void LiteralSet::look_in_buckets(const Buckets& buckets, unsigned which, const T
 void LiteralSet::scan(Bytes octets, std::size_t known, Found found, void* context) const {
   const Text text{octets, known, found, context};
   const bool brief_wide = wide_ && !buckets_.empty();
-  if (brief_wide)
-    for (const Buckets& buckets : buckets_) find_wide(buckets, text);
-  const bool brief = !brief_wide && !brief_.slots.empty();
-  const bool sampled = !sampled_.slots.empty();
+  if (brief_wide) find_wide(text);
+  const bool brief = !brief_wide && !brief_.places.empty();
+  const bool sampled = !sampled_.places.empty();
   if (sampled && wide_) sample_wide(text);
 #if defined(__x86_64__)
   if (vectors_) {

@@ -72,19 +72,15 @@ class LiteralSet {
     std::uint8_t offset;
     std::uint8_t from;  // where `octets` are
     std::uint8_t bits;  // of them
-  };
-  struct Slot {
-    std::uint64_t window = 0;
-    std::uint32_t first = 0;  // in places_
-    std::uint32_t count = 0;  // 0: free
+    std::uint8_t size;  // of the literal
   };
   // One class of literals.
   struct Sampling {
     unsigned bitmap_shift = 0;
-    unsigned slot_shift = 0;
+    unsigned places_shift = 0;
     std::vector<std::uint32_t> bitmap;
-    std::vector<Slot> slots;
-    std::vector<Place> places;
+    std::vector<Place> places;         // in the order of their windows' hashes
+    std::vector<std::uint32_t> first;  // of them, by the highest bits of the hash; one more
   };
   // Brief literals in eight buckets, and which of these may have an octet at each of their first
   // places. What is no letter shares an entry with another: octets are told apart by six bits.
@@ -108,12 +104,11 @@ class LiteralSet {
   template <std::size_t stride, std::size_t width>
   void sample_avx2(const Sampling& sampling, const Text& text) const;
   void sample_wide(const Text& text) const;
-  template <std::size_t width>
-  void look(const Sampling& sampling, const Text& text, std::size_t at) const;
+  void look(const Sampling& sampling, const Text& text, std::size_t at, std::uint32_t hash) const;
   Place place(std::uint32_t literal, std::size_t offset) const;
   void compare(const Place& place, const Text& text, std::size_t start) const;
   void build_buckets(std::vector<std::uint32_t> members);
-  void find_wide(const Buckets& buckets, const Text& text) const;
+  void find_wide(const Text& text) const;
   void look_in_buckets(const Buckets& buckets, unsigned which, const Text& text,
                        std::size_t at) const;
   bool stands_at(const Stored& literal, const std::uint8_t* text) const;

@@ -133,17 +133,16 @@ std::size_t Session::Impl::feed(Bytes octets) {
 }
 
 Bytes Session::Impl::next_part(Bytes octets) const {
+  if (!tolerated && !between && !ambiguous && !readings) [[likely]]
+    return octets;
   const std::array<const SecondReading*, 4> others{tolerated, between, ambiguous, open_reading()};
   std::uint64_t size = octets.size();
-  bool alone = true;
   bool in_line = false;
   for (const SecondReading* other : others) {
     if (!other) continue;
-    alone = false;
     in_line = in_line || other->reader.in_line();
     if (other->reader.in_chunk()) size = std::min(size, other->reader.chunk_left());
   }
-  if (alone) return octets;
   if (state == ClientState::chunk) size = std::min(size, chunk_left);
   if (state == ClientState::data && (left_out | doubtful) != 0) size = 1;
   // To be the last: a line end behind a dot, with or without NUL, the second octet of such a line
