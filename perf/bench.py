@@ -4,6 +4,7 @@
   replay    the whole pipeline on made messages: 0 to 10,000 rules, each switch, 1 KB to 1 MB, TLS,
             small segments, many flows (alerts exact)
   stages    each stage alone on the same octets: time, instructions, distance to what cannot be saved
+  xdp       the XDP program by the way of a frame, lists of 0 to 1,000,000 entries (root)
   scan      the scanner and host look-ups alone
   rules     1 to 100,000 rules: compile time, octets of databases and of state, speed (alerts exact)
   spamassassin  Debian's SpamAssassin rules: CPU a message, ours, spamassassin -L and rspamd
@@ -118,6 +119,7 @@ MEASURES = {
     'lists': json_lines_of(['{build}/perf/lists_bench']),
     'replay': replay_table.lines,
     'stages': stages_table.lines,
+    'xdp': json_lines_of(['{build}/perf/xdp_bench']),
     'scan': lines_of(['{build}/perf/scan_bench']),
     'micro': lines_of(['{build}/perf/micro_flow_tcp', '--benchmark_min_time=0.2']),
     'config': lines_of([sys.executable, HERE / 'config/lists.py', '{build}']),
