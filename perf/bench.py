@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
-"""./dev bench [NAME...] [--out FILE]: measures and prints one JSON object a line.
+"""./dev bench [NAME...] [--out FILE] [--save]: measures and prints one JSON object a line.
 
-  replay    the whole pipeline on 4,000 made messages of 10 KB, 0 to 10,000 rules
+  replay    the whole pipeline on made messages: 0 to 10,000 rules, each switch, 1 KB to 1 MB, TLS,
+            small segments, many flows (alerts exact)
+  stages    each stage alone on the same octets: time, instructions, distance to what cannot be saved
+  xdp       the XDP program by the way of a frame, lists of 0 to 1,000,000 entries (root)
   scan      the scanner and host look-ups alone
   rules     1 to 100,000 rules: compile time, octets of databases and of state, speed (alerts exact)
   spamassassin  Debian's SpamAssassin rules: CPU a message, ours, spamassassin -L and rspamd
@@ -23,35 +26,31 @@ import subprocess
 import sys
 import tempfile
 
+from replay import table as replay_table
+from stages import table as stages_table
+
 HERE = pathlib.Path(__file__).resolve().parent
-NAMES = ('lists', 'rules', 'spamassassin', 'replay', 'scan', 'micro', 'memory', 'loss', 'failover', 'config')
+PACKAGES = ('libhyperscan5', 'libmimalloc2.0', 'dpdk', 'libbpf1', 'g++')
+
+
+def output_of(*command):
+    done = subprocess.run(command, capture_output=True, text=True, cwd=HERE)
+    return done.stdout.strip() if done.returncode == 0 else ''
+
+
+def versions():
+    """Of the programs, by commit ("+": and what is not committed), and of what they run on."""
+    listed = output_of('dpkg-query', '-W', '-f', '${Package} ${Version}\n', *PACKAGES)
+    changed = '+' if output_of('git', 'status', '--porcelain', '--untracked-files=no') else ''
+    return {'sluice': output_of('git', 'rev-parse', '--short', 'HEAD') + changed} | dict(
+        line.split() for line in listed.splitlines() if len(line.split()) == 2)
 
 
 def machine():
     text = pathlib.Path('/proc/cpuinfo').read_text()
     model = re.search(r'model name\s*: (.*)', text)
     return {'cpu': model.group(1) if model else '', 'cores': os.cpu_count(),
-            'kernel': platform.release(), 'load': os.getloadavg()[0]}
-
-
-def replay(build):
-    with tempfile.TemporaryDirectory() as folder:
-        capture = pathlib.Path(folder) / 'mail.pcap'
-        subprocess.run([sys.executable, HERE / 'replay/gen_smtp_pcap.py', capture, '--sessions', '4000',
-                        '--seed', '2'], check=True, stdout=subprocess.DEVNULL)
-        for rules in (0, 100, 1000, 10000):
-            path = pathlib.Path(folder) / f'{rules}.rules'
-            subprocess.run([sys.executable, HERE / 'replay/gen_rules.py', str(rules), path, 'suricata'],
-                           check=True)
-            for options in ([], ['--events', 'off'], ['--hash', 'all']) if rules == 1000 else ([],):
-                out = subprocess.run([build / 'perf/replay', capture, '--rules', path, *options],
-                                     check=True, capture_output=True, text=True).stdout
-                result = json.loads(out)
-                # 40 messages carry each of the three markers.
-                expected = 120 if rules else 0
-                if result['alerts'] != expected:
-                    sys.exit(f'replay: {result["alerts"]} alerts, not {expected}')
-                yield {'options': options} | result
+            'kernel': platform.release(), 'load': os.getloadavg()[0], 'versions': versions()}
 
 
 def lines_of(command):
@@ -118,7 +117,9 @@ MEASURES = {
     'rules': rules,
     'spamassassin': json_lines_of([sys.executable, HERE / 'spamassassin/peers.py', '{build}/control/cli/sluicectl']),
     'lists': json_lines_of(['{build}/perf/lists_bench']),
-    'replay': replay,
+    'replay': replay_table.lines,
+    'stages': stages_table.lines,
+    'xdp': json_lines_of(['{build}/perf/xdp_bench']),
     'scan': lines_of(['{build}/perf/scan_bench']),
     'micro': lines_of(['{build}/perf/micro_flow_tcp', '--benchmark_min_time=0.2']),
     'config': lines_of([sys.executable, HERE / 'config/lists.py', '{build}']),
@@ -133,18 +134,23 @@ def main():
     parser.add_argument('names', nargs='*', metavar='NAME')
     parser.add_argument('--build', default='build')
     parser.add_argument('--out', help='also append the lines to this file')
+    parser.add_argument('--save', action='store_true', help='as perf/baselines/NAME.json too')
     arguments = parser.parse_args()
-    unknown = set(arguments.names) - set(NAMES)
+    unknown = set(arguments.names) - set(MEASURES)
     if unknown:
-        parser.error(f'unknown: {", ".join(sorted(unknown))}; there are {", ".join(NAMES)}')
+        parser.error(f'unknown: {", ".join(sorted(unknown))}; there are {", ".join(MEASURES)}')
     out = open(arguments.out, 'a', encoding='utf-8') if arguments.out else None
     about = machine()
     for name in arguments.names or ('replay', 'scan', 'micro'):
+        results = []
         for result in MEASURES[name](pathlib.Path(arguments.build).resolve()):
-            line = json.dumps({'bench': name} | result | {'machine': about})
+            results.append({'bench': name} | result | {'machine': about})
+            line = json.dumps(results[-1])
             print(line, flush=True)
             if out:
                 out.write(line + '\n')
+        if arguments.save:
+            (HERE / f'baselines/{name}.json').write_text(json.dumps(results, indent=1) + '\n')
 
 
 if __name__ == '__main__':

@@ -262,7 +262,7 @@ std::size_t Session::Impl::read_midstream(Bytes octets) {
     if (!line.complete) return line.consumed;
     if (parse_command(line.text).verb != Verb::unknown) {
       state = ClientState::command;
-      const std::size_t n = command(line.text) ? line.consumed : 0;
+      const std::size_t n = command(line.text) ? line.consumed : line.consumed - 1;
       client_line.release(memory);
       return n;
     }
@@ -360,7 +360,7 @@ std::size_t Session::Impl::read_line(Bytes octets) {
     state = ClientState::command;
     if (auths && !auths->response(trim_blanks(line.text))) raise(Anomaly::bad_auth);
   } else if (!command(line.text)) {
-    n = 0;  // BDAT 0 LAST was stopped
+    --n;  // BDAT 0 LAST was stopped: as for every cut, all but the octet that ends it
   }
   client_line.release(memory);
   return n;

@@ -272,13 +272,25 @@ TEST(SmtpStop, BdatExcludesTheLastOctet) {
   EXPECT_EQ(stop(d, whole()).owed, 0u);
 }
 
-TEST(SmtpStop, BdatZeroLastExcludesTheLine) {
+TEST(SmtpStop, BdatZeroLastExcludesTheEndOfItsLine) {
   const Dialogue d =
       opened({C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\n"), S("250 ok\r\n250 ok\r\n"),
               C("BDAT 3\r\nbad"), S("250 3\r\n"), C("BDAT 0 LAST\r\n")});
-  EXPECT_EQ(stop(d, whole()).excluded, 13u);
-  EXPECT_EQ(stop(d, whole()).owed, 0u);
-  EXPECT_EQ(stop(d, pieces(1)).excluded, 1u);
+  for (const Cut& cut : {whole(), pieces(1), random_pieces(3)}) {
+    EXPECT_EQ(stop(d, cut).excluded, 1u);
+    EXPECT_EQ(stop(d, cut).owed, 0u);
+  }
+}
+
+// What another reading was told of the line does not depend on the cuts.
+TEST(SmtpStop, BdatZeroLastBehindDataBetweenChunks) {
+  const Dialogue d =
+      opened({C("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\n"), S("250 ok\r\n250 ok\r\n"),
+              C("BDAT 3\r\nbad"), S("250 3\r\n"), C("DATA\r\ntext\r\nBDAT 0 LAST\r\n")});
+  const std::string told = stop(d, whole()).recorder.transcript();
+  EXPECT_NE(told.find("BDAT 0 LAST\r"), std::string::npos) << told;
+  for (const Cut& cut : {pieces(1), random_pieces(3)})
+    EXPECT_EQ(stop(d, cut).recorder.transcript(), told);
 }
 
 TEST(SmtpStop, AmbiguousEnd) {
