@@ -120,6 +120,15 @@ class SpamRulesLoader {
       if (!made) return Error{place("regex", i, made.error().c_str())};
       if (regex->set() != nullptr) made->set_octets({regex->set()->data(), regex->set()->size()});
       rules_.regexes_.push_back(std::move(*made));
+      rules_.gate_of_regex_.push_back(0);
+      if (regex->gate() != nullptr && regex->gate_sets() != nullptr) {
+        auto gate = RegexGate::load({regex->gate()->data(), regex->gate()->size()},
+                                    {regex->gate_sets()->data(), regex->gate_sets()->size()},
+                                    static_cast<std::uint32_t>(rules_.gates_.size()));
+        if (!gate) return Error{place("regex", i, gate.error().c_str())};
+        rules_.gates_.push_back(std::move(*gate));
+        rules_.gate_of_regex_.back() = static_cast<std::uint32_t>(rules_.gates_.size());
+      }
       ++i;
     }
     rules_.numbers_.assign(tables_.numbers()->begin(), tables_.numbers()->end());
