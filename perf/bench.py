@@ -13,6 +13,8 @@
   config    what a list of 1,000,000 prefixes costs: load, difference, commit, memory
   memory    octets of a flow that is half-open, idle, in DATA, and of a million and ten million idle
             ones; the time of a look-up among as many
+  wire      live: latency, bulk, connections, a SYN flood, messages, sleep, beside a bridge, a bare
+            redirect and dpdk-testpmd (root, namespaces, three minutes)
   loss      throughput of one flow that loses segments, beside a bare wire (root, namespaces)
   failover  how long mail stands still when the dataplane dies or hangs (root, namespaces)
 """
@@ -64,8 +66,12 @@ def lines_of(command):
 
 def json_lines_of(command):
     def measure(build):
-        for one in lines_of(command)(build):
-            yield json.loads(one['line'])
+        with subprocess.Popen([str(c).format(build=build) for c in command], stdout=subprocess.PIPE,
+                              text=True) as process:
+            for line in process.stdout:
+                yield json.loads(line)
+        if process.returncode != 0:
+            sys.exit(f'{command[1]}: exit {process.returncode}')
     return measure
 
 
@@ -113,6 +119,7 @@ def memory(build):
 
 MEASURES = {
     'memory': memory,
+    'wire': json_lines_of([sys.executable, HERE / 'wire/wire.py', '{build}']),
     'loss': json_lines_of([sys.executable, HERE / 'wire/loss.py', '{build}']),
     'rules': rules,
     'spamassassin': json_lines_of([sys.executable, HERE / 'spamassassin/peers.py', '{build}/control/cli/sluicectl']),
@@ -150,7 +157,8 @@ def main():
             if out:
                 out.write(line + '\n')
         if arguments.save:
-            (HERE / f'baselines/{name}.json').write_text(json.dumps(results, indent=1) + '\n')
+            text = ',\n '.join(map(json.dumps, results))
+            (HERE / f'baselines/{name}.json').write_text(f'[{text}]\n')
 
 
 if __name__ == '__main__':
