@@ -235,7 +235,7 @@ class Backtracking {
   }
 
  private:
-  static constexpr std::size_t kMost = 20000;
+  static constexpr std::size_t kMost = 100;  // of a place: PCRE2 knows more than this does
   // A first octet that does not fit is found with many places at once.
   static constexpr std::size_t kLooked = 2;
 

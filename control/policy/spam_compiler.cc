@@ -315,7 +315,7 @@ void SpamCompiler::WordTable::add(scan::SpamReference reference,
 // A regex that takes long to find no match is asked only where its gate lets it.
 void SpamCompiler::plan_gate(std::uint32_t number, scan::SpamBuffer buffer,
                              const std::vector<RegexClause>& clauses) {
-  constexpr std::uint32_t kMuch = 60;
+  constexpr std::uint32_t kMuch = 80;
   if (gates_.contains(number - 1)) return;
   const PerlRegex& regex = regexes_[number - 1];
   const auto tree = RegexTree::read(regex.pattern, regex.options);

@@ -279,17 +279,22 @@ bool RegexGate::may_match(std::string_view text, std::size_t from, std::uint32_t
       from == 0 ? (lines_ ? begin : other) : kind_of(static_cast<unsigned char>(text[from - 1]));
   std::uint32_t state = start(first, scratch);
   const auto run = [&](std::size_t at, std::size_t end) {
-    for (; at < end && state >= kLeastState; ++at) {
+    for (; at < end; ++at) {
       const std::uint8_t symbol = class_of_[static_cast<unsigned char>(text[at])];
       const std::uint32_t next = arena[state + symbol];
+      if (next >= kLeastState) {
+        state = next;
+        continue;
+      }
       state = next != kUnknown ? next : step(state, symbol, scratch);
+      if (state < kLeastState) return;
     }
   };
   const std::size_t last = std::min<std::size_t>(to, text.size());
-  run(from, last);
+  if (state >= kLeastState) run(from, last);
   if (state >= kLeastState && last < text.size()) {
     state = without_begins(state, scratch);
-    run(last, text.size());
+    if (state >= kLeastState) run(last, text.size());
   }
   if (state >= kLeastState) {
     const std::uint32_t next = arena[state + end_];

@@ -158,6 +158,11 @@ class SpamRules {
     return std::span(dependents_)
         .subspan(first_dependent_[test], first_dependent_[test + 1] - first_dependent_[test]);
   }
+  // Of a meta, as it is computed (scan/spam_meta.h).
+  std::span<const std::uint32_t> program(std::uint32_t meta) const {
+    return std::span(programs_).subspan(first_word_[meta],
+                                        first_word_[meta + 1] - first_word_[meta]);
+  }
   // A constant of a meta.
   double number(std::uint32_t index) const { return numbers_[index]; }
   // An operation with two values (as Perl has it).
@@ -192,6 +197,8 @@ class SpamRules {
   std::vector<std::uint32_t> evals_;
   std::vector<std::uint32_t> first_dependent_;
   std::vector<std::uint32_t> dependents_;
+  std::vector<std::uint32_t> first_word_;  // by test, and the end: into programs_
+  std::vector<std::uint32_t> programs_;
   std::vector<double> baseline_;
   std::vector<std::uint32_t> baseline_hits_;
   std::unordered_map<std::string, std::vector<std::string>> entries_;
