@@ -1,7 +1,13 @@
 #!/usr/bin/env python3
-"""./dev bench [NAME...] [--out FILE]: measures and prints one JSON object a line.
+"""./dev bench [NAME...] [--out FILE] [--save]: measures and prints one JSON object a line.
+./dev bench [NAME...] --compare [OLD [NEW]]: tells what changed beyond noise (perf/compare.py), and ends
+with 1 when something is worse: two files; a file and a run; the baseline and a run; with --against
+BUILD that build and this one in turn, --pairs times.
 
-  replay    the whole pipeline on 4,000 made messages of 10 KB, 0 to 10,000 rules
+  replay    the whole pipeline on made messages: 0 to 10,000 rules, each switch, 1 KB to 1 MB, TLS,
+            small segments, many flows (alerts exact)
+  stages    each stage alone on the same octets: time, instructions, distance to what cannot be saved
+  xdp       the XDP program by the way of a frame, lists of 0 to 1,000,000 entries (root)
   scan      the scanner and host look-ups alone
   rules     1 to 100,000 rules: compile time, octets of databases and of state, speed (alerts exact)
   spamassassin  Debian's SpamAssassin rules: CPU a message, ours, spamassassin -L and rspamd
@@ -10,6 +16,8 @@
   config    what a list of 1,000,000 prefixes costs: load, difference, commit, memory
   memory    octets of a flow that is half-open, idle, in DATA, and of a million and ten million idle
             ones; the time of a look-up among as many
+  wire      live: latency, bulk, connections, a SYN flood, messages, sleep, beside a bridge, a bare
+            redirect and dpdk-testpmd (root, namespaces, three minutes)
   loss      throughput of one flow that loses segments, beside a bare wire (root, namespaces)
   failover  how long mail stands still when the dataplane dies or hangs (root, namespaces)
 """
@@ -23,35 +31,32 @@ import subprocess
 import sys
 import tempfile
 
+import compare
+from replay import table as replay_table
+from stages import table as stages_table
+
 HERE = pathlib.Path(__file__).resolve().parent
-NAMES = ('lists', 'rules', 'spamassassin', 'replay', 'scan', 'micro', 'memory', 'loss', 'failover', 'config')
+PACKAGES = ('libhyperscan5', 'libmimalloc2.0', 'dpdk', 'libbpf1', 'g++')
+
+
+def output_of(*command):
+    done = subprocess.run(command, capture_output=True, text=True, cwd=HERE)
+    return done.stdout.strip() if done.returncode == 0 else ''
+
+
+def versions():
+    """Of the programs, by commit ("+": and what is not committed), and of what they run on."""
+    listed = output_of('dpkg-query', '-W', '-f', '${Package} ${Version}\n', *PACKAGES)
+    changed = '+' if output_of('git', 'status', '--porcelain', '--untracked-files=no') else ''
+    return {'sluice': output_of('git', 'rev-parse', '--short', 'HEAD') + changed} | dict(
+        line.split() for line in listed.splitlines() if len(line.split()) == 2)
 
 
 def machine():
     text = pathlib.Path('/proc/cpuinfo').read_text()
     model = re.search(r'model name\s*: (.*)', text)
     return {'cpu': model.group(1) if model else '', 'cores': os.cpu_count(),
-            'kernel': platform.release(), 'load': os.getloadavg()[0]}
-
-
-def replay(build):
-    with tempfile.TemporaryDirectory() as folder:
-        capture = pathlib.Path(folder) / 'mail.pcap'
-        subprocess.run([sys.executable, HERE / 'replay/gen_smtp_pcap.py', capture, '--sessions', '4000',
-                        '--seed', '2'], check=True, stdout=subprocess.DEVNULL)
-        for rules in (0, 100, 1000, 10000):
-            path = pathlib.Path(folder) / f'{rules}.rules'
-            subprocess.run([sys.executable, HERE / 'replay/gen_rules.py', str(rules), path, 'suricata'],
-                           check=True)
-            for options in ([], ['--events', 'off'], ['--hash', 'all']) if rules == 1000 else ([],):
-                out = subprocess.run([build / 'perf/replay', capture, '--rules', path, *options],
-                                     check=True, capture_output=True, text=True).stdout
-                result = json.loads(out)
-                # 40 messages carry each of the three markers.
-                expected = 120 if rules else 0
-                if result['alerts'] != expected:
-                    sys.exit(f'replay: {result["alerts"]} alerts, not {expected}')
-                yield {'options': options} | result
+            'kernel': platform.release(), 'load': os.getloadavg()[0], 'versions': versions()}
 
 
 def lines_of(command):
@@ -65,8 +70,12 @@ def lines_of(command):
 
 def json_lines_of(command):
     def measure(build):
-        for one in lines_of(command)(build):
-            yield json.loads(one['line'])
+        with subprocess.Popen([str(c).format(build=build) for c in command], stdout=subprocess.PIPE,
+                              text=True) as process:
+            for line in process.stdout:
+                yield json.loads(line)
+        if process.returncode != 0:
+            sys.exit(f'{command[1]}: exit {process.returncode}')
     return measure
 
 
@@ -114,11 +123,14 @@ def memory(build):
 
 MEASURES = {
     'memory': memory,
+    'wire': json_lines_of([sys.executable, HERE / 'wire/wire.py', '{build}']),
     'loss': json_lines_of([sys.executable, HERE / 'wire/loss.py', '{build}']),
     'rules': rules,
     'spamassassin': json_lines_of([sys.executable, HERE / 'spamassassin/peers.py', '{build}/control/cli/sluicectl']),
     'lists': json_lines_of(['{build}/perf/lists_bench']),
-    'replay': replay,
+    'replay': replay_table.lines,
+    'stages': stages_table.lines,
+    'xdp': json_lines_of(['{build}/perf/xdp_bench']),
     'scan': lines_of(['{build}/perf/scan_bench']),
     'micro': lines_of(['{build}/perf/micro_flow_tcp', '--benchmark_min_time=0.2']),
     'config': lines_of([sys.executable, HERE / 'config/lists.py', '{build}']),
@@ -127,24 +139,75 @@ MEASURES = {
 }
 
 
+def measure(name, build, arguments):
+    """Results of one bench."""
+    about = {'machine': machine()}
+    options = {'only': arguments.line} if name == 'replay' else {}
+    for result in MEASURES[name](build, **options):
+        yield {'bench': name} | result | about
+
+
+def tell(differences):
+    """Prints what changed, and how much did not; the exit status."""
+    counts = {}
+    for difference in differences:
+        counts[difference['verdict']] = counts.get(difference['verdict'], 0) + 1
+        if difference['verdict'] != 'same':
+            print(json.dumps(difference), flush=True)
+    print(json.dumps({'figures': counts}))
+    return 1 if counts.get('worse') else 0
+
+
+def compare_runs(arguments):
+    build = pathlib.Path(arguments.build).resolve()
+    if len(arguments.compare) == 2:
+        return tell(compare.between(*map(compare.read, arguments.compare)))
+    if arguments.against:
+        other = pathlib.Path(arguments.against).resolve()
+        pairs = []
+        for number in range(arguments.pairs):
+            results = {}
+            for of in (other, build) if number % 2 == 0 else (build, other):
+                results[of] = [r for name in arguments.names for r in measure(name, of, arguments)]
+            pairs.append((results[other], results[build]))
+        return tell(compare.paired(pairs))
+    old = [r for path in arguments.compare or [HERE / f'baselines/{name}.json' for name in arguments.names]
+           for r in compare.read(path)]
+    new = [r for name in arguments.names for r in measure(name, build, arguments)]
+    return tell(d for d in compare.between(old, new) if not arguments.line or d['verdict'] != 'gone')
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('names', nargs='*', metavar='NAME')
     parser.add_argument('--build', default='build')
     parser.add_argument('--out', help='also append the lines to this file')
+    parser.add_argument('--save', action='store_true', help='as perf/baselines/NAME.json too')
+    parser.add_argument('--line', default='', help='of replay: only lines whose name holds this')
+    parser.add_argument('--compare', nargs='*', metavar='FILE')
+    parser.add_argument('--against', metavar='BUILD', help='another build folder')
+    parser.add_argument('--pairs', type=int, default=5)
     arguments = parser.parse_args()
-    unknown = set(arguments.names) - set(NAMES)
+    unknown = set(arguments.names) - set(MEASURES)
     if unknown:
-        parser.error(f'unknown: {", ".join(sorted(unknown))}; there are {", ".join(NAMES)}')
+        parser.error(f'unknown: {", ".join(sorted(unknown))}; there are {", ".join(MEASURES)}')
+    if arguments.compare is not None:
+        if len(arguments.compare) > 2 or (not arguments.names and len(arguments.compare) < 2):
+            parser.error('--compare takes two files, or a NAME to run')
+        sys.exit(compare_runs(arguments))
     out = open(arguments.out, 'a', encoding='utf-8') if arguments.out else None
-    about = machine()
     for name in arguments.names or ('replay', 'scan', 'micro'):
-        for result in MEASURES[name](pathlib.Path(arguments.build).resolve()):
-            line = json.dumps({'bench': name} | result | {'machine': about})
+        results = []
+        for result in measure(name, pathlib.Path(arguments.build).resolve(), arguments):
+            results.append(result)
+            line = json.dumps(result)
             print(line, flush=True)
             if out:
                 out.write(line + '\n')
+        if arguments.save:
+            text = ',\n '.join(map(json.dumps, results))
+            (HERE / f'baselines/{name}.json').write_text(f'[{text}]\n')
 
 
 if __name__ == '__main__':

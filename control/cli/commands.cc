@@ -234,7 +234,10 @@ std::vector<Command> make_commands() {
         option("rules", Kind::paths, "rule file or folder; repeatable"),
         option("policy", Kind::file, "configuration with thresholds (RFC 7951 JSON)"),
         option("cache", Kind::file, "folder that keeps compiled databases"),
-        option("summary", Kind::flag, "with --json: a last line with totals")}},
+        option("summary", Kind::flag, "with --json: a last line with totals"),
+        option(
+            "times", Kind::flag,
+            "with --json: the last line, with the time by rule group, which costs some itself")}},
       {"rules update",
        "verify, unpack and load a channel of rules from disk, as sa-update gets it",
        "",

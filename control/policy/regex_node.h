@@ -50,6 +50,17 @@ inline Set range(unsigned from, unsigned to) {
   return set;
 }
 
+// What flags say at a place of a regex.
+struct Flags {
+  bool caseless = false;
+  bool dot_all = false;
+  bool multiline = false;
+};
+// Those of a group that opens with `text`: `(`, `(?:`, `(?i:`, ... False for other groups.
+bool group_flags(std::string_view text, Flags& flags);
+// The octets of a set node with both cases of its letters.
+Set ignoring_case(const Node& node);
+
 // The tree of a pattern, or nullptr. `references`: whether it refers to its groups.
 Pointer read(std::string_view pattern, bool extended, bool& references);
 

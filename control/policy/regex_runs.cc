@@ -6,14 +6,9 @@
 
 namespace sluice::control {
 
-namespace {
+namespace regex {
 
-using regex::Node;
-using regex::Pointer;
-using regex::Set;
-
-// Flags of a group that opens with `text`: `(`, `(?:`, `(?i:`, ... False for other groups.
-bool group_flags(std::string_view text, bool& caseless, bool& dot_all) {
+bool group_flags(std::string_view text, Flags& flags) {
   if (text == "(") return true;
   if (!text.starts_with("(?") || !text.ends_with(':')) return false;
   bool on = true;
@@ -21,9 +16,11 @@ bool group_flags(std::string_view text, bool& caseless, bool& dot_all) {
     if (c == '-') {
       on = false;
     } else if (c == 'i') {
-      caseless = on;
+      flags.caseless = on;
     } else if (c == 's') {
-      dot_all = on;
+      flags.dot_all = on;
+    } else if (c == 'm') {
+      flags.multiline = on;
     } else {
       return false;
     }
@@ -42,29 +39,35 @@ Set ignoring_case(const Node& node) {
   return negated ? ~set : set;
 }
 
-bool add_runs(const Node& node, bool caseless, bool dot_all, std::vector<RegexTree::Run>& runs) {
+}  // namespace regex
+
+namespace {
+
+using regex::Flags;
+using regex::Node;
+using regex::Pointer;
+using regex::Set;
+
+bool add_runs(const Node& node, Flags flags, std::vector<RegexTree::Run>& runs) {
   switch (node.kind) {
     case NodeKind::set:
-      runs.push_back({.octets = caseless ? ignoring_case(node) : node.set});
+      runs.push_back({.octets = flags.caseless ? regex::ignoring_case(node) : node.set});
       return true;
     case NodeKind::any: {
       Set any;
       any.set();
-      if (!dot_all) any.reset('\n');
+      if (!flags.dot_all) any.reset('\n');
       runs.push_back({.octets = any});
       return true;
     }
     case NodeKind::sequence:
-      return std::ranges::all_of(node.children, [&](const Pointer& child) {
-        return add_runs(*child, caseless, dot_all, runs);
-      });
+      return std::ranges::all_of(
+          node.children, [&](const Pointer& child) { return add_runs(*child, flags, runs); });
     case NodeKind::group:
-      return group_flags(node.text, caseless, dot_all) &&
-             add_runs(*node.children.front(), caseless, dot_all, runs);
+      return regex::group_flags(node.text, flags) && add_runs(*node.children.front(), flags, runs);
     case NodeKind::repeat: {
       const std::size_t before = runs.size();
-      if (node.mode == "+" || !add_runs(*node.children.front(), caseless, dot_all, runs))
-        return false;
+      if (node.mode == "+" || !add_runs(*node.children.front(), flags, runs)) return false;
       // Of one character that stands there once; its repeats are the run's.
       if (runs.size() != before + 1 || runs.back().least != 1 || runs.back().most != 1)
         return false;
@@ -81,9 +84,9 @@ bool add_runs(const Node& node, bool caseless, bool dot_all, std::vector<RegexTr
 
 std::optional<std::vector<RegexTree::Run>> RegexTree::runs(std::uint32_t options) const {
   std::vector<Run> runs;
-  if (references_ || !add_runs(*root_, (options & scan::kRegexCaseless) != 0,
-                               (options & scan::kRegexDotAll) != 0, runs))
-    return std::nullopt;
+  const Flags flags{.caseless = (options & scan::kRegexCaseless) != 0,
+                    .dot_all = (options & scan::kRegexDotAll) != 0};
+  if (references_ || !add_runs(*root_, flags, runs)) return std::nullopt;
   return runs;
 }
 

@@ -40,6 +40,9 @@ class RegexTree {
   // The octets of a regex that is one set of octets.
   std::optional<std::bitset<256>> single_set() const;
 
+  // Whether it refers to its groups.
+  bool references() const { return references_; }
+
   std::string text() const;
   // Characters when repeated parts are written out: compiling and matching cost grow with it.
   std::uint64_t positions() const;

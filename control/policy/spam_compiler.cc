@@ -312,6 +312,19 @@ void SpamCompiler::WordTable::add(scan::SpamReference reference,
   first_clause.push_back(static_cast<std::uint32_t>(first_word.size() - 1));
 }
 
+// A regex that takes long to find no match is asked only where its gate lets it.
+void SpamCompiler::plan_gate(std::uint32_t number, scan::SpamBuffer buffer,
+                             const std::vector<RegexClause>& clauses) {
+  constexpr std::uint32_t kMuch = 80;
+  if (gates_.contains(number - 1)) return;
+  const PerlRegex& regex = regexes_[number - 1];
+  const auto tree = RegexTree::read(regex.pattern, regex.options);
+  if (!tree || tree->references()) return;
+  auto program = regex_program(*tree, regex.options);
+  if (program && backtracking_cost(*program, buffer, clauses) >= kMuch)
+    gates_.emplace(number - 1, std::move(*program));
+}
+
 // Whether it is tried where certain words of `tree` stand.
 bool SpamCompiler::plan_words(const CfRule& rule, const RegexTree& tree,
                               std::uint32_t test_number) {
@@ -324,7 +337,9 @@ bool SpamCompiler::plan_words(const CfRule& rule, const RegexTree& tree,
     words = &table.joined;
   }
   if (clauses.empty()) return false;
-  words->add({test_number, regex(rule)}, clauses);
+  const std::uint32_t number = regex(rule);
+  plan_gate(number, buffer, clauses);
+  words->add({test_number, number}, clauses);
   return true;
 }
 
@@ -337,6 +352,7 @@ Status SpamCompiler::plan_pattern(const Test& test, std::uint32_t test_number) {
   Table& table = tables_[static_cast<std::size_t>(buffer)];
   const std::optional<RegexTree> whole = RegexTree::read(rule.pattern, rule.options);
   if (whole && plan_words(rule, *whole, test_number)) return ok();
+  plan_gate(regex(rule), buffer, {});
   if (is_short(buffer)) {
     table.direct.push_back({test_number, regex(rule)});
     return ok();
@@ -684,7 +700,14 @@ std::uint32_t SpamCompiler::write(flatbuffers::FlatBufferBuilder& out) const {
       if (const auto octets = ascii ? ascii->single_set() : std::nullopt)
         set = out.CreateVector(members(*octets, regex.options));
     }
-    regexes.push_back(image::CreateSpamRegex(out, pattern, regex.options, set));
+    flatbuffers::Offset<flatbuffers::Vector<std::uint32_t>> program;
+    flatbuffers::Offset<flatbuffers::Vector<std::uint8_t>> sets;
+    if (const auto gate = gates_.find(static_cast<std::uint32_t>(regexes.size()));
+        gate != gates_.end()) {
+      program = out.CreateVector(gate->second.words);
+      sets = out.CreateVector(gate->second.sets);
+    }
+    regexes.push_back(image::CreateSpamRegex(out, pattern, regex.options, set, program, sets));
   }
   std::vector<flatbuffers::Offset<image::SpamList>> lists;
   for (const auto& [name, entries] : rules_.lists) {

@@ -13,6 +13,7 @@
 #include "control/policy/cf_rules.h"
 #include "control/policy/cf_text.h"
 #include "control/policy/lowering.h"
+#include "control/policy/regex_program.h"
 #include "control/policy/regex_tree.h"
 #include "control/policy/regex_words.h"
 #include "control/policy/rule_source.h"
@@ -115,6 +116,8 @@ class SpamCompiler {
   Status plan_regex(Test& test, std::uint32_t number);
   Status plan_pattern(const Test& test, std::uint32_t number);
   std::uint32_t regex(const CfRule& rule);
+  void plan_gate(std::uint32_t number, scan::SpamBuffer buffer,
+                 const std::vector<RegexClause>& clauses);
   bool plan_words(const CfRule& rule, const RegexTree& tree, std::uint32_t number);
   static WordOptions word_options(const CfRule& rule);
   void take_tests(CfRules& rules);
@@ -130,6 +133,7 @@ class SpamCompiler {
   std::vector<std::string> selectors_;
   std::vector<PerlRegex> regexes_;
   std::map<std::pair<std::string, std::uint32_t>, std::uint32_t> regex_numbers_;
+  std::map<std::uint32_t, RegexProgram> gates_;  // by index of a regex
   std::vector<double> numbers_;
   std::array<Table, scan::kSpamBufferCount> tables_;
   std::vector<FullTest> full_tests_;

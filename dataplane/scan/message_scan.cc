@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -212,7 +213,9 @@ struct MessageScan::Impl {
       const std::size_t room = kConfirmWindow - window.copy.size();
       const Bytes piece = octets.first(std::min(room, octets.size()));
       octets = octets.subspan(piece.size());
-      window.copy.insert(window.copy.end(), piece.begin(), piece.end());
+      window.copy.resize(window.copy.size() + piece.size());  // insert() copies octet by octet
+      std::memcpy(window.copy.data() + window.copy.size() - piece.size(), piece.data(),
+                  piece.size());
       gather(buffer, current, database, piece);
       if (window.copy.size() == kConfirmWindow) {
         flush(buffer, current, database);

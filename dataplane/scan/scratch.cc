@@ -106,6 +106,7 @@ Result<std::shared_ptr<Scratch>> Scratch::make(const Ruleset& ruleset) {
   if (const SpamRules* spam = ruleset.spam()) {
     made->impl_->spam_work.reserve(*spam);
     made->impl_->spam_judge.reserve(*spam);
+    made->impl_->gates.reserve(spam->gates());
     for (std::size_t i = 0; i < kSpamBufferCount; ++i) {
       const SpamDatabase& database = spam->database(static_cast<SpamBuffer>(i));
       for (const SpamWords* words : {&database.words, &database.joined})

@@ -8,6 +8,7 @@
 
 #include "dataplane/base/limited_resource.h"
 #include "dataplane/scan/confirmation.h"
+#include "dataplane/scan/regex_gate.h"
 #include "dataplane/scan/ruleset.h"
 #include "dataplane/scan/spam_judge.h"
 #include "dataplane/scan/spam_scanner.h"
@@ -85,6 +86,7 @@ struct Scratch::Impl {
   hs_scratch* hyperscan = nullptr;
   ConfirmScratch confirm;
   SpamWordScratch spam_words;
+  GateScratch gates;
   SpamWork spam_work;
   SpamJudgeScratch spam_judge;
   StreamPool pool;

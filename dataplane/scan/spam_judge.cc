@@ -40,8 +40,8 @@ SpamJudge::SpamJudge(const SpamRules& rules, SpamJudgeScratch& scratch, bool out
   }
 }
 
-bool SpamJudge::off(std::uint32_t test) const {
-  return outbound_ && (rules_.tests()[test].flags & kTestNotOutbound) != 0;
+bool SpamJudge::rules_off(std::uint32_t test) const {
+  return (rules_.tests()[test].flags & kTestNotOutbound) != 0;
 }
 
 SpamJudge::Range& SpamJudge::touch(std::uint32_t test) {
@@ -76,19 +76,22 @@ void SpamJudge::mark_dependents(std::uint32_t test) {
     scratch_.dirty[meta / 64] |= std::uint64_t{1} << (meta % 64);
 }
 
-std::uint32_t SpamJudge::cheaper(std::uint32_t a, std::uint32_t b) const {
+[[gnu::always_inline]] inline std::uint32_t SpamJudge::cheaper(std::uint32_t a,
+                                                               std::uint32_t b) const {
   if (a == kNone) return b;
   if (b == kNone) return a;
   return scratch_.tests[b].cost < scratch_.tests[a].cost ? b : a;
 }
 
-SpamJudge::Operand SpamJudge::both(const Operand& a, const Operand& b) const {
+[[gnu::always_inline]] inline SpamJudge::Operand SpamJudge::both(const Operand& a,
+                                                                 const Operand& b) const {
   if (a.zero() || b.zero()) return {0, 0, false, kNone};
   if (a.sure) return b;
   return {std::min(0.0, b.low), std::max(0.0, b.high), false, cheaper(a.ask, b.ask)};
 }
 
-SpamJudge::Operand SpamJudge::either(const Operand& a, const Operand& b) const {
+[[gnu::always_inline]] inline SpamJudge::Operand SpamJudge::either(const Operand& a,
+                                                                   const Operand& b) const {
   if (a.zero()) return b;
   if (a.sure || b.zero()) return a;
   return {std::min(a.low, b.low), std::max(a.high, b.high), b.sure, cheaper(a.ask, b.ask)};
@@ -146,7 +149,7 @@ SpamJudge::Operand SpamJudge::compute(std::uint32_t meta) const {
   if (off(meta)) return {0, 0, false, kNone};
   Operand stack[kMetaStack];
   std::size_t depth = 0;
-  for (const std::uint32_t word : rules_.tests()[meta].meta) {  // checked at load
+  for (const std::uint32_t word : rules_.program(meta)) {  // checked at load
     const std::uint32_t operand = word & 0xffffff;
     switch (static_cast<MetaOperation>(word >> 24)) {
       case MetaOperation::test: {

@@ -83,7 +83,8 @@ class SpamJudge {
     bool known() const { return low == high; }
     bool zero() const { return low == 0 && high == 0; }
   };
-  bool off(std::uint32_t test) const;
+  bool off(std::uint32_t test) const { return outbound_ && rules_off(test); }
+  bool rules_off(std::uint32_t test) const;
   Range& touch(std::uint32_t test);
   void note(std::uint32_t meta, const Operand& found);
   Operand compute(std::uint32_t meta) const;

@@ -120,6 +120,15 @@ class SpamRulesLoader {
       if (!made) return Error{place("regex", i, made.error().c_str())};
       if (regex->set() != nullptr) made->set_octets({regex->set()->data(), regex->set()->size()});
       rules_.regexes_.push_back(std::move(*made));
+      rules_.gate_of_regex_.push_back(0);
+      if (regex->gate() != nullptr && regex->gate_sets() != nullptr) {
+        auto gate = RegexGate::load({regex->gate()->data(), regex->gate()->size()},
+                                    {regex->gate_sets()->data(), regex->gate_sets()->size()},
+                                    static_cast<std::uint32_t>(rules_.gates_.size()));
+        if (!gate) return Error{place("regex", i, gate.error().c_str())};
+        rules_.gates_.push_back(std::move(*gate));
+        rules_.gate_of_regex_.back() = static_cast<std::uint32_t>(rules_.gates_.size());
+      }
       ++i;
     }
     rules_.numbers_.assign(tables_.numbers()->begin(), tables_.numbers()->end());
@@ -264,13 +273,17 @@ class SpamRulesLoader {
                           [this](std::uint32_t test) { return rate(test); }};
     std::vector<std::vector<std::uint32_t>> users(count);
     for (std::uint32_t i = 0; i < count; ++i) {
+      rules_.first_word_.push_back(static_cast<std::uint32_t>(rules_.programs_.size()));
       if (rules_.tests_[i].kind != TestKind::meta) continue;
       MetaPlan plan = plan_meta(rules_.tests_[i].meta, facts);
       rules_.tests_[i].meta = std::move(plan.program);
+      rules_.programs_.insert(rules_.programs_.end(), rules_.tests_[i].meta.begin(),
+                              rules_.tests_[i].meta.end());
       rules_.baseline_[i] = rules_.evaluate(i, rules_.baseline_);
       if (rules_.baseline_[i] != 0) rules_.baseline_hits_.push_back(i);
       for (const std::uint32_t test : plan.watched) users[test].push_back(i);
     }
+    rules_.first_word_.push_back(static_cast<std::uint32_t>(rules_.programs_.size()));
     rules_.first_dependent_.push_back(0);
     for (const auto& of : users) {
       rules_.dependents_.insert(rules_.dependents_.end(), of.begin(), of.end());

@@ -31,6 +31,7 @@
 #include "dataplane/base/result.h"
 #include "dataplane/scan/field_names.h"
 #include "dataplane/scan/regex.h"
+#include "dataplane/scan/regex_gate.h"
 #include "dataplane/scan/ruleset.h"
 #include "dataplane/scan/scan.h"
 #include "dataplane/scan/spam_lists.h"
@@ -134,6 +135,12 @@ class SpamRules {
     return databases_[static_cast<std::size_t>(buffer)];
   }
   const Regex& regex(std::uint32_t index) const { return regexes_[index]; }
+  // What says cheaply where it does not match; nullptr: nothing.
+  const RegexGate* gate(std::uint32_t regex) const {
+    const std::uint32_t gate = gate_of_regex_[regex];
+    return gate == 0 ? nullptr : &gates_[gate - 1];
+  }
+  std::size_t gates() const { return gates_.size(); }
   // Tests of one selector, by what they say without trying their regexes.
   struct OfSelector {
     bool looked_at = false;              // some of them have a regex
@@ -150,6 +157,11 @@ class SpamRules {
   std::span<const std::uint32_t> dependents(std::uint32_t test) const {
     return std::span(dependents_)
         .subspan(first_dependent_[test], first_dependent_[test + 1] - first_dependent_[test]);
+  }
+  // Of a meta, as it is computed (scan/spam_meta.h).
+  std::span<const std::uint32_t> program(std::uint32_t meta) const {
+    return std::span(programs_).subspan(first_word_[meta],
+                                        first_word_[meta + 1] - first_word_[meta]);
   }
   // A constant of a meta.
   double number(std::uint32_t index) const { return numbers_[index]; }
@@ -178,11 +190,15 @@ class SpamRules {
   std::vector<SpamBuffer> selector_buffer_;
   std::array<SpamDatabase, kSpamBufferCount> databases_;
   std::vector<Regex> regexes_;
+  std::vector<RegexGate> gates_;
+  std::vector<std::uint32_t> gate_of_regex_;  // 1 + index, or 0
   std::vector<double> numbers_;
   std::vector<OfSelector> of_selector_;
   std::vector<std::uint32_t> evals_;
   std::vector<std::uint32_t> first_dependent_;
   std::vector<std::uint32_t> dependents_;
+  std::vector<std::uint32_t> first_word_;  // by test, and the end: into programs_
+  std::vector<std::uint32_t> programs_;
   std::vector<double> baseline_;
   std::vector<std::uint32_t> baseline_hits_;
   std::unordered_map<std::string, std::vector<std::string>> entries_;

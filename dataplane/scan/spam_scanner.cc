@@ -251,6 +251,10 @@ std::uint32_t SpamScanner::try_item(std::uint32_t test, const SpamWork::Candidat
   const std::string_view text = text_of(candidate.buffer, item);
   scanned_ += text.size();
   const Look look(times_, candidate.buffer, test);
+  const RegexGate* const gate = rules_.gate(candidate.regex - 1);
+  if (gate != nullptr &&
+      !gate->may_match(text, candidate.from, candidate.to, scratch_.impl_->gates))
+    return 0;
   const Regex& regex = rules_.regex(candidate.regex - 1);
   if ((rules_.tests()[test].flags & kTestMultiple) != 0)
     return regex.count(text, scratch_.regex(), most, candidate.from, candidate.to);

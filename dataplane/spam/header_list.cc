@@ -1,8 +1,14 @@
 #include "dataplane/spam/header_list.h"
 
+#include <algorithm>
+
 #include "dataplane/spam/decode.h"
 
 namespace sluice::spam {
+
+namespace {
+constexpr std::size_t kUsualFields = 32;
+}
 
 void HeaderList::add(std::string_view field, bool of_part) {
   if (fields_.size() >= kMaxFields) return;
@@ -15,6 +21,7 @@ void HeaderList::add(std::string_view field, bool of_part) {
   } else {
     while (!name.empty() && (name.back() == ' ' || name.back() == '\t')) name.remove_suffix(1);
   }
+  if (fields_.empty()) fields_.reserve(kUsualFields);
   Field& added = fields_.emplace_back();
   added.name = name.substr(0, kMaxFieldName);
   added.lower_name = added.name;
@@ -23,12 +30,17 @@ void HeaderList::add(std::string_view field, bool of_part) {
   // Folds become one blank.
   String unfolded(memory_);
   const std::string_view raw = added.raw;
-  for (std::size_t i = 0; i < raw.size(); ++i) {
-    if (raw[i] == '\n' && i + 1 < raw.size() && (raw[i + 1] == ' ' || raw[i + 1] == '\t')) {
-      while (i + 1 < raw.size() && (raw[i + 1] == ' ' || raw[i + 1] == '\t')) ++i;
+  unfolded.reserve(raw.size());
+  for (std::size_t i = 0; i < raw.size();) {
+    const std::size_t end = std::min(raw.find('\n', i), raw.size());
+    unfolded += raw.substr(i, end - i);
+    if (end == raw.size()) break;
+    i = end + 1;
+    if (i < raw.size() && (raw[i] == ' ' || raw[i] == '\t')) {
+      while (i < raw.size() && (raw[i] == ' ' || raw[i] == '\t')) ++i;
       unfolded += ' ';
     } else {
-      unfolded += raw[i];
+      unfolded += '\n';
     }
   }
   String decoded(memory_);

@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <iterator>
+#include <string>
 
 #include "dataplane/spam/received_forms.h"
 
@@ -40,8 +41,54 @@ constexpr std::string_view kMailbox =
 // What ends a URL in a text, inside of brackets.
 constexpr std::string_view kUrlEnd = R"re(><"`}\]{[|\s\x1b\xa0)re";
 
+// What a form's regex has at a certain place: most forms differ there, and comparing costs less
+// than trying.
+struct FormHead {
+  explicit FormHead(std::string_view pattern) {
+    if (!pattern.starts_with('^')) return;
+    pattern.remove_prefix(1);
+    for (const std::string_view word : {R"((\S+) )", R"(\S+ )"}) {
+      if (!pattern.starts_with(word)) continue;
+      second = true;
+      pattern.remove_prefix(word.size());
+      break;
+    }
+    int depth = 0;
+    for (std::size_t i = 0; i < pattern.size(); ++i) {
+      if (pattern[i] == '\\')
+        ++i;
+      else if (pattern[i] == '(')
+        ++depth;
+      else if (pattern[i] == ')')
+        --depth;
+      else if (pattern[i] == '|' && depth == 0)
+        return;  // another way may begin otherwise
+    }
+    for (std::size_t i = 0; i < pattern.size(); ++i) {
+      char c = pattern[i];
+      if (c == '\\' && i + 1 < pattern.size() && !is_alnum(pattern[i + 1])) {
+        c = pattern[++i];
+      } else if (std::string_view("\\.^$*+?()[]{}|%").find(c) != std::string_view::npos) {
+        return;
+      }
+      const char next = i + 1 < pattern.size() ? pattern[i + 1] : '\0';
+      if (next == '?' || next == '*' || next == '{') return;
+      literal += c;
+    }
+  }
+  // `blank`: where the first one is, or npos.
+  bool fits(std::string_view s, std::size_t blank) const {
+    if (!second) return s.starts_with(literal);
+    return blank != std::string_view::npos && s.substr(blank + 1).starts_with(literal);
+  }
+
+  bool second = false;  // behind the first blank, else at the beginning
+  std::string literal;
+};
+
 struct Form {
   std::string_view guard;
+  FormHead head;
   scan::Regex regex;
   std::string_view fields;
 };
@@ -49,7 +96,8 @@ struct Form {
 struct Tables {
   Tables() {
     for (const ReceivedForm& form : kReceivedForms) {
-      forms.push_back({form.guard, constant_regex(form.pattern), form.fields});
+      forms.push_back(
+          {form.guard, FormHead(form.pattern), constant_regex(form.pattern), form.fields});
     }
   }
   std::vector<Form> forms;
@@ -207,7 +255,10 @@ class LineReader {
       relay_.envelope_from = m.group(s, 1);
       relay_.has_envelope_from = true;
     }
+    // White space is blanks here.
+    const std::size_t blank = s.find(' ');
     for (const Form& form : t.forms) {
+      if (!form.head.fits(s, blank)) continue;
       if (!form.guard.empty() && !sluice::spam::has(s, form.guard)) continue;
       if (!form.regex.find(s, scratch_, &m)) continue;
       if (form.fields == "S") return Outcome::nothing;

@@ -1,5 +1,6 @@
 #include "dataplane/spam/spam_scan.h"
 
+#include <array>
 #include <cstring>
 #include <limits>
 
@@ -33,6 +34,15 @@ std::size_t white_space(std::string_view s) {
   if (c == 0xe3) return s.starts_with("\xe3\x80\x80") ? 3 : 0;
   return 0;
 }
+
+// Octets with which no white space begins.
+constexpr std::array<bool, 256> black_octets() {
+  std::array<bool, 256> black{};
+  for (std::size_t c = 0; c < 256; ++c)
+    black[c] = !(c < 0x80 ? is_space(static_cast<char>(c)) : c == 0xc2 || (c >= 0xe1 && c <= 0xe3));
+  return black;
+}
+constexpr std::array<bool, 256> kBlack = black_octets();
 
 bool ends_nocase(std::string_view s, std::string_view suffix) {
   return s.size() >= suffix.size() && equals_lower(s.substr(s.size() - suffix.size()), suffix);
@@ -307,14 +317,17 @@ void SpamScan::body_text(std::string_view text) {
       text.remove_prefix(white);
       continue;
     }
-    if (!white_.empty()) end_white_space();
+    if (white_.size() == 1) {  // as end_white_space() has it
+      line_ += ' ';
+      white_.clear();
+    } else if (!white_.empty()) {
+      end_white_space();
+    }
     std::size_t size = 1;
-    while (size < text.size()) {
+    for (; size < text.size(); ++size) {
       const auto c = static_cast<unsigned char>(text[size]);
-      if (c < 0x80 ? is_space(text[size])
-                   : (c == 0xc2 || (c >= 0xe1 && c <= 0xe3)) && white_space(text.substr(size)) > 0)
-        break;
-      ++size;
+      if (kBlack[c]) continue;
+      if (c < 0x80 || white_space(text.substr(size)) > 0) break;
     }
     line_ += text.substr(0, size);
     text.remove_prefix(size);

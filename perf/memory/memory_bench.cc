@@ -31,7 +31,7 @@
 #include "control/publish/image.h"
 #include "dataplane/inspect/engine.h"
 #include "dataplane/mem/worker_memory.h"
-#include "tests/unit/support/packet_factory.h"
+#include "perf/support/many_flows.h"
 
 namespace sluice {
 namespace {
@@ -160,13 +160,7 @@ class Bench {
 
   void send(const SentFrame& f, std::size_t flow) {
     test::Frame octets = f.frame;
-    // Ethernet, IPv4 without options, TCP: the client's address and port.
-    const bool from_client = f.direction == Direction::to_server;
-    std::uint8_t* address = octets.data() + (from_client ? 26 : 30);
-    address[1] = static_cast<std::uint8_t>(flow >> 24);
-    address[2] = static_cast<std::uint8_t>(flow >> 16);
-    address[3] = static_cast<std::uint8_t>(flow >> 8);
-    octets[from_client ? 35 : 37] = static_cast<std::uint8_t>(flow);
+    perf::readdress(octets, f.direction, flow);
     inspect::Frame frame{.octets = octets, .side = f.side};
     engine_->process({&frame, 1}, at());
   }
@@ -179,15 +173,6 @@ class Bench {
   Nanoseconds now_ = kSecond;
   std::size_t fixed_ = 0;
 };
-
-void greet(Conversation& talk) {
-  talk.open();
-  talk.server("220 mx.provider.example ESMTP Postfix\r\n");
-  talk.client("EHLO mail-out-17.customer.example\r\n");
-  talk.server(
-      "250-mx.provider.example\r\n250-PIPELINING\r\n250-SIZE 52428800\r\n250-8BITMIME\r\n"
-      "250-STARTTLS\r\n250-ENHANCEDSTATUSCODES\r\n250 CHUNKING\r\n");
-}
 
 void begin_message(Conversation& talk) {
   talk.client("MAIL FROM:<alice@customer.example> SIZE=20000\r\n");
@@ -242,7 +227,7 @@ std::vector<SentFrame> half_open(bool answered) {
 
 std::vector<SentFrame> idle(bool after_message) {
   Conversation talk;
-  greet(talk);
+  perf::greet(talk);
   if (after_message) {
     begin_message(talk);
     talk.client(message(100) + "--frontier-4711--\r\n.\r\n");
@@ -253,7 +238,7 @@ std::vector<SentFrame> idle(bool after_message) {
 
 std::vector<SentFrame> in_data(const std::string& text) {
   Conversation talk;
-  greet(talk);
+  perf::greet(talk);
   begin_message(talk);
   talk.client(text);
   return talk.take();

@@ -3,27 +3,30 @@
 // JSON: microseconds of CPU for each message and frame, and the alerts that show that the work was
 // really done. Allocations (of the process, malloc and new, whoever calls them) are counted in the
 // second half of each round, when as many sessions are open as ever: there must be none, unless
-// hashes are made, whose contexts are OpenSSL's.
+// hashes are made, whose contexts are OpenSSL's (of messages, and JA4's of TLS sessions).
 //
 //   replay CAPTURE [--rules FILE] [--repeat N] [--hash none|attachments|all] [--events on|off]
+//                  [--kernel on|off] [--idle-flows N]
+//
+// --kernel on: frames of flows that the engine marked for it (in TLS) are the kernel's, as on the
+// wire, but for those that begin or end a connection; off: the worker gets them all.
+// --idle-flows: so many flows are open beside, quiet since their EHLO.
 #include <mimalloc.h>
-#include <sys/resource.h>
-#include <time.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cstdio>
 #include <memory>
 #include <new>
 #include <nlohmann/json.hpp>
+#include <unordered_map>
 #include <vector>
 
-#include "control/cli/capture_file.h"
-#include "control/policy/rules.h"
-#include "control/publish/image.h"
 #include "dataplane/contract/event_ring.h"
 #include "dataplane/inspect/engine.h"
 #include "dataplane/mem/worker_memory.h"
+#include "perf/support/many_flows.h"
+#include "perf/support/measure.h"
+#include "perf/support/recorded.h"
 
 namespace {
 
@@ -57,175 +60,266 @@ extern "C" {
 namespace sluice {
 namespace {
 
-struct Stored {
-  std::size_t offset;
-  std::uint32_t size;
-  Side side;
-  std::uint64_t time;
+using perf::cpu_seconds;
+
+struct Options {
+  std::string capture;
+  std::string rules;
+  std::string hash = "none";
+  std::string events = "on";
+  std::string kernel = "on";
+  unsigned repeat = 3;
+  std::size_t idle_flows = 0;
 };
 
-class Counting final : public inspect::Output {
- public:
-  void forward(inspect::Frame&, bool) override { ++forwarded; }
-  void drop(inspect::Frame&, contract::DropReason) override { ++dropped; }
-  void inject(std::uint16_t, Side, Bytes) override { ++injected; }
-  void mark_flow(const flow::FlowKey&, inspect::FlowMark) override {}
-  std::uint64_t forwarded = 0;
-  std::uint64_t dropped = 0;
-  std::uint64_t injected = 0;
-};
-
-double cpu_seconds() {
-  timespec t{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-  return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) / 1e9;
+[[noreturn]] void fail(const std::string& text, int status = 1) {
+  std::fprintf(stderr, "replay: %s\n", text.c_str());
+  std::exit(status);
 }
+
+struct KeyHash {
+  std::size_t operator()(const flow::FlowKey& key) const { return flow::hash(key, {1, 2}); }
+};
+
+// Counts what leaves, and stands for the kernel's part: flows marked `bypass` are its own.
+class Kernel final : public inspect::Output {
+ public:
+  Kernel(const perf::Capture& capture, bool takes) : takes_(takes), marks_(capture.flows.size()) {
+    for (std::uint32_t i = 0; i < capture.flows.size(); ++i) numbers_.emplace(capture.flows[i], i);
+  }
+
+  void forward(inspect::Frame&, bool) override { ++forwarded; }
+  void drop(inspect::Frame&, contract::DropReason) override { fail("a frame was dropped"); }
+  void inject(std::uint16_t, Side, Bytes) override { fail("a frame was injected"); }
+  void mark_flow(const flow::FlowKey& key, inspect::FlowMark mark) override {
+    if (mark != inspect::FlowMark::bypass && mark != inspect::FlowMark::ended) return;
+    if (const auto at = numbers_.find(key); at != numbers_.end()) {
+      marks_[at->second] = {.bypassed = takes_ && mark == inspect::FlowMark::bypass};
+      ++marked;
+    }
+  }
+  inspect::FlowTraffic bypassed_traffic(const flow::FlowKey& key) override {
+    const auto at = numbers_.find(key);
+    return at == numbers_.end() ? inspect::FlowTraffic{} : marks_[at->second].traffic;
+  }
+
+  // Whether the kernel has sent the frame on its way itself.
+  bool takes(const perf::Recorded& frame) {
+    Mark& mark = marks_[frame.flow];
+    if (!mark.bypassed || frame.begins_or_ends) return false;
+    ++mark.traffic.frames[static_cast<std::size_t>(frame.side)];
+    mark.traffic.octets[static_cast<std::size_t>(frame.side)] += frame.size;
+    ++taken;
+    return true;
+  }
+
+  std::uint64_t forwarded = 0;
+  std::uint64_t taken = 0;
+  std::uint64_t marked = 0;  // system calls that the worker would make for it
+
+ private:
+  struct Mark {
+    bool bypassed = false;
+    inspect::FlowTraffic traffic;
+  };
+  bool takes_;
+  std::vector<Mark> marks_;
+  std::unordered_map<flow::FlowKey, std::uint32_t, KeyHash> numbers_;
+};
 
 struct Null final : contract::EventSink {
   bool write(Bytes) override { return true; }
 };
 
-int run(int argc, char** argv) {
-  std::string capture;
-  std::string rules_file;
-  std::string hash = "none";
-  std::string events = "on";
-  unsigned repeat = 3;
-  CLI::App app("Measures the inspection pipeline on a capture.");
-  app.add_option("CAPTURE", capture)->required();
-  app.add_option("--rules", rules_file);
-  app.add_option("--repeat", repeat)->check(CLI::Range(1, 1000));
-  app.add_option("--hash", hash)->check(CLI::IsMember({"none", "attachments", "all"}));
-  app.add_option("--events", events)->check(CLI::IsMember({"on", "off"}));
-  CLI11_PARSE(app, argc, argv);
+// Shared memory of the events, and control's end of it.
+class EventMemory {
+ public:
+  void* get() {
+    return memory_.data() + (64 - reinterpret_cast<std::uintptr_t>(memory_.data()) % 64) % 64;
+  }
+  static constexpr std::size_t kRing = std::size_t{64} << 20;
 
-  auto reader = control::CaptureReader::open(capture);
-  if (!reader) {
-    std::fprintf(stderr, "%s\n", reader.error().c_str());
-    return 2;
-  }
-  std::vector<std::uint8_t> octets;
-  std::vector<Stored> frames;
-  while (auto frame = (*reader)->next()) {
-    const auto packet = net::parse(frame->octets, {.verify_checksums = false});
-    frames.push_back({octets.size(), static_cast<std::uint32_t>(frame->octets.size()),
-                      packet.destination_port == 25 ? Side::inside : Side::outside, frame->time});
-    octets.insert(octets.end(), frame->octets.begin(), frame->octets.end());
-  }
+ private:
+  std::vector<std::uint8_t> memory_ =
+      std::vector<std::uint8_t>(contract::event_ring_bytes(kRing) + 64);
+};
 
-  std::vector<std::filesystem::path> files;
-  if (!rules_file.empty()) files.emplace_back(rules_file);
-  auto rules = control::compile_rules(files);
-  if (!rules) {
-    std::fprintf(stderr, "%s\n", rules.error().c_str());
-    return 2;
-  }
-  control::PolicySpec spec;
-  spec.epoch = 1;
-  spec.wires = {{.name = "w1", .mode = policy::Mode::enforce}};
-  spec.groups.push_back({.group = {.name = "default"}, .members = {}});
-  spec.hash_attachments = hash != "none";
-  spec.hash_messages = hash == "all";
-  auto image = control::build_image(spec, **rules, true);
-  auto policy = image ? policy::Policy::open(*image, {}) : Error{image.error()};
-  if (!policy) {
-    std::fprintf(stderr, "%s\n", policy.error().c_str());
-    return 2;
-  }
+constexpr Nanoseconds kTick = 10 * kMillisecond;
 
-  std::vector<double> seconds;
+// Opens `count` flows that say EHLO and are then quiet, and lets so much time pass that the engine
+// has made them small; all before `end`.
+void open_idle_flows(inspect::Engine& engine, std::size_t count, Nanoseconds end) {
+  constexpr std::size_t kTogether = 1000;
+  constexpr Nanoseconds kBatch = 100 * kMillisecond;
+  constexpr Nanoseconds kQuiet = 20 * kSecond;
+  test::Conversation talk;
+  perf::greet(talk);
+  const std::vector<test::SentFrame> frames = talk.take();
+  Nanoseconds now = end - kQuiet - (count / kTogether + 1) * kBatch;
+  const auto pass_until = [&](Nanoseconds until) {
+    for (; now < until; now += kTick) engine.tick({.monotonic = now, .wall = now});
+  };
+  for (std::size_t first = 0; first < count; first += kTogether) {
+    for (const test::SentFrame& f : frames) {
+      for (std::size_t flow = first; flow < std::min(first + kTogether, count); ++flow) {
+        test::Frame octets = f.frame;
+        perf::readdress(octets, f.direction, flow);
+        perf::mend_checksums(octets);
+        inspect::Frame frame{.octets = octets, .side = f.side};
+        engine.process({&frame, 1}, {.monotonic = now, .wall = now});
+      }
+    }
+    pass_until(now + kBatch);
+  }
+  pass_until(end);
+  if (engine.flows() != count) fail("idle flows were forgotten");
+}
+
+// What one pass over the capture did.
+struct Pass {
+  double seconds = 0;  // of CPU
   std::uint64_t alerts = 0;
   std::uint64_t messages = 0;
-  std::uint64_t allocated = 0;
-  std::uint64_t allocated_messages = 0;
-  std::uint64_t records = 0;
+  std::uint64_t tls_sessions = 0;
+  std::uint64_t events = 0;
+  std::uint64_t taken = 0;
+  std::uint64_t marked = 0;
+  std::uint64_t allocated = 0;  // in the second half
+};
+
+Pass replay(const Options& options, const perf::Capture& capture, const policy::Policy& policy,
+            mem::WorkerMemory& memory, EventMemory& event_memory, perf::EventCounters& counters) {
+  auto ring = contract::EventRingProducer::create(event_memory.get(), EventMemory::kRing);
+  contract::EventRingConsumer consumer(event_memory.get(),
+                                       contract::event_ring_bytes(EventMemory::kRing));
+  Null null;
+  const bool events = options.events == "on";
+  contract::EventSink& sink = events ? static_cast<contract::EventSink&>(ring) : null;
+  auto statistics = std::make_unique<contract::WorkerStatistics>();
+  const auto count = [&](contract::Counter c) { return statistics->read(c); };
+  Kernel kernel(capture, options.kernel == "on");
+  inspect::Settings settings;
+  settings.wires = {"w1"};
+  settings.flow_id_seed = 1;
+  settings.max_flows += options.idle_flows;
+  settings.max_memory += options.idle_flows * 1024;
+  inspect::Engine engine(settings, *statistics, sink, kernel, &memory);
+  if (Status set = engine.set_policy(policy); !set) fail(set.error());
+  const std::vector<perf::Recorded>& frames = capture.frames;
+  if (options.idle_flows > 0) open_idle_flows(engine, options.idle_flows, frames.front().time);
+  const std::uint64_t forwarded_before = kernel.forwarded;
+
+  Pass pass;
+  std::vector<std::uint8_t> work = capture.octets;
+  std::vector<inspect::Frame> burst(32);
+  double idle = 0;  // draining the ring is control's work, not the worker's
+  std::uint64_t before = 0;
+  Nanoseconds next_tick = 0;
+  std::size_t next_pause = 0;
+  counters.start();
+  const double begin = cpu_seconds();
+  for (std::size_t at = 0; at < frames.size();) {
+    const Nanoseconds now = frames[at].time;
+    std::size_t n = 0;
+    for (; n < burst.size() && at < frames.size(); ++at) {
+      const perf::Recorded& f = frames[at];
+      if (kernel.takes(f)) continue;
+      burst[n++] = {.octets = MutableBytes(work).subspan(f.offset, f.size), .side = f.side};
+    }
+    if (before == 0 && at >= frames.size() / 2) before = allocations;
+    engine.process(std::span(burst).first(n), {.monotonic = now, .wall = now});
+    if (now >= next_tick) {
+      engine.tick({.monotonic = now, .wall = now});
+      next_tick = now + kTick;
+    }
+    if (at >= next_pause && events) {
+      const double pause = cpu_seconds();
+      pass.events += consumer.read(SIZE_MAX, [](Bytes) {});
+      idle += cpu_seconds() - pause;
+      next_pause = at + 8192;
+    }
+  }
+  pass.seconds = cpu_seconds() - begin - idle;
+  counters.stop();
+  pass.allocated = allocations - before;
+  pass.alerts = count(contract::Counter::alerts);
+  pass.messages = count(contract::Counter::messages);
+  pass.tls_sessions = count(contract::Counter::tls_sessions);
+  pass.taken = kernel.taken;
+  pass.marked = kernel.marked;
+  if (kernel.forwarded - forwarded_before + kernel.taken != frames.size())
+    fail("not every frame was forwarded once");
+  if (ring.lost() > 0) fail("events were lost");
+  engine.finish({.monotonic = frames.back().time, .wall = frames.back().time});
+  return pass;
+}
+
+int run(int argc, char** argv) {
+  Options options;
+  CLI::App app("Measures the inspection pipeline on a capture.");
+  const auto on_off = CLI::IsMember({"on", "off"});
+  app.add_option("CAPTURE", options.capture)->required();
+  app.add_option("--rules", options.rules);
+  app.add_option("--repeat", options.repeat)->check(CLI::Range(1, 1000));
+  app.add_option("--hash", options.hash)->check(CLI::IsMember({"none", "attachments", "all"}));
+  app.add_option("--events", options.events)->check(on_off);
+  app.add_option("--kernel", options.kernel)->check(on_off);
+  app.add_option("--idle-flows", options.idle_flows)->check(CLI::Range(0, 10'000'000));
+  CLI11_PARSE(app, argc, argv);
+
+  const auto capture = perf::load_capture(options.capture);
+  if (!capture) fail(capture.error(), 2);
+  const auto compiled = perf::compile_policy(options.rules, options.hash);
+  if (!compiled) fail(compiled.error(), 2);
   // The memory of a worker, as in the dataplane with --prefault.
-  auto worker_memory = mem::WorkerMemory::create(std::size_t{512} << 20, false, true);
-  if (!worker_memory || !(*worker_memory)->bind()) {
-    std::fprintf(stderr, "no memory for a worker\n");
-    return 1;
+  auto memory =
+      mem::WorkerMemory::create((std::size_t{512} << 20) + options.idle_flows * 1024, false, true);
+  if (!memory || !(*memory)->bind()) fail("no memory for a worker");
+
+  EventMemory event_memory;
+  perf::EventCounters counters;
+  perf::Rounds rounds;
+  Pass last;
+  for (unsigned round = 0; round < options.repeat; ++round) {
+    last = replay(options, *capture, *compiled->policy, **memory, event_memory, counters);
+    rounds.add(last.seconds);
   }
-  constexpr std::size_t kRing = std::size_t{64} << 20;
-  std::vector<std::uint8_t> memory(contract::event_ring_bytes(kRing) + 64);
-  void* aligned = memory.data() + (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64) % 64;
-  for (unsigned round = 0; round < repeat; ++round) {
-    auto ring = contract::EventRingProducer::create(aligned, kRing);
-    contract::EventRingConsumer consumer(aligned, contract::event_ring_bytes(kRing));
-    Null null;
-    contract::EventSink& sink = events == "on" ? static_cast<contract::EventSink&>(ring) : null;
-    auto statistics = std::make_unique<contract::WorkerStatistics>();
-    Counting output;
-    inspect::Settings settings;
-    settings.wires = {"w1"};
-    settings.flow_id_seed = 1;
-    inspect::Engine engine(settings, *statistics, sink, output, worker_memory->get());
-    if (Status set = engine.set_policy(**policy); !set) {
-      std::fprintf(stderr, "%s\n", set.error().c_str());
-      return 1;
-    }
-    std::vector<std::uint8_t> work = octets;
-    std::vector<inspect::Frame> burst(32);
-    double idle = 0;                  // draining the ring is control's work, not the worker's
-    std::uint64_t before = 0;         // allocations at the middle
-    std::uint64_t messages_then = 0;  // and messages
-    const double begin = cpu_seconds();
-    std::uint64_t next_tick = 0;
-    for (std::size_t at = 0; at < frames.size(); at += burst.size()) {
-      const std::size_t n = std::min(burst.size(), frames.size() - at);
-      for (std::size_t i = 0; i < n; ++i) {
-        const Stored& f = frames[at + i];
-        burst[i] = {.octets = MutableBytes(work).subspan(f.offset, f.size), .side = f.side};
-      }
-      if (before == 0 && at >= frames.size() / 2) {
-        before = allocations;
-        messages_then = statistics->read(contract::Counter::messages);
-      }
-      const std::uint64_t now = frames[at].time;
-      engine.process(std::span(burst).first(n), {.monotonic = now, .wall = now});
-      if (now >= next_tick) {
-        engine.tick({.monotonic = now, .wall = now});
-        next_tick = now + 10 * kMillisecond;
-      }
-      if (at % 8192 == 0 && events == "on") {
-        const double pause = cpu_seconds();
-        records += consumer.read(SIZE_MAX, [](Bytes) {});
-        idle += cpu_seconds() - pause;
-      }
-    }
-    seconds.push_back(cpu_seconds() - begin - idle);
-    allocated = allocations - before;
-    alerts = statistics->read(contract::Counter::alerts);
-    messages = statistics->read(contract::Counter::messages);
-    allocated_messages = messages - messages_then;
-    engine.finish({.monotonic = frames.back().time, .wall = frames.back().time});
-    if (output.forwarded != frames.size()) {
-      std::fprintf(stderr, "%llu of %zu frames were forwarded\n",
-                   static_cast<unsigned long long>(output.forwarded), frames.size());
-      return 1;
-    }
-  }
-  std::sort(seconds.begin(), seconds.end());
-  const double median = seconds[seconds.size() / 2];
-  const auto per = [&](std::uint64_t n) { return n ? median * 1e6 / static_cast<double>(n) : 0; };
+  const double median = rounds.median();
+  const auto ratio = [](double a, std::uint64_t b) {
+    return b > 0 ? a / static_cast<double>(b) : 0.0;
+  };
+  const std::size_t sessions = capture->flows.size();
+  const std::size_t frames = capture->frames.size();
   const nlohmann::ordered_json result{
-      {"rules", (*rules)->rules.size()},
-      {"messages", messages},
-      {"frames", frames.size()},
-      {"microseconds_per_message", per(messages)},
-      {"microseconds_per_frame", per(frames.size())},
-      {"messages_per_hour", median > 0 ? static_cast<double>(messages) / median * 3600 : 0},
-      {"spread_percent", (seconds.back() - seconds.front()) / median * 100},
-      {"allocations_per_message",
-       allocated_messages ? static_cast<double>(allocated) / static_cast<double>(allocated_messages)
-                          : 0},
-      {"alerts", alerts},
-      {"rounds", repeat}};
+      {"rules", compiled->rules->rules.size()},
+      {"sessions", sessions},
+      {"messages", last.messages},
+      {"tls_sessions", last.tls_sessions},
+      {"idle_flows", options.idle_flows},
+      {"frames", frames},
+      {"frames_of_kernel", last.taken},
+      {"marks", last.marked},
+      {"octets", capture->octets.size()},
+      {"microseconds_per_message", ratio(median * 1e6, last.messages)},
+      {"microseconds_per_session", ratio(median * 1e6, sessions)},
+      {"microseconds_per_frame", ratio(median * 1e6, frames - last.taken)},
+      {"tsc_cycles_per_message", ratio(median * perf::tsc_hertz(), last.messages)},
+      {"counted_per_session",
+       counters.per(static_cast<double>(options.repeat) * static_cast<double>(sessions))},
+      {"messages_per_hour", median > 0 ? static_cast<double>(last.messages) / median * 3600 : 0},
+      {"octets_per_second", median > 0 ? static_cast<double>(capture->octets.size()) / median : 0},
+      {"spread_percent", rounds.spread_percent()},
+      {"seconds", rounds.seconds},
+      {"allocations_per_session", ratio(2 * static_cast<double>(last.allocated), sessions)},
+      {"alerts", last.alerts},
+      {"events", last.events},
+      {"rounds", options.repeat}};
   std::printf("%s\n", result.dump().c_str());
   // One more stream may be opened whenever more flows are open than ever before.
   constexpr std::uint64_t kTolerated = 2;
-  if (allocated > kTolerated && hash == "none") {
+  if (last.allocated > kTolerated && options.hash == "none" && last.tls_sessions == 0) {
     std::fprintf(stderr, "%llu allocations where there should be none\n",
-                 static_cast<unsigned long long>(allocated));
+                 static_cast<unsigned long long>(last.allocated));
     return 1;
   }
   return 0;

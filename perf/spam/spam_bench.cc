@@ -110,7 +110,7 @@ void print_groups(const scan::SpamTimes& times, const scan::SpamRules& rules, do
   std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
     return times.by_test()[a].spent > times.by_test()[b].spent;
   });
-  for (std::size_t i = 0; i < std::min<std::size_t>(order.size(), 40); ++i) {
+  for (std::size_t i = 0; i < std::min<std::size_t>(order.size(), 5000); ++i) {
     const auto& of = times.by_test()[order[i]];
     std::printf("  %-40s %9.3f us %9.2f tries\n", rules.tests()[order[i]].info.name.c_str(),
                 microseconds(of.spent), static_cast<double>(of.tries) / messages);

@@ -60,14 +60,28 @@ def read_line(s):
     return text
 
 
-def receive(listener, mail, pipe):
-    s, _ = listener.accept()
-    s.settimeout(60)
-    if mail:
-        s.sendall(b'220 far.example ESMTP\r\n')
-        for _, reply in DIALOGUE:
-            read_line(s)
-            s.sendall(reply)
+def answer(s, dialogue=DIALOGUE):
+    """The server's half, up to the message."""
+    s.sendall(b'220 far.example ESMTP\r\n')
+    for _, reply in dialogue:
+        read_line(s)
+        s.sendall(reply)
+
+
+def introduce(s, dialogue=DIALOGUE):
+    """The client's half."""
+    read_line(s)
+    for command, reply in dialogue:
+        s.sendall(command)
+        if read_line(s)[:3] != reply[:3]:
+            raise ConnectionError(f'{command} was refused')
+
+
+def receive(s, mail, pipe, prologue=None):
+    """prologue(socket): what comes before the octets that are counted; of mail the dialogue."""
+    prologue = prologue or (answer if mail else None)
+    if prologue:
+        prologue(s)
     first = last = None
     octets, tail = 0, b''
     while tail[-5:] != END and (part := s.recv(1 << 18)):
@@ -82,13 +96,11 @@ def receive(listener, mail, pipe):
     pipe.send((octets, octets / 125_000 / (last - first)))
 
 
-def send(s, mail, seconds, pipe):
+def send(s, mail, seconds, pipe, prologue=None):
+    prologue = prologue or (introduce if mail else None)
+    if prologue:
+        prologue(s)
     if mail:
-        read_line(s)
-        for command, reply in DIALOGUE:
-            s.sendall(command)
-            if read_line(s)[:3] != reply[:3]:
-                raise ConnectionError(f'{command} was refused')
         s.sendall(HEADER)
     sent = len(HEADER) if mail else 0
     end = time.monotonic() + seconds
@@ -131,12 +143,15 @@ class Line:
                 listener = socket.create_server((far.v4, port))
             with netns.inside(t.subscribers[0].netns):
                 client = socket.create_connection((far.v4, port), 30)
+            server, _ = listener.accept()
+            listener.close()
             client.settimeout(60)
+            server.settimeout(60)
             # Of those that every kernel has. BBR takes no notice of loss and would measure the
             # processor.
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b'reno')
             pipes, processes = [], []
-            for work, arguments in ((receive, (listener, port == 25)),
+            for work, arguments in ((receive, (server, port == 25)),
                                     (send, (client, port == 25, seconds))):
                 here, there = fork.Pipe()
                 process = fork.Process(target=work, args=(*arguments, there), daemon=True)
@@ -144,7 +159,7 @@ class Line:
                 there.close()
                 pipes.append(here)
                 processes.append(process)
-            listener.close()
+            server.close()
             client.close()
             try:
                 (received, mbit), sent = [pipe.recv() for pipe in pipes]

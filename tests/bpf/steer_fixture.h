@@ -1,25 +1,18 @@
-// Runs the XDP program on built packets (BPF_PROG_TEST_RUN), attached by the real loader to two
-// veth ports in network and mount namespaces of the test's own, which end with it. Needs root;
-// without it the tests fail, they are not skipped.
+// Runs the XDP program on built packets (BPF_PROG_TEST_RUN), attached by the real loader to the
+// ports of test_wire.h. Needs root; without it the tests fail, they are not skipped.
 #pragma once
 
 #include <bpf/bpf.h>
-#include <fcntl.h>
 #include <gtest/gtest.h>
-#include <linux/if_xdp.h>
-#include <sched.h>
-#include <sys/mman.h>
 #include <sys/mount.h>
-#include <sys/socket.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "tests/bpf/test_wire.h"
 #include "tests/unit/support/frame_builder.h"
 #include "xdp/loader/loader.h"
 
@@ -27,39 +20,6 @@ namespace sluice::xdp::test {
 
 using sluice::test::Frame;
 using sluice::test::Path;
-
-// An AF_XDP socket with rings, which an XSKMAP takes; it is bound to nothing and receives nothing.
-class IdleSocket {
- public:
-  IdleSocket() : fd_(socket(AF_XDP, SOCK_RAW, 0)) {
-    memory_ = mmap(nullptr, kSize, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    xdp_umem_reg reg{};
-    reg.addr = reinterpret_cast<std::uint64_t>(memory_);
-    reg.len = kSize;
-    reg.chunk_size = 4096;
-    const int entries = 16;
-    good_ = fd_ >= 0 && setsockopt(fd_, SOL_XDP, XDP_UMEM_REG, &reg, sizeof reg) == 0 &&
-            setsockopt(fd_, SOL_XDP, XDP_UMEM_FILL_RING, &entries, sizeof entries) == 0 &&
-            setsockopt(fd_, SOL_XDP, XDP_UMEM_COMPLETION_RING, &entries, sizeof entries) == 0 &&
-            setsockopt(fd_, SOL_XDP, XDP_RX_RING, &entries, sizeof entries) == 0;
-  }
-  ~IdleSocket() {
-    close(fd_);
-    munmap(memory_, kSize);
-  }
-  IdleSocket(const IdleSocket&) = delete;
-  IdleSocket& operator=(const IdleSocket&) = delete;
-  int fd() const { return fd_; }
-  bool good() const { return good_; }
-
- private:
-  static constexpr std::size_t kSize = 65536;
-  int fd_;
-  void* memory_;
-  bool good_;
-};
-
-inline int shell(const std::string& command) { return std::system(command.c_str()); }
 
 // What the program did with one frame: the action, every counter that moved but `received`, and the
 // frame as it left.
@@ -72,20 +32,8 @@ struct Outcome {
 class SteerTest : public testing::Test {
  protected:
   static void SetUpTestSuite() {
-    ASSERT_EQ(unshare(CLONE_NEWNET | CLONE_NEWNS), 0) << "needs root";
-    ASSERT_EQ(mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
-    char folder[] = "/tmp/slx-bpffs-XXXXXX";
-    ASSERT_NE(mkdtemp(folder), nullptr);
-    base_ = folder;
-    // The far ends keep silent too, or their neighbour discovery would be counted.
-    ASSERT_EQ(shell("ip link set lo up;"
-                    "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6;"
-                    "ip link add slxin0 numrxqueues 4 numtxqueues 4 type veth peer name slxin1 "
-                    "numrxqueues 4 numtxqueues 4 && "
-                    "ip link add slxout0 numrxqueues 4 numtxqueues 4 type veth peer name slxout1 "
-                    "numrxqueues 4 numtxqueues 4 && ip link set slxin1 up && "
-                    "ip link set slxout1 up"),
-              0);
+    base_ = make_test_ports();
+    ASSERT_FALSE(base_.empty()) << "needs root";
     Result<Wire> wire = Wire::attach(config(), base_);
     ASSERT_TRUE(wire) << wire.error();
     wire_ = new Wire(std::move(*wire));
@@ -107,26 +55,8 @@ class SteerTest : public testing::Test {
     rmdir(base_.c_str());
   }
 
-  static WireConfig config() {
-    WireConfig config;
-    config.name = "t";
-    config.inside = "slxin0";
-    config.outside = "slxout0";
-    config.mode = AttachMode::native;
-    return config;
-  }
-
-  // A program's descriptor, by the link that holds it.
-  static int program_of(Side side) {
-    const std::string link = base_ + "/sluice/v" + std::to_string(STEER_LAYOUT) + "/t/link_" +
-                             (side == Side::inside ? "inside" : "outside");
-    const int fd = bpf_obj_get(link.c_str());
-    bpf_link_info info{};
-    __u32 size = sizeof info;
-    if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) != 0) return -1;
-    close(fd);
-    return bpf_prog_get_fd_by_id(info.prog_id);
-  }
+  static WireConfig config() { return test_config(); }
+  static int program_of(Side side) { return test_program(base_, side); }
 
   // Every test begins with a wire that is alive on queue 0, without lists or marks. The timeout is
   // long, and the beat ahead of the clock, so that no slow machine makes a test see a stale one.

@@ -134,6 +134,30 @@ class SpamRules(unittest.TestCase):
         # 1.5 + 2 + 0.25, and 1 for each of the others, that have no score.
         self.assertAlmostEqual(score, 3.75 + 13, places=2)
 
+    def summary(self, *words):
+        status, out, errors = self.run_it('rules', 'test', '--json', *words, '--rules', self.path / 'local.cf',
+                                          *[self.path / name for name in ('spam.eml', 'ham.eml') * 20])
+        self.assertIn(status, (0, 3), errors)
+        return json.loads(out.splitlines()[-1])['summary']
+
+    def test_times_by_group_are_all_of_the_time(self):
+        plain = self.summary('--summary')
+        self.assertNotIn('groups', plain)
+        summary = self.summary('--times')
+        self.assertEqual(summary['messages'], 40)
+        self.assertEqual(summary['hits'], plain['hits'])
+        groups = summary['groups']
+        for name in ('parts', 'header values', 'metas', 'scan body', 'confirm body', 'confirm header'):
+            self.assertGreater(groups.get(name, 0), 0, f'{name} of {sorted(groups)}')
+        self.assertAlmostEqual(sum(groups.values()), summary['microseconds_per_message'],
+                               delta=summary['microseconds_per_message'] / 100)
+        # Rules of another language have no groups here.
+        (self.path / 'a.rules').write_text('alert smtp any any -> any any (content:"offer"; sid:1;)\n')
+        status, out, errors = self.run_it('rules', 'test', '--json', '--times', '--rules', self.path / 'a.rules',
+                                          self.path / 'ham.eml')
+        self.assertEqual(status, 0, errors)
+        self.assertEqual(json.loads(out.splitlines()[-1])['summary']['groups'], {})
+
     def test_ham_hits_nothing(self):
         self.assertEqual(self.hits('ham.eml'), (set(), 0.0))
 

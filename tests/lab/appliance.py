@@ -17,7 +17,7 @@ class Appliance:
     sockets, logs, state and pins."""
 
     def __init__(self, build, folder, wire, inside, outside, netns=None, memory=256,
-                 heartbeat=None):
+                 heartbeat=None, arguments=()):
         self.build = pathlib.Path(build).resolve()
         self.folder = pathlib.Path(folder)
         self.wire = wire
@@ -25,6 +25,7 @@ class Appliance:
         self.netns = netns
         self.memory = memory
         self.heartbeat = heartbeat  # milliseconds; None: the program's own
+        self.arguments = arguments  # further ones of the dataplane
         self.dataplane = None
         self.control = None
         self.dataplane_socket = self.folder / 'dataplane.sock'
@@ -58,7 +59,7 @@ class Appliance:
             'dataplane', self.build / 'dataplane/app/sluice-dataplane', '--wire',
             self._wire_option(), '--socket', self.dataplane_socket, '--memory', self.memory,
             '--bpffs', self.bpffs,
-            *(['--heartbeat-timeout', self.heartbeat] if self.heartbeat else []))
+            *(['--heartbeat-timeout', self.heartbeat] if self.heartbeat else []), *self.arguments)
 
     def start_control(self):
         self.control = self._start(

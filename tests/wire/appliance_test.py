@@ -123,8 +123,9 @@ class OnAWire(unittest.TestCase):
         self.assertEqual(drops, [])
 
     def test_ten_thousand_rules_are_replaced_under_mail(self):
-        """No message sees half of one set and half of another, none is lost, and a set that is
-        broken leaves the one before in force."""
+        """No message sees half of one set and half of another, every verdict names a policy that has the
+        set that it was made with, none is lost, and a set that is broken leaves the one before in
+        force."""
         def rules(name, first):
             text = ''.join(f'alert smtp any any -> any any (msg:"{name}"; {buffer} content:"X-RELOAD-MARK"; sid:{first + i};)\n'
                            for i, buffer in enumerate(('', 'file_data;', 'sluice.raw;')))
@@ -143,6 +144,7 @@ class OnAWire(unittest.TestCase):
 
         stop = threading.Event()
         reports = []
+        concurrency = 4
 
         def send():
             seed = 0
@@ -150,19 +152,29 @@ class OnAWire(unittest.TestCase):
                 seed += 1
                 reports.append(mailer.run_mailer(
                     self.topology.far[0].v4, 25, mailer.generate(30, seed=seed, text='X-RELOAD-MARK'),
-                    netns=self.topology.subscribers[0].netns, concurrency=4))
+                    netns=self.topology.subscribers[0].netns, concurrency=concurrency))
 
+        def epoch():
+            return a.show('policies')['epoch']
+
+        loaded = [(epoch(), 'one')]  # the first policy that has it, and the set
         sender = threading.Thread(target=send)
         sender.start()
         try:
             for name in ('two', 'one', 'two', 'one', 'two'):
+                before = epoch()
                 self.rules.write_text(sets[name][0])
                 done = load()
                 self.assertEqual(done.returncode, 0, done.stderr)
+                self.eventually(lambda: epoch() > before, 'not adopted')
+                self.assertEqual(epoch(), before + 1, 'nothing else changes the policy here')
+                loaded.append((before + 1, name))
+            before = epoch()
             self.rules.write_text('nonsense\n' * 10_000)
             done = load()
             self.assertEqual(done.returncode, 1, done.stdout)
             self.assertIn('the rules in force stay', done.stderr)
+            self.assertEqual(epoch(), before, 'a broken set made a policy')
         finally:
             stop.set()
             sender.join()
@@ -177,6 +189,17 @@ class OnAWire(unittest.TestCase):
         whole = {frozenset(numbers) for _, numbers in sets.values()}
         self.assertEqual([s for s in seen if s not in whole], [], 'verdicts of half a set')
         self.assertEqual(set(seen), whole, 'both sets were in force')
+        # A verdict is made under the policy that it names, by the rules with which its message began:
+        # those of the policy before, for as many messages as were in progress.
+        began_before = []
+        for event in a.events('smtp'):
+            at = max(i for i, (first, _) in enumerate(loaded) if first <= event['sluice']['policy_epoch'])
+            if frozenset(event['sluice']['rules']) != sets[loaded[at][1]][1]:
+                self.assertGreater(at, 0, event)
+                self.assertEqual(event['sluice']['policy_epoch'], loaded[at][0], event)
+                began_before.append(at)
+        for at in set(began_before):
+            self.assertLessEqual(began_before.count(at), concurrency, f'of {loaded[at]}')
         self.assertEqual(set(seen[-5:]), {frozenset(sets['two'][1])})
         self.assertEqual(a.show('rules')['count'], 10_000)
         self.assertEqual(a.events('drop'), [])

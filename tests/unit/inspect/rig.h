@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "control/events/eve.h"
+#include "control/policy/compiled_lists.h"
 #include "control/policy/rules.h"
 #include "control/publish/image.h"
 #include "dataplane/inspect/engine.h"
@@ -111,13 +112,20 @@ class Rig final : public inspect::Output, public contract::EventSink {
     rules_ = *compiled;
     publish();
   }
+  // Likewise.
+  void set_lists(const std::vector<control::ListToCompile>& lists) {
+    auto compiled = control::compile_lists(lists);
+    ASSERT_TRUE(compiled) << compiled.error();
+    lists_ = *compiled;
+    publish();
+  }
   void publish() {
     control::PolicySpec spec = options_.spec;
     spec.epoch = ++epoch_;
     spec.hash_messages = true;
     spec.wires = {{.name = "w1", .mode = options_.mode}};
     if (spec.groups.empty()) spec.groups.push_back({.group = {.name = "default"}, .members = {}});
-    auto image = control::build_image(spec, *rules_, true);
+    auto image = control::build_image(spec, *rules_, true, *lists_);
     ASSERT_TRUE(image) << image.error();
     auto opened = policy::Policy::open(*image, {});
     ASSERT_TRUE(opened) << opened.error();
@@ -236,6 +244,7 @@ class Rig final : public inspect::Output, public contract::EventSink {
   std::unique_ptr<contract::WorkerStatistics> statistics_ =
       std::make_unique<contract::WorkerStatistics>();
   std::shared_ptr<const control::CompiledRules> rules_;
+  std::shared_ptr<const control::CompiledLists> lists_ = control::no_lists();
   std::shared_ptr<const policy::Policy> policy_;
   std::vector<std::shared_ptr<const policy::Policy>> old_;
   std::unique_ptr<inspect::Engine> engine_;

@@ -110,6 +110,66 @@ TEST(Rulesets, WithdrawingIsByEpochAndBounded) {
   EXPECT_EQ(later.end()["sluice"]["rules"], Json({"2"}));
 }
 
+control::ListToCompile bad_urls(const std::string& name, std::string_view hosts) {
+  control::ListToCompile one;
+  one.list.rule.name = name;
+  one.list.places = mask_of(lists::Place::url);
+  one.entries = std::make_shared<const control::MatchList>(
+      control::parse_match_list(hosts, control::MatchKind::url));
+  EXPECT_EQ(one.entries->fault_count, 0u);
+  return one;
+}
+
+// Every URL is looked up in the lists with which the message began: in those before the change, in
+// those behind it, and in one that it cuts.
+TEST(Rulesets, AMessageIsJudgedByTheListsThatItBeganWith) {
+  Rig rig({.rules = rules_for(1)});
+  rig.set_lists({bad_urls("first", "one.test\nboth.test\n"), bad_urls("gone", "none.test\n")});
+  Talk talk(rig, 40001);
+  Talk clean(rig, 40002);
+  talk.talk.client("see http://one.test/ and http://two.test/ and http://bo");
+  rig.send(talk.talk.take());
+  rig.set_lists({bad_urls("second", "two.test\nboth.test\nclean.test\n")});
+  talk.talk.client("th.test/ and http://two.test/x and http://none.test/ too\r\n");
+  clean.talk.client("nothing but http://clean.test/ here\r\n");
+  rig.send(talk.talk.take());
+  rig.send(clean.talk.take());
+  Talk later(rig, 40003);
+  later.talk.client("http://one.test/ http://two.test/ http://none.test/\r\n");
+  rig.send(later.talk.take());
+  const Json of_later = later.end();
+  EXPECT_EQ(of_later["sluice"]["rules"], Json({"1", "second"}));
+  const Json of_talk = talk.end();
+  EXPECT_EQ(of_talk["sluice"]["rules"], Json({"1", "first", "gone"}));
+  EXPECT_EQ(clean.end()["sluice"]["rules"], Json({"1"})) << "it is on the new list only";
+  EXPECT_EQ(rig.statistics().read(Counter::rulesets_withdrawn), 0u);
+}
+
+// Lists change more often than databases: five changes in one message, and the fifth set takes the
+// oldest from its message, which is then judged as declared, never by the new one.
+TEST(Rulesets, ListsCountAsRulesetsOfTheirOwn) {
+  Rig rig({.rules = rules_for(1)});
+  std::vector<std::unique_ptr<Talk>> talks;
+  for (int i = 1; i <= 4; ++i) {
+    rig.set_lists({bad_urls("list-" + std::to_string(i), "bad.test\n")});
+    talks.push_back(std::make_unique<Talk>(rig, static_cast<std::uint16_t>(41000 + i)));
+  }
+  EXPECT_EQ(rig.statistics().read(Counter::rulesets_withdrawn), 0u);
+  rig.set_lists({bad_urls("list-5", "bad.test\n")});
+  EXPECT_EQ(rig.statistics().read(Counter::rulesets_withdrawn), 1u);
+  for (std::size_t i = 0; i < talks.size(); ++i) {
+    talks[i]->talk.client("http://bad.test/\r\n");
+    rig.send(talks[i]->talk.take());
+    const Json event = talks[i]->end();
+    if (i == 0) {
+      EXPECT_FALSE(event["sluice"].contains("rules")) << event;
+      EXPECT_EQ(event["smtp"]["outcome"], "accepted");
+    } else {
+      EXPECT_EQ(event["sluice"]["rules"], Json({"1", "list-" + std::to_string(i + 1)}));
+    }
+  }
+}
+
 // One that is not in force and that no message uses is let go at once: the publisher may free it.
 TEST(Rulesets, WhatNobodyUsesIsLetGo) {
   Rig rig({.rules = rules_for(1)});

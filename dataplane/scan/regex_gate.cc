@@ -1,0 +1,306 @@
+#include "dataplane/scan/regex_gate.h"
+
+#include <algorithm>
+#include <map>
+#include <string>
+
+namespace sluice::scan {
+
+namespace {
+
+// Instructions looked at in one call to make states.
+constexpr std::size_t kBudget = 32768;
+constexpr std::size_t kCostOfState = 16;
+
+bool is_word(unsigned char octet) {
+  return (octet >= '0' && octet <= '9') || (octet >= 'A' && octet <= 'Z') || octet == '_' ||
+         (octet >= 'a' && octet <= 'z');
+}
+
+}  // namespace
+
+// --- the scratch ---------------------------------------------------------------------------------
+
+void GateScratch::reserve(std::size_t gates) {
+  starts_.assign(gates, {});
+  if (gates == 0) return;
+  arena_.reset(new std::uint32_t[kArena]);  // not cleared: what is not used stays untouched
+  buckets_.assign(kBuckets, 0);
+  visited_.where.assign(kMostGateInstructions, 0);
+  for (auto* of : {&visited_.dense, &kept_, &next_, &mine_, &stack_})
+    of->reserve(2 * kMostGateInstructions);
+  used_ = 16;
+}
+
+bool GateScratch::Sparse::insert(std::uint32_t instruction) {
+  const std::uint32_t at = where[instruction];
+  if (at < dense.size() && dense[at] == instruction) return false;
+  where[instruction] = static_cast<std::uint32_t>(dense.size());
+  dense.push_back(instruction);
+  return true;
+}
+
+void GateScratch::flush() {
+  ++flushes_;
+  used_ = 16;
+  std::ranges::fill(buckets_, 0);
+  std::ranges::fill(starts_, std::array<std::uint32_t, 4>{});
+}
+
+// --- the program ---------------------------------------------------------------------------------
+
+Result<RegexGate> RegexGate::load(std::span<const std::uint32_t> program,
+                                  std::span<const std::uint8_t> sets, std::uint32_t number) {
+  RegexGate gate;
+  gate.number_ = number;
+  const std::size_t size = program.size() / 2;
+  if (program.size() % 2 != 0 || size == 0 || size > kMostGateInstructions ||
+      sets.size() % kGateSetOctets != 0)
+    return Error{"its gate has no program"};
+  for (std::size_t i = 0; i < sets.size(); i += kGateSetOctets) {
+    std::bitset<256>& set = gate.sets_.emplace_back();
+    for (std::size_t c = 0; c < 256; ++c) {
+      if ((sets[i + c / 8] >> (c % 8) & 1) != 0) set.set(c);
+    }
+  }
+  for (std::size_t i = 0; i < size; ++i) {
+    const std::uint32_t word = program[2 * i];
+    const Instruction one{static_cast<GateOperation>(word >> 24), word & 0xffffff,
+                          program[2 * i + 1]};
+    const bool in_range =
+        one.operation <= GateOperation::accept && one.next < size &&
+        (one.operation != GateOperation::octets || one.operand < gate.sets_.size()) &&
+        (one.operation != GateOperation::split || one.operand < size);
+    if (!in_range) return Error{"its gate leaves its program"};
+    gate.program_.push_back(one);
+    gate.lines_ |= one.operation == GateOperation::line_begins ||
+                   one.operation == GateOperation::text_begins ||
+                   one.operation == GateOperation::ends;
+    gate.words_ |=
+        one.operation == GateOperation::word_edge || one.operation == GateOperation::no_word_edge;
+  }
+  // Octets that no set tells apart are one symbol.
+  std::map<std::string, std::uint8_t> classes;
+  for (unsigned c = 0; c < 256; ++c) {
+    std::string membership;
+    for (const auto& set : gate.sets_) membership += set.test(c) ? '1' : '0';
+    membership += gate.words_ && is_word(static_cast<unsigned char>(c)) ? '1' : '0';
+    membership += gate.lines_ && c == '\n' ? '1' : '0';
+    const auto [at, added] =
+        classes.try_emplace(membership, static_cast<std::uint8_t>(classes.size()));
+    if (added) gate.sample_.push_back(static_cast<unsigned char>(c));
+    gate.class_of_[c] = at->second;
+  }
+  gate.end_ = static_cast<std::uint32_t>(gate.sample_.size());
+  return gate;
+}
+
+RegexGate::Kind RegexGate::kind_of(unsigned char octet) const {
+  if (lines_ && octet == '\n') return newline;
+  return words_ && is_word(octet) ? word : other;
+}
+
+// --- states --------------------------------------------------------------------------------------
+
+bool RegexGate::close(std::uint32_t from, Kind kind, GateScratch& scratch,
+                      std::vector<std::uint32_t>& kept) const {
+  bool accepted = false;
+  auto& stack = scratch.stack_;
+  stack.push_back(from);
+  while (!stack.empty()) {
+    const std::uint32_t at = stack.back();
+    stack.pop_back();
+    if (!scratch.visited_.insert(at)) continue;
+    const Instruction& one = program_[at];
+    switch (one.operation) {
+      case GateOperation::split:
+        stack.push_back(one.next);
+        stack.push_back(one.operand);
+        break;
+      case GateOperation::text_begins:
+        if (kind == begin) stack.push_back(one.next);
+        break;
+      case GateOperation::line_begins:
+        if (kind == begin || kind == newline) stack.push_back(one.next);
+        break;
+      case GateOperation::accept:
+        accepted = true;
+        break;
+      default:
+        kept.push_back(at);
+        break;
+    }
+  }
+  return accepted;
+}
+
+bool RegexGate::holds(GateOperation operation, Kind before, unsigned symbol) const {
+  const bool at_end = symbol == end_;
+  const unsigned char octet = at_end ? 0 : sample_[symbol];
+  const bool edge = (before == word) != (!at_end && is_word(octet));
+  switch (operation) {
+    case GateOperation::ends:
+      return at_end || octet == '\n';
+    case GateOperation::text_ends:
+      return at_end;
+    case GateOperation::word_edge:
+      return edge;
+    case GateOperation::no_word_edge:
+      return !edge;
+    default:
+      return false;
+  }
+}
+
+std::uint32_t RegexGate::intern(std::vector<std::uint32_t>& set, std::uint32_t state_flags,
+                                GateScratch& scratch) const {
+  if (set.empty() && (state_flags & kBegins) == 0) return kDead;
+  std::ranges::sort(set);
+  std::uint32_t key = number_ * 0x9e3779b1u + state_flags;
+  for (const std::uint32_t one : set) key = (key ^ one) * 0x01000193u;
+  key ^= key >> 15;
+  std::uint32_t& bucket = scratch.buckets_[key % GateScratch::kBuckets];
+  std::uint32_t* const arena = scratch.arena_.get();
+  const std::uint32_t row = end_ + 1;
+  for (std::uint32_t at = bucket; at != 0; at = arena[at - chain]) {
+    if (arena[at - hash] == key && arena[at - gate] == number_ &&
+        arena[at - flags] == state_flags && arena[at - count] == set.size() &&
+        std::equal(set.begin(), set.end(), arena + at + row))
+      return at;
+  }
+  const std::size_t needed = GateScratch::kHeader + row + set.size();
+  if (scratch.used_ + needed > GateScratch::kArena) scratch.flush();
+  const auto at = static_cast<std::uint32_t>(scratch.used_ + GateScratch::kHeader);
+  scratch.used_ += needed;
+  arena[at - chain] = bucket;
+  arena[at - gate] = number_;
+  arena[at - flags] = state_flags;
+  arena[at - count] = static_cast<std::uint32_t>(set.size());
+  arena[at - twin] = kUnknown;
+  arena[at - hash] = key;
+  std::fill_n(arena + at, row, kUnknown);
+  std::ranges::copy(set, arena + at + row);
+  bucket = at;
+  return at;
+}
+
+// Nothing began before.
+std::uint32_t RegexGate::start(Kind kind, GateScratch& scratch) const {
+  std::uint32_t& known = scratch.starts_[number_][kind];
+  if (known != kUnknown) return known;
+  scratch.next_.clear();
+  const std::uint32_t state = intern(scratch.next_, kind | kBegins, scratch);
+  return scratch.starts_[number_][kind] = state;
+}
+
+// The same without matches that begin behind the next octet.
+std::uint32_t RegexGate::without_begins(std::uint32_t state, GateScratch& scratch) const {
+  std::uint32_t* const arena = scratch.arena_.get();
+  if (arena[state - twin] != kUnknown) return arena[state - twin];
+  const std::uint32_t state_flags = arena[state - flags];
+  scratch.kept_.assign(set_of(state, scratch).begin(), set_of(state, scratch).end());
+  scratch.visited_.clear();
+  for (const std::uint32_t at : scratch.kept_) scratch.visited_.insert(at);
+  if (close(0, static_cast<Kind>(state_flags & 3), scratch, scratch.kept_))
+    return arena[state - twin] = kMatch;
+  const std::uint32_t flushes = scratch.flushes_;
+  const std::uint32_t found = intern(scratch.kept_, state_flags & ~kBegins, scratch);
+  if (scratch.flushes_ == flushes) arena[state - twin] = found;
+  return found;
+}
+
+std::span<const std::uint32_t> RegexGate::set_of(std::uint32_t state,
+                                                 const GateScratch& scratch) const {
+  const std::uint32_t* const arena = scratch.arena_.get();
+  return {arena + state + end_ + 1, arena[state - count]};
+}
+
+std::uint32_t RegexGate::step(std::uint32_t state, unsigned symbol, GateScratch& scratch) const {
+  std::uint32_t* const arena = scratch.arena_.get();
+  const std::uint32_t state_flags = arena[state - flags];
+  const Kind before = static_cast<Kind>(state_flags & 3);
+  const bool begins = (state_flags & kBegins) != 0;
+  const std::uint32_t flushes = scratch.flushes_;
+  const auto note = [&](std::uint32_t found) {
+    if (scratch.flushes_ == flushes) arena[state + symbol] = found;
+    return found;
+  };
+  auto& kept = scratch.kept_;
+  auto& next = scratch.next_;
+  const bool at_start = begins && arena[state - count] == 0;
+  std::span<const std::uint32_t> of_start;
+  if (begins && !at_start) {
+    // Where matches lead that begin here is known by the state of which they are all.
+    scratch.mine_.assign(set_of(state, scratch).begin(), set_of(state, scratch).end());
+    const std::uint32_t first = start(before, scratch);
+    std::uint32_t begun = arena[first + symbol];
+    if (begun == kUnknown) begun = step(first, symbol, scratch);
+    if (begun < kLeastState && begun != kDead) return begun == kMatch ? note(begun) : begun;
+    kept = scratch.mine_;
+    if (begun != kDead) of_start = set_of(begun, scratch);
+  } else {
+    kept.assign(set_of(state, scratch).begin(), set_of(state, scratch).end());
+  }
+  scratch.visited_.clear();
+  for (const std::uint32_t at : kept) scratch.visited_.insert(at);
+  if (at_start && close(0, before, scratch, kept)) return note(kMatch);
+  // Assertions about this octet; what they lead to may have others.
+  for (std::size_t i = 0; i < kept.size(); ++i) {
+    const Instruction one = program_[kept[i]];
+    if (one.operation != GateOperation::octets && holds(one.operation, before, symbol) &&
+        close(one.next, before, scratch, kept))
+      return note(kMatch);
+  }
+  if (symbol == end_) return note(kDead);
+  const unsigned char octet = sample_[symbol];
+  const Kind kind = kind_of(octet);
+  next.assign(of_start.begin(), of_start.end());
+  scratch.visited_.clear();
+  for (const std::uint32_t at : next) scratch.visited_.insert(at);
+  for (const std::uint32_t at : kept) {
+    const Instruction& one = program_[at];
+    if (one.operation == GateOperation::octets && sets_[one.operand].test(octet) &&
+        close(one.next, kind, scratch, next))
+      return note(kMatch);
+  }
+  scratch.budget_ -=
+      std::min(scratch.budget_, kept.size() + scratch.visited_.dense.size() + kCostOfState);
+  const std::uint32_t found = note(intern(next, kind | (begins ? kBegins : 0), scratch));
+  return scratch.budget_ == 0 ? kGiveUp : found;
+}
+
+bool RegexGate::may_match(std::string_view text, std::size_t from, std::uint32_t to,
+                          GateScratch& scratch) const {
+  if (from > text.size() || from > to) return false;
+  if (scratch.arena_ == nullptr) return true;
+  scratch.budget_ = kBudget;
+  const std::uint32_t* const arena = scratch.arena_.get();
+  const Kind first =
+      from == 0 ? (lines_ ? begin : other) : kind_of(static_cast<unsigned char>(text[from - 1]));
+  std::uint32_t state = start(first, scratch);
+  const auto run = [&](std::size_t at, std::size_t end) {
+    for (; at < end; ++at) {
+      const std::uint8_t symbol = class_of_[static_cast<unsigned char>(text[at])];
+      const std::uint32_t next = arena[state + symbol];
+      if (next >= kLeastState) {
+        state = next;
+        continue;
+      }
+      state = next != kUnknown ? next : step(state, symbol, scratch);
+      if (state < kLeastState) return;
+    }
+  };
+  const std::size_t last = std::min<std::size_t>(to, text.size());
+  if (state >= kLeastState) run(from, last);
+  if (state >= kLeastState && last < text.size()) {
+    state = without_begins(state, scratch);
+    if (state >= kLeastState) run(last, text.size());
+  }
+  if (state >= kLeastState) {
+    const std::uint32_t next = arena[state + end_];
+    state = next != kUnknown ? next : step(state, end_, scratch);
+  }
+  return state != kDead;
+}
+
+}  // namespace sluice::scan
