@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
 """./dev bench [NAME...] [--out FILE] [--save]: measures and prints one JSON object a line.
+./dev bench [NAME...] --compare [OLD [NEW]]: tells what changed beyond noise (perf/compare.py), and ends
+with 1 when something is worse: two files; a file and a run; the baseline and a run; with --against
+BUILD that build and this one in turn, --pairs times.
 
   replay    the whole pipeline on made messages: 0 to 10,000 rules, each switch, 1 KB to 1 MB, TLS,
             small segments, many flows (alerts exact)
@@ -13,6 +16,8 @@
   config    what a list of 1,000,000 prefixes costs: load, difference, commit, memory
   memory    octets of a flow that is half-open, idle, in DATA, and of a million and ten million idle
             ones; the time of a look-up among as many
+  scale     workers 1 and 2, cost by decades of flows, rules, hosts and list entries, and a simulation of
+            100 Gbit/s on 32 cores from the costs measured (root)
   wire      live: latency, bulk, connections, a SYN flood, messages, sleep, beside a bridge, a bare
             redirect and dpdk-testpmd (root, namespaces, three minutes)
   loss      throughput of one flow that loses segments, beside a bare wire (root, namespaces)
@@ -28,6 +33,7 @@ import subprocess
 import sys
 import tempfile
 
+import compare
 from replay import table as replay_table
 from stages import table as stages_table
 
@@ -119,6 +125,7 @@ def memory(build):
 
 MEASURES = {
     'memory': memory,
+    'scale': json_lines_of([sys.executable, HERE / 'scale/scale.py', '{build}']),
     'wire': json_lines_of([sys.executable, HERE / 'wire/wire.py', '{build}']),
     'loss': json_lines_of([sys.executable, HERE / 'wire/loss.py', '{build}']),
     'rules': rules,
@@ -135,6 +142,44 @@ MEASURES = {
 }
 
 
+def measure(name, build, arguments):
+    """Results of one bench."""
+    about = {'machine': machine()}
+    options = {'only': arguments.line} if name == 'replay' else {}
+    for result in MEASURES[name](build, **options):
+        yield {'bench': name} | result | about
+
+
+def tell(differences):
+    """Prints what changed, and how much did not; the exit status."""
+    counts = {}
+    for difference in differences:
+        counts[difference['verdict']] = counts.get(difference['verdict'], 0) + 1
+        if difference['verdict'] != 'same':
+            print(json.dumps(difference), flush=True)
+    print(json.dumps({'figures': counts}))
+    return 1 if counts.get('worse') else 0
+
+
+def compare_runs(arguments):
+    build = pathlib.Path(arguments.build).resolve()
+    if len(arguments.compare) == 2:
+        return tell(compare.between(*map(compare.read, arguments.compare)))
+    if arguments.against:
+        other = pathlib.Path(arguments.against).resolve()
+        pairs = []
+        for number in range(arguments.pairs):
+            results = {}
+            for of in (other, build) if number % 2 == 0 else (build, other):
+                results[of] = [r for name in arguments.names for r in measure(name, of, arguments)]
+            pairs.append((results[other], results[build]))
+        return tell(compare.paired(pairs))
+    old = [r for path in arguments.compare or [HERE / f'baselines/{name}.json' for name in arguments.names]
+           for r in compare.read(path)]
+    new = [r for name in arguments.names for r in measure(name, build, arguments)]
+    return tell(d for d in compare.between(old, new) if not arguments.line or d['verdict'] != 'gone')
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -142,17 +187,24 @@ def main():
     parser.add_argument('--build', default='build')
     parser.add_argument('--out', help='also append the lines to this file')
     parser.add_argument('--save', action='store_true', help='as perf/baselines/NAME.json too')
+    parser.add_argument('--line', default='', help='of replay: only lines whose name holds this')
+    parser.add_argument('--compare', nargs='*', metavar='FILE')
+    parser.add_argument('--against', metavar='BUILD', help='another build folder')
+    parser.add_argument('--pairs', type=int, default=5)
     arguments = parser.parse_args()
     unknown = set(arguments.names) - set(MEASURES)
     if unknown:
         parser.error(f'unknown: {", ".join(sorted(unknown))}; there are {", ".join(MEASURES)}')
+    if arguments.compare is not None:
+        if len(arguments.compare) > 2 or (not arguments.names and len(arguments.compare) < 2):
+            parser.error('--compare takes two files, or a NAME to run')
+        sys.exit(compare_runs(arguments))
     out = open(arguments.out, 'a', encoding='utf-8') if arguments.out else None
-    about = machine()
     for name in arguments.names or ('replay', 'scan', 'micro'):
         results = []
-        for result in MEASURES[name](pathlib.Path(arguments.build).resolve()):
-            results.append({'bench': name} | result | {'machine': about})
-            line = json.dumps(results[-1])
+        for result in measure(name, pathlib.Path(arguments.build).resolve(), arguments):
+            results.append(result)
+            line = json.dumps(result)
             print(line, flush=True)
             if out:
                 out.write(line + '\n')

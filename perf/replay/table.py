@@ -82,31 +82,39 @@ def beside_floor(build, material, line):
 SIZES = {'1 KB': (1 << 10, 8000), '10 KB': (10240, 3000), '100 KB': (100 << 10, 300), '1 MB': (1 << 20, 40)}
 
 
-def lines(build):
-    with Material() as material:
-        def line(name, **arguments):
-            return run(build, material, name, **arguments)
+def plan():
+    """(name, arguments of run()) of every line."""
+    for rules in PEERS:
+        yield f'{rules} rules', {'rules': rules}
+    yield 'events off', {'options': ['--events', 'off']}
+    yield 'hashes of attachments', {'options': ['--hash', 'attachments']}
+    yield 'hashes of all', {'options': ['--hash', 'all']}
+    for group in GROUPS:
+        yield f'only {group} rules', {'groups': [group]}
+    for name, (size, sessions) in SIZES.items():
+        for body in ('plain', 'base64'):
+            # A base64 message of 1 KB has no room for its marker.
+            every = sessions + 1 if (name, body) == ('1 KB', 'base64') else 10
+            yield f'{name} {body}', {'sessions': sessions, 'size': size, 'body': body, 'marker_every': every}
+    yield '10 % clear, 90 % TLS', {'tls': 90}
+    yield '10 % clear, 90 % TLS, all frames to the worker', {'tls': 90, 'options': ['--kernel', 'off']}
+    for segment in (536, 64, 1):
+        yield f'segments of {segment}', {'sessions': 1000 if segment > 1 else 50, 'segment': segment,
+                                         'marker_every': 10}
+    yield '30,000 sessions at once', {'sessions': 30000, 'concurrency': 300000}
+    for idle in (100_000, 1_000_000):
+        yield f'{idle:,} idle flows beside', {'options': ['--idle-flows', str(idle)]}
 
-        for rules in PEERS:
-            result = line(f'{rules} rules', rules=rules) | {'peers_microseconds': PEERS[rules]}
-            yield beside_floor(build, material, result) if rules else result
-        yield line('events off', options=['--events', 'off'])
-        yield line('hashes of attachments', options=['--hash', 'attachments'])
-        yield line('hashes of all', options=['--hash', 'all'])
-        for group in GROUPS:
-            yield line(f'only {group} rules', groups=[group])
-        for name, (size, sessions) in SIZES.items():
-            for body in ('plain', 'base64'):
-                # A base64 message of 1 KB has no room for its marker.
-                if (name, body) == ('1 KB', 'base64'):
-                    yield line(f'{name} {body}', sessions=sessions, size=size, body=body, marker_every=sessions + 1)
-                else:
-                    yield line(f'{name} {body}', sessions=sessions, size=size, body=body, marker_every=10)
-        yield line('10 % clear, 90 % TLS', tls=90)
-        yield line('10 % clear, 90 % TLS, all frames to the worker', tls=90, options=['--kernel', 'off'])
-        for segment in (536, 64, 1):
-            yield line(f'segments of {segment}', sessions=1000 if segment > 1 else 50,
-                       segment=segment, marker_every=10)
-        yield line('30,000 sessions at once', sessions=30000, concurrency=300000)
-        for idle in (100_000, 1_000_000):
-            yield line(f'{idle:,} idle flows beside', options=['--idle-flows', str(idle)])
+
+def lines(build, only=''):
+    """only: those whose name holds this."""
+    with Material() as material:
+        for name, arguments in plan():
+            if only not in name:
+                continue
+            result = run(build, material, name, **arguments)
+            if list(arguments) == ['rules']:
+                result['peers_microseconds'] = PEERS[result['rules']]
+                if result['rules']:
+                    result = beside_floor(build, material, result)
+            yield result
