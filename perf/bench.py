@@ -16,6 +16,8 @@ BUILD that build and this one in turn, --pairs times.
   config    what a list of 1,000,000 prefixes costs: load, difference, commit, memory
   memory    octets of a flow that is half-open, idle, in DATA, and of a million and ten million idle
             ones; the time of a look-up among as many
+  scale     workers 1 and 2, cost by decades of flows, rules, hosts and list entries, and a simulation of
+            100 Gbit/s on 32 cores from the costs measured (root)
   wire      live: latency, bulk, connections, a SYN flood, messages, sleep, beside a bridge, a bare
             redirect and dpdk-testpmd (root, namespaces, three minutes)
   loss      throughput of one flow that loses segments, beside a bare wire (root, namespaces)
@@ -123,6 +125,7 @@ def memory(build):
 
 MEASURES = {
     'memory': memory,
+    'scale': json_lines_of([sys.executable, HERE / 'scale/scale.py', '{build}']),
     'wire': json_lines_of([sys.executable, HERE / 'wire/wire.py', '{build}']),
     'loss': json_lines_of([sys.executable, HERE / 'wire/loss.py', '{build}']),
     'rules': rules,

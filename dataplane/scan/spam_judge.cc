@@ -205,6 +205,19 @@ SpamJudge::Operand SpamJudge::compute(std::uint32_t meta) const {
         --depth;
         stack[depth - 1] = either(stack[depth - 1], stack[depth]);
         break;
+      case MetaOperation::add: {
+        // Sums of many tests are sums of zeros.
+        --depth;
+        Operand& sum = stack[depth - 1];
+        const Operand& more = stack[depth];
+        if (more.zero() && sum.low >= 0) break;
+        if (sum.zero() && more.low >= 0) {
+          sum = more;
+        } else {
+          sum = arithmetic(word >> 24, sum, more);
+        }
+        break;
+      }
       default:
         --depth;
         stack[depth - 1] = arithmetic(word >> 24, stack[depth - 1], stack[depth]);

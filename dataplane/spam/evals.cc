@@ -65,6 +65,7 @@ double number_of(std::string_view text) {
 bool read_date(std::string_view text, std::int64_t& seconds) {
   // Words; commas are blanks.
   std::vector<std::string_view> words;
+  words.reserve(32);
   std::string clean(text.substr(0, 512));
   for (char& c : clean) {
     if (c == ',') c = ' ';

@@ -1,9 +1,12 @@
 // MIMEEval, BodyEval and ImageInfo.
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <functional>
 #include <iterator>
 #include <set>
+#include <string_view>
+#include <vector>
 
 #include "dataplane/spam/evals.h"
 
@@ -220,7 +223,9 @@ bool within(const View& view, std::uint32_t part, std::uint32_t container) {
   return false;
 }
 
-void words(std::string_view text, std::set<std::string_view>& out) {
+using Words = std::vector<std::string_view>;
+
+void words(std::string_view text, Words& out) {
   std::size_t i = 0;
   while (i < text.size()) {
     while (i < text.size() && (is_space(text[i]) || text.substr(i).starts_with("\xc2\xa0"))) {
@@ -230,8 +235,14 @@ void words(std::string_view text, std::set<std::string_view>& out) {
     while (i < text.size() && !is_space(text[i]) && !text.substr(i).starts_with("\xc2\xa0")) ++i;
     const std::string_view word = text.substr(begin, i - begin);
     if (std::any_of(word.begin(), word.end(), [](char c) { return is_word(c) || (c & 0x80) != 0; }))
-      out.insert(word);
+      out.push_back(word);
   }
+}
+
+// In order, each once.
+void make_set(Words& words) {
+  std::sort(words.begin(), words.end());
+  words.erase(std::unique(words.begin(), words.end()), words.end());
 }
 
 Difference alternative_difference(const View& view) {
@@ -241,18 +252,21 @@ Difference alternative_difference(const View& view) {
   const auto& parts = view.parts->parts();
   for (std::uint32_t i = 0; i < parts.size(); ++i) {
     if (parts[i].type != "multipart/alternative") continue;
-    std::set<std::string_view> html;
-    std::set<std::string_view> text;
+    Words html;
+    Words text;
     for (const RenderedPart& rendered : view.rendered) {
       if (!within(view, rendered.part, i)) continue;
       words(rendered.text, rendered.html ? html : text);
-      if (rendered.html && html.empty() && rendered.has_image) html.insert("\n");
+      if (rendered.html && html.empty() && rendered.has_image) html.emplace_back("\n");
     }
     if (html.empty()) continue;
+    make_set(html);
+    make_set(text);
     result.html = static_cast<double>(html.size());
     result.text = static_cast<double>(text.size());
-    const auto left = std::count_if(html.begin(), html.end(),
-                                    [&](std::string_view w) { return !text.contains(w); });
+    const auto left = std::count_if(html.begin(), html.end(), [&](std::string_view w) {
+      return !std::binary_search(text.begin(), text.end(), w);
+    });
     result.percent = std::max(result.percent, static_cast<double>(left) / result.html * 100);
   }
   view.notes().alternatives = {result.percent, result.html, result.text};

@@ -6,11 +6,12 @@
 // hashes are made, whose contexts are OpenSSL's (of messages, and JA4's of TLS sessions).
 //
 //   replay CAPTURE [--rules FILE] [--repeat N] [--hash none|attachments|all] [--events on|off]
-//                  [--kernel on|off] [--idle-flows N]
+//                  [--kernel on|off] [--idle-flows N] [--hosts N]
 //
 // --kernel on: frames of flows that the engine marked for it (in TLS) are the kernel's, as on the
 // wire, but for those that begin or end a connection; off: the worker gets them all.
-// --idle-flows: so many flows are open beside, quiet since their EHLO.
+// --idle-flows: so many flows are open beside, quiet since their EHLO. --hosts: so many entries of
+// hosts in the policy.
 #include <mimalloc.h>
 
 #include <CLI/CLI.hpp>
@@ -70,6 +71,7 @@ struct Options {
   std::string kernel = "on";
   unsigned repeat = 3;
   std::size_t idle_flows = 0;
+  std::size_t hosts = 0;
 };
 
 [[noreturn]] void fail(const std::string& text, int status = 1) {
@@ -265,11 +267,12 @@ int run(int argc, char** argv) {
   app.add_option("--events", options.events)->check(on_off);
   app.add_option("--kernel", options.kernel)->check(on_off);
   app.add_option("--idle-flows", options.idle_flows)->check(CLI::Range(0, 10'000'000));
+  app.add_option("--hosts", options.hosts)->check(CLI::Range(0, 2'000'000));
   CLI11_PARSE(app, argc, argv);
 
   const auto capture = perf::load_capture(options.capture);
   if (!capture) fail(capture.error(), 2);
-  const auto compiled = perf::compile_policy(options.rules, options.hash);
+  const auto compiled = perf::compile_policy(options.rules, options.hash, options.hosts);
   if (!compiled) fail(compiled.error(), 2);
   // The memory of a worker, as in the dataplane with --prefault.
   auto memory =
@@ -296,6 +299,7 @@ int run(int argc, char** argv) {
       {"messages", last.messages},
       {"tls_sessions", last.tls_sessions},
       {"idle_flows", options.idle_flows},
+      {"hosts", options.hosts},
       {"frames", frames},
       {"frames_of_kernel", last.taken},
       {"marks", last.marked},

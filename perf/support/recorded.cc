@@ -44,7 +44,8 @@ Result<Capture> load_capture(const std::string& path) {
   return capture;
 }
 
-Result<CompiledPolicy> compile_policy(const std::string& rules_file, const std::string& hash) {
+Result<CompiledPolicy> compile_policy(const std::string& rules_file, const std::string& hash,
+                                      std::size_t hosts) {
   CompiledPolicy compiled;
   std::vector<std::filesystem::path> files;
   if (!rules_file.empty()) files.emplace_back(rules_file);
@@ -57,6 +58,13 @@ Result<CompiledPolicy> compile_policy(const std::string& rules_file, const std::
   spec.groups.push_back({.group = {.name = "default"}, .members = {}});
   spec.hash_attachments = hash != "none";
   spec.hash_messages = hash == "all";
+  // The generated sessions come from 10.0.0.1 on: half of the entries are theirs to find.
+  for (std::size_t i = 0; i < hosts; ++i) {
+    std::uint8_t address[4];
+    const auto n = static_cast<std::uint32_t>(i / 2);
+    store_be32(address, i % 2 == 0 ? 0x0a000000 + n : 0xac100000 + n);
+    spec.hosts.push_back({.prefix = Address::from_v4(address)});
+  }
   auto image = control::build_image(spec, *compiled.rules, true);
   if (!image) return Error{image.error()};
   auto policy = policy::Policy::open(*image, {});

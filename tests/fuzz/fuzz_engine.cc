@@ -45,8 +45,24 @@ std::shared_ptr<const policy::Policy> policy_once() {
     std::ofstream(path)
         << "reject smtp any any -> any any (msg:\"a\"; content:\"SPAM\"; sid:1;)\n"
            "drop smtp any any -> any any (msg:\"b\"; file_data; content:\"DROP\"; sid:2;)\n";
-    const auto rules = control::compile_rules({path});
+    // Of each kind that SpamAssassin's reading and its matchers know (scan/regex_gate.h).
+    const std::filesystem::path spam = path.string() + ".cf";
+    std::ofstream(spam)
+        << "body LONG /\\b(?:[a-z]{6,}[\\s\\.]+){3}/\n"
+           "body FORM /(?:(?:your\\s)?(?:name|address|phone|age)[\\s:._]{1,20}){3}/i\n"
+           "body OBFU /\\bv[_\\W]{0,3}[i1!|l][_\\W]{0,3}[a4@][_\\W]{0,3}gra\\b/i\n"
+           "body COUNT /[A-Z]{2,}\\s/\ntflags COUNT multiple maxhits=5\n"
+           "rawbody RAW /^\\s*(?:[a-z]+\\s+){4}\\.$/m\n"
+           "full FULL /offer.{0,40}now/s\n"
+           "uri HOST m{^https?://(?:[^/?#]{1,64}\\.){2,}}i\n"
+           "header SUBJECT Subject =~ /(?:free|win)\\W+(?:money|prize)/i\n"
+           "header RELAYS X-Spam-Relays-External =~ /^[^\\]]+ helo=\\S+ by=\\S* /\n"
+           "header SHAPE ALL =~ /^(?:[a-z]{4,}-[a-z]{3,}):\\s+\\d[\\da-f]*\\s*$/ism\n"
+           "mimeheader NAME Content-Type =~ /name=\"?[^\"]{1,60}\\.(?:exe|scr)/i\n"
+           "meta SUM LONG + FORM + OBFU + COUNT > 2\nmeta BOTH HOST && !RELAYS\n";
+    const auto rules = control::compile_rules({path, spam});
     std::filesystem::remove(path);
+    std::filesystem::remove(spam);
     control::PolicySpec spec;
     spec.epoch = 1;
     spec.wires = {{.name = "w1", .mode = policy::Mode::enforce}};
