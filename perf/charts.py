@@ -8,7 +8,7 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 COLOURS = ('#2563a8', '#d1731f', '#5f8f3a', '#9a5fb0', '#777777')
-WIDTH, LEFT, ROW, FONT = 760, 270, 20, 'font-family="sans-serif" font-size="12"'
+WIDTH, LEFT, ROW, FONT = 840, 350, 20, 'font-family="sans-serif" font-size="12"'
 
 
 def baseline(name):
