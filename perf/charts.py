@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Draws docs/charts/*.svg from perf/baselines/*.json: charts.py [FOLDER]. No network, no library."""
+"""Draws docs/charts/*.svg and writes docs/figures.md from perf/baselines/*.json: charts.py [DOCS].
+No network, no library."""
 import html
 import json
 import pathlib
@@ -124,13 +125,93 @@ def scale():
                  for r in baseline('scale') if 'utilization_percent' in r], [('full', 100)])
 
 
+def table(title, head, rows):
+    lines = [f'## {title}', '', f'| {" | ".join(head)} |', f'|{"---|" * len(head)}']
+    lines += [f'| {" | ".join(str(cell) for cell in row)} |' for row in rows]
+    return '\n'.join(lines) + '\n'
+
+
+def machine_of(name):
+    results = baseline(name)
+    about = results[0]['machine'] if results else {}
+    versions = about.get('versions', {})
+    return (f'`./dev bench {name}`: {about.get("cores")} cores of {about.get("cpu")}, Linux {about.get("kernel")}, '
+            f'load {about.get("load", 0):.1f}, commit {versions.get("sluice", "?")}, '
+            f'Hyperscan {versions.get("libhyperscan5", "?")}, DPDK {versions.get("dpdk", "?")}.\n')
+
+
+def figures():
+    """All tables, as Markdown."""
+    parts = ['# Figures\n', 'Written by `perf/charts.py` from `perf/baselines/`; what they mean stands in '
+             '[performance.md](performance.md).\n']
+    rows = []
+    for r in baseline('replay'):
+        peers_ = r.get('peers_microseconds', {})
+        rows.append((r['line'], f'{r["microseconds_per_session"]:.1f}', f'{r["microseconds_per_frame"]:.2f}',
+                     f'{r["tsc_cycles_per_message"] * r["messages"] / r["sessions"]:,.0f}',
+                     f'{3600e6 / r["microseconds_per_session"] / 1e6:.1f} million',
+                     f'{r["ratio_to_floor"]:.2f}' if 'ratio_to_floor' in r else '',
+                     peers_.get('suricata', ''), peers_.get('snort', ''), f'{r["allocations_per_session"]:.1f}',
+                     r['alerts'], f'{r["spread_percent"]:.1f} %'))
+    parts += [table('The pipeline (replay)', (
+        '10 KB and 1,000 rules unless said', 'µs a session', 'µs a frame', 'cycles a session', 'an hour on one core',
+        'to the floor', 'Suricata µs', 'Snort µs', 'allocations', 'alerts', 'spread'), rows), machine_of('replay'),
+        'Peers on another machine (AMD Zen 3, same work). Alerts are exact in every run. No soft interrupts: frames '
+        'come from memory.\n']
+    parts += [table('Stages', ('stage', 'ns a message', 'of the whole', 'instructions', 'spread'), [
+        (r['stage'], f'{r["ns_per_message"]:,.0f}', f'{r["percent_of_whole"]:.1f} %',
+         f'{r.get("instructions_per_message", 0):,}' if r.get('instructions_per_message') else '',
+         f'{r["spread_percent"]:.1f} %') for r in baseline('stages') if 'ns_per_message' in r])]
+    for r in baseline('stages'):
+        if r['stage'] == 'distance':
+            parts.append(f'The whole is {r["whole_to_floor"]:.2f} times the floor (bare Hyperscan and one memcpy); our '
+                         f'scanner alone is {r["scan_to_raw_scan"]:.2f} times bare Hyperscan.\n')
+    parts.append(machine_of('stages'))
+    ways = {}
+    for r in baseline('xdp'):
+        ways.setdefault(r['way'], {})[r['entries']] = (r['random_ns'], r.get('hot_ns'))
+    parts += [table('The XDP program', ('way of a frame', '0 entries: random / one key, ns', '1,000', '1,000,000'), [
+        (way, *(f'{by[n][0]:.0f} / {by[n][1] if by[n][1] is not None else "-"}' if n in by else ''
+                for n in (0, 1000, 1_000_000))) for way, by in ways.items()]), machine_of('xdp')]
+    live = baseline('wire')
+    parts += [table('Bulk TCP, one flow, live', ('line', 'work', 'Mbit/s', 'to the bridge', 'to testpmd'), [
+        (r['line'], r['work'], f'{r["mbit"]:,.0f}', r['ratio_to'].get('bridge', ''), r['ratio_to'].get('testpmd', ''))
+        for r in live if r['part'] == 'bulk'])]
+    parts += [table('Latency, live', ('line', 'load, Mbit/s', 'p10', 'median', 'p90', 'p99, µs',
+                                      'added by one crossing', 'to testpmd'), [
+        (r['line'], r['load_mbit'], *(r['round_trip_us'][k] for k in ('p10', 'p50', 'p90', 'p99')), r['added_us'],
+         r['ratio_to_testpmd'] if r['ratio_to_testpmd'] is not None else '') for r in live if r['part'] == 'latency'])]
+    parts += [table('Connections, flood, messages, sleep, live', ('what', 'line', 'figure'), [
+        ('connections a second', r['line'], f'{r["per_second"]:,}') for r in live if r['part'] == 'connections'] + [
+        (f'honest round trip, {r["syns_per_second"]:,} SYNs a second', r['line'],
+         f'median {r["round_trip_us"]["p50"]:.0f} µs, p99 {r["round_trip_us"]["p99"]:.0f} µs')
+        for r in live if r['part'] == 'flood'] + [
+        (f'{r["messages"]:,} messages, {r["at_once"]} at a time', r['line'],
+         f'{r["per_second"]:,} a second; worker {r["worker_us_per_message"] or "-"} µs, soft interrupts '
+         f'{r["softirq_us_per_message"]} µs a message') for r in live if r['part'] == 'messages'] + [
+        ('idle wire', 'appliance', f'{r["idle_cpu_percent"]} % of a core; waking costs a round trip '
+         f'{2 * r["wake_us"]:.0f} µs more') for r in live if r['part'] == 'sleep']), machine_of('wire')]
+    grow = baseline('scale')
+    parts += [table('Growth by decades', ('what', 'at', 'µs a message'), [
+        (r['what'], f'{r["at"]:,}', f'{r["microseconds_per_message"]:.1f}') for r in grow if 'at' in r] + [
+        (r['what'], 'a decade more', f'{r["slope_us_a_decade"]:+.2f}') for r in grow if 'slope_us_a_decade' in r])]
+    parts += [table('100 Gbit/s on 32 cores, simulated', (
+        'mix', 'kernel cores', 'workers', 'busy', 'saturates first', 'at Gbit/s', 'p99 of clear mail, µs'), [
+        (r['mix'], r['kernel_cores'], r['workers'],
+         ', '.join(f'{part} {value} %' for part, value in r['utilization_percent'].items()), r['saturates_first'],
+         r['saturates_at_gbit_s'], r['delay_us'].get('clear mail', {}).get('p99', ''))
+        for r in grow if r['what'] == 'simulation']), machine_of('scale')]
+    return '\n'.join(parts)
+
+
 def main():
-    folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else HERE.parent / 'docs/charts'
-    folder.mkdir(parents=True, exist_ok=True)
+    docs = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else HERE.parent / 'docs'
+    (docs / 'charts').mkdir(parents=True, exist_ok=True)
     for draw in (peers, replay, large, stages, xdp, bulk, latency, memory, scale):
         picture = draw()
         if picture:
-            (folder / f'{draw.__name__}.svg').write_text(picture, encoding='utf-8')
+            (docs / f'charts/{draw.__name__}.svg').write_text(picture, encoding='utf-8')
+    (docs / 'figures.md').write_text(figures(), encoding='utf-8')
 
 
 if __name__ == '__main__':

@@ -32,7 +32,7 @@ def slope(points):
     return sum((x - mean_x) * (y - mean_y) for x, y in zip(xs, ys)) / spread if spread else 0.0
 
 
-def by_decades(build, material, what, values, run):
+def by_decades(what, values, run):
     points = []
     for at in values:
         result = run(at)
@@ -67,7 +67,8 @@ def frame_costs(build, material):
     clear_frame = clear['microseconds_per_frame'] * 1000
     # One session in ten is clear; the frames that the kernel takes cost nothing here.
     frames_seen = sealed['frames'] - sealed['frames_of_kernel']
-    micros = sealed['microseconds_per_session'] * sealed['sessions'] - sealed['messages'] * clear['microseconds_per_message']
+    micros = (sealed['microseconds_per_session'] * sealed['sessions']
+              - sealed['messages'] * clear['microseconds_per_message'])
     sealed_frame = 1000 * micros / (frames_seen - sealed['messages'] * clear['frames'] / clear['sessions'])
     return {'clear_ns': clear_frame, 'tls_seen_ns': sealed_frame,
             'clear_frame_octets': clear['octets'] / clear['frames'],
@@ -127,11 +128,11 @@ def main():
     build = pathlib.Path(sys.argv[1]).resolve()
     with table.Material() as material:
         workers(build, material)
-        by_decades(build, material, 'idle flows', (0, 1000, 10_000, 100_000, 1_000_000), lambda n: table.run(
+        by_decades('idle flows', (0, 1000, 10_000, 100_000, 1_000_000), lambda n: table.run(
             build, material, f'{n} flows', options=['--idle-flows', str(n)]))
-        by_decades(build, material, 'rules', (0, 10, 100, 1000, 10_000), lambda n: table.run(
+        by_decades('rules', (0, 10, 100, 1000, 10_000), lambda n: table.run(
             build, material, f'{n} rules', rules=n))
-        by_decades(build, material, 'hosts in the policy', (0, 1000, 10_000, 100_000, 1_000_000), lambda n: table.run(
+        by_decades('hosts in the policy', (0, 1000, 10_000, 100_000, 1_000_000), lambda n: table.run(
             build, material, f'{n} hosts', options=['--hosts', str(n)]))
         xdp = xdp_costs(build)
         for way in ('mail to the socket', 'other TCP to the peer', 'in TLS or given up, past the dataplane',
@@ -141,8 +142,8 @@ def main():
                  slope_ns_a_decade=round(slope(list(by_entries.items())), 1))
         frame = frame_costs(build, material)
         tell(what='inputs of the simulation', **{k: round(v, 3) for k, v in frame.items()}, xdp_ns={
-            way: on_a_busy_core(xdp[way], 1000) for way in ('mail to the socket', 'other TCP to the peer',
-                                            'in TLS or given up, past the dataplane')})
+            way: on_a_busy_core(xdp[way], 1000)
+            for way in ('mail to the socket', 'other TCP to the peer', 'in TLS or given up, past the dataplane')})
         for entries in (1000, 1_000_000):
             for name, kinds in mixes(frame, xdp, entries):
                 tell(what='simulation', entries=entries,

@@ -234,7 +234,8 @@ class Bench:
         by_worker = {step: [] for step in plan}
         for repetition in range(self.options.repetitions):
             for step in plan if repetition % 2 == 0 else reversed(plan):
-                mbit, _, _, frames = self.on(step[0], lambda line, work=step[1]: WORKS[work](line, self.options.seconds))
+                mbit, _, _, frames = self.on(
+                    step[0], lambda line, work=step[1]: WORKS[work](line, self.options.seconds))
                 found[step].append(mbit)
                 by_worker[step].append(frames)
         middle = {step: statistics.median(mbits) for step, mbits in found.items()}
@@ -270,7 +271,8 @@ class Bench:
                 self.report('latency', line=name, load_mbit=round(load), round_trip_us=middle[name],
                             medians_us=[round(r['p50'], 1) for r in found[load, name]],
                             added_us=round(added[name], 2),
-                            ratio_to_testpmd=round(added[name] / added['testpmd'], 2) if added['testpmd'] > 0 else None)
+                            ratio_to_testpmd=(round(added[name] / added['testpmd'], 2)
+                                              if added['testpmd'] > 0 else None))
 
     def renew(self, name):
         """Ends a line; it is there again when it is opened."""
@@ -280,9 +282,9 @@ class Bench:
         line.topology.far.clear()
 
     def served(self, line, port, threads=16, first=()):
-        server = line.topology.popen(line.far.netns, [*first, 'taskset', '-c', str(CORES[0]), self.build / 'perf/wire_load',
-                                                      'serve', line.far.v4, str(port), '--threads', str(threads)],
-                                     stdout=subprocess.PIPE, text=True)
+        command = [*first, 'taskset', '-c', str(CORES[0]), self.build / 'perf/wire_load', 'serve', line.far.v4,
+                   str(port), '--threads', str(threads)]
+        server = line.topology.popen(line.far.netns, command, stdout=subprocess.PIPE, text=True)
         server.stdout.readline()
         return server
 
@@ -367,7 +369,8 @@ class Bench:
     def deliver(self, line, paths, count, at_once):
         server = self.served(line, 25, at_once)
         try:
-            return self.load(line, 'mail', line.far.v4, 25, '--threads', at_once, '--count', count, '--messages', *paths)
+            return self.load(line, 'mail', line.far.v4, 25, '--threads', at_once, '--count', count, '--messages',
+                             *paths)
         finally:
             server.terminate()
             server.wait()
