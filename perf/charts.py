@@ -8,7 +8,7 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 COLOURS = ('#2563a8', '#d1731f', '#5f8f3a', '#9a5fb0', '#777777')
-WIDTH, LEFT, ROW, FONT = 760, 270, 20, 'font-family="sans-serif" font-size="12"'
+WIDTH, LEFT, ROW, FONT = 840, 350, 20, 'font-family="sans-serif" font-size="12"'
 
 
 def baseline(name):
@@ -140,10 +140,42 @@ def machine_of(name):
             f'Hyperscan {versions.get("libhyperscan5", "?")}, DPDK {versions.get("dpdk", "?")}.\n')
 
 
+def requirements():
+    """(what, required, measured, met) of what the project asks for."""
+    for r in baseline('replay'):
+        if r['line'] == '1000 rules':
+            micros = r['microseconds_per_message']
+            yield 'a message of 10 KB, 1,000 rules, hashes off', '36 µs', f'{micros:.1f} µs', micros <= 36
+            each = r['allocations_per_session']
+            yield 'allocations in steady state', '0', f'{each:g}', each == 0
+        if r['line'] == '10 % clear, 90 % TLS':
+            each = r['allocations_per_session']
+            yield 'the same, nine sessions of ten in TLS, a session', '0', f'{each:.1f}', each == 0
+    for r in baseline('wire'):
+        to = r.get('ratio_to', {})
+        if (r['part'], r.get('line'), r.get('work')) == ('bulk', 'appliance', 'iperf3 on another port'):
+            yield 'bulk on another port, to a kernel bridge', '1', to['bridge'], to['bridge'] >= 1
+        if r['part'] == 'bulk' and r['work'] in ('inside TLS', 'past its scan limit'):
+            yield f'bulk on a mail port, {r["work"]}, to testpmd', '0.9', to['testpmd'], to['testpmd'] >= 0.9
+        if r['part'] == 'latency' and r['line'] in ('appliance', 'polling'):
+            ratio, load = r['ratio_to_testpmd'], 'half load' if r['load_mbit'] else 'idle'
+            how = '--busy-poll' if r['line'] == 'polling' else 'as installed'
+            yield f'median latency added, {load}, {how}, to testpmd', '1.3', ratio, ratio < 1.3
+    for r in baseline('memory'):
+        idle = r.get('idle')
+        if idle and idle['flows'] >= 1_000_000 and (idle['flows'] > 1_000_000 or not r['options']):
+            octets = idle['table_octets'] + idle['flow_octets']
+            gib = idle['flows'] / 1_000_000
+            yield (f'{idle["flows"]:,} idle flows', f'{gib:.0f} GiB', f'{octets / 2**30:.2f} GiB',
+                   octets <= gib * 2**30)
+
+
 def figures():
     """All tables, as Markdown."""
     parts = ['# Figures\n', 'Written by `perf/charts.py` from `perf/baselines/`; what they mean stands in '
-             '[performance.md](performance.md).\n']
+             '[performance.md](performance.md).\n',
+             table('Required and measured', ('what', 'required', 'measured', ''), [
+                 (what, wanted, got, 'met' if met else '**not met**') for what, wanted, got, met in requirements()])]
     rows = []
     for r in baseline('replay'):
         peers_ = r.get('peers_microseconds', {})

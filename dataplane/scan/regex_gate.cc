@@ -92,7 +92,34 @@ Result<RegexGate> RegexGate::load(std::span<const std::uint32_t> program,
     gate.class_of_[c] = at->second;
   }
   gate.end_ = static_cast<std::uint32_t>(gate.sample_.size());
+  gate.find_idle_octets();
   return gate;
+}
+
+void RegexGate::find_idle_octets() {
+  constexpr std::string_view kText =
+      "Hello John, thank you for your message of last week. I have read the report that you sent.";
+  std::vector<std::uint32_t> stack{0};
+  std::vector<bool> visited(program_.size());
+  std::bitset<256> first;
+  while (!stack.empty()) {
+    const std::uint32_t at = stack.back();
+    stack.pop_back();
+    if (visited[at]) continue;
+    visited[at] = true;
+    const Instruction& one = program_[at];
+    if (one.operation == GateOperation::accept) return;  // needs no octet
+    if (one.operation == GateOperation::octets) {
+      first |= sets_[one.operand];
+      continue;
+    }
+    stack.push_back(one.next);
+    if (one.operation == GateOperation::split) stack.push_back(one.operand);
+  }
+  for (std::size_t c = 0; c < 256; ++c) idle_[c] = !first.test(c);
+  const auto idle =
+      std::ranges::count_if(kText, [&](char c) { return idle_[static_cast<unsigned char>(c)]; });
+  skips_ = static_cast<std::size_t>(idle) * 10 >= kText.size() * 7;
 }
 
 RegexGate::Kind RegexGate::kind_of(unsigned char octet) const {
@@ -235,6 +262,7 @@ std::uint32_t RegexGate::step(std::uint32_t state, unsigned symbol, GateScratch&
     const std::uint32_t first = start(before, scratch);
     std::uint32_t begun = arena[first + symbol];
     if (begun == kUnknown) begun = step(first, symbol, scratch);
+    begun &= ~kIdle;
     if (begun < kLeastState && begun != kDead) return begun == kMatch ? note(begun) : begun;
     kept = scratch.mine_;
     if (begun != kDead) of_start = set_of(begun, scratch);
@@ -265,7 +293,9 @@ std::uint32_t RegexGate::step(std::uint32_t state, unsigned symbol, GateScratch&
   }
   scratch.budget_ -=
       std::min(scratch.budget_, kept.size() + scratch.visited_.dense.size() + kCostOfState);
-  const std::uint32_t found = note(intern(next, kind | (begins ? kBegins : 0), scratch));
+  const bool idle = skips_ && begins && next.empty();
+  std::uint32_t found = intern(next, kind | (begins ? kBegins : 0), scratch);
+  found = note(idle ? found | kIdle : found);
   return scratch.budget_ == 0 ? kGiveUp : found;
 }
 
@@ -279,15 +309,21 @@ bool RegexGate::may_match(std::string_view text, std::size_t from, std::uint32_t
       from == 0 ? (lines_ ? begin : other) : kind_of(static_cast<unsigned char>(text[from - 1]));
   std::uint32_t state = start(first, scratch);
   const auto run = [&](std::size_t at, std::size_t end) {
-    for (; at < end; ++at) {
+    while (at < end) {
       const std::uint8_t symbol = class_of_[static_cast<unsigned char>(text[at])];
-      const std::uint32_t next = arena[state + symbol];
-      if (next >= kLeastState) {
+      std::uint32_t next = arena[state + symbol];
+      ++at;
+      if (next >= kLeastState && next < kIdle) {
         state = next;
         continue;
       }
-      state = next != kUnknown ? next : step(state, symbol, scratch);
+      if (next == kUnknown) next = step(state, symbol, scratch);
+      state = next & ~kIdle;
       if (state < kLeastState) return;
+      if ((next & kIdle) == 0) continue;
+      const std::size_t before = at;
+      while (at < end && idle_[static_cast<unsigned char>(text[at])]) ++at;
+      if (at > before) state = start(kind_of(static_cast<unsigned char>(text[at - 1])), scratch);
     }
   };
   const std::size_t last = std::min<std::size_t>(to, text.size());

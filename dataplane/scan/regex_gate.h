@@ -99,6 +99,8 @@ class RegexGate {
   static constexpr std::uint32_t kDead = 2;
   static constexpr std::uint32_t kGiveUp = 3;
   static constexpr std::uint32_t kLeastState = 8;
+  // In a transition: to a state in which nothing has begun, so that idle octets may be skipped.
+  static constexpr std::uint32_t kIdle = 1u << 31;
   // A state is a set of instructions; with kBegins those at which the program begins are among them
   // without being written down, since they are many and in most states.
   // Words before a state's row: the next in its bucket, its gate, its kind and whether matches
@@ -122,6 +124,7 @@ class RegexGate {
              std::vector<std::uint32_t>& kept) const;
   bool holds(GateOperation operation, Kind before, unsigned symbol) const;
   std::span<const std::uint32_t> set_of(std::uint32_t state, const GateScratch& scratch) const;
+  void find_idle_octets();
   std::uint32_t intern(std::vector<std::uint32_t>& set, std::uint32_t flags,
                        GateScratch& scratch) const;
 
@@ -131,6 +134,8 @@ class RegexGate {
   std::vector<unsigned char> sample_;  // an octet of each class
   std::uint32_t end_ = 0;              // the symbol for the end of the text
   std::uint32_t number_ = 0;
+  std::array<bool, 256> idle_{};  // no match begins with it
+  bool skips_ = false;            // there are enough of them
   bool lines_ = false;
   bool words_ = false;
 };

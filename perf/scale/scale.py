@@ -119,7 +119,7 @@ def mixes(frame, xdp, entries=1000):
     yield 'hosting: 10 % mail', [other(0.90), clear(0.01), *tls(0.09)]
     yield 'mail farm: mail alone', [clear(0.1), *tls(0.9)]
     yield 'all mail in clear', [clear(1.0)]
-    yield 'access network under a SYN flood of 10 Gbit/s to port 25', [
+    yield 'access network, SYN flood of 10 Gbit/s', [
         other(0.89), clear(0.001), *tls(0.009),
         model.Kind('SYNs', 0.1, 84, ns('mail to the socket'), frame['tls_seen_ns'], 1)]
 
