@@ -95,15 +95,7 @@ std::size_t Session::Impl::feed(Bytes octets) {
     const Bytes rest = next_part(octets.subspan(at));
     position = rest.data();
     const std::size_t n = read(rest);
-    if (stopped) {
-      // What is told of does not depend on the cuts.
-      const Bytes before = rest.first(rest.size() - 1);
-      if (data && data == between)
-        data->reader.read(before, sink, limits.bdat_chunk, !content && outer_tx == 0, nullptr);
-      if (content && content == tolerated)
-        content->reader.read(before, sink, limits.bdat_chunk, true, nullptr);
-      return at + n;
-    }
+    if (stopped) return at + n;
     if (data && data == between) {
       const Bytes part = rest.first(n);
       data->keep(part, limits.early_octets, memory);
@@ -111,8 +103,6 @@ std::size_t Session::Impl::feed(Bytes octets) {
           data->reader.read(part, sink, limits.bdat_chunk, !content && outer_tx == 0, judge());
       if (step.stop) {
         stopped = true;
-        if (content && content == tolerated)
-          content->reader.read(part.first(n - 1), sink, limits.bdat_chunk, true, nullptr);
         return at + step.accepted;
       }
     }
@@ -136,24 +126,25 @@ Bytes Session::Impl::next_part(Bytes octets) const {
   if (!tolerated && !between && !ambiguous && !readings) [[likely]]
     return octets;
   const std::array<const SecondReading*, 4> others{tolerated, between, ambiguous, open_reading()};
-  std::uint64_t size = octets.size();
+  // Of the first octet at which one may stop.
+  std::uint64_t end = octets.size() + 1;
   bool in_line = false;
   for (const SecondReading* other : others) {
     if (!other) continue;
     in_line = in_line || other->reader.in_line();
-    if (other->reader.in_chunk()) size = std::min(size, other->reader.chunk_left());
+    if (other->reader.in_chunk()) end = std::min(end, other->reader.chunk_left());
   }
-  if (state == ClientState::chunk) size = std::min(size, chunk_left);
-  if (state == ClientState::data && (left_out | doubtful) != 0) size = 1;
-  // To be the last: a line end behind a dot, with or without NUL, the second octet of such a line
+  if (state == ClientState::chunk) end = std::min(end, chunk_left);
+  if (state == ClientState::data && (left_out | doubtful) != 0) end = 1;
+  // Others: a line end behind a dot, with or without NUL, the second octet of such a line
   // end, and the end of a line that may be BDAT, where it is not known yet how long its chunk is.
   const bool commands = state == ClientState::command || state == ClientState::auth_line;
   bool at_start = !in_line;
   bool bdat = in_line;
-  for (std::size_t i = 0; i < size; ++i) {
+  for (std::size_t i = 0; i + 1 < end; ++i) {
     const auto c = static_cast<char>(octets[i]);
     if (c == '\r' || c == '\n') {
-      if (commands || bdat || i == 0 || octets[i - 1] == '.' || octets[i - 1] == 0) size = i + 1;
+      if (commands || bdat || i == 0 || octets[i - 1] == '.' || octets[i - 1] == 0) end = i + 1;
       at_start = true;
       bdat = false;
     } else if (at_start && c != 0 && !is_blank(c)) {
@@ -161,7 +152,7 @@ Bytes Session::Impl::next_part(Bytes octets) const {
       bdat = c == 'B' || c == 'b';
     }
   }
-  return octets.first(static_cast<std::size_t>(size));
+  return octets.first(std::max<std::size_t>(static_cast<std::size_t>(end) - 1, 1));
 }
 
 std::size_t Session::Impl::read(Bytes octets) {
@@ -676,26 +667,25 @@ std::size_t Session::Impl::feed_readings(Bytes octets) {
   if (!open && !ambiguous) return octets.size();
   std::size_t accepted = octets.size();
   const auto run = [&](SecondReading& reading, bool tell) {
-    const Bytes upto = octets.first(octets.size() - (stopped ? 1 : 0));
     // What fits is a matter of the octets alone, not of which of two open readings keeps first.
     std::uint32_t others = 0;
     for (const SecondReading* r = readings; r && &reading != ambiguous; r = r->next)
       if (r != &reading) others += r->size;
-    Bytes part = upto;
+    Bytes part = octets;
     if (reading.after_cr && !part.empty()) {
       reading.after_cr = false;
       if (part.front() == '\n') part = part.subspan(1);
     }
     reading.keep(part, limits.early_octets - std::min(others, limits.early_octets), memory);
     const AlternateReader::Step step =
-        reading.reader.read(part, sink, limits.bdat_chunk, tell, stopped ? nullptr : judge());
+        reading.reader.read(part, sink, limits.bdat_chunk, tell, judge());
     if (!step.stop) return;
     stopped = true;
-    accepted = upto.size() - part.size() + step.accepted;
+    accepted = octets.size() - part.size() + step.accepted;
   };
   // One at a time tells, the oldest: two streams mixed would be none.
   if (open) run(*open, !tolerated && !between && outer_tx == 0);
-  if (ambiguous) {
+  if (ambiguous && !stopped) {
     run(*ambiguous, !open && !tolerated && !between && outer_tx == 0);
     if (ambiguous->reason == Reason::ambiguous && ambiguous->reader.found_envelope())
       raise(Anomaly::smuggled_commands);

@@ -157,7 +157,8 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   void drop_readings();
   void drop_tolerated();
   void drop_between();
-  // As many of them as all readings that are open take before one of them may stop: at the last.
+  // With several readings, as many of them as come before an octet at which one of them may stop;
+  // that one alone. So what is known at a stop does not depend on the cuts.
   Bytes next_part(Bytes octets) const;
   void drop_auths();
   void drop_octets();
