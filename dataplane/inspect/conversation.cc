@@ -382,6 +382,7 @@ void Conversation::scan_stream(const std::uint8_t* until, bool of_message) {
   const Bytes octets(chunk_scanned_, static_cast<std::size_t>(until - chunk_scanned_));
   chunk_scanned_ = until;
   if (!wanted(scan::Buffer::stream)) return;
+  if (message_ && message_->budget_left() == 0 && (of_message || !between_chunks_)) return;
   context_.count(Counter::scan_bytes, octets.size());
   if (between_chunks_ && !of_message)
     scan().feed_other(scan::Buffer::stream, octets);
@@ -532,8 +533,19 @@ void Conversation::on_message_begin(smtp::TransactionId tx, smtp::Via via) {
       make_pmr<Message>(&memory_, message_options(), scan(), *this, transaction.summary, &memory_);
 }
 
-void Conversation::on_message_data(smtp::TransactionId, Bytes octets) {
+void Conversation::on_message_data(smtp::TransactionId tx, Bytes octets) {
   if (!message_) return;
+  if (const std::uint64_t left = message_->budget_left(); left > 0 && octets.size() >= left) {
+    // The stream, too, is scanned to where the budget ends; that of a chunk is in any case.
+    const Bytes last = octets.first(static_cast<std::size_t>(left));
+    const bool in_hand = last.data() >= chunk_read_ && last.data() <= chunk_.data() + chunk_.size();
+    if (in_hand && current_ && current_->via == smtp::Via::data)
+      scan_stream(last.data() + last.size());
+    if (octets.size() > left) {
+      on_message_data(tx, last);
+      octets = octets.subspan(last.size());
+    }
+  }
   if (octets.data() >= chunk_read_ && octets.data() <= chunk_.data() + chunk_.size()) {
     chunk_read_ = octets.data() + octets.size();
     if (current_ && current_->via == smtp::Via::bdat) {

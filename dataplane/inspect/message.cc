@@ -153,14 +153,18 @@ Message::Message(const Options& options, FlowScan& scans, MessageObserver& obser
 Message::~Message() = default;
 
 void Message::data(Bytes octets) {
+  // The budget ends at the same octet however they are cut.
+  if (const std::uint64_t left = budget_left(); left > 0 && octets.size() > left) {
+    data(octets.first(static_cast<std::size_t>(left)));
+    octets = octets.subspan(static_cast<std::size_t>(left));
+  }
   summary_.size += octets.size();
   if (digest_) EVP_DigestUpdate(digest_.get(), octets.data(), octets.size());
-  if (options_.scan_budget && !over_budget_) {
+  if (budget_left() > 0) {
     scanned_ += octets.size();
-    if (scanned_ > options_.scan_budget) {
-      over_budget_ = true;
-      observer_.on_message_anomaly(contract::Anomaly::scan_budget);
-    }
+  } else if (!over_budget_ && !octets.empty()) {
+    over_budget_ = true;
+    observer_.on_message_anomaly(contract::Anomaly::scan_budget);
   }
   if (wanted(scan::Buffer::raw)) scan(scan::Buffer::raw, octets);
   if (!over_budget_ && !options_.other_reading) scans_.feed_spam(octets);

@@ -94,6 +94,10 @@ class Message final : public mime::ParserSink {
   void finish();  // the message is whole: hashes and the event's fields are final
   // More octets came than are to be scanned.
   bool over_budget() const { return over_budget_; }
+  // Octets that are still scanned; those behind them are only parsed.
+  std::uint64_t budget_left() const {
+    return options_.scan_budget == 0 ? UINT64_MAX : options_.scan_budget - scanned_;
+  }
 
  private:
   void on_header(mime::PartNumber part, std::string_view name, std::string_view raw_value,

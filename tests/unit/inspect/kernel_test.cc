@@ -147,6 +147,49 @@ TEST(Kernel, FlowPastItsScanBudgetIsMarkedUntilItsNextMessage) {
   EXPECT_EQ(rig.marks, (Marks{FlowMark::exhausted, FlowMark::scanned, FlowMark::ended}));
 }
 
+TEST(Kernel, ScanBudgetEndsAtTheSameOctetForEveryCut) {
+  const std::string rules =
+      "alert smtp any any -> any any (msg:\"a\"; content:\"fits in it\"; sid:1;)\n"
+      "alert smtp any any -> any any (msg:\"b\"; content:\"fits in it|0d 0a|b\"; sid:2;)\n"
+      "alert smtp any any -> any any (msg:\"c\"; content:\"behind it\"; sid:3;)\n"
+      "alert smtp any any -> any any (msg:\"d\"; file_data; content:\"fits in it\"; sid:4;)\n"
+      "alert smtp any any -> any any (msg:\"e\"; file_data; content:\"behind it\"; sid:5;)\n";
+  const std::string fits = body("fits in it");
+  const std::string mail = fits + "behind it\r\n" + std::string(3000, 'x') + "\r\n";
+  for (const bool chunks : {false, true}) {
+    for (const std::size_t cut : {std::size_t{1460}, std::size_t{1}, std::size_t{7}}) {
+      SCOPED_TRACE(cut);
+      RigOptions options{.rules = rules};
+      options.spec.scan_budget = fits.size();
+      Rig rig(options);
+      Conversation talk({.segment_size = cut});
+      begin_message(talk);
+      talk.client(mail + ".\r\n");
+      talk.server("250 ok\r\n");
+      // The next message has a budget of its own.
+      talk.client("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\n");
+      talk.server("250 ok\r\n250 ok\r\n");
+      const std::string next = "\r\nbehind it\r\n" + mail;
+      if (chunks) {
+        talk.client("BDAT " + std::to_string(next.size()) + " LAST\r\n" + next);
+        talk.server("250 ok\r\n");
+      } else {
+        talk.client("DATA\r\n");
+        talk.server("354 go\r\n");
+        talk.client(next + ".\r\n");
+        talk.server("250 ok\r\n");
+      }
+      rig.send(talk.take());
+      rig.finish();
+      std::vector<std::pair<int, int>> told;
+      for (const Json& e : rig.events_of("alert"))
+        told.emplace_back(e["tx_id"], e["alert"]["signature_id"]);
+      std::ranges::sort(told);
+      EXPECT_EQ(told, (std::vector<std::pair<int, int>>{{0, 1}, {0, 4}, {1, 3}, {1, 5}}));
+    }
+  }
+}
+
 TEST(Kernel, FlowThatMemoryTookFromInspectionFollowsThePolicy) {
   for (const auto policy : {policy::Exception::fail_open, policy::Exception::fail_closed}) {
     RigOptions options;
