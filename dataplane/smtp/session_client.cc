@@ -84,6 +84,13 @@ void with_brackets(const Path& path, Use use) {
   use(std::string_view(text.data(), size + 2));
 }
 
+// Of a stopped message's end line no octet in hand is let through, though it was read in parts.
+std::size_t before_end_line(Bytes octets, std::size_t end) {
+  std::size_t at = end;
+  if (at > 0 && octets[at - 1] == '\r') --at;
+  return at > 0 && octets[at - 1] == '.' ? at - 1 : end;
+}
+
 }  // namespace
 
 std::size_t Session::Impl::feed(Bytes octets) {
@@ -95,7 +102,7 @@ std::size_t Session::Impl::feed(Bytes octets) {
     const Bytes rest = next_part(octets.subspan(at));
     position = rest.data();
     const std::size_t n = read(rest);
-    if (stopped) return at + n;
+    if (stopped) return before_end_line(octets, at + n);
     if (data && data == between) {
       const Bytes part = rest.first(n);
       data->keep(part, limits.early_octets, memory);
