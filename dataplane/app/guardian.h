@@ -35,8 +35,9 @@ class Guardian {
   };
 
   // Forks the guardian. Before any other thread exists and before sockets are made; `pages` are the
-  // heartbeat pages of all wires.
-  static Result<std::unique_ptr<Guardian>> start(unsigned workers, const std::vector<Page>& pages);
+  // heartbeat pages of all wires. It keeps off `worker_cpus` while it may run elsewhere.
+  static Result<std::unique_ptr<Guardian>> start(unsigned workers, const std::vector<Page>& pages,
+                                                 const std::vector<unsigned>& worker_cpus);
   ~Guardian();  // dismisses it
   Guardian(const Guardian&) = delete;
   Guardian& operator=(const Guardian&) = delete;

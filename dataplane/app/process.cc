@@ -20,6 +20,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "dataplane/app/scheduling.h"
 #include "dataplane/io/eal.h"
 #include "dataplane/io/mbuf_pool.h"
 
@@ -123,6 +124,9 @@ Status Process::detach() {
 
 Status Process::start() {
   start_time_ = wall_clock();
+  const std::vector<unsigned> allowed = io::allowed_cpus();
+  own_cpus_ = own_cpus(worker_cpus(options_, allowed), allowed);
+  if (own_cpus_) favour_session();
   Result<event::ControlSocket> socket = event::ControlSocket::listen(options_.socket);
   if (!socket) return Error{socket.error()};
   control_socket_ = std::make_unique<event::ControlSocket>(std::move(*socket));
@@ -211,7 +215,8 @@ void Process::start_guardian() {
     if (page && state) pages.push_back({std::move(*page), state->queues});
   }
   if (pages.empty()) return;
-  Result<std::unique_ptr<Guardian>> guardian = Guardian::start(options_.workers, pages);
+  Result<std::unique_ptr<Guardian>> guardian =
+      Guardian::start(options_.workers, pages, worker_cpus(options_, io::allowed_cpus()));
   if (!guardian) {
     spdlog::warn("{}; a death is noticed by the heartbeat's timeout only", guardian.error());
     return;
@@ -231,8 +236,9 @@ Status Process::open_ports() {
       if (wire.driver == io::Driver::native) eal.pci_devices.push_back(port.device);
     }
   }
-  const std::size_t buffers =
-      queues * io::kBuffersPerQueue + std::size_t{options_.workers} * 2048 + 2048;
+  const std::size_t buffers = queues * io::kBuffersPerQueue +
+                              std::size_t{options_.workers} * (2048 + io::Backlog::kCapacity) +
+                              2048;
   eal.memory_mib = buffers * 4096 / kMiB + buffers / 8192 + 40;
   eal.worker_cpus = worker_cpus(options_, io::allowed_cpus());
   eal.verbose = options_.verbose;
@@ -303,6 +309,7 @@ Status Process::start_workers() {
     settings.index = i;
     settings.workers = count;
     settings.busy_poll = options_.busy_poll;
+    settings.own_cpu = own_cpus_;
     settings.hang = options_.heartbeat_timeout;
     for (const WireOptions& wire : options_.wires) settings.engine.wires.push_back(wire.name);
     settings.engine.max_flows = std::max<std::size_t>(options_.max_flows / count, 1024);

@@ -79,6 +79,7 @@ class Process {
   policy::Policy::Digest ruleset_digest_{};  // under publishing_
   std::uint64_t start_time_ = 0;
   bool launched_ = false;
+  bool own_cpus_ = false;
   bool ready_ = false;
   const io::Port* awaited_ = nullptr;  // its link keeps us from being ready
 };

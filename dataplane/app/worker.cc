@@ -5,8 +5,6 @@
 #include <rte_mbuf.h>
 #include <rte_ring.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -14,8 +12,10 @@
 #include <cstring>
 #include <new>
 
+#include "dataplane/app/scheduling.h"
 #include "dataplane/io/af_xdp_sockets.h"
 #include "dataplane/io/mbuf_pool.h"
+#include "dataplane/io/write_back.h"
 
 namespace sluice::app {
 
@@ -25,14 +25,15 @@ using contract::Gauge;
 
 namespace {
 
-constexpr Nanoseconds kIdleBeforeSleep = 200 * kMicrosecond;
 constexpr Nanoseconds kLongestSleep = 5 * kMillisecond;
 constexpr Nanoseconds kSleepWithoutDescriptor = 250 * kMicrosecond;
 constexpr Nanoseconds kTick = 10 * kMillisecond;
 constexpr Nanoseconds kSnapshotPatience = 5 * kSecond;
 constexpr std::size_t kSnapshotStep = 32;
 constexpr std::size_t kSnapshotsWaiting = 16;
-constexpr int kNice = -15;
+constexpr Nanoseconds kSaturated = 300 * kMicrosecond;  // without a pause for so long
+// So few that come when nothing waits are not worth an order.
+constexpr std::size_t kFew = 2;
 
 std::uint16_t tag_of(std::uint16_t wire, Side side) {
   return static_cast<std::uint16_t>(wire * 2 + static_cast<unsigned>(side));
@@ -56,9 +57,11 @@ Worker::Worker(const WorkerSettings& settings, Shared& shared,
       memory_(std::move(memory)),
       statistics_(statistics),
       sink_(ring, ring_capacity),
+      patience_(settings.own_cpu ? Patience::kMost : Patience::kLeast),
       wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       captures_(sink_, static_cast<std::uint16_t>(settings.index)) {
   outgoing_.resize(settings_.workers);
+  bool live = true;
   const auto wires = static_cast<std::uint16_t>(shared_.wires.size());  // 64 at most
   for (std::uint16_t wire = 0; wire < wires; ++wire) {
     WirePorts& ports = shared_.wires[wire];
@@ -68,15 +71,23 @@ Worker::Worker(const WorkerSettings& settings, Shared& shared,
       transmit_.push_back(std::make_unique<io::TransmitBuffer>(
           *queues[settings_.index % queues.size()], statistics_));
       const io::Port& port = *ports.ports[s];
+      live = live && (io::has_interface(port.driver()) || port.driver() == io::Driver::native);
       for (std::uint16_t queue = 0; queue < port.queues(); ++queue) {
         if (queue % settings_.workers != settings_.index) continue;
         receivers_.push_back({wire, side, port.device(), queue, port.descriptor(queue)});
       }
     }
   }
+  // What comes from a file goes out as it came in.
+  if (live) backlog_ = std::make_unique<io::Backlog>(io::Backlog::kCapacity, shared_.spread);
 }
 
-Worker::~Worker() { close(wake_); }
+Worker::~Worker() {
+  void* frame = nullptr;
+  while (backlog_ && backlog_->take({&frame, 1}) == 1)
+    rte_pktmbuf_free(static_cast<rte_mbuf*>(frame));
+  close(wake_);
+}
 
 void Worker::wake() {
   const std::uint64_t one = 1;
@@ -91,9 +102,7 @@ void Worker::read_clock() {
 // ---- beginning and end ----
 
 Status Worker::begin() {
-  // A worker that shares its core with others should not wait for them: a late heartbeat costs the
-  // wire its inspection.
-  setpriority(PRIO_PROCESS, static_cast<id_t>(syscall(SYS_gettid)), kNice);
+  favour_worker();
   if (Status bound = memory_->bind(); !bound) return bound;
   try {
     engine_ = std::make_unique<inspect::Engine>(
@@ -152,6 +161,7 @@ void Worker::stop_orderly() {
     read_clock();
     std::size_t frames = receive_handed_over();
     for (const Receiver& receiver : receivers_) frames += receive(receiver);
+    frames += work_off();
     flush();
     if (frames > 0) last_frame = now_.monotonic;
     // Frames that the kernel was redirecting when the beat stopped come within microseconds.
@@ -164,6 +174,8 @@ void Worker::stop_orderly() {
     // Another worker may still hand over.
     if (late || (quiet && shared_.running.load(std::memory_order_acquire) == 0)) break;
   }
+  pass_backlog_unread();  // when it was late
+  flush();
   for (const Receiver& receiver : receivers_) {
     while (receiver.descriptor >= 0 && io::af_xdp_transmit_pending(receiver.descriptor) > 0) {
       read_clock();
@@ -185,14 +197,17 @@ void Worker::loop_once() {
     engine_->forget_streams();
   }
   adopt_policy();
+  if (backlog_) backlog_->begin_round();
   std::size_t frames = 0;
   for (const Receiver& receiver : receivers_) {
     frames += receive(receiver);
+    flush_hurried();
     read_clock();
     beat();
   }
   frames += receive_handed_over();
-  flush();
+  frames += work_off();
+  flush_hurried();
   statistics_.add(Counter::loops);
   if (now_.monotonic - last_tick_ >= kTick || engine_->next_timer() <= now_.monotonic) {
     last_tick_ = now_.monotonic;
@@ -206,11 +221,10 @@ void Worker::loop_once() {
   if (snapshot_running_) step_snapshot();
   shared_.policies->quiescent(settings_.index);
 
-  if (frames > 0 || snapshot_running_ || settings_.busy_poll) {
-    idle_since_ = 0;
-  } else if (idle_since_ == 0) {
-    idle_since_ = now_.monotonic;
-  } else if (now_.monotonic - idle_since_ > kIdleBeforeSleep) {
+  if (frames == 0) last_idle_ = now_.monotonic;
+  if (frames > 0) {
+    patience_.worked(now_.monotonic);
+  } else if (!snapshot_running_ && !settings_.busy_poll && patience_.idle(now_.monotonic)) {
     sleep();
   }
 }
@@ -222,7 +236,7 @@ std::size_t Worker::receive(const Receiver& receiver) {
   const std::uint16_t tag = tag_of(receiver.wire, receiver.side);
   for (std::uint16_t i = 0; i < count; ++i) frames[i]->port = tag;
   if (settings_.workers == 1) {
-    inspect_frames({frames, count});
+    admit({frames, count});
   } else {
     sort_out(frames, count);
   }
@@ -242,7 +256,7 @@ void Worker::sort_out(rte_mbuf** frames, std::uint16_t count) {
       outgoing_[owner].push_back(frames[i]);
     }
   }
-  if (mine > 0) inspect_frames({frames, mine});
+  if (mine > 0) admit({frames, mine});
   flush_handovers();
 }
 
@@ -274,10 +288,44 @@ std::size_t Worker::receive_handed_over() {
     if (ring == nullptr) continue;
     const unsigned count =
         rte_ring_sc_dequeue_burst(ring, reinterpret_cast<void**>(frames), kBurst, nullptr);
-    if (count > 0) inspect_frames({frames, count});
+    if (count > 0) admit({frames, count});
     total += count;
   }
   return total;
+}
+
+// Light ones at once, the others to the backlog.
+void Worker::admit(std::span<rte_mbuf* const> frames) {
+  if (!backlog_ || (backlog_->empty() && frames.size() <= kFew)) {
+    inspect_frames(frames);
+    return;
+  }
+  rte_mbuf* light[kBurst];
+  std::size_t count = 0;
+  for (rte_mbuf* frame : frames) {
+    if (backlog_->full())
+      drop_unread(static_cast<rte_mbuf*>(backlog_->evict()), DropReason::overload);
+    const Bytes octets(rte_pktmbuf_mtod(frame, const std::uint8_t*), frame->data_len);
+    if (backlog_->is_light_or_put(frame, octets, side_of(frame))) light[count++] = frame;
+  }
+  if (count > 0) inspect_frames({light, count});
+}
+
+std::size_t Worker::turn() const {
+  return now_.monotonic - last_idle_ > kSaturated ? kLongTurn : kShortTurn;
+}
+
+// A few of the backlog. How many.
+std::size_t Worker::work_off() {
+  if (!backlog_ || backlog_->empty()) return 0;
+  void* waiting[kLongTurn];
+  rte_mbuf* frames[kLongTurn];
+  const std::size_t count = backlog_->take(std::span(waiting).first(turn()));
+  for (std::size_t i = 0; i < count; ++i) frames[i] = static_cast<rte_mbuf*>(waiting[i]);
+  hurry_ = false;
+  inspect_frames({frames, count});
+  hurry_ = true;
+  return count;
 }
 
 void Worker::inspect_frames(std::span<rte_mbuf* const> frames) {
@@ -320,41 +368,7 @@ void Worker::inspect_frames(std::span<rte_mbuf* const> frames) {
 void Worker::forward(inspect::Frame& frame, bool changed) {
   auto* buffer = static_cast<rte_mbuf*>(frame.handle);
   frame.handle = nullptr;
-  if (changed) {
-    if (buffer->nb_segs == 1) {
-      const auto* begin = rte_pktmbuf_mtod(buffer, const std::uint8_t*);
-      const auto shift = frame.octets.data() - begin;
-      if (shift > 0) rte_pktmbuf_adj(buffer, static_cast<std::uint16_t>(shift));
-      const auto size = static_cast<std::uint32_t>(frame.octets.size());
-      if (size < buffer->pkt_len) {
-        rte_pktmbuf_trim(buffer, static_cast<std::uint16_t>(buffer->pkt_len - size));
-      }
-    } else {
-      // Back from the one piece into the buffers.
-      std::size_t at = 0;
-      for (rte_mbuf* part = buffer; part != nullptr && at < frame.octets.size();
-           part = part->next) {
-        const std::size_t size = std::min<std::size_t>(part->data_len, frame.octets.size() - at);
-        std::memcpy(rte_pktmbuf_mtod(part, std::uint8_t*), frame.octets.data() + at, size);
-        at += size;
-      }
-      while (buffer->pkt_len > frame.octets.size()) {
-        const std::uint32_t excess =
-            buffer->pkt_len - static_cast<std::uint32_t>(frame.octets.size());
-        rte_mbuf* last = rte_pktmbuf_lastseg(buffer);
-        const auto cut =
-            static_cast<std::uint16_t>(std::min<std::uint32_t>(excess, last->data_len));
-        if (cut == 0 || rte_pktmbuf_trim(buffer, cut) != 0) break;
-        if (last->data_len == 0 && last != buffer) {
-          rte_mbuf* before = buffer;
-          while (before->next != last) before = before->next;
-          before->next = nullptr;
-          --buffer->nb_segs;
-          rte_pktmbuf_free_seg(last);
-        }
-      }
-    }
-  }
+  if (changed) io::write_back(buffer, frame.octets);
   send(frame.wire, opposite(frame.side), buffer, changed ? io::Sent::changed : io::Sent::forwarded);
 }
 
@@ -430,30 +444,47 @@ void Worker::mark_flow(const flow::FlowKey& key, inspect::FlowMark mark) {
   }
 }
 
-void Worker::pass_unread(rte_mbuf* frame) {
-  const std::uint16_t wire = wire_of(frame);
+void Worker::drop_unread(rte_mbuf* frame, DropReason reason) {
   statistics_.add(Counter::frames_received);
   statistics_.add(Counter::bytes_received, frame->pkt_len);
+  statistics_.add(reason);
+  rte_pktmbuf_free(frame);
+}
+
+void Worker::pass_unread(rte_mbuf* frame) {
+  const std::uint16_t wire = wire_of(frame);
   if (shared_.wires[wire].fail_closed) {
-    statistics_.add(DropReason::failure_policy);
-    rte_pktmbuf_free(frame);
+    drop_unread(frame, DropReason::failure_policy);
     return;
   }
+  statistics_.add(Counter::frames_received);
+  statistics_.add(Counter::bytes_received, frame->pkt_len);
   send(wire, opposite(side_of(frame)), frame, io::Sent::forwarded);
 }
 
 void Worker::send(std::uint16_t wire, Side side, rte_mbuf* frame, io::Sent as) {
-  transmit_[tag_of(wire, side)]->push(frame, as);
+  io::TransmitBuffer& buffer = *transmit_[tag_of(wire, side)];
+  buffer.push(frame, as);
+  if (hurry_) buffer.hurry();
 }
 
 void Worker::flush() {
   for (const auto& buffer : transmit_) buffer->flush();
 }
 
+// Of the backlog's frames so many are sent together as pays, unless none is left.
+void Worker::flush_hurried() {
+  const bool last = !backlog_ || backlog_->empty();
+  const std::size_t together = 2 * turn();
+  for (const auto& buffer : transmit_) {
+    if (last || buffer->hurried() || buffer->waiting() >= together) buffer->flush();
+  }
+}
+
 // ---- heartbeat ----
 
 std::uint32_t Worker::occupancy(const Beat& beat) const {
-  std::uint32_t most = 0;
+  std::uint32_t most = backlog_ ? backlog_->fill() : 0;
   for (const Receiver& receiver : receivers_) {
     if (receiver.wire == beat.wire && receiver.queue == beat.queue) {
       most = std::max(most, io::af_xdp_receive_fill(receiver.descriptor));
@@ -511,7 +542,14 @@ void Worker::recover_from_hang() {
           " ms; its streams were forgotten"));
 }
 
+void Worker::pass_backlog_unread() {
+  void* waiting = nullptr;
+  while (backlog_ && backlog_->take({&waiting, 1}) == 1)
+    pass_unread(static_cast<rte_mbuf*>(waiting));
+}
+
 void Worker::drain_unread() {
+  pass_backlog_unread();
   rte_mbuf* frames[kBurst];
   for (const Receiver& receiver : receivers_) {
     // Two rings' worth at most: what comes after is fresh.

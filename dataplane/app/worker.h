@@ -5,12 +5,14 @@
 //
 //   for each of its receive queues ── burst ─► not ours? ─► ring of the owner ──► that worker
 //                                      │ ours
-//   ring of frames handed to us ───────┴─► engine.process ─► transmit buffers ─► flush
+//   ring of frames handed to us ───────┤
+//                                light │ └─ others ─► backlog, by subscriber ─► a few in turn
+//                                      └─► engine.process ─► transmit buffers ─► flush ◄┘
 //   heartbeat (between bursts too) · policy pointer · timers · letters · quiescence
-//   nothing for 200 us ─► sleep on the sockets, 5 ms at most
+//   nothing for a while (patience.h) ─► sleep on the sockets, 5 ms at most
 //
-// Order. Frames of one flow and direction come in on one queue, pass one ring at most, and leave
-// through one buffer: they stay in order.
+// Order. Frames of one flow and direction come in on one queue, pass one ring at most, stay in
+// order in the backlog, and leave through one buffer.
 //
 // A hang. When the last round or beat is too old, XDP, or a worker that would hand over, has sent
 // frames past us. The worker drains what is in its queues without a verdict, forgets its streams,
@@ -29,10 +31,12 @@
 
 #include "dataplane/app/capture_tap.h"
 #include "dataplane/app/guardian.h"
+#include "dataplane/app/patience.h"
 #include "dataplane/app/policy_store.h"
 #include "dataplane/event/mailbox.h"
 #include "dataplane/event/shared_objects.h"
 #include "dataplane/inspect/engine.h"
+#include "dataplane/io/backlog.h"
 #include "dataplane/io/spread.h"
 #include "dataplane/io/transmit.h"
 #include "dataplane/mem/worker_memory.h"
@@ -71,6 +75,7 @@ struct WorkerSettings {
   unsigned index = 0;
   unsigned workers = 1;
   bool busy_poll = false;
+  bool own_cpu = true;                   // nobody needs the CPU while the worker polls
   Nanoseconds hang = 60 * kMillisecond;  // not come round for so long: hung
   inspect::Settings engine;
 };
@@ -96,6 +101,10 @@ class Worker final : private inspect::Output {
 
  private:
   static constexpr std::uint16_t kBurst = 64;
+  // Frames of the backlog between two looks into the rings, and sent together: what a light one may
+  // have to wait for. Many together are cheaper, which counts when there is no end of them.
+  static constexpr std::size_t kShortTurn = 2;
+  static constexpr std::size_t kLongTurn = 32;
 
   struct Receiver {
     std::uint16_t wire;
@@ -123,13 +132,18 @@ class Worker final : private inspect::Output {
   std::size_t receive_handed_over();
   void sort_out(rte_mbuf** frames, std::uint16_t count);
   void flush_handovers();
+  void admit(std::span<rte_mbuf* const> frames);
+  std::size_t work_off();
   void inspect_frames(std::span<rte_mbuf* const> frames);
   void pass_unread(rte_mbuf* frame);
+  void drop_unread(rte_mbuf* frame, contract::DropReason reason);
   void send(std::uint16_t wire, Side side, rte_mbuf* frame, io::Sent as);
   void flush();
+  void flush_hurried();
   bool beat();
   void start_beats();
   void recover_from_hang();
+  void pass_backlog_unread();
   void drain_unread();
   void adopt_policy();
   void read_letters();
@@ -138,6 +152,7 @@ class Worker final : private inspect::Output {
   void sleep();
   void stop_orderly();
   std::uint32_t occupancy(const Beat& beat) const;
+  std::size_t turn() const;
   void read_clock();
 
   WorkerSettings settings_;
@@ -153,12 +168,15 @@ class Worker final : private inspect::Output {
   std::vector<std::unique_ptr<xdp::Heartbeat>> pages_;         // by wire
   std::vector<std::unique_ptr<io::TransmitBuffer>> transmit_;  // wire * 2 + side
   std::vector<std::vector<rte_mbuf*>> outgoing_;               // by owner
-  std::vector<std::unique_ptr<std::uint8_t[]>> joined_;        // frames of several buffers
+  std::unique_ptr<io::Backlog> backlog_;                       // or nothing: as they come
+  bool hurry_ = true;  // what is sent now is not to wait for what follows
+  std::vector<std::unique_ptr<std::uint8_t[]>> joined_;  // frames of several buffers
   std::size_t joined_used_ = 0;
 
   inspect::Time now_;
   Nanoseconds last_tick_ = 0;
-  Nanoseconds idle_since_ = 0;
+  Nanoseconds last_idle_ = 0;  // the last round without a frame
+  Patience patience_;
   std::uint32_t hangs_seen_ = 0;
   const Edition* edition_ = nullptr;
   std::size_t snapshot_cursor_ = 0;

@@ -27,7 +27,8 @@
   X(peer_down,         "peer-down",         "the peer port's link is down") \
   X(oversize,          "oversize",          "longer than the peer port can send") \
   X(failure_policy,    "failure-policy",    "no verdict in time and the declared policy is fail-closed") \
-  X(no_buffer,         "no-buffer",         "no packet buffer free")
+  X(no_buffer,         "no-buffer",         "no packet buffer free") \
+  X(overload,          "overload",          "of the host with most frames waiting, when no more can wait")
 // clang-format on
 
 namespace sluice::contract {

@@ -123,7 +123,7 @@ struct alignas(64) WorkerStatistics {
 };
 
 inline constexpr std::uint32_t kStatisticsMagic = 0x534c5354;  // "SLST"
-inline constexpr std::uint32_t kStatisticsVersion = 1;
+inline constexpr std::uint32_t kStatisticsVersion = 2;
 
 struct alignas(64) StatisticsHeader {
   std::uint32_t magic = kStatisticsMagic;

@@ -103,4 +103,46 @@ std::optional<std::uint8_t> owner_of(Bytes frame, unsigned workers, const Spread
   return static_cast<std::uint8_t>(static_cast<unsigned __int128>(mixed) * workers >> 64);
 }
 
+namespace {
+
+// Ports and payload of a TCP segment whose header begins at `at`; `end` is that of the datagram.
+void read_segment(Bytes frame, std::size_t at, std::size_t end, const SpreadKey& key,
+                  Whose& found) {
+  if (end > frame.size() || at + 20 > end) return;
+  const std::size_t header = std::size_t{frame[at + 12]} >> 4 << 2;
+  if (header < 20 || at + header > end) return;
+  std::uint32_t ports;
+  std::memcpy(&ports, frame.data() + at, sizeof ports);
+  found.flow = fold(found.flow ^ ports, key.k1 ^ 0x9e3779b97f4a7c15u);
+  found.payload = static_cast<std::uint32_t>(end - at - header);
+  found.segment = true;
+}
+
+}  // namespace
+
+Whose whose(Bytes frame, Side from, const SpreadKey& key) {
+  Whose found;
+  unsigned version = 0;
+  const std::optional<std::size_t> at = ip_offset(frame, version);
+  if (!at) return found;
+  const std::uint8_t* ip = frame.data() + *at;
+  const std::size_t inside = from == Side::inside ? 0 : 1;  // the source, or the destination
+  constexpr std::uint8_t kTcp = 6;
+  if (version == 4 && frame.size() >= *at + 20 && ip[0] >> 4 == 4) {
+    const std::uint64_t ends[2] = {address_hash(ip + 12, 4, key), address_hash(ip + 16, 4, key)};
+    found.host = ends[inside] | 1;
+    found.flow = fold(ends[0] ^ key.k0, ends[1] ^ key.k1);
+    const bool fragment = (load_be16(ip + 6) & 0x3fff) != 0;
+    const std::size_t header = std::size_t{ip[0] & 0x0fu} * 4;
+    if (ip[9] == kTcp && !fragment && header >= 20)
+      read_segment(frame, *at + header, *at + load_be16(ip + 2), key, found);
+  } else if (version == 6 && frame.size() >= *at + 40 && ip[0] >> 4 == 6) {
+    const std::uint64_t ends[2] = {address_hash(ip + 8, 16, key), address_hash(ip + 24, 16, key)};
+    found.host = fold(load64(ip + 8 + inside * 16) ^ key.k0, key.k1 ^ 0xe7037ed1a0b428dbu) | 1;
+    found.flow = fold(ends[0] ^ key.k0, ends[1] ^ key.k1);
+    if (ip[6] == kTcp) read_segment(frame, *at + 40, *at + 40 + load_be16(ip + 4), key, found);
+  }
+  return found;
+}
+
 }  // namespace sluice::io

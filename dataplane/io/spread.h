@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "dataplane/base/bytes.h"
+#include "dataplane/base/direction.h"
 
 namespace sluice::io {
 
@@ -25,5 +26,17 @@ SpreadKey random_spread_key();
 // The owner of `frame` (Ethernet) among `workers` (1 to 255), or nothing when it holds no IP header
 // that can be read: then it belongs to whoever received it. Pure; any thread.
 std::optional<std::uint8_t> owner_of(Bytes frame, unsigned workers, const SpreadKey& key);
+
+// Whose a frame is, for the order in which frames are dealt with (backlog.h). Keyed hashes.
+struct Whose {
+  // Of the address inside: the subscriber; of IPv6 its /64. 0: no IP header that can be read.
+  std::uint64_t host = 0;
+  // Of both addresses and ports, each in its place: one direction of a connection.
+  std::uint64_t flow = 0;
+  std::uint32_t payload = 0;  // octets of TCP payload
+  bool segment = false;       // a whole TCP segment of no tunnel; else flow and payload say nothing
+};
+// `from`: the port on which it came in. Pure; any thread.
+Whose whose(Bytes frame, Side from, const SpreadKey& key);
 
 }  // namespace sluice::io

@@ -88,6 +88,7 @@ void TransmitBuffer::count(std::uint16_t taken) {
 }
 
 void TransmitBuffer::flush() {
+  hurried_ = false;
   if (count_ == 0) return;
   std::uint16_t done = queue_.send(frames_, count_);
   if (done > 0) stalled_ = false;

@@ -55,6 +55,11 @@ class TransmitBuffer {
   // Sends what has been gathered. Lasts at most kLongestWait beyond the sending itself.
   void flush();
   bool empty() const { return count_ == 0; }
+  // Gathered, and not sent.
+  std::uint16_t waiting() const { return count_; }
+  // One that is not to wait for others is among them.
+  void hurry() { hurried_ = true; }
+  bool hurried() const { return hurried_; }
   std::uint64_t sent() const { return sent_; }
 
  private:
@@ -67,6 +72,7 @@ class TransmitBuffer {
   std::uint32_t lengths_[kCapacity];
   Sent as_[kCapacity];
   std::uint16_t count_ = 0;
+  bool hurried_ = false;
   bool stalled_ = false;
   std::uint64_t sent_ = 0;
 };
