@@ -23,7 +23,11 @@ constexpr std::size_t kMostMembers = 6;    // of a set that is written out
 constexpr std::size_t kMostWords = 48;     // of a run that is written out
 constexpr std::uint32_t kMostCounted = 4;  // places of a clause
 constexpr std::size_t kMostInClause = 256;
+constexpr std::size_t kMostOctets = 4096;  // of a word
 constexpr double kMostRate = 1.0 / 250;
+// What is looked for beside the rarest clause must exclude more than its finding costs.
+constexpr double kMostRateBeside = 1.0 / 3000;
+constexpr std::size_t kLeastBeside = 3;  // octets
 
 bool is_word_octet(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; }
 
@@ -46,12 +50,13 @@ double bits(char c, bool caseless) {
 // What stands in most letters, whatever its letters say.
 bool is_common(std::string_view word) {
   static constexpr std::string_view kCommon[] = {
-      "the",  "you",   "your",   "and",     "for",  "ing",   "ion",  "that", "this", "with",
-      "have", "are",   "not",    "will",    "from", "all",   "can",  "but",  "was",  "our",
-      "has",  "one",   "out",    "what",    "get",  "any",   "more", "http", "www",  "com",
-      "mail", "http:", "http:/", "http://", "here", "ent",   "her",  "ter",  "res",  "ate",
-      "now",  "new",   "use",    "time",    "they", "there", "per",  "pro",  "con",  "ess",
-      "ers",  "ted",   "nam",    "age",     "ver",  "hat",   "ome",  "our "};
+      "the", "you", "your", "and", "for", "ing", "ion", "that", "this", "with", "have", "are",
+      "not", "will", "from", "all", "can", "but", "was", "our", "has", "one", "out", "what", "get",
+      "any", "more", "http", "www", "com", "mail", "http:", "http:/", "http://", "here", "ent",
+      "her", "ter", "res", "ate", "now", "new", "use", "time", "they", "there", "per", "pro", "con",
+      "ess", "ers", "ted", "nam", "age", "ver", "hat", "ome", "our ",
+      // Names in X-Spam-Relays-*.
+      "rdns=", "helo=", "ip=", "[ ip=", "by=", "auth=", "envfrom=", "rdns= helo="};
   while (word.starts_with(' ')) word.remove_prefix(1);
   while (word.ends_with(' ')) word.remove_suffix(1);
   return std::ranges::any_of(kCommon, [&](std::string_view common) {
@@ -237,7 +242,7 @@ std::optional<RegexClause> Clauses::clause(const Words& words) const {
     for (const char c : text) {
       if (c != kBoundary) word.octets += c;
     }
-    if (word.octets.empty()) return std::nullopt;
+    if (word.octets.empty() || word.octets.size() > kMostOctets) return std::nullopt;
     word.begins_word = text.front() == kBoundary && is_word_octet(word.octets.front());
     word.ends_word = text.back() == kBoundary && is_word_octet(word.octets.back());
     if (std::ranges::find(clause.words, word) == clause.words.end())
@@ -380,20 +385,25 @@ void finish_clause(RegexClause& clause) {
   set_rate(clause);
 }
 
-std::string expression_of(const RegexWord& word) {
-  static constexpr char kHex[] = "0123456789abcdef";
-  std::string out = word.begins_word ? "\\b" : "";
-  for (const char c : word.octets) {
-    if (std::isalnum(static_cast<unsigned char>(c)) != 0) {
-      out += c;
-      continue;
-    }
-    out += "\\x";
-    out += kHex[static_cast<unsigned char>(c) >> 4];
-    out += kHex[static_cast<unsigned char>(c) & 15];
+std::size_t anchor_of(const RegexWord& word, std::size_t size,
+                      std::map<std::string, std::uint32_t>& taken) {
+  std::string text = word.octets;
+  std::ranges::transform(text, text.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  });
+  std::size_t best = 0;
+  double most = -1;
+  for (std::size_t at = 0; at + size <= text.size(); ++at) {
+    double sum = 0;
+    for (std::size_t i = at; i < at + size; ++i) sum += bits(text[i], true);
+    const auto others = taken.find(text.substr(at, size));
+    if (others != taken.end()) sum -= std::log2(1.0 + others->second);
+    if (sum <= most) continue;
+    most = sum;
+    best = at;
   }
-  if (word.ends_word) out += "\\b";
-  return out;
+  ++taken[text.substr(best, size)];
+  return best;
 }
 
 std::vector<RegexClause> regex_clauses(const RegexTree& tree, const WordOptions& options,
@@ -413,7 +423,11 @@ std::vector<RegexClause> regex_clauses(const RegexTree& tree, const WordOptions&
   for (RegexClause& clause : clauses) {
     const bool known =
         std::ranges::any_of(kept, [&](const RegexClause& k) { return k.words == clause.words; });
-    if (!known && kept.size() < most) kept.push_back(std::move(clause));
+    const bool beside = clause.rate <= kMostRateBeside &&
+                        std::ranges::all_of(clause.words, [](const RegexWord& word) {
+                          return word.octets.size() >= kLeastBeside;
+                        });
+    if (!known && kept.size() < most && (kept.empty() || beside)) kept.push_back(std::move(clause));
   }
   return kept;
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -18,8 +19,10 @@ struct RegexWord {
   bool ends_word = false;
   auto operator<=>(const RegexWord&) const = default;
 };
-// As Hyperscan reads it.
-std::string expression_of(const RegexWord& word);
+// Where the anchor of `size` octets of a word begins by which it is looked for: those that are the
+// rarest in mail text and that few other words have. `taken`: how many have it, counted on.
+std::size_t anchor_of(const RegexWord& word, std::size_t size,
+                      std::map<std::string, std::uint32_t>& taken);
 
 struct RegexClause {
   std::vector<RegexWord> words;

@@ -3,6 +3,7 @@
 #include <hs_compile.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <cstdlib>
 #include <future>
@@ -295,14 +296,12 @@ void SpamCompiler::WordTable::add(scan::SpamReference reference,
                                   const std::vector<RegexClause>& clauses) {
   candidates.push_back(reference);
   for (const RegexClause& clause : clauses) {
-    for (const RegexWord& word : clause.words) {
+    for (RegexWord word : clause.words) {
+      // Without letters it has no case.
+      word.caseless &= std::ranges::any_of(
+          word.octets, [](char c) { return std::isalpha(static_cast<unsigned char>(c)) != 0; });
       const auto [at, added] = numbers.try_emplace(word, static_cast<std::uint32_t>(words.size()));
-      if (added) {
-        Pattern pattern;
-        pattern.expression = expression_of(word);
-        pattern.flags = word.caseless ? HS_FLAG_CASELESS : 0u;  // every place is asked for
-        words.push_back(std::move(pattern));
-      }
+      if (added) words.push_back(word);
       clause_words.push_back(at->second);
     }
     least.push_back(static_cast<std::uint8_t>(clause.least));
@@ -332,7 +331,12 @@ bool SpamCompiler::plan_words(const CfRule& rule, const RegexTree& tree,
   Table& table = tables_[static_cast<std::size_t>(buffer)];
   auto clauses = regex_clauses(tree, word_options(rule), kMostClauses);
   WordTable* words = &table.words;
-  if (clauses.empty() && !is_short(buffer)) {
+  // Of a short item words of an octet or two say less than they cost.
+  if (is_short(buffer) && !clauses.empty() &&
+      std::ranges::any_of(clauses.front().words,
+                          [](const RegexWord& word) { return word.octets.size() < 3; }))
+    clauses.clear();
+  if (clauses.empty() && buffer == scan::SpamBuffer::body) {
     clauses = joined_clauses(tree, kMostClauses);
     words = &table.joined;
   }
@@ -531,14 +535,7 @@ void SpamCompiler::refuse(std::uint32_t test, const std::string& reason) {
 Status SpamCompiler::build(const std::filesystem::path& cache) {
   for (;;) {
     std::vector<std::pair<Table*, std::future<Result<BuiltDatabase>>>> building;
-    std::vector<std::pair<WordTable*, std::future<Result<BuiltDatabase>>>> words;
     for (Table& table : tables_) {
-      for (WordTable* of : {&table.words, &table.joined}) {
-        if (of->words.empty() || !of->serialized.empty()) continue;
-        words.emplace_back(of, std::async(std::launch::async, [of, &cache] {
-                             return build_database(of->words, false, cache);
-                           }));
-      }
       if (table.patterns.empty() || !table.serialized.empty()) continue;
       building.emplace_back(&table, std::async(std::launch::async, [&table, &cache] {
         return build_database(table.patterns, false, cache);
@@ -546,14 +543,6 @@ Status SpamCompiler::build(const std::filesystem::path& cache) {
     }
     bool complete = true;
     std::string failure;
-    for (auto& [table, future] : words) {
-      auto built = future.get();
-      if (!built || !built->bad.empty()) {
-        failure = built ? "a word: " + built->bad.front().reason : built.error();
-        continue;
-      }
-      table->serialized = std::move(built->serialized);
-    }
     for (auto& [table, future] : building) {
       auto built = future.get();
       if (!built) {
@@ -631,17 +620,31 @@ std::uint32_t SpamCompiler::WordTable::write(flatbuffers::FlatBufferBuilder& out
   for (const scan::SpamReference& reference : candidates) {
     of_words.emplace_back(reference.test, reference.regex);
   }
-  out.ForceVectorAlignment(serialized.size(), 1, 8);
-  const auto serialized_offset = out.CreateVector(serialized);
+  std::vector<flatbuffers::Offset<flatbuffers::String>> texts;
+  std::vector<std::uint8_t> flags;
+  std::vector<std::uint16_t> anchors;
+  std::map<std::string, std::uint32_t> taken;
+  for (const RegexWord& word : words) {
+    texts.push_back(out.CreateString(word.octets));
+    flags.push_back(
+        static_cast<std::uint8_t>((word.caseless ? scan::WordFinder::kCaseless : 0) |
+                                  (word.begins_word ? scan::WordFinder::kBeginsWord : 0) |
+                                  (word.ends_word ? scan::WordFinder::kEndsWord : 0)));
+    anchors.push_back(
+        static_cast<std::uint16_t>(anchor_of(word, scan::WordFinder::kAnchor, taken)));
+  }
+  const auto texts_offset = out.CreateVector(texts);
+  const auto flags_offset = out.CreateVector(flags);
+  const auto anchors_offset = out.CreateVector(anchors);
   const auto candidates_offset = out.CreateVectorOfStructs(of_words);
   const auto clause_offset = out.CreateVector(first_clause);
   const auto first_offset = out.CreateVector(first_word);
   const auto words_offset = out.CreateVector(clause_words);
   const auto least_offset = out.CreateVector(least);
   const auto reach_offset = out.CreateVector(reach);
-  return image::CreateSpamWords(out, static_cast<std::uint32_t>(words.size()), serialized_offset,
-                                candidates_offset, clause_offset, first_offset, words_offset,
-                                least_offset, reach_offset)
+  return image::CreateSpamWords(out, candidates_offset, clause_offset, first_offset, words_offset,
+                                least_offset, reach_offset, texts_offset, flags_offset,
+                                anchors_offset)
       .o;
 }
 

@@ -81,7 +81,7 @@ class SpamCompiler {
   };
   // What is tried on items with certain words (scan/spam_words.h).
   struct WordTable {
-    std::vector<Pattern> words;
+    std::vector<RegexWord> words;
     std::map<RegexWord, std::uint32_t> numbers;
     std::vector<scan::SpamReference> candidates;
     std::vector<std::uint32_t> first_clause{0};
@@ -89,7 +89,6 @@ class SpamCompiler {
     std::vector<std::uint32_t> clause_words;
     std::vector<std::uint8_t> least;
     std::vector<std::uint32_t> reach;
-    std::vector<std::uint8_t> serialized;
 
     void add(scan::SpamReference reference, const std::vector<RegexClause>& clauses);
     // Gives the offset's value.

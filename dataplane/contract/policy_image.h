@@ -17,7 +17,7 @@
 namespace sluice::contract {
 
 inline constexpr std::array<char, 8> kPolicyImageMagic{'S', 'L', 'U', 'I', 'C', 'E', 'P', 'I'};
-inline constexpr std::uint32_t kPolicyImageVersion = 3;
+inline constexpr std::uint32_t kPolicyImageVersion = 4;
 inline constexpr std::size_t kSectionAlignment = 64;
 // Larger images are refused before they are mapped: FlatBuffers offsets are 32 bits wide.
 inline constexpr std::uint64_t kMaxSectionSize = std::uint64_t{1} << 30;

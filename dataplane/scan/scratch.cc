@@ -111,13 +111,10 @@ Result<std::shared_ptr<Scratch>> Scratch::make(const Ruleset& ruleset) {
       const SpamDatabase& database = spam->database(static_cast<SpamBuffer>(i));
       for (const SpamWords* words : {&database.words, &database.joined})
         made->impl_->spam_words.reserve(words->words(), words->candidates().size());
-      for (const hs_database* compiled : std::initializer_list<const hs_database*>{
-               database.compiled.get(), database.words.database(), database.joined.database()}) {
-        if (compiled != nullptr &&
-            hs_alloc_scratch(compiled, &made->impl_->hyperscan) != HS_SUCCESS) {
-          return Error{"no memory for the scratch of spam buffer " +
-                       std::string(kSpamBufferNames[i])};
-        }
+      if (database.compiled &&
+          hs_alloc_scratch(database.compiled.get(), &made->impl_->hyperscan) != HS_SUCCESS) {
+        return Error{"no memory for the scratch of spam buffer " +
+                     std::string(kSpamBufferNames[i])};
       }
     }
   }

@@ -145,7 +145,7 @@ void SpamScanner::find_words(SpamBuffer buffer, const SpamWords& words, std::str
   SpamWordScratch& found = scratch_.impl_->spam_words;
   SpamWork& all = work();
   scanned_ += row.size();
-  if (!words.find(row, all.ends, all.selectors, found, scratch_.impl_->hyperscan)) failed_ = true;
+  words.find(row, all.ends, all.selectors, found);
   const auto& items = all.rows[static_cast<std::size_t>(buffer)].items;
   for (const SpamWordScratch::Found& one : found.candidates) {
     const SpamReference& reference = words.candidates()[one.candidate];

@@ -2,7 +2,7 @@
 // asked.
 //
 // Theory. The items of a buffer (paragraphs, header values, URLs) stand in a row, a line end behind
-// each, so that one Hyperscan pass finds the words of all (scan/spam_words.h); what has its words
+// each, so that one pass finds the words of all (scan/spam_words.h); what has its words
 // in an item is a candidate there. Regexes run when somebody asks how often a test hits
 // (scan/spam_judge.h), on the items where it is a candidate, each item as a text of its own.
 #pragma once

@@ -1,9 +1,6 @@
 #include "dataplane/scan/spam_words.h"
 
-#include <hs_runtime.h>
-
 #include <algorithm>
-#include <limits>
 
 #include "dataplane/contract/policy_image_tables.h"
 
@@ -15,27 +12,6 @@ namespace {
 bool is_partition(std::span<const std::uint32_t> first, std::size_t parts, std::size_t size) {
   return first.size() == parts + 1 && first.front() == 0 && first.back() == size &&
          std::is_sorted(first.begin(), first.end());
-}
-
-// Where matches of a row belong.
-struct Row {
-  std::span<const std::uint32_t> ends;
-  std::vector<SpamWordScratch::Hit>& hits;
-  std::uint32_t item;
-  bool in_order;
-};
-
-int on_word(unsigned word, unsigned long long, unsigned long long to, unsigned, void* context) {
-  Row& row = *static_cast<Row*>(context);
-  while (row.item + 1 < row.ends.size() && to > row.ends[row.item]) ++row.item;
-  // Hyperscan reports matches in the order of their ends; nothing here depends on it.
-  if (row.item > 0 && to <= row.ends[row.item - 1]) {
-    row.in_order = false;
-    row.item =
-        static_cast<std::uint32_t>(std::ranges::lower_bound(row.ends, to) - row.ends.begin());
-  }
-  row.hits.push_back({row.item, word, static_cast<std::uint32_t>(to)});
-  return 0;
 }
 
 }  // namespace
@@ -67,21 +43,18 @@ Result<SpamWords> SpamWords::load(const contract::image::SpamWords& table, std::
       !is_partition(words.first_clause_, words.candidates_.size(), words.first_word_.size() - 1)) {
     return Error{"its table of words is broken"};
   }
-  const std::uint32_t count = table.words();
+  const std::uint32_t count = table.texts()->size();
+  if (table.text_flags()->size() != count || table.anchors()->size() != count)
+    return Error{"its words are broken"};
   for (const std::uint32_t word : words.clause_words_) {
     if (word >= count) return Error{"a word is out of range"};
   }
-  if (count > 0) {
-    hs_database_t* compiled = nullptr;
-    if (hs_deserialize_database(reinterpret_cast<const char*>(table.serialized()->data()),
-                                table.serialized()->size(), &compiled) != HS_SUCCESS) {
-      return Error{"damaged, or for another CPU or Hyperscan"};
-    }
-    words.compiled_.reset(compiled);
-    std::size_t stream = 0;
-    if (hs_stream_size(compiled, &stream) == HS_SUCCESS) return Error{"of the wrong mode"};
-    hs_database_size(compiled, &words.size_);
+  for (std::uint32_t i = 0; i < count; ++i) {
+    if (!words.finder_.add(table.texts()->Get(i)->string_view(), table.text_flags()->Get(i),
+                           table.anchors()->Get(i)))
+      return Error{"a word is broken"};
   }
+  words.finder_.build();
   std::vector<std::vector<std::uint32_t>> of_word(count);
   for (std::uint32_t c = 0; c < words.candidates_.size(); ++c) {
     const std::uint32_t clause = words.first_clause_[c];
@@ -149,36 +122,35 @@ void SpamWords::end_item(std::uint32_t number, std::uint32_t begin, const std::u
   scratch.words.clear();
 }
 
-bool SpamWords::find(std::string_view text, std::span<const std::uint32_t> ends,
-                     std::span<const std::uint32_t> selectors, SpamWordScratch& scratch,
-                     hs_scratch* hyperscan) const {
+void SpamWords::find(std::string_view row, std::span<const std::uint32_t> ends,
+                     std::span<const std::uint32_t> selectors, SpamWordScratch& scratch) const {
   scratch.candidates.clear();
-  scratch.hits.clear();
-  Row row{ends, scratch.hits, 0, true};
-  const std::size_t size =
-      std::min<std::size_t>(text.size(), std::numeric_limits<std::int32_t>::max());
-  const bool scanned = hs_scan(compiled_.get(), text.data(), static_cast<unsigned>(size), 0,
-                               hyperscan, &on_word, &row) == HS_SUCCESS;
-  if (!row.in_order) std::ranges::stable_sort(scratch.hits, {}, &SpamWordScratch::Hit::item);
-  for (std::size_t i = 0; i < scratch.hits.size(); ++i) {
-    const SpamWordScratch::Hit& hit = scratch.hits[i];
-    std::uint64_t& seen = scratch.seen[hit.word / 64];
-    const std::uint64_t bit = std::uint64_t{1} << (hit.word % 64);
-    SpamWordScratch::Places& places = scratch.places[hit.word];
+  WordFinder::fold(row, scratch.folded);
+  finder_.look(scratch.folded, scratch.near);
+  const auto note = [&](std::uint32_t word, std::size_t behind) {
+    const auto end = static_cast<std::uint32_t>(behind);
+    std::uint64_t& seen = scratch.seen[word / 64];
+    const std::uint64_t bit = std::uint64_t{1} << (word % 64);
+    SpamWordScratch::Places& places = scratch.places[word];
     if ((seen & bit) == 0) {
       seen |= bit;
-      places = {1, hit.end, hit.end};
-      scratch.words.push_back(hit.word);
-    } else {
-      ++places.count;
-      places.first = std::min(places.first, hit.end);
-      places.last = std::max(places.last, hit.end);
+      places = {1, end, end};
+      scratch.words.push_back(word);
+      return;
     }
-    if (i + 1 == scratch.hits.size() || scratch.hits[i + 1].item != hit.item)
-      end_item(hit.item, hit.item == 0 ? 0 : ends[hit.item - 1] + 1,
-               selectors.empty() ? nullptr : &selectors[hit.item], scratch);
+    ++places.count;
+    places.last = end;  // places of a word come in order
+  };
+  auto place = scratch.near.begin();
+  std::uint32_t begin = 0;
+  for (std::uint32_t item = 0; item < ends.size(); begin = ends[item++] + 1) {
+    for (; place != scratch.near.end() && place->at < ends[item]; ++place) {
+      if (place->at >= begin)
+        finder_.take_words(*place, row, scratch.folded, begin, ends[item], note);
+    }
+    if (!scratch.words.empty())
+      end_item(item, begin, selectors.empty() ? nullptr : &selectors[item], scratch);
   }
-  return scanned;
 }
 
 }  // namespace sluice::scan

@@ -1,7 +1,7 @@
 // Which regexes are worth trying on an item: those of which all clauses have a word in it.
 //
 // Theory. A regex with usual text in it cannot match without certain words (the compiler finds
-// them, control/policy/regex_words.h). One Hyperscan pass over items in a row finds all words; a
+// them, control/policy/regex_words.h). One pass over items in a row finds all words; a
 // candidate, that is a test and its regex, is worth trying on an item when each of its clauses has
 // at least one of its words there, and a match can begin only so far in front of them. Its first
 // clause is its rarest: only words of first clauses lead to candidates, the others are looked up.
@@ -9,7 +9,6 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -17,9 +16,7 @@
 #include <vector>
 
 #include "dataplane/base/result.h"
-#include "dataplane/scan/ruleset.h"
-
-struct hs_scratch;
+#include "dataplane/scan/word_finder.h"
 
 namespace sluice::contract::image {
 struct SpamWords;
@@ -41,17 +38,13 @@ struct SpamWordScratch {
     std::uint32_t from;
     std::uint32_t to;
   };
-  struct Hit {
-    std::uint32_t item;
-    std::uint32_t word;
-    std::uint32_t end;  // in the row
-  };
   struct Places {
     std::uint32_t count;
-    std::uint32_t first;  // where it ends
+    std::uint32_t first;  // where it ends in the row
     std::uint32_t last;
   };
-  std::vector<Hit> hits;
+  std::string folded;                   // the row
+  std::vector<WordFinder::Place> near;  // where words may stand in it
   std::vector<std::uint64_t> seen;      // a bit a word
   std::vector<Places> places;           // by word, of those that are set
   std::vector<std::uint32_t> words;     // those that are set
@@ -68,20 +61,17 @@ class SpamWords {
   static Result<SpamWords> load(const contract::image::SpamWords& table, std::size_t tests,
                                 std::size_t regexes);
 
-  bool empty() const { return compiled_ == nullptr; }
-  const hs_database* database() const { return compiled_.get(); }
-  std::size_t words() const { return first_of_word_.empty() ? 0 : first_of_word_.size() - 1; }
-  std::size_t size() const { return size_; }
+  bool empty() const { return finder_.empty(); }
+  std::size_t words() const { return finder_.size(); }
+  std::size_t size() const { return finder_.memory_used(); }
   std::span<const SpamReference> candidates() const { return candidates_; }
   // Of each candidate's test: it is looked at in items of that selector only.
   void set_selectors(std::vector<std::uint32_t> selectors) { selectors_ = std::move(selectors); }
 
   // The candidates of the items that stand in `row` with a line end between them and end at `ends`.
-  // Each once an item, in scratch.candidates. `selectors`: of the items, or none. False when
-  // Hyperscan failed.
-  bool find(std::string_view row, std::span<const std::uint32_t> ends,
-            std::span<const std::uint32_t> selectors, SpamWordScratch& scratch,
-            hs_scratch* hyperscan) const;
+  // Each once an item, in scratch.candidates. `selectors`: of the items, or none.
+  void find(std::string_view row, std::span<const std::uint32_t> ends,
+            std::span<const std::uint32_t> selectors, SpamWordScratch& scratch) const;
 
  private:
   void end_item(std::uint32_t item, std::uint32_t begin, const std::uint32_t* selector,
@@ -89,7 +79,7 @@ class SpamWords {
   bool complete(std::uint32_t candidate, const SpamWordScratch& scratch,
                 SpamWordScratch::Found& found) const;
 
-  std::unique_ptr<hs_database, DatabaseDeleter> compiled_;
+  WordFinder finder_;
   std::vector<SpamReference> candidates_;
   std::vector<std::uint32_t> selectors_;     // by candidate
   std::vector<std::uint32_t> first_clause_;  // by candidate
@@ -99,7 +89,6 @@ class SpamWords {
   std::vector<std::uint32_t> reach_;          // by clause
   std::vector<std::uint32_t> first_of_word_;  // by word: candidates that it leads to
   std::vector<std::uint32_t> of_word_;
-  std::size_t size_ = 0;
 };
 
 }  // namespace sluice::scan

@@ -111,7 +111,9 @@ std::string clauses_of(std::string_view pattern, bool caseless = true) {
   std::string all;
   for (const auto& clause : control::regex_clauses(*tree, {.caseless = caseless}, 4)) {
     all += all.empty() ? "" : " & ";
-    for (const auto& word : clause.words) all += control::expression_of(word) + '|';
+    for (const auto& word : clause.words) {
+      all += (word.begins_word ? "\\b" : "") + word.octets + (word.ends_word ? "\\b" : "") + '|';
+    }
     all.back() = clause.least > 1 ? static_cast<char>('0' + clause.least) : ';';
   }
   return all;
