@@ -16,6 +16,7 @@ what stands in the middle and its kernel part share this machine's cores. Prints
     flood        an honest session beside a flood of SYNs to port 25
     messages     4,000 of about 10 KB, 50 at a time, each on its connection: CPU of the worker (which
                  polls for 200 us after each frame) and of soft interrupts (both ends' too) for each
+    overload     twice what the appliance can do, one of four subscribers floods (overload.py)
     sleep        what an idle wire costs, and what waking costs a round trip
 
 Root; network namespaces only. About three minutes.
@@ -37,6 +38,7 @@ import tempfile
 import time
 
 import loss
+import overload
 from lines import KINDS, Ours, netns, softirq
 from rig import mailer, sink
 
@@ -192,6 +194,8 @@ class Bench:
         self.lines['appliance'] = Ours('appliance', self.build, rules, folder, arguments=('--cores', CORES[-1]))
         # Of its own, because the policy is the wire's: any message is soon past its limit.
         self.lines['scan limit'] = Ours('scan limit', self.build, rules, folder, scan_budget=65536)
+        self.lines['overload'] = Ours('overload', self.build, rules, folder, arguments=('--cores', CORES[-1]),
+                                      subscribers=4)
         self.lines['polling'] = Ours('polling', self.build, rules, folder,
                                      arguments=('--busy-poll', '--cores', CORES[-1]))
 
@@ -350,11 +354,21 @@ class Bench:
         pings = self.pings(line, count=1000, interval=1000)
         return pings, json.loads(flood.communicate()[0]) if flood else None
 
-    def messages(self, count=4000, at_once=50):
+    def letters(self):
+        """Files of messages of about 10 KB, as they go over the wire."""
         paths = []
         for message in mailer.generate(50, size=(9000, 11000)):
             paths.append(self.folder / f'{message.id}.eml')
             paths[-1].write_bytes(re.sub(rb'(?m)^\.', b'..', message.content))
+        return paths
+
+    def overload(self):
+        self.open('overload')
+        self.report('overload', line='appliance', **overload.run(self, self.lines['overload'], self.letters()))
+        self.drop('overload')
+
+    def messages(self, count=4000, at_once=50):
+        paths = self.letters()
         names = ('bridge', 'appliance')
         self.open(*names)
         for name in names:
@@ -393,7 +407,7 @@ class Bench:
                     wake_us=round((asleep['p50'] - awake['p50'] - cable[1]['p50'] + cable[0]['p50']) / 2, 1))
 
 
-PARTS = ('bulk', 'latency', 'connections', 'flood', 'messages', 'sleep')
+PARTS = ('bulk', 'latency', 'connections', 'flood', 'messages', 'overload', 'sleep')
 
 
 def main():
