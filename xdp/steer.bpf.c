@@ -212,16 +212,26 @@ static __always_inline __u32 name_socket(const struct packet* packet, enum mail_
   return mail == MAIL_NONE ? STEER_COUNT_steered_to_socket : STEER_COUNT_mail_to_socket;
 }
 
+/* Whether the subscriber, whose address is the inner one of `packet`, is among those of whom much
+ * waits at the worker. (It goes by the outermost address; of tunnels it knows the end.) */
+static __always_inline int is_crowd(const struct steer_heartbeat* slot, const struct packet* packet,
+                                    __u32 side) {
+  __u32 host = steer_host(slot->crowd_key, side == 0 ? packet->source : packet->destination);
+  return slot->crowd[host / 64 % (STEER_HOSTS / 64)] >> (host % 64) & 1;
+}
+
 /* A full socket ring drops in the kernel and has no fallback, so near its end new flows, and those
- * that are no longer scanned, are kept away from it. */
+ * that are no longer scanned, are kept away from it; those of a subscriber who takes more than his
+ * share even before. */
 static __always_inline __u32 relieve(const struct packet* packet,
-                                     const struct steer_config* settings, __u32 queue, int marks,
-                                     __u64 now, __u32 decision) {
+                                     const struct steer_config* settings, __u32 side, __u32 queue,
+                                     int marks, __u64 now, __u32 decision) {
   struct steer_heartbeat* slot = bpf_map_lookup_elem(&heartbeats, &queue);
   if (!slot || settings->watermark == 0 || packet->kind != PACKET_TCP) return decision;
-  if (*(volatile __u32*)&slot->occupancy < settings->watermark) return decision;
   int first = is_first_syn(packet);
   if (!first && !(marks & STEER_FLOW_EXHAUSTED)) return decision;
+  if (*(volatile __u32*)&slot->occupancy < settings->watermark && !is_crowd(slot, packet, side))
+    return decision;
   if (settings->flags & STEER_FAIL_CLOSED) return STEER_COUNT_closed_overload;
   if (!first) return pass_by(packet, STEER_COUNT_overload_exhausted);
   mark_overload(packet, now);
@@ -244,7 +254,7 @@ static __always_inline __u32 divert(struct xdp_md* ctx, const struct packet* pac
   __u64 now = bpf_ktime_get_ns();
   enum liveness found = check_liveness(settings, hints, queue, now);
   if (found != ALIVE) return fail(packet, settings, mail, found);
-  __u32 decision = relieve(packet, settings, queue, marks, now, name_socket(packet, mail));
+  __u32 decision = relieve(packet, settings, side, queue, marks, now, name_socket(packet, mail));
   if (decision == STEER_COUNT_overload_new) hints->bypassed_used = 1;
   return decision;
 }

@@ -206,6 +206,18 @@ Status Process::attach_wires() {
 }
 
 // Speed only: without it the heartbeat's timeout does the work.
+// A quarter of the lowest watermark: three more such subscribers, and it is reached.
+std::size_t Process::crowd_frames() const {
+  std::size_t least = 0;
+  for (const WireOptions& wire : options_.wires) {
+    if (wire.watermark == 0) continue;
+    const std::size_t frames =
+        std::max<std::size_t>(io::Backlog::kCapacity * wire.watermark / 4000, 1);
+    least = least == 0 ? frames : std::min(least, frames);
+  }
+  return least;
+}
+
 void Process::start_guardian() {
   std::vector<Guardian::Page> pages;
   for (const WirePorts& wire : shared_.wires) {
@@ -310,6 +322,7 @@ Status Process::start_workers() {
     settings.workers = count;
     settings.busy_poll = options_.busy_poll;
     settings.own_cpu = own_cpus_;
+    settings.crowd = crowd_frames();
     settings.hang = options_.heartbeat_timeout;
     for (const WireOptions& wire : options_.wires) settings.engine.wires.push_back(wire.name);
     settings.engine.max_flows = std::max<std::size_t>(options_.max_flows / count, 1024);

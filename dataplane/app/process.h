@@ -40,6 +40,7 @@ class Process {
  private:
   Status start();
   Status attach_wires();
+  std::size_t crowd_frames() const;
   void start_guardian();
   Status open_ports();
   Status start_workers();

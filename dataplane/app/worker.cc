@@ -79,7 +79,9 @@ Worker::Worker(const WorkerSettings& settings, Shared& shared,
     }
   }
   // What comes from a file goes out as it came in.
-  if (live) backlog_ = std::make_unique<io::Backlog>(io::Backlog::kCapacity, shared_.spread);
+  if (live)
+    backlog_ =
+        std::make_unique<io::Backlog>(io::Backlog::kCapacity, shared_.spread, settings_.crowd);
 }
 
 Worker::~Worker() {
@@ -475,7 +477,7 @@ void Worker::flush() {
 // Of the backlog's frames so many are sent together as pays, unless none is left.
 void Worker::flush_hurried() {
   const bool last = !backlog_ || backlog_->empty();
-  const std::size_t together = 2 * turn();
+  const std::size_t together = 4 * turn();
   for (const auto& buffer : transmit_) {
     if (last || buffer->hurried() || buffer->waiting() >= together) buffer->flush();
   }
@@ -503,6 +505,9 @@ std::uint32_t Worker::occupancy(const Beat& beat) const {
 bool Worker::beat() {
   bool alive = true;
   for (const Beat& beat : beats_) {
+    if (backlog_) {
+      beat.page->tell_crowd(beat.queue, io::host_key(shared_.spread), backlog_->crowd());
+    }
     if (!beat.page->beat(beat.queue, occupancy(beat), now_.monotonic)) alive = false;
   }
   if (now_.monotonic - last_seen() > settings_.hang) alive = false;

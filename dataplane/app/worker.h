@@ -75,7 +75,8 @@ struct WorkerSettings {
   unsigned index = 0;
   unsigned workers = 1;
   bool busy_poll = false;
-  bool own_cpu = true;                   // nobody needs the CPU while the worker polls
+  std::size_t crowd = 0;  // frames of one subscriber that are too many; 0: none ever are
+  bool own_cpu = true;    // nobody needs the CPU while the worker polls
   Nanoseconds hang = 60 * kMillisecond;  // not come round for so long: hung
   inspect::Settings engine;
 };
@@ -101,9 +102,10 @@ class Worker final : private inspect::Output {
 
  private:
   static constexpr std::uint16_t kBurst = 64;
-  // Frames of the backlog between two looks into the rings, and sent together: what a light one may
-  // have to wait for. Many together are cheaper, which counts when there is no end of them.
-  static constexpr std::size_t kShortTurn = 2;
+  // Frames of the backlog between two looks into the rings, what a light one may have to wait for;
+  // four times as many are sent together. Many are cheaper, which counts when there is no end of
+  // them.
+  static constexpr std::size_t kShortTurn = 1;
   static constexpr std::size_t kLongTurn = 32;
 
   struct Receiver {

@@ -4,16 +4,17 @@
 
 namespace sluice::io {
 
-Backlog::Backlog(std::size_t capacity, const SpreadKey& key) : key_(key), nodes_(capacity) {
+Backlog::Backlog(std::size_t capacity, const SpreadKey& key, std::size_t crowd)
+    : key_(key), nodes_(capacity), crowd_from_(crowd) {
   free_.reserve(capacity);
   for (std::size_t i = capacity; i > 0; --i) free_.push_back(static_cast<std::uint16_t>(i - 1));
 }
 
 bool Backlog::is_light_or_put(void* frame, Bytes octets, Side from) {
   const Whose of = whose(octets, from, key_);
-  const auto host = static_cast<std::uint8_t>(of.host >> 56);
+  const auto host = of.host;
   const auto flow = static_cast<std::uint16_t>(of.flow >> 52);
-  static_assert(kFlows == std::size_t{1} << (64 - 52) && kHosts == std::size_t{1} << (64 - 56));
+  static_assert(kFlows == std::size_t{1} << (64 - 52));
   Queue& queue = queues_[host];
   if (queue.round != round_) {
     queue.round = round_;
@@ -41,6 +42,8 @@ bool Backlog::is_light_or_put(void* frame, Bytes octets, Side from) {
     ++queue.odd;
   }
   ++queue.frames;
+  if (queue.crowd) ++crowd_frames_;
+  if (!queue.crowd && crowd_from_ > 0 && queue.frames >= crowd_from_) set_crowd(queue, true);
   if (!queue.in_turn) {
     queue.in_turn = true;
     queue.deficit = kQuantum;
@@ -49,12 +52,27 @@ bool Backlog::is_light_or_put(void* frame, Bytes octets, Side from) {
   return false;
 }
 
+void Backlog::set_crowd(Queue& queue, bool crowd) {
+  const auto host = static_cast<std::size_t>(&queue - queues_.data());
+  const std::uint64_t bit = std::uint64_t{1} << (host % 64);
+  queue.crowd = crowd;
+  if (crowd) {
+    crowd_[host / 64] |= bit;
+    crowd_frames_ += queue.frames;
+  } else {
+    crowd_[host / 64] &= ~bit;
+    crowd_frames_ -= queue.frames;
+  }
+}
+
 // The node is free again; its content stands until the next frame is put in.
 std::uint16_t Backlog::remove(Queue& queue, std::uint16_t at) {
   const Node& node = nodes_[at];
   (node.before == kNone ? queue.first : nodes_[node.before].next) = node.next;
   (node.next == kNone ? queue.last : nodes_[node.next].before) = node.before;
   --queue.frames;
+  if (queue.crowd) --crowd_frames_;
+  if (queue.crowd && queue.frames <= crowd_from_ / 2) set_crowd(queue, false);
   if (node.flow == kNone) {
     --queue.odd;
   } else {

@@ -4,9 +4,11 @@
 // of a message twenty. A worker that takes them as they come makes everybody wait for whoever sends
 // most. So light segments (little payload, a few for each host in a round) go at once, and all
 // others wait here in a queue for each subscriber (the host inside, by hash), from which deficit
-// round robin takes equal shares of octets (Shreedhar and Varghese, 1995), as fq_codel does (RFC
-// 8290). When there are too many, the subscriber who has most waiting loses the one that he sent
-// last; others lose nothing to him.
+// round robin takes equal shares of octets (Shreedhar and Varghese, 1995), as fq_codel does
+// (RFC 8290). When there are too many, the subscriber who has most waiting loses the one that he
+// sent last; others lose nothing to him. Of whom more than his share waits is of the crowd: the
+// kernel is told and sends his new flows past us; the fill, at which it does so with everybody's,
+// is without him.
 //
 // Order. Frames of one flow and direction stay in order: a segment is light only while none of its
 // flow waits, and none of its host that is not a plain segment (a fragment may be of any flow).
@@ -31,8 +33,9 @@ class Backlog {
   static constexpr std::uint32_t kLight = 256;
   static constexpr std::uint8_t kLightEach = 8;  // of a host, in a round
 
-  // Holds `capacity` frames at most (1 to 65,535).
-  Backlog(std::size_t capacity, const SpreadKey& key);
+  // Holds `capacity` frames at most (1 to 65,535). Of whom `crowd` frames wait is of the crowd
+  // until half of them are gone; 0: nobody ever is.
+  Backlog(std::size_t capacity, const SpreadKey& key, std::size_t crowd = 0);
 
   // The worker looks into its rings anew: every host may send a few light ones again.
   void begin_round() { ++round_; }
@@ -47,9 +50,11 @@ class Backlog {
   std::size_t size() const { return used_; }
   bool empty() const { return used_ == 0; }
   bool full() const { return used_ == nodes_.size(); }
-  std::uint32_t fill() const {  // permille
-    return static_cast<std::uint32_t>(used_ * 1000 / nodes_.size());
+  std::uint32_t fill() const {  // permille, without the crowd's
+    return static_cast<std::uint32_t>((used_ - crowd_frames_) * 1000 / nodes_.size());
   }
+  // A bit for each host.
+  const std::array<std::uint64_t, kHosts / 64>& crowd() const { return crowd_; }
 
  private:
   static constexpr std::uint16_t kNone = 0xffff;
@@ -70,17 +75,22 @@ class Backlog {
     std::uint16_t odd = 0;  // of these, what is not a plain segment
     std::int32_t deficit = 0;
     bool in_turn = false;
+    bool crowd = false;
     std::uint8_t light = 0;  // sent past it in that round
     std::uint32_t round = 0;
   };
 
   std::uint16_t remove(Queue& queue, std::uint16_t node);
+  void set_crowd(Queue& queue, bool crowd);
 
   SpreadKey key_;
   std::vector<Node> nodes_;
   std::vector<std::uint16_t> free_;
   std::size_t used_ = 0;
   std::uint32_t round_ = 1;
+  std::size_t crowd_from_;
+  std::size_t crowd_frames_ = 0;
+  std::array<std::uint64_t, kHosts / 64> crowd_{};
   std::array<Queue, kHosts> queues_;
   std::array<std::uint16_t, kFlows> waiting_{};  // frames, by flow
   // Queues that hold something, in turn; a ring.

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "xdp/contract/steer.h"
+
 namespace sluice::io {
 
 namespace {
@@ -118,6 +120,12 @@ void read_segment(Bytes frame, std::size_t at, std::size_t end, const SpreadKey&
   found.segment = true;
 }
 
+std::uint8_t host_of(const std::uint8_t* address, std::size_t size, const SpreadKey& key) {
+  std::uint32_t words[4]{};
+  std::memcpy(size == 4 ? words + 3 : words, address, size);
+  return static_cast<std::uint8_t>(steer_host(host_key(key), words));
+}
+
 }  // namespace
 
 Whose whose(Bytes frame, Side from, const SpreadKey& key) {
@@ -130,7 +138,7 @@ Whose whose(Bytes frame, Side from, const SpreadKey& key) {
   constexpr std::uint8_t kTcp = 6;
   if (version == 4 && frame.size() >= *at + 20 && ip[0] >> 4 == 4) {
     const std::uint64_t ends[2] = {address_hash(ip + 12, 4, key), address_hash(ip + 16, 4, key)};
-    found.host = ends[inside] | 1;
+    found.host = host_of(ip + 12 + inside * 4, 4, key);
     found.flow = fold(ends[0] ^ key.k0, ends[1] ^ key.k1);
     const bool fragment = (load_be16(ip + 6) & 0x3fff) != 0;
     const std::size_t header = std::size_t{ip[0] & 0x0fu} * 4;
@@ -138,7 +146,7 @@ Whose whose(Bytes frame, Side from, const SpreadKey& key) {
       read_segment(frame, *at + header, *at + load_be16(ip + 2), key, found);
   } else if (version == 6 && frame.size() >= *at + 40 && ip[0] >> 4 == 6) {
     const std::uint64_t ends[2] = {address_hash(ip + 8, 16, key), address_hash(ip + 24, 16, key)};
-    found.host = fold(load64(ip + 8 + inside * 16) ^ key.k0, key.k1 ^ 0xe7037ed1a0b428dbu) | 1;
+    found.host = host_of(ip + 8 + inside * 16, 16, key);
     found.flow = fold(ends[0] ^ key.k0, ends[1] ^ key.k1);
     if (ip[6] == kTcp) read_segment(frame, *at + 40, *at + 40 + load_be16(ip + 4), key, found);
   }

@@ -29,13 +29,16 @@ std::optional<std::uint8_t> owner_of(Bytes frame, unsigned workers, const Spread
 
 // Whose a frame is, for the order in which frames are dealt with (backlog.h). Keyed hashes.
 struct Whose {
-  // Of the address inside: the subscriber; of IPv6 its /64. 0: no IP header that can be read.
-  std::uint64_t host = 0;
+  // Of the address inside, as the kernel has it (steer_host()): the subscriber. 0 as well where no
+  // IP header can be read.
+  std::uint8_t host = 0;
   // Of both addresses and ports, each in its place: one direction of a connection.
   std::uint64_t flow = 0;
   std::uint32_t payload = 0;  // octets of TCP payload
   bool segment = false;       // a whole TCP segment of no tunnel; else flow and payload say nothing
 };
+// Of steer_host(). It stands in a map that root alone can read.
+inline std::uint64_t host_key(const SpreadKey& key) { return key.k0 * 0x9e3779b97f4a7c15u; }
 // `from`: the port on which it came in. Pure; any thread.
 Whose whose(Bytes frame, Side from, const SpreadKey& key);
 

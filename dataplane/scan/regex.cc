@@ -89,6 +89,7 @@ Result<Regex> Regex::make(std::string_view pattern, std::uint32_t options) {
   return Regex(std::move(impl));
 }
 
+std::uint32_t Regex::least() const { return impl_->least; }
 std::uint32_t Regex::weight() const { return impl_->weight; }
 
 bool Regex::find(std::string_view subject, RegexScratch& scratch, Match* match, std::size_t from,

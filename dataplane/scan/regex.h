@@ -46,6 +46,8 @@ class Regex {
     bool has(int n) const { return end[n] != std::string_view::npos; }
   };
 
+  // Octets of the shortest text that it matches, at least.
+  std::uint32_t least() const;
   // What an octet costs, about, in units of a simple regex.
   std::uint32_t weight() const;
 

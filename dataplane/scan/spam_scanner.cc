@@ -193,6 +193,23 @@ void SpamScanner::find_patterns(SpamBuffer buffer) {
   }
 }
 
+// What is tried on each item, or on each of its selector.
+void SpamScanner::take_direct(SpamBuffer buffer) {
+  const SpamDatabase& database = rules_.database(buffer);
+  if (database.direct.empty()) return;
+  const auto& items = work().rows[static_cast<std::size_t>(buffer)].items;
+  if (!by_selector(buffer)) {
+    for (const SpamReference& reference : database.direct.front())
+      push(reference.test, {.regex = reference.regex, .item = SpamWork::kAll, .buffer = buffer},
+           items.back().end);
+    return;
+  }
+  for (std::uint32_t i = 0; i < items.size(); ++i) {
+    for (const SpamReference& reference : database.direct[items[i].selector])
+      take(reference, buffer, i);
+  }
+}
+
 void SpamScanner::look(SpamBuffer buffer) {
   SpamWork& all = work();
   SpamWork::Row& row = all.rows[static_cast<std::size_t>(buffer)];
@@ -222,17 +239,7 @@ void SpamScanner::look(SpamBuffer buffer) {
     }
     find_words(buffer, database.joined, all.joined, false);
   }
-  for (std::size_t selector = 0; selector < database.direct.size(); ++selector) {
-    if (database.direct[selector].empty()) continue;
-    std::size_t octets = 0;
-    for (const SpamWork::Item& item : row.items) {
-      if (!by_selector(buffer) || item.selector == selector) octets += item.end - item.begin;
-    }
-    if (octets == 0) continue;
-    for (const SpamReference& reference : database.direct[selector])
-      push(reference.test, {.regex = reference.regex, .item = SpamWork::kAll, .buffer = buffer},
-           octets);
-  }
+  take_direct(buffer);
   if (database.compiled) find_patterns(buffer);
 }
 
@@ -249,13 +256,14 @@ std::uint32_t SpamScanner::cost(std::uint32_t test) const { return work().tests[
 std::uint32_t SpamScanner::try_item(std::uint32_t test, const SpamWork::Candidate& candidate,
                                     std::uint32_t item, std::uint32_t most) {
   const std::string_view text = text_of(candidate.buffer, item);
+  const Regex& regex = rules_.regex(candidate.regex - 1);
+  if (text.size() < candidate.from + std::size_t{regex.least()}) return 0;
   scanned_ += text.size();
   const Look look(times_, candidate.buffer, test);
   const RegexGate* const gate = rules_.gate(candidate.regex - 1);
   if (gate != nullptr &&
       !gate->may_match(text, candidate.from, candidate.to, scratch_.impl_->gates))
     return 0;
-  const Regex& regex = rules_.regex(candidate.regex - 1);
   if ((rules_.tests()[test].flags & kTestMultiple) != 0)
     return regex.count(text, scratch_.regex(), most, candidate.from, candidate.to);
   return regex.find(text, scratch_.regex(), nullptr, candidate.from, candidate.to) ? 1 : 0;
@@ -281,7 +289,6 @@ std::uint32_t SpamScanner::count(std::uint32_t number, std::uint32_t before) {
     }
     const auto& items = all.rows[static_cast<std::size_t>(candidate.buffer)].items;
     for (std::uint32_t i = 0; i < items.size() && found < most; ++i) {
-      if (by_selector(candidate.buffer) && items[i].selector != test.selector) continue;
       if (items[i].first && (test.flags & kTestNoSubject) != 0) continue;
       found += try_item(number, candidate, i, most - found);
     }

@@ -113,6 +113,7 @@ class SpamScanner {
   void look(SpamBuffer buffer);
   void find_words(SpamBuffer buffer, const SpamWords& words, std::string_view row, bool positions);
   void find_patterns(SpamBuffer buffer);
+  void take_direct(SpamBuffer buffer);
   void take(const SpamReference& reference, SpamBuffer buffer, std::uint32_t item,
             std::uint32_t from = 0, std::uint32_t to = UINT32_MAX);
   void push(std::uint32_t test, const SpamWork::Candidate& candidate, std::size_t octets);

@@ -173,10 +173,16 @@ bool WordFinder::stands(const Entry& entry, std::string_view text, const char* f
   if (at - begin < entry.anchor) return false;
   const std::size_t from = at - entry.anchor;
   if (end - from < entry.size) return false;
-  const char* const where = (entry.flags & kCaseless) != 0 ? folded : text.data();
-  const char* const word = texts_.data() + entry.text;
-  // Most others differ in their first octet.
-  if (where[from] != word[0] || std::memcmp(where + from, word, entry.size) != 0) return false;
+  const bool caseless = (entry.flags & kCaseless) != 0;
+  // Of a short word the anchor is all.
+  if (!caseless || entry.size > kAnchor) {
+    const char* const where = (caseless ? folded : text.data()) + from;
+    const char* const word = texts_.data() + entry.text;
+    const std::size_t last = entry.size - std::size_t{1};
+    if (where[0] != word[0] || where[last] != word[last] ||
+        std::memcmp(where, word, entry.size) != 0)
+      return false;
+  }
   if ((entry.flags & kBeginsWord) != 0 && from > begin && is_word(text[from - 1])) return false;
   return (entry.flags & kEndsWord) == 0 || from + entry.size == end ||
          !is_word(text[from + entry.size]);

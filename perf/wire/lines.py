@@ -58,11 +58,11 @@ class Line:
     """name: as above. start() brings up what stands in the middle; pause() and resume() keep it from
     the CPU while others are measured."""
 
-    def __init__(self, name, build):
+    def __init__(self, name, build, subscribers=1):
         self.name = name
         self.build = build
         make = CableTopology if name == 'cable' else netns.Topology
-        self.topology = make(f'wire{os.getpid()}{name[:4]}', subscribers=1, far=1)
+        self.topology = make(f'wire{os.getpid()}{name[:4]}', subscribers=subscribers, far=1)
         self.process = None
 
     @property
@@ -163,8 +163,8 @@ class Testpmd(Line):
 class Ours(Line):
     """arguments: further ones of sluice-dataplane."""
 
-    def __init__(self, name, build, rules, folder, arguments=(), scan_budget=0):
-        super().__init__(name, build)
+    def __init__(self, name, build, rules, folder, arguments=(), scan_budget=0, subscribers=1):
+        super().__init__(name, build, subscribers)
         self._scan_budget = scan_budget
         self._rules = rules
         self._arguments = arguments
@@ -199,6 +199,14 @@ class Ours(Line):
         for name, value in re.findall(r'^(sluice_\w+)(?:\{[^}]*\})? ([0-9.e+]+)$',
                                       self.box.ctl('show', 'stats', '--metrics'), re.M):
             total[name] += float(value)
+        return total
+
+    def labelled(self, name, label):
+        """Values of one metric by one of its labels, summed over the others."""
+        total = collections.Counter()
+        for labels, value in re.findall(rf'^{name}{{([^}}]*)}} ([0-9.e+]+)$', self.box.ctl('show', 'stats', '--metrics'),
+                                        re.M):
+            total[dict(re.findall(r'(\w+)="([^"]*)"', labels))[label]] += int(float(value))
         return total
 
     def frames(self):

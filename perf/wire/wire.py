@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The appliance live, beside wires that do nothing: latency, bulk, connections, a SYN flood, sleep.
 
-    wire.py BUILD [--only PART...] [--repetitions 3] [--seconds 1] [--rules 1000]
+    wire.py BUILD [--only PART...] [--repetitions 3] [--seconds 1] [--rules 1000] [--capacity 1000]
 
 Lines as in lines.py, all in one run, measured in turn, each repetition in another order. Both ends,
 what stands in the middle and its kernel part share this machine's cores. Prints JSON lines:
@@ -16,7 +16,8 @@ what stands in the middle and its kernel part share this machine's cores. Prints
     flood        an honest session beside a flood of SYNs to port 25
     messages     4,000 of about 10 KB, 50 at a time, each on its connection: CPU of the worker (which
                  polls for 200 us after each frame) and of soft interrupts (both ends' too) for each
-    sleep        what an idle wire costs, and what waking costs a round trip
+    overload     twice what the appliance can do, one of four subscribers floods (overload.py)
+    sleep        what an idle wire costs, and what waking costs a round trip (frames 50 us and 5 ms apart)
 
 Root; network namespaces only. About three minutes.
 """
@@ -37,6 +38,7 @@ import tempfile
 import time
 
 import loss
+import overload
 from lines import KINDS, Ours, netns, softirq
 from rig import mailer, sink
 
@@ -192,6 +194,8 @@ class Bench:
         self.lines['appliance'] = Ours('appliance', self.build, rules, folder, arguments=('--cores', CORES[-1]))
         # Of its own, because the policy is the wire's: any message is soon past its limit.
         self.lines['scan limit'] = Ours('scan limit', self.build, rules, folder, scan_budget=65536)
+        self.lines['overload'] = Ours('overload', self.build, rules, folder, arguments=('--cores', CORES[-1]),
+                                      subscribers=4)
         self.lines['polling'] = Ours('polling', self.build, rules, folder,
                                      arguments=('--busy-poll', '--cores', CORES[-1]))
 
@@ -350,11 +354,21 @@ class Bench:
         pings = self.pings(line, count=1000, interval=1000)
         return pings, json.loads(flood.communicate()[0]) if flood else None
 
-    def messages(self, count=4000, at_once=50):
+    def letters(self):
+        """Files of messages of about 10 KB, as they go over the wire."""
         paths = []
         for message in mailer.generate(50, size=(9000, 11000)):
             paths.append(self.folder / f'{message.id}.eml')
             paths[-1].write_bytes(re.sub(rb'(?m)^\.', b'..', message.content))
+        return paths
+
+    def overload(self):
+        self.open('overload')
+        self.report('overload', line='appliance', **overload.run(self, self.lines['overload'], self.letters()))
+        self.drop('overload')
+
+    def messages(self, count=4000, at_once=50):
+        paths = self.letters()
         names = ('bridge', 'appliance')
         self.open(*names)
         for name in names:
@@ -393,7 +407,7 @@ class Bench:
                     wake_us=round((asleep['p50'] - awake['p50'] - cable[1]['p50'] + cable[0]['p50']) / 2, 1))
 
 
-PARTS = ('bulk', 'latency', 'connections', 'flood', 'messages', 'sleep')
+PARTS = ('bulk', 'latency', 'connections', 'flood', 'messages', 'overload', 'sleep')
 
 
 def main():
@@ -404,12 +418,14 @@ def main():
     parser.add_argument('--repetitions', type=int, default=3)
     parser.add_argument('--seconds', type=int, default=1, help='of one transfer')
     parser.add_argument('--rules', type=int, default=1000)
+    parser.add_argument('--capacity', type=float, default=1000,
+                        help='Mbit/s, of which half is the load of latency where bulk is not measured before')
     options = parser.parse_args()
     netns.exit_on_signals()
     folder = pathlib.Path(tempfile.mkdtemp(prefix='wire-'))
     bench = Bench(options, folder)
     try:
-        capacity = bench.bulk() if 'bulk' in options.only else 1000
+        capacity = bench.bulk() if 'bulk' in options.only else options.capacity
         for part in options.only:
             if part == 'latency':
                 bench.latency(capacity)

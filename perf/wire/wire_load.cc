@@ -1,12 +1,14 @@
 // The ends of the wire bench, and the barest wire.
 //
-//   wire_load serve ADDRESS PORT [--threads N]      an SMTP server that takes everything
+//   wire_load serve ADDRESS PORT [--threads N] [--greeting TEXT]   an SMTP server that takes
+//     everything; with another greeting nobody takes it for one
 //   wire_load ping ADDRESS PORT [--count N] [--interval US]   round trips of NOOP on one connection
 //   wire_load connect ADDRESS PORT [--seconds S] [--threads N]  connect, greeting, QUIT, again
-//   wire_load mail ADDRESS PORT --messages FILE... [--count N] [--threads N]  each on its
-//   connection wire_load flood INTERFACE MAC ADDRESS PORT [--seconds S] [--rate N]  SYNs from
-//   random addresses wire_load redirect INSIDE OUTSIDE               an XDP program that redirects,
-//   until stdin ends
+//   wire_load mail ADDRESS PORT --messages FILE... [--count N] [--threads N] [--local ADDRESS]
+//     each on its connection; with --rate N --seconds S so many are begun a second, whatever
+//     becomes of them, as long as a thread is free
+//   wire_load flood INTERFACE MAC ADDRESS PORT [--seconds S] [--rate N]  SYNs from random addresses
+//   wire_load redirect INSIDE OUTSIDE     an XDP program that redirects, until stdin ends
 //
 // Each prints "ready" when it is (serve, redirect) or one line of JSON at its end.
 #include <arpa/inet.h>
@@ -39,6 +41,8 @@ namespace {
 
 struct Options {
   std::string address;
+  std::string local;
+  std::string greeting = "220 far.example ESMTP";
   std::uint16_t port = 25;
   unsigned threads = 16;
   unsigned count = 2000;
@@ -58,13 +62,14 @@ double now() { return seconds_of(CLOCK_MONOTONIC); }
   std::exit(1);
 }
 
-sockaddr_in address_of(const Options& options) {
+sockaddr_in address_of(const std::string& text, std::uint16_t port) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
-  address.sin_port = htons(options.port);
-  if (inet_pton(AF_INET, options.address.c_str(), &address.sin_addr) != 1) fail(options.address);
+  address.sin_port = htons(port);
+  if (inet_pton(AF_INET, text.c_str(), &address.sin_addr) != 1) fail(text);
   return address;
 }
+sockaddr_in address_of(const Options& options) { return address_of(options.address, options.port); }
 
 int tcp_socket() {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -94,9 +99,9 @@ bool hear(int fd, std::string& line, std::string_view end = "\n") {
   return true;
 }
 
-void talk(int fd) {
+void talk(int fd, const std::string& greeting) {
   std::string line;
-  bool goes_on = say(fd, "220 far.example ESMTP\r\n");
+  bool goes_on = say(fd, greeting + "\r\n");
   while (goes_on && hear(fd, line)) {
     if (line.starts_with("DATA")) goes_on = say(fd, "354 Go on\r\n") && hear(fd, line, "\r\n.\r\n");
     if (!goes_on) break;
@@ -118,13 +123,13 @@ int serve(const Options& options) {
     fail("listen");
   std::vector<std::thread> threads;
   for (unsigned i = 0; i < options.threads; ++i) {
-    threads.emplace_back([listener] {
+    threads.emplace_back([listener, &options] {
       for (;;) {
         const int fd = accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
         if (fd < 0) continue;
         const int yes = 1;
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-        talk(fd);
+        talk(fd, options.greeting);
       }
     });
   }
@@ -137,6 +142,12 @@ int serve(const Options& options) {
 int connected(const Options& options) {
   const int fd = tcp_socket();
   const sockaddr_in address = address_of(options);
+  if (!options.local.empty()) {
+    const sockaddr_in local = address_of(options.local, 0);
+    const int one = 1;
+    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one);
+    if (bind(fd, reinterpret_cast<const sockaddr*>(&local), sizeof local) != 0) fail(options.local);
+  }
   if (connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     close(fd);
     return -1;
@@ -203,6 +214,29 @@ bool ask(int fd, std::string_view text, char digit, std::string& line) {
   return say(fd, text) && hear(fd, line) && line.starts_with(digit);
 }
 
+// One message on a connection of its own: whether it was accepted.
+bool deliver(const Options& options, std::string_view message, std::string& line) {
+  const int fd = connected(options);
+  if (fd < 0) return false;
+  const bool good = hear(fd, line) && ask(fd, "EHLO customer.example\r\n", '2', line) &&
+                    ask(fd, "MAIL FROM:<a@customer.example>\r\n", '2', line) &&
+                    ask(fd, "RCPT TO:<b@elsewhere.example>\r\n", '2', line) &&
+                    ask(fd, "DATA\r\n", '3', line) && ask(fd, message, '2', line);
+  if (good) ask(fd, "QUIT\r\n", '2', line);
+  close(fd);
+  return good;
+}
+
+// Waits until the `n`th is due, at so many a second; false when it is no more.
+bool await_turn(const Options& options, unsigned n, double begin) {
+  if (options.rate <= 0) return n < options.count;
+  const double due = n / options.rate;
+  if (due >= options.seconds || now() - begin >= options.seconds) return false;
+  const double pause = begin + due - now();
+  if (pause > 0) usleep(static_cast<useconds_t>(pause * 1e6));
+  return true;
+}
+
 int mail(const Options& options) {
   std::vector<std::string> messages;
   for (const std::string& path : options.messages) {
@@ -212,33 +246,38 @@ int mail(const Options& options) {
     messages.back() += ".\r\n";
   }
   std::atomic<unsigned> next = 0;
+  std::atomic<unsigned> begun = 0;
   std::atomic<unsigned> accepted = 0;
+  std::vector<std::vector<double>> took(options.threads);
   const double begin = now();
   std::vector<std::thread> threads;
   for (unsigned i = 0; i < options.threads; ++i) {
-    threads.emplace_back([&] {
+    threads.emplace_back([&, i] {
       std::string line;
-      for (unsigned n = next++; n < options.count; n = next++) {
-        const int fd = connected(options);
-        if (fd < 0) continue;
-        const bool good = hear(fd, line) && ask(fd, "EHLO customer.example\r\n", '2', line) &&
-                          ask(fd, "MAIL FROM:<a@customer.example>\r\n", '2', line) &&
-                          ask(fd, "RCPT TO:<b@elsewhere.example>\r\n", '2', line) &&
-                          ask(fd, "DATA\r\n", '3', line) &&
-                          ask(fd, messages[n % messages.size()], '2', line);
-        if (good) {
-          ++accepted;
-          ask(fd, "QUIT\r\n", '2', line);
-        }
-        close(fd);
+      for (unsigned n = next++; await_turn(options, n, begin); n = next++) {
+        ++begun;
+        const double start = now();
+        if (!deliver(options, messages[n % messages.size()], line)) continue;
+        ++accepted;
+        took[i].push_back((now() - start) * 1e3);
       }
     });
   }
   for (auto& thread : threads) thread.join();
   const double seconds = now() - begin;
-  std::printf("%s\n", nlohmann::ordered_json{{"accepted", accepted.load()},
+  std::vector<double> all;
+  for (const auto& some : took) all.insert(all.end(), some.begin(), some.end());
+  std::ranges::sort(all);
+  const auto at = [&](double share) {
+    return all.empty() ? 0.0
+                       : all[static_cast<std::size_t>(share * static_cast<double>(all.size() - 1))];
+  };
+  std::printf("%s\n", nlohmann::ordered_json{{"begun", begun.load()},
+                                             {"accepted", accepted.load()},
                                              {"seconds", seconds},
-                                             {"per_second", accepted / seconds}}
+                                             {"per_second", accepted / seconds},
+                                             {"p50_ms", at(0.5)},
+                                             {"p99_ms", at(0.99)}}
                           .dump()
                           .c_str());
   return 0;
@@ -343,11 +382,14 @@ int run(int argc, char** argv) {
   }
   for (CLI::App* command : {server, connector, mailer})
     command->add_option("--threads", options.threads);
-  for (CLI::App* command : {flooder, connector}) command->add_option("--seconds", options.seconds);
+  for (CLI::App* command : {flooder, connector, mailer})
+    command->add_option("--seconds", options.seconds);
   for (CLI::App* command : {pinger, mailer}) command->add_option("--count", options.count);
   mailer->add_option("--messages", options.messages)->required();
   pinger->add_option("--interval", options.interval);
-  flooder->add_option("--rate", options.rate);
+  server->add_option("--greeting", options.greeting);
+  mailer->add_option("--local", options.local);
+  for (CLI::App* command : {flooder, mailer}) command->add_option("--rate", options.rate);
   redirector->add_option("INSIDE", options.interface)->required();
   redirector->add_option("OUTSIDE", options.other)->required();
   CLI11_PARSE(app, argc, argv);

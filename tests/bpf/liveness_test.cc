@@ -166,6 +166,37 @@ TEST_F(LivenessTest, AboveTheWatermarkNewFlowsGoByAltogether) {
   EXPECT_EQ(decision(Side::inside, mail(tcp_flags::kSyn)), "mail-to-socket");
 }
 
+TEST_F(LivenessTest, OfACrowdNewFlowsGoByWhateverTheRingsHold) {
+  beat_at(0, 0);
+  const std::uint64_t key = 0x1234567812345678;
+  const auto tell = [&](const Address& host) {
+    std::uint32_t words[4];
+    std::memcpy(words, host.octets.data(), sizeof words);
+    const std::uint32_t number = steer_host(key, words);
+    std::array<std::uint64_t, STEER_HOSTS / 64> crowd{};
+    crowd[number / 64] = std::uint64_t{1} << (number % 64);
+    heartbeat_.tell_crowd(0, key, crowd);
+  };
+  Path path;
+  tell(path.server.address);
+  EXPECT_EQ(decision(Side::inside, mail(tcp_flags::kSyn)), "mail-to-socket");
+  EXPECT_EQ(decision(Side::outside, mail(tcp_flags::kSyn)), "overload-new")
+      << "who is inside follows from the port";
+  tell(path.client.address);
+  EXPECT_EQ(decision(Side::inside, mail()), "flow-bypassed");
+  EXPECT_EQ(decision(Side::inside, mail(tcp_flags::kSyn)), "overload-new");
+  ASSERT_TRUE(wire_->set_watermark(0));
+  EXPECT_EQ(decision(Side::inside, mail(tcp_flags::kSyn)), "mail-to-socket");
+  ASSERT_TRUE(wire_->mark_exhausted(kFlow));
+  EXPECT_EQ(decision(Side::inside, mail()), "mail-to-socket");
+  ASSERT_TRUE(wire_->set_watermark(750));
+  EXPECT_EQ(decision(Side::inside, mail()), "overload-exhausted");
+  ASSERT_TRUE(wire_->set_failure_policy(FailurePolicy::closed));
+  EXPECT_EQ(decision(Side::inside, mail(tcp_flags::kSyn)), "closed-overload");
+  heartbeat_.tell_crowd(0, key, std::array<std::uint64_t, 4>{});
+  EXPECT_EQ(decision(Side::inside, mail(tcp_flags::kSyn)), "mail-to-socket");
+}
+
 TEST_F(LivenessTest, ExhaustedFlowGoesByOnlyAboveTheWatermark) {
   ASSERT_TRUE(wire_->mark_exhausted(kFlow));
   EXPECT_EQ(decision(Side::inside, mail()), "mail-to-socket");

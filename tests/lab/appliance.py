@@ -17,7 +17,7 @@ class Appliance:
     sockets, logs, state and pins."""
 
     def __init__(self, build, folder, wire, inside, outside, netns=None, memory=256,
-                 heartbeat=None, arguments=()):
+                 heartbeat=None, arguments=(), wire_options=''):
         self.build = pathlib.Path(build).resolve()
         self.folder = pathlib.Path(folder)
         self.wire = wire
@@ -26,6 +26,7 @@ class Appliance:
         self.memory = memory
         self.heartbeat = heartbeat  # milliseconds; None: the program's own
         self.arguments = arguments  # further ones of the dataplane
+        self.wire_options = wire_options  # further keys of --wire, each with a comma before it
         self.dataplane = None
         self.control = None
         self.dataplane_socket = self.folder / 'dataplane.sock'
@@ -45,7 +46,7 @@ class Appliance:
                                 stderr=log, start_new_session=True)
 
     def _wire_option(self):
-        return f'name={self.wire},inside={self.ports[0]},outside={self.ports[1]}'
+        return f'name={self.wire},inside={self.ports[0]},outside={self.ports[1]}{self.wire_options}'
 
     def prepare(self, configuration):
         shutil.rmtree(self.folder, ignore_errors=True)

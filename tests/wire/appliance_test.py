@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import sqlite3
@@ -29,10 +30,53 @@ BUILD = None
 RULE = 'reject smtp any any -> any any (msg:"marker {n}"; content:"X-MARKER-{n:04d}-SPAM"; sid:{n};)\n'
 
 
+class Flood:
+    """A message that is sent as fast as it goes and has no end until end()."""
+    LINES = b'x' * 70 + b'\r\n'
+
+    def __init__(self, near, far):
+        with netns.inside(near.netns):
+            self.socket = socket.create_connection((far.v4, 25), 20, (near.v4, 0))
+        self.socket.settimeout(60)
+        self.file = self.socket.makefile('rb')
+        self.reply()
+        for command in (b'EHLO flooder.example', b'MAIL FROM:<a@flooder.example>', b'RCPT TO:<b@sink.test>', b'DATA'):
+            self.socket.sendall(command + b'\r\n')
+            self.reply()
+        self.socket.sendall(b'Subject: flood\r\n\r\n')
+        self.ending = threading.Event()
+        self.thread = threading.Thread(target=self.send, daemon=True)
+
+    def send(self):
+        block = self.LINES * 1000
+        with contextlib.suppress(OSError):
+            while not self.ending.is_set():
+                self.socket.sendall(block)
+
+    def reply(self):
+        while (line := self.file.readline())[3:4] == b'-':
+            pass
+        return line
+
+    def end(self, last):
+        self.ending.set()
+        self.thread.join()
+        self.socket.sendall(last + b'.\r\n')
+        return self.reply()
+
+    def stop(self):
+        self.ending.set()
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.thread.join()
+        self.file.close()
+        self.socket.close()
+
+
 class OnAWire(unittest.TestCase):
     """Each test has a wire of its own; what it starts is ended and removed."""
 
-    def appliance(self, mode='enforce', rules=RULE.format(n=1), heartbeat=None, **topology):
+    def appliance(self, mode='enforce', rules=RULE.format(n=1), heartbeat=None, wire_options='', limits=None, **topology):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix='slx-'))
         self.addCleanup(subprocess.run, ['rm', '-rf', str(self.folder)])
         self.topology = netns.Topology(**topology).open()
@@ -40,11 +84,13 @@ class OnAWire(unittest.TestCase):
         self.rules = self.folder / 'a.rules'
         self.rules.write_text(rules)
         a = Appliance(BUILD, self.folder / 'sluice', 'w1', 'inside', 'outside',
-                      netns=self.topology.wire_ns, memory=256, heartbeat=heartbeat)
+                      netns=self.topology.wire_ns, memory=256, heartbeat=heartbeat,
+                      wire_options=wire_options)
         a.prepare({'sluice:sluice': {
             'wire': [{'name': 'w1', 'inside': 'inside', 'outside': 'outside', 'mode': mode}],
             'inside': {'prefix': [{'prefix': '10.77.1.0/24'}]},
             'rules': {'file': [str(self.rules)]},
+            'limits': limits or {},
             'detection': {'limit-threshold': 3, 'block-threshold': 6}}})
         self.addCleanup(a.detach)
         self.addCleanup(a.stop)
@@ -388,6 +434,46 @@ class OnAWire(unittest.TestCase):
                                  netns=honest.netns, local=honest.v4)
         self.assertEqual(good.counts['accepted'], 10, good.summary())
         self.assertEqual({m.peer for m in sink.read()}, {honest.v4})
+
+    def kernel_frames(self, appliance, decision):
+        """Of a decision of the kernel's, both ports."""
+        return sum(int(float(value)) for value in re.findall(
+            rf'^sluice_kernel_frames_total{{[^}}]*"{decision}"[^}}]*}} (\S+)$', appliance.ctl('show', 'stats', '--metrics'),
+            re.M))
+
+    def test_who_floods_goes_by_and_others_are_inspected(self):
+        """A subscriber sends more than can be scanned: his new connections go past, counted, what runs is
+        inspected to its end, and nobody else's mail goes unread for his."""
+        # So few frames that the fast machine and the slow one have them waiting: 10 of one subscriber,
+        # 40 of all others. Three others, of whom one may share the flooder's slot of 256 by chance.
+        a = self.appliance(heartbeat=5000, wire_options=',watermark=20', limits={'scan-budget': '0'}, subscribers=4)
+        flooder, *others = self.topology.subscribers
+        far = self.topology.far[0]
+        sink = SinkProcess(self.topology, far.netns).start()
+        self.addCleanup(sink.stop)
+        self.topology.wait_reachable()
+        flood = [Flood(flooder, far) for _ in range(3)]
+        for f in flood:  # all are in DATA before one sends too much
+            self.addCleanup(f.stop)
+            f.thread.start()
+
+        def connects_past():
+            if not self.banner(flooder):
+                return False
+            return self.kernel_frames(a, 'overload-new') > 0
+        self.eventually(connects_past, 'no connection of the flooder went past', 60)
+        unread = []
+        for other in others:
+            report = mailer.run_mailer(far.v4, 25, mailer.generate(2, seed=5, size=(400, 4000),
+                                                                   text='X-MARKER-0001-SPAM'),
+                                       netns=other.netns, local=other.v4, concurrency=1, per_connection=1)
+            if report.counts['refused'] != 2:  # a third would limit the host
+                unread.append((other.v4, report.summary()))
+        self.assertLessEqual(len(unread), 1, unread)
+        past = self.kernel_frames(a, 'flow-bypassed')
+        self.assertGreater(past, 0, 'what follows the SYN goes past too')
+        for f in flood:
+            self.assertEqual(f.end(b'X-MARKER-0001-SPAM\r\n')[:4], b'550 ', 'what ran was not inspected to its end')
 
     def test_control_dies_and_comes_back(self):
         a = self.appliance(subscribers=2)

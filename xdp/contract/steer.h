@@ -30,6 +30,7 @@
 #define STEER_LIST_GENERATIONS 2  /* one live, one being built */
 #define STEER_MAX_NAME 32         /* a wire's or interface's name with its terminating zero */
 #define STEER_PERMILLE 1000
+#define STEER_HOSTS 256 /* hashes of subscribers, see steer_host() */
 
 /* ---- counters ----
  * One per decision, per side and CPU, frames and octets.
@@ -54,8 +55,8 @@
   X(operator_bypass,     "operator-bypass",      peer,   "mail, while an operator has the wire in bypass") \
   X(open_heartbeat,      "open-heartbeat",       peer,   "mail, dataplane heartbeat too old, fail-open") \
   X(open_socket,         "open-socket",          peer,   "mail, no dataplane socket on the queue, fail-open") \
-  X(overload_new,        "overload-new",         peer,   "first segment of a mail flow while the rings are above the watermark") \
-  X(overload_exhausted,  "overload-exhausted",   peer,   "of a flow past its scan budget while the rings are above the watermark") \
+  X(overload_new,        "overload-new",         peer,   "first segment of a mail flow while the rings are above the watermark, or much of its subscriber waits") \
+  X(overload_exhausted,  "overload-exhausted",   peer,   "of a flow past its scan budget, at such a time") \
   X(multi_buffer,        "multi-buffer",         peer,   "mail in a frame of several buffers, which no socket takes whole") \
   X(mail_to_socket,      "mail-to-socket",       socket, "mail segments handed to the dataplane") \
   X(fragment_to_socket,  "fragment-to-socket",   socket, "fragments of TCP handed to the dataplane") \
@@ -67,7 +68,7 @@
   X(limited,             "limited",              drop,   "of a host past its limit") \
   X(closed_heartbeat,    "closed-heartbeat",     drop,   "mail, dataplane heartbeat too old, fail-closed") \
   X(closed_socket,       "closed-socket",        drop,   "mail, no dataplane socket on the queue, fail-closed") \
-  X(closed_overload,     "closed-overload",      drop,   "new or exhausted mail flow above the watermark, fail-closed") \
+  X(closed_overload,     "closed-overload",      drop,   "new or exhausted mail flow at such a time, fail-closed") \
   X(rst_unanswered,      "rst-unanswered",       drop,   "a RST that itself would have been answered with a RST") \
   X(reset_impossible,    "reset-impossible",     drop,   "to be reset, but in an encapsulation in which no answer can be built") \
   X(no_peer,             "no-peer",              drop,   "the peer port is not there") \
@@ -143,9 +144,23 @@ struct steer_heartbeat {
   __u64 beat_ns;   /* when the worker last came round; 0: never, or stopped on purpose */
   __u32 occupancy; /* of its fullest ring, permille */
   __u32 reserved;
-  __u64 pad[6];
+  /* Subscribers of whom much waits at the worker: a bit for each steer_host() of their addresses.
+   * Zeros, as a worker that knows nothing of it leaves them, say nobody. */
+  __u64 crowd_key;
+  __u64 crowd[STEER_HOSTS / 64];
+  __u64 pad[1];
 };
 STEER_ASSERT(sizeof(struct steer_heartbeat) == 64, "one cache line a slot");
+
+/* Which of STEER_HOSTS an inside host is; of IPv6 its /64 counts. Keyed, so that nobody outside can
+ * choose whom he shares it with (finalizer of MurmurHash3). */
+static inline __u32 steer_host(__u64 key, const __u32 address[4]) {
+  __u64 host = (__u64)address[0] << 32 | address[1];
+  if (host == 0) host = address[3]; /* IPv4 */
+  host = (host ^ key) * 0xff51afd7ed558ccdull;
+  host = (host ^ host >> 33) * 0xc4ceb9fe1a85ec53ull;
+  return (__u32)((host ^ host >> 33) >> 56);
+}
 
 /* ---- map "runtime": mmapable array, one element: hints that save lookups, written by the program
  * and the loader ---- */

@@ -191,6 +191,14 @@ class Heartbeat {
     return true;
   }
   bool beat(std::uint32_t queue, std::uint32_t occupancy) { return beat(queue, occupancy, now()); }
+  // The subscribers of whom much waits (STEER_HOSTS bits by steer_host() with `key`): their new
+  // flows are sent past the worker whatever its rings hold.
+  void tell_crowd(std::uint32_t queue, std::uint64_t key, std::span<const std::uint64_t, 4> bits) {
+    steer_heartbeat& slot = slots_[queue];
+    std::atomic_ref(slot.crowd_key).store(key, std::memory_order_relaxed);
+    for (std::size_t i = 0; i < bits.size(); ++i)
+      std::atomic_ref(slot.crowd[i]).store(bits[i], std::memory_order_relaxed);
+  }
   // First beat of a worker that is ready, or of one that has drained after a hang.
   void start(std::uint32_t queue, Nanoseconds time) {
     std::atomic_ref(slots_[queue].occupancy).store(0, std::memory_order_relaxed);

@@ -4,12 +4,14 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <deque>
 #include <map>
 #include <random>
 #include <vector>
 
 #include "tests/unit/support/frame_builder.h"
+#include "xdp/contract/steer.h"
 
 namespace sluice::io {
 namespace {
@@ -110,6 +112,17 @@ TEST_F(BacklogTest, BothDirectionsAreTheInsideHosts) {
   EXPECT_EQ(of_second, 10);
 }
 
+// The kernel reads the same slot for the same host (tests/bpf).
+TEST_F(BacklogTest, AHostIsWhoTheKernelTakesItFor) {
+  for (const test::Path& path : {path_of(9), test::path_v6()}) {
+    std::uint32_t words[4];
+    std::memcpy(words, path.client.address.octets.data(), sizeof words);
+    const std::uint32_t host = steer_host(host_key(kKey), words);
+    EXPECT_EQ(whose(segment(path, 9), Side::inside, kKey).host, host);
+    EXPECT_EQ(whose(segment(path, 9, Direction::to_client), Side::outside, kKey).host, host);
+  }
+}
+
 TEST_F(BacklogTest, AHostOfIPv6IsItsNetwork) {
   test::Path a = test::path_v6();
   test::Path b = test::path_v6();
@@ -145,6 +158,31 @@ TEST_F(BacklogTest, WhoHasMostWaitingLosesHisLast) {
   const Numbers rest = take();
   EXPECT_EQ(rest.size(), 298u);
   EXPECT_TRUE(light(segment(path_of(1), 1))) << "what was dropped is not waited for";
+}
+
+TEST_F(BacklogTest, TheCrowdIsToldAndNotCounted) {
+  Backlog backlog(1000, kKey, 100);
+  const auto put = [&](unsigned host) {
+    return backlog.is_light_or_put(&backlog, segment(path_of(host), 1400), Side::inside);
+  };
+  const std::uint8_t host = whose(segment(path_of(1), 0), Side::inside, kKey).host;
+  const auto in_crowd = [&] { return (backlog.crowd()[host / 64] >> (host % 64) & 1) != 0; };
+  for (int i = 0; i < 50; ++i) put(2);
+  for (int i = 0; i < 99; ++i) put(1);
+  EXPECT_FALSE(in_crowd());
+  EXPECT_EQ(backlog.fill(), 149u);
+  put(1);
+  EXPECT_TRUE(in_crowd());
+  put(1);
+  EXPECT_EQ(backlog.fill(), 50u);
+  void* frame = nullptr;
+  while (backlog.size() > 51) EXPECT_EQ(backlog.take({&frame, 1}), 1u);
+  EXPECT_TRUE(in_crowd()) << "of whom 51 are left";
+  EXPECT_EQ(backlog.fill(), 0u);
+  EXPECT_EQ(backlog.take({&frame, 1}), 1u);
+  EXPECT_FALSE(in_crowd());
+  EXPECT_EQ(backlog.fill(), 50u);
+  EXPECT_EQ(backlog.crowd(), (std::array<std::uint64_t, 4>{}));
 }
 
 // Whatever comes, each frame is given back once, and those of a flow in their order.
