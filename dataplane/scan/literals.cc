@@ -393,13 +393,11 @@ constexpr Octets64 kEvery = [] {
   }
 }
 
-// Which of the sixteen windows that begin at every fourth of `size` octets at p are in the bitmap,
-// and their hashes.
+// Which of the sixteen windows that begin at every fourth of `size` octets at p are in the bitmap.
 [[gnu::target("avx512f,avx512bw")]] inline __mmask16 probe_sixteen(const std::uint32_t* bitmap,
                                                                    __m128i shift,
                                                                    const std::uint8_t* p,
-                                                                   std::size_t size,
-                                                                   __m512i& hash) {
+                                                                   std::size_t size) {
   __m512i first;
   __m512i fifth;
   __mmask16 whole = 0xffff;
@@ -407,7 +405,6 @@ constexpr Octets64 kEvery = [] {
     first = _mm512_loadu_si512(p);
     fifth = _mm512_loadu_si512(p + 4);
   } else {
-    hash = _mm512_setzero_si512();
     if (size < kWidth) return 0;
     first = _mm512_maskz_loadu_epi8(~std::uint64_t{0} >> (64 - std::min<std::size_t>(size, 64)), p);
     fifth = _mm512_maskz_loadu_epi8(~std::uint64_t{0} >> (64 - (size - 4)), p + 4);
@@ -419,7 +416,7 @@ constexpr Octets64 kEvery = [] {
   const __m512i low = _mm512_mullo_epi32(_mm512_or_si512(first, fold),
                                          _mm512_set1_epi32(static_cast<int>(kFactor)));
   const __m512i high = _mm512_maskz_slli_epi32(kAll, _mm512_or_si512(fifth, fold), 24);
-  hash = _mm512_add_epi32(low, high);
+  const __m512i hash = _mm512_add_epi32(low, high);
   const __m512i words = _mm512_mask_i32gather_epi32(
       _mm512_setzero_si512(), kAll, _mm512_maskz_srl_epi32(kAll, hash, shift), bitmap, 4);
   // As bits_of(); a rotation takes its count modulo 32.
@@ -434,7 +431,6 @@ constexpr Octets64 kEvery = [] {
 [[gnu::target("avx512f,avx512bw")]] void LiteralSet::sample_wide(const Text& text) const {
   constexpr std::size_t kLanes = 16;
   std::uint32_t places[kAhead / kStride + kLanes];
-  std::uint32_t hashes[kAhead / kStride + kLanes];
   const std::size_t size = text.octets.size();
   const std::uint32_t* const bitmap = sampled_.bitmap.data();
   const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(sampled_.bitmap_shift));
@@ -445,14 +441,12 @@ constexpr Octets64 kEvery = [] {
     const std::size_t left = size - begin;
     std::size_t count = 0;
     for (std::size_t at = 0; at < std::min(left, kAhead); at += kLanes * kStride) {
-      __m512i hash;
-      const __mmask16 in = probe_sixteen(bitmap, shift, p + at, left - at, hash);
+      const __mmask16 in = probe_sixteen(bitmap, shift, p + at, left - at);
       const __m512i place = _mm512_add_epi32(lanes, _mm512_set1_epi32(static_cast<int>(at)));
       _mm512_storeu_si512(places + count, _mm512_maskz_compress_epi32(in, place));
-      _mm512_storeu_si512(hashes + count, _mm512_maskz_compress_epi32(in, hash));
       count += static_cast<unsigned>(std::popcount(static_cast<unsigned>(in)));
     }
-    look_at_all(text, begin, {places, count}, {hashes, count});
+    look_at_all(text, begin, {places, count});
   }
 }
 
@@ -460,8 +454,7 @@ constexpr Octets64 kEvery = [] {
 // candidate (how many literals share the window, whether they fit, whether they stand there) is
 // computed, not branched on, for all of them before any that is left is compared.
 [[gnu::target("avx2")]] void LiteralSet::look_at_all(const Text& text, std::size_t begin,
-                                                     std::span<const std::uint32_t> at,
-                                                     std::span<const std::uint32_t> hashes) const {
+                                                     std::span<const std::uint32_t> at) const {
   constexpr std::size_t kUsual = 4;  // literals that share a window
   constexpr std::size_t kTogether = 256;
   const std::size_t size = text.octets.size();
@@ -473,7 +466,10 @@ constexpr Octets64 kEvery = [] {
   std::size_t count = 0;
   const __m256i steps = _mm256_setr_epi64x(0, 1, 2, 3);
   for (std::size_t i = 0; i < at.size(); ++i) {
-    const std::uint32_t* const shared = first + (hashes[i] >> sampled_.places_shift);
+    const std::size_t place = begin + at[i];
+    const std::uint32_t hash =
+        hash_of<kWidth>(window_at<kWidth>(text.octets.data() + place, size - place));
+    const std::uint32_t* const shared = first + (hash >> sampled_.places_shift);
     const std::uint32_t sharing = shared[1] - shared[0];
     const std::uint64_t pair = std::uint64_t{at[i]} << 32 | shared[0];
     __builtin_prefetch(places + shared[0]);

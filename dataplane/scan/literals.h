@@ -110,8 +110,7 @@ class LiteralSet {
   void sample_avx2(const Sampling& sampling, const Text& text) const;
   void sample_wide(const Text& text) const;
   void look(const Sampling& sampling, const Text& text, std::size_t at, std::uint32_t hash) const;
-  void look_at_all(const Text& text, std::size_t begin, std::span<const std::uint32_t> at,
-                   std::span<const std::uint32_t> hashes) const;
+  void look_at_all(const Text& text, std::size_t begin, std::span<const std::uint32_t> at) const;
   void compare_all(const Text& text, std::size_t begin, std::span<std::uint64_t> pairs) const;
   Place place(std::uint32_t literal, std::size_t offset) const;
   void compare(const Place& place, const Text& text, std::size_t start) const;
