@@ -12,6 +12,7 @@ BUILD that build and this one in turn, --pairs times.
   rules     1 to 100,000 rules: compile time, octets of databases and of state, speed (alerts exact)
   spamassassin  Debian's SpamAssassin rules: CPU a message, ours, spamassassin -L and rspamd
   lists     a million entries of each kind: load, memory, look-ups
+  adversarial  the worst that a sender can do, as multiples of ordinary mail
   micro     hot functions (Google Benchmark)
   config    what a list of 1,000,000 prefixes costs: load, difference, commit, memory
   memory    octets of a flow that is half-open, idle, in DATA, and of a million and ten million idle
@@ -34,6 +35,7 @@ import sys
 import tempfile
 
 import compare
+from replay import adversarial
 from replay import table as replay_table
 from stages import table as stages_table
 
@@ -137,6 +139,7 @@ MEASURES = {
     'spamassassin': json_lines_of([sys.executable, HERE / 'spamassassin/peers.py', '{build}/control/cli/sluicectl']),
     'lists': json_lines_of(['{build}/perf/lists_bench']),
     'replay': replay_table.lines,
+    'adversarial': adversarial.lines,
     'stages': stages_table.lines,
     'xdp': json_lines_of(['{build}/perf/xdp_bench']),
     'scan': lines_of(['{build}/perf/scan_bench']),

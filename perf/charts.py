@@ -161,6 +161,15 @@ def requirements():
             ratio, load = r['ratio_to_testpmd'], 'half load' if r['load_mbit'] else 'idle'
             how = '--busy-poll' if r['line'] == 'polling' else 'as installed'
             yield f'median latency added, {load}, {how}, to testpmd', '1.3', ratio, ratio < 1.3
+        if r['part'] == 'overload':
+            others = [s for name, s in r['subscribers'].items() if name != 'flooder']
+            share = sum(s['verdicts'] for s in others) / sum(s['accepted'] for s in others)
+            yield (f'at {r["ratio_offered"]} times the capacity, messages with a verdict of who does not flood', '100 %',
+                   f'{100 * share:.1f} %', share == 1)
+    worst = max(baseline('adversarial'), key=lambda r: r['ratio'], default=None)
+    if worst:
+        yield (f'the worst input, to ordinary mail (here {worst["line"].split("/")[0]})', '10', worst['ratio'],
+               worst['ratio'] <= 10)
     for r in baseline('memory'):
         idle = r.get('idle')
         if idle and idle['flows'] >= 1_000_000 and (idle['flows'] > 1_000_000 or not r['options']):
@@ -223,6 +232,22 @@ def figures():
          f'{r["softirq_us_per_message"]} µs a message') for r in live if r['part'] == 'messages'] + [
         ('idle wire', 'appliance', f'{r["idle_cpu_percent"]} % of a core; waking costs a round trip '
          f'{2 * r["wake_us"]:.0f} µs more') for r in live if r['part'] == 'sleep']), machine_of('wire')]
+    for r in live:
+        if r['part'] == 'overload':
+            parts += [table(f'{r["ratio_offered"]} times the capacity, one of four subscribers floods', (
+                'subscriber', 'messages begun', 'accepted', 'with a verdict', 'median before', 'median', 'p99, ms'), [
+                (name, s['offered'], s['accepted'], s['verdicts'], s['calm_p50_ms'], s['p50_ms'], s['p99_ms'])
+                for name, s in r['subscribers'].items()]),
+                f'Capacity {r["capacity_per_second"]:,} messages a second with {r["share_of_core"]} of a core. '
+                f'{r["flows_past"]:,} connections went past the worker, counted; messages in no count: '
+                f'{r["unaccounted_messages"]}; frames lost: {r["frames_lost_in_rings"]} in rings, '
+                f'{sum(r["frames_dropped"].values())} dropped. A round trip on another port meanwhile: median '
+                f'{r["other_port_us"]["p50"]:.0f} µs.\n']
+    parts += [table('Adversarial cost', ('input', 'ratio', 'a frame', 'an octet', 'µs', 'frames', 'octets'), [
+        (r['line'], r['ratio'], r['per_frame'], r['per_octet'], r['microseconds'], r['frames'], r['octets'])
+        for r in baseline('adversarial')]),
+        'A session of 10,000 octets and more, as multiples of what ordinary mail costs a frame and an octet; the ratio '
+        'is the lesser, by what a sender spends most of.\n', machine_of('adversarial')]
     grow = baseline('scale')
     parts += [table('Growth by decades', ('what', 'at', 'µs a message'), [
         (r['what'], f'{r["at"]:,}', f'{r["microseconds_per_message"]:.1f}') for r in grow if 'at' in r] + [

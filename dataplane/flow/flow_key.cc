@@ -1,5 +1,6 @@
 #include <bit>
 #include <cstring>
+#include <tuple>
 
 #include "dataplane/flow/flow_table.h"
 
@@ -7,8 +8,12 @@ namespace sluice::flow {
 
 KeyedPacket key_of(const net::Packet& packet, std::uint16_t wire) {
   KeyedPacket keyed;
-  const int order = std::memcmp(packet.source.octets.data(), packet.destination.octets.data(), 16);
-  keyed.low_is_source = order < 0 || (order == 0 && packet.source_port <= packet.destination_port);
+  const auto ends = [](const Address& address, std::uint16_t port) {
+    const std::uint8_t* const p = address.octets.data();
+    return std::tuple(load_be64(p), load_be64(p + 8), port);
+  };
+  keyed.low_is_source =
+      ends(packet.source, packet.source_port) <= ends(packet.destination, packet.destination_port);
   FlowKey& key = keyed.key;
   if (keyed.low_is_source) {
     key.low = packet.source;

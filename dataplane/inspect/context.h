@@ -2,8 +2,7 @@
 // force, the time of the burst, and the frame in hand. One thread.
 #pragma once
 
-#include <memory_resource>
-
+#include "dataplane/base/limited_resource.h"
 #include "dataplane/inspect/engine.h"
 #include "dataplane/inspect/host_limits.h"
 #include "dataplane/inspect/rulesets.h"
@@ -15,7 +14,7 @@ struct Context {
   contract::WorkerStatistics& statistics;
   contract::EventSink& events;
   Output& output;
-  std::pmr::memory_resource* memory;
+  LimitedResource* memory;
 
   const policy::Policy* policy = nullptr;
   Rulesets rulesets;

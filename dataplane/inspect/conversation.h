@@ -434,7 +434,7 @@ template <typename Connect>
 Conversation::Conversation(const FlowIdentity& identity, Context& context, Connect&& connect)
     : identity_(identity),
       context_(context),
-      memory_(context.memory, context.settings.max_flow_memory),
+      memory_(*context.memory, context.settings.max_flow_memory),
       connection_(connect(&memory_)),
       transactions_(&memory_),
       held_(&memory_),

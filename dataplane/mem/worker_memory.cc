@@ -8,6 +8,7 @@
 #include <cstring>
 #include <new>
 #include <string>
+#include <utility>
 
 namespace sluice::mem {
 
@@ -77,6 +78,10 @@ Status WorkerMemory::bind() {
 }
 
 void WorkerMemory::release() {
+  for (Kept& kept : kept_) {
+    while (kept.first != nullptr) mi_free(std::exchange(kept.first, kept.first->next));
+    kept.count = 0;
+  }
   if (heap_ != nullptr) mi_heap_delete(heap_);
   heap_ = nullptr;
 }
@@ -86,10 +91,18 @@ void* WorkerMemory::do_allocate(std::size_t bytes, std::size_t alignment) {
     ++refused_;
     throw std::bad_alloc();
   }
-  // mimalloc aligns to the size below 16 octets and to 16 from there on.
-  void* p = alignment <= std::min(bytes, alignof(std::max_align_t))
-                ? mi_heap_malloc(heap_, bytes)
-                : mi_heap_malloc_aligned(heap_, bytes, alignment);
+  void* p = nullptr;
+  if (bytes <= kSmall && alignment <= kStep) [[likely]] {
+    Kept& kept = kept_[(bytes + kStep - 1) / kStep];
+    if (kept.first != nullptr) {
+      p = std::exchange(kept.first, kept.first->next);
+      --kept.count;
+    } else {
+      p = mi_heap_malloc(heap_, std::max((bytes + kStep - 1) / kStep, std::size_t{1}) * kStep);
+    }
+  } else {
+    p = mi_heap_malloc_aligned(heap_, bytes, alignment);
+  }
   if (p == nullptr) {
     ++refused_;
     throw std::bad_alloc();
@@ -99,9 +112,13 @@ void* WorkerMemory::do_allocate(std::size_t bytes, std::size_t alignment) {
   return p;
 }
 
-void WorkerMemory::do_deallocate(void* p, std::size_t bytes, std::size_t) {
-  mi_free(p);
+void WorkerMemory::do_deallocate(void* p, std::size_t bytes, std::size_t alignment) {
   used_ -= bytes;
+  if (bytes > kSmall || alignment > kStep) return mi_free(p);
+  Kept& kept = kept_[(bytes + kStep - 1) / kStep];
+  if (kept.count == kKept) return mi_free(p);
+  kept.first = new (p) Free{kept.first};
+  ++kept.count;
 }
 
 }  // namespace sluice::mem

@@ -7,10 +7,14 @@
 // makes the limit real: the arena cannot grow. Without prefault the arena is address space until it
 // is used.
 //
+// Small blocks that are given back are kept, a few of each size, and handed out again without
+// asking mimalloc: most live as long as a message or a segment that is not acknowledged.
+//
 // The limit is the last line: the engine has bounds of its own below it, and declared policies for
 // reaching them. An allocation past the limit throws std::bad_alloc, as std::pmr expects.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -53,12 +57,24 @@ class WorkerMemory final : public std::pmr::memory_resource {
     return this == &other;
   }
 
+  struct Free {
+    Free* next;
+  };
+  static constexpr std::size_t kStep = 16;     // sizes of small blocks are multiples of it
+  static constexpr std::size_t kSmall = 1024;  // the largest of them
+  static constexpr std::uint32_t kKept = 64;   // of each size
+  struct Kept {
+    Free* first = nullptr;
+    std::uint32_t count = 0;
+  };
+
   std::size_t limit_;
   int arena_;
   mi_heap_s* heap_ = nullptr;
   std::size_t used_ = 0;
   std::size_t peak_ = 0;
   std::uint64_t refused_ = 0;
+  std::array<Kept, kSmall / kStep + 1> kept_{};
 };
 
 }  // namespace sluice::mem

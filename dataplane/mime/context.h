@@ -9,35 +9,12 @@
 
 namespace sluice::mime {
 
-// Counts what is in use of another resource.
-class CountingResource final : public std::pmr::memory_resource {
- public:
-  explicit CountingResource(std::pmr::memory_resource* upstream) : upstream_(upstream) {}
-  std::size_t in_use() const { return in_use_; }
-
- private:
-  void* do_allocate(std::size_t size, std::size_t alignment) override {
-    void* const p = upstream_->allocate(size, alignment);
-    in_use_ += size;
-    return p;
-  }
-  void do_deallocate(void* p, std::size_t size, std::size_t alignment) override {
-    in_use_ -= size;
-    upstream_->deallocate(p, size, alignment);
-  }
-  bool do_is_equal(const std::pmr::memory_resource& other) const noexcept override {
-    return this == &other;
-  }
-  std::pmr::memory_resource* upstream_;
-  std::size_t in_use_ = 0;
-};
-
 // Of a whole message, all its readings included.
 struct Shared {
-  Shared(ParserSink& s, std::pmr::memory_resource* m) : sink(s), memory(m) {}
+  Shared(ParserSink& s, std::pmr::memory_resource* m) : sink(s), memory(*m) {}
 
   ParserSink& sink;
-  CountingResource memory;
+  std::pmr::memory_resource& memory;
   contract::AnomalySet raised;
   std::uint32_t alternatives = 0;  // other readings begun
   std::uint32_t alternatives_open = 0;
@@ -88,7 +65,7 @@ struct Context {
   const Limits& limits;
   Shared& shared;
   ParserSink& sink;
-  CountingResource& memory;
+  std::pmr::memory_resource& memory;
   const PartNumber first_part;
   std::uint32_t parts = 0;     // begun
   std::uint32_t members = 0;   // of archives, begun

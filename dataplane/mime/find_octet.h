@@ -26,6 +26,22 @@ inline const char* find_octet(const char* p, const char* end) {
   return p;
 }
 
+// Where `first` and `second` follow one another in [p, end) for the first time, or `end`.
+template <char first, char second>
+inline const char* find_pair(const char* p, const char* end) {
+#if defined(__SSE2__)
+  for (; end - p >= 17; p += 16) {
+    const __m128i here = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    const __m128i next = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 1));
+    const int mask = _mm_movemask_epi8(_mm_and_si128(_mm_cmpeq_epi8(here, _mm_set1_epi8(first)),
+                                                     _mm_cmpeq_epi8(next, _mm_set1_epi8(second))));
+    if (mask != 0) return p + __builtin_ctz(static_cast<unsigned>(mask));
+  }
+#endif
+  while (end - p >= 2 && (p[0] != first || p[1] != second)) ++p;
+  return end - p >= 2 ? p : end;
+}
+
 // The first octet above 0x7f in [p, end), or `end`.
 inline const char* find_non_ascii(const char* p, const char* end) {
 #if defined(__SSE2__)

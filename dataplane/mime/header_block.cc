@@ -70,7 +70,8 @@ bool HeaderBlock::is_stray_parameter(std::string_view line) const {
                      [](char c) { return is_alnum(c) || c == '*' || c == '-' || c == '_'; });
 }
 
-HeaderBlock::Line HeaderBlock::classify(std::string_view line) const {
+HeaderBlock::Line HeaderBlock::classify(std::string_view line) {
+  begun_ = {};
   if (line.empty()) return Line::blank;
   if (is_wsp(line[0])) {
     // A line longer than what decides is no blank line to anybody.
@@ -78,9 +79,11 @@ HeaderBlock::Line HeaderBlock::classify(std::string_view line) const {
       return empty() ? Line::blank : Line::all_white;
     return name_size_ > 0 ? Line::taken : Line::junk;
   }
-  if (is_mbox_line(line) || is_stray_parameter(line)) return Line::taken;
-  std::size_t colon = 0;
-  return field_name(line, colon).empty() ? Line::junk : Line::taken;
+  if (is_mbox_line(line)) return Line::taken;
+  begun_.stray_parameter = is_stray_parameter(line);
+  if (begun_.stray_parameter) return Line::taken;
+  begun_.name = field_name(line, begun_.colon).size();
+  return begun_.name == 0 ? Line::junk : Line::taken;
 }
 
 // Adds to the field in progress, as far as it is kept.
@@ -95,14 +98,14 @@ void HeaderBlock::append(std::string_view text) {
 void HeaderBlock::take(std::string_view line) {
   ++lines_;
   if (is_wsp(line[0])) return append(line);
-  if (is_stray_parameter(line)) {
+  if (begun_.stray_parameter) {
     context_.raise(contract::Anomaly::bad_header);
     append("; ");
     return append(line);
   }
   end_field();
-  if (is_mbox_line(line)) return;
-  name_size_ = field_name(line, colon_).size();
+  name_size_ = begun_.name;
+  colon_ = begun_.colon;
   append(line);
 }
 

@@ -29,8 +29,8 @@ class HeaderBlock {
     junk,       // no field: the body begins here to most, to others the line is nothing
   };
   // What a line (its first octets suffice, without line end) would be.
-  Line classify(std::string_view line) const;
-  // Takes a line that is `taken` or `all_white`.
+  Line classify(std::string_view line);
+  // Takes a line that is `taken` or `all_white`: the one that was classified last.
   void take(std::string_view line);
   // More of a line that was longer than one call takes.
   void take_rest(std::string_view text);
@@ -48,6 +48,12 @@ class HeaderBlock {
  private:
   void append(std::string_view text);
   bool is_stray_parameter(std::string_view line) const;
+  // What the line that was classified last begins.
+  struct Begun {
+    std::size_t name = 0;  // octets of a field's name; 0: no field
+    std::size_t colon = 0;
+    bool stray_parameter = false;
+  };
   void end_field();
 
   Context& context_;
@@ -55,6 +61,7 @@ class HeaderBlock {
   ContentInfo info_;
   std::pmr::string field_;  // name, colon, value so far
   std::pmr::string value_;
+  Begun begun_;
   std::size_t name_size_ = 0;  // 0: no field in progress
   std::size_t colon_ = 0;
   std::uint64_t octets_ = 0;

@@ -77,6 +77,4 @@ void Parser::finish() {
   }
 }
 
-std::size_t Parser::memory_used() const { return sizeof(Impl) + impl_->shared.memory.in_use(); }
-
 }  // namespace sluice::mime

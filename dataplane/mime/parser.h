@@ -119,7 +119,6 @@ class Parser {
 
   void feed(Bytes octets);  // the message with dot-stuffing undone
   void finish();            // its end: every open part ends
-  std::size_t memory_used() const;
 
  private:
   struct Impl;

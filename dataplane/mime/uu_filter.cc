@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "dataplane/mime/find_octet.h"
 #include "dataplane/mime/text.h"
 #include "dataplane/mime/transfer.h"
 
@@ -113,9 +114,13 @@ void UuFilter::feed(Bytes text) {
       continue;
     }
     if (state_ == State::in_line) {
-      const void* const lf = std::memchr(p, '\n', static_cast<std::size_t>(end - p));
-      if (lf == nullptr) break;
-      p = static_cast<const char*>(lf) + 1;
+      // Lines that begin with another letter are nothing, and most do.
+      p = find_pair<'\n', 'b'>(p, end);
+      if (p == end) {
+        if (end[-1] == '\n') state_ = State::line_start;
+        break;
+      }
+      ++p;
       state_ = State::line_start;
       continue;
     }

@@ -20,11 +20,10 @@ constexpr std::size_t kWidth = 5;
 static_assert(LiteralSet::kSampled == kStride + kWidth - 1);
 constexpr std::size_t kBriefStride = 1;
 constexpr std::size_t kBriefWidth = 4;
-constexpr std::size_t kBucketsShare = 32;  // literals in eight buckets: more are nearly found often
 constexpr std::size_t kMostInBuckets = 128;  // beyond, the bitmap is faster
 // Letters of both cases become one; that other octets fall together costs a comparison at most.
 constexpr std::uint64_t kFold = 0x2020202020202020;
-constexpr unsigned kBitsForEach = 64;  // of the bitmap, for each window: a hit is mispredicted
+constexpr unsigned kBitsForEach = 16;  // of the bitmap, for each window: a hit is mispredicted
 constexpr unsigned kMinBitmap = 7;     // log2 of its words
 constexpr unsigned kMaxBitmap = 19;
 
@@ -151,16 +150,21 @@ void LiteralSet::build_buckets(std::vector<std::uint32_t> members) {
   });
   for (const std::uint32_t member : members) brief_places_.push_back(place(member, 0));
   const std::size_t count = brief_places_.size();
-  buckets_.resize((count + kBucketsShare - 1) / kBucketsShare);
+  buckets_.resize((count + 8 * kInBucket - 1) / (8 * kInBucket));
   std::size_t next = 0;
   for (std::size_t bucket = 0; bucket < 8 * buckets_.size(); ++bucket) {
     Buckets& b = buckets_[bucket / 8];
     b.first[bucket % 8] = static_cast<std::uint32_t>(next);
+    b.octets[bucket % 8].fill(~std::uint64_t{0});  // nothing, with no bit of a mask
     for (; next < (bucket + 1) * count / (8 * buckets_.size()); ++next) {
-      const Stored& literal = literals_[brief_places_[next].literal];
+      const Place& place = brief_places_[next];
+      const std::size_t slot = next - b.first[bucket % 8];
+      b.octets[bucket % 8][slot] = place.octets;
+      b.masks[bucket % 8][slot] = ~std::uint64_t{0} >> (64 - place.bits);
+      const Stored& literal = literals_[place.literal];
       const auto bit = static_cast<std::uint8_t>(1u << bucket % 8);
       for (std::size_t i = 0; i < Buckets::kPlaces; ++i) {
-        auto& entries = b.octets[i];
+        auto& entries = b.tables[i];
         if (i >= literal.size) {
           for (std::uint8_t& entry : entries) entry |= bit;
           continue;
@@ -223,7 +227,7 @@ void LiteralSet::build(Sampling& s, const std::vector<std::uint32_t>& members) {
   const auto log2 = [](std::size_t n) { return static_cast<unsigned>(std::bit_width(n - 1)); };
   const unsigned bitmap_bits =
       std::clamp(log2(entries.size() * kBitsForEach / 32), kMinBitmap, kMaxBitmap);
-  const unsigned first_bits = log2(entries.size() * 2);
+  const unsigned first_bits = std::max(1u, log2(entries.size()));
   s.bitmap_shift = 32 - bitmap_bits;
   s.places_shift = 32 - first_bits;
   s.bitmap.assign(std::size_t{1} << bitmap_bits, 0);
@@ -307,51 +311,84 @@ template <std::size_t stride, std::size_t width>
 // to foresee, wait for none of these.
 constexpr std::size_t kAhead = 1024;
 
+struct alignas(64) Octets64 {
+  std::array<std::uint8_t, 64> octets;
+};
+constexpr Octets64 kEvery = [] {
+  Octets64 every{};
+  std::iota(every.octets.begin(), every.octets.end(), std::uint8_t{0});
+  return every;
+}();
+
 [[gnu::target("avx512f,avx512bw,avx512vbmi")]] inline __m512i looked_up(__m512i octets,
                                                                         const std::uint8_t* table) {
   return _mm512_maskz_permutexvar_epi8(~__mmask64{0}, octets, _mm512_load_si512(table));
 }
 
-[[gnu::target("avx512f,avx512bw,avx512vbmi")]] void LiteralSet::find_wide(const Text& text) const {
-  constexpr std::size_t kBlocks = kAhead / 64;
+// Literals of the buckets `which` may begin at `at`.
+[[gnu::target("avx2")]] inline void LiteralSet::look_in_buckets(const Buckets& buckets,
+                                                                unsigned which, const Text& text,
+                                                                std::size_t at) const {
+  static_assert(kInBucket == 4);
+  const std::uint64_t window = window_at<8>(text.octets.data() + at, text.octets.size() - at);
+  const __m256i there = _mm256_set1_epi64x(static_cast<long long>(window));
+  for (; which != 0; which &= which - 1) {
+    const auto bucket = static_cast<std::size_t>(std::countr_zero(which));
+    const auto four = [](const auto& values) __attribute__((target("avx2"))) {
+      return _mm256_load_si256(reinterpret_cast<const __m256i*>(values.data()));
+    };
+    const __m256i equal = _mm256_cmpeq_epi64(_mm256_and_si256(there, four(buckets.masks[bucket])),
+                                             four(buckets.octets[bucket]));
+    auto hits = static_cast<unsigned>(_mm256_movemask_pd(_mm256_castsi256_pd(equal)));
+    for (; hits != 0; hits &= hits - 1) {
+      const auto slot = static_cast<std::uint32_t>(std::countr_zero(hits));
+      compare(brief_places_[buckets.first[bucket] + slot], text, at);
+    }
+  }
+}
+
+[[gnu::target("avx512f,avx512bw,avx512vbmi,avx512vbmi2")]] void LiteralSet::find_wide(
+    const Text& text) const {
   constexpr std::size_t kRead = 64 + Buckets::kPlaces - 1;
-  static_assert(kMostInBuckets / kBucketsShare == 4);
-  alignas(64) std::uint8_t which[4][kAhead];
-  std::uint64_t found[4][kBlocks];
+  // Of each place where a literal may begin: which stretch of 64 octets, where in it, the buckets.
+  std::uint8_t stretches[kAhead + 64];
+  std::uint8_t places[kAhead + 64];
+  std::uint8_t which[kAhead + 64];
   const std::size_t size = text.octets.size();
+  const __m512i every = _mm512_load_si512(kEvery.octets.data());
   for (std::size_t begin = 0; begin < size; begin += kAhead) {
     const std::size_t end = std::min(size, begin + kAhead);
-    for (std::size_t at = begin; at < end; at += 64) {
-      const std::uint8_t* p = text.octets.data() + at;
-      std::uint8_t rest[kRead];
-      if (size - at < kRead) {
-        // Behind the end stand zeros, and no literal fits there.
-        std::memset(rest, 0, sizeof rest);
-        std::memcpy(rest, p, size - at);
-        p = rest;
-      }
-      static_assert(Buckets::kPlaces == 6);
-      const __m512i o0 = _mm512_loadu_si512(p), o1 = _mm512_loadu_si512(p + 1);
-      const __m512i o2 = _mm512_loadu_si512(p + 2), o3 = _mm512_loadu_si512(p + 3);
-      const __m512i o4 = _mm512_loadu_si512(p + 4), o5 = _mm512_loadu_si512(p + 5);
-      for (std::size_t b = 0; b < buckets_.size(); ++b) {
-        // The buckets of the literals that may begin at each of the 64 octets.
-        const auto& tables = buckets_[b].octets;
-        const __m512i in = _mm512_and_si512(
-            _mm512_and_si512(_mm512_and_si512(looked_up(o0, tables[0]), looked_up(o1, tables[1])),
-                             _mm512_and_si512(looked_up(o2, tables[2]), looked_up(o3, tables[3]))),
-            _mm512_and_si512(looked_up(o4, tables[4]), looked_up(o5, tables[5])));
-        _mm512_store_si512(which[b] + (at - begin), in);
-        found[b][(at - begin) / 64] = _mm512_test_epi8_mask(in, in);
-      }
-    }
-    for (std::size_t b = 0; b < buckets_.size(); ++b) {
+    for (const Buckets& buckets : buckets_) {
+      const auto& tables = buckets.tables;
+      std::size_t count = 0;
       for (std::size_t at = begin; at < end; at += 64) {
-        for (std::uint64_t mask = found[b][(at - begin) / 64]; mask != 0; mask &= mask - 1) {
-          const std::size_t place = at + static_cast<unsigned>(std::countr_zero(mask));
-          look_in_buckets(buckets_[b], which[b][place - begin], text, place);
+        const std::uint8_t* p = text.octets.data() + at;
+        std::uint8_t rest[kRead];
+        if (size - at < kRead) {
+          // Behind the end stand zeros, and no literal fits there.
+          std::memset(rest, 0, sizeof rest);
+          std::memcpy(rest, p, size - at);
+          p = rest;
         }
+        const auto placed = [&](std::size_t i)
+            __attribute__((target("avx512f,avx512bw,avx512vbmi"))) {
+          return looked_up(_mm512_loadu_si512(p + i), tables[i]);
+        };
+        // The buckets of the literals that may begin at each of the 64 octets.
+        static_assert(Buckets::kPlaces == 6);
+        const __m512i in =
+            _mm512_and_si512(_mm512_and_si512(_mm512_and_si512(placed(0), placed(1)),
+                                              _mm512_and_si512(placed(2), placed(3))),
+                             _mm512_and_si512(placed(4), placed(5)));
+        const __mmask64 some = _mm512_test_epi8_mask(in, in);
+        _mm512_storeu_si512(places + count, _mm512_maskz_compress_epi8(some, every));
+        _mm512_storeu_si512(which + count, _mm512_maskz_compress_epi8(some, in));
+        _mm512_storeu_si512(stretches + count,
+                            _mm512_set1_epi8(static_cast<char>((at - begin) / 64)));
+        count += static_cast<unsigned>(std::popcount(some));
       }
+      for (std::size_t i = 0; i < count; ++i)
+        look_in_buckets(buckets, which[i], text, begin + stretches[i] * 64u + places[i]);
     }
   }
 }
@@ -415,23 +452,75 @@ constexpr std::size_t kAhead = 1024;
       _mm512_storeu_si512(hashes + count, _mm512_maskz_compress_epi32(in, hash));
       count += static_cast<unsigned>(std::popcount(static_cast<unsigned>(in)));
     }
-    for (std::size_t i = 0; i < count; ++i) look(sampled_, text, begin + places[i], hashes[i]);
+    look_at_all(text, begin, {places, count}, {hashes, count});
+  }
+}
+
+// As look() for each of the windows `at` octets behind `begin`. What cannot be foreseen of a
+// candidate (how many literals share the window, whether they fit, whether they stand there) is
+// computed, not branched on, for all of them before any that is left is compared.
+[[gnu::target("avx2")]] void LiteralSet::look_at_all(const Text& text, std::size_t begin,
+                                                     std::span<const std::uint32_t> at,
+                                                     std::span<const std::uint32_t> hashes) const {
+  constexpr std::size_t kUsual = 4;  // literals that share a window
+  constexpr std::size_t kTogether = 256;
+  const std::size_t size = text.octets.size();
+  if (size < kSampled) return;
+  const std::uint32_t* const first = sampled_.first.data();
+  const Place* const places = sampled_.places.data();
+  // Places and, in the higher half, where their windows are.
+  std::uint64_t pairs[kTogether + kUsual];
+  std::size_t count = 0;
+  const __m256i steps = _mm256_setr_epi64x(0, 1, 2, 3);
+  for (std::size_t i = 0; i < at.size(); ++i) {
+    const std::uint32_t* const shared = first + (hashes[i] >> sampled_.places_shift);
+    const std::uint32_t sharing = shared[1] - shared[0];
+    const std::uint64_t pair = std::uint64_t{at[i]} << 32 | shared[0];
+    __builtin_prefetch(places + shared[0]);
+    for (std::uint32_t k = 0; k == 0 || k < sharing; k += kUsual) {
+      const __m256i four =
+          _mm256_add_epi64(_mm256_set1_epi64x(static_cast<long long>(pair + k)), steps);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(pairs + count), four);
+      count += std::min<std::size_t>(sharing - k, kUsual);
+      if (count >= kTogether) [[unlikely]] {
+        compare_all(text, begin, {pairs, count});
+        count = 0;
+      }
+    }
+  }
+  compare_all(text, begin, {pairs, count});
+}
+
+// Reports the literals of the pairs of look_at_all() that stand there. The text has room for one.
+void LiteralSet::compare_all(const Text& text, std::size_t begin,
+                             std::span<std::uint64_t> pairs) const {
+  const std::uint8_t* const octets = text.octets.data();
+  const std::size_t size = text.octets.size();
+  const Place* const places = sampled_.places.data();
+  std::size_t left = 0;
+  for (const std::uint64_t pair : pairs) {
+    const Place& place = places[static_cast<std::uint32_t>(pair)];
+    // Before the text's begin it wraps, and lies beyond its end.
+    const std::size_t start = begin + (pair >> 32) - place.offset;
+    const std::size_t end = start + place.size;
+    const bool fits = (start <= size) & (end <= size) & (end > text.known);
+    // A literal of kSampled octets or more: all eight lie within.
+    const std::uint64_t there = window_at<8>(octets + (fits ? start + place.from : 0), kSampled);
+    pairs[left] = pair;
+    left += static_cast<std::size_t>(fits & (there == place.octets));
+  }
+  for (const std::uint64_t pair : pairs.first(left)) {
+    const Place& place = places[static_cast<std::uint32_t>(pair)];
+    const Stored& literal = literals_[place.literal];
+    const std::size_t start = begin + (pair >> 32) - place.offset;
+    if (stands_at(literal, octets + start))
+      text.found(text.context, literal.pattern, start + place.size);
   }
 }
 #else
 void LiteralSet::find_wide(const Text&) const {}
 void LiteralSet::sample_wide(const Text&) const {}
 #endif
-
-// Literals of the buckets `which` may begin at `at`.
-void LiteralSet::look_in_buckets(const Buckets& buckets, unsigned which, const Text& text,
-                                 std::size_t at) const {
-  for (; which != 0; which &= which - 1) {
-    const auto bucket = static_cast<std::size_t>(std::countr_zero(which));
-    for (std::uint32_t k = buckets.first[bucket]; k != buckets.first[bucket + 1]; ++k)
-      compare(brief_places_[k], text, at);
-  }
-}
 
 void LiteralSet::scan(Bytes octets, std::size_t known, Found found, void* context) const {
   const Text text{octets, known, found, context};
@@ -461,7 +550,8 @@ bool LiteralSet::has_vectors() {
 
 bool LiteralSet::has_wide() {
 #if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vbmi");
+  return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vbmi") &&
+         __builtin_cpu_supports("avx512vbmi2");
 #else
   return false;
 #endif

@@ -20,6 +20,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "dataplane/base/bytes.h"
@@ -84,9 +85,13 @@ class LiteralSet {
   };
   // Brief literals in eight buckets, and which of these may have an octet at each of their first
   // places. What is no letter shares an entry with another: octets are told apart by six bits.
+  static constexpr std::size_t kInBucket = 4;  // more would nearly be found often
   struct Buckets {
     static constexpr std::size_t kPlaces = 6;
-    alignas(64) std::uint8_t octets[kPlaces][64]{};
+    alignas(64) std::uint8_t tables[kPlaces][64]{};
+    // Of each bucket's literals: Place::octets, and which of a text's octets to compare with them.
+    alignas(32) std::array<std::array<std::uint64_t, kInBucket>, 8> octets{};
+    alignas(32) std::array<std::array<std::uint64_t, kInBucket>, 8> masks{};
     std::array<std::uint32_t, 9> first{};  // of each bucket, in brief_places_
   };
   // What is being scanned.
@@ -105,6 +110,9 @@ class LiteralSet {
   void sample_avx2(const Sampling& sampling, const Text& text) const;
   void sample_wide(const Text& text) const;
   void look(const Sampling& sampling, const Text& text, std::size_t at, std::uint32_t hash) const;
+  void look_at_all(const Text& text, std::size_t begin, std::span<const std::uint32_t> at,
+                   std::span<const std::uint32_t> hashes) const;
+  void compare_all(const Text& text, std::size_t begin, std::span<std::uint64_t> pairs) const;
   Place place(std::uint32_t literal, std::size_t offset) const;
   void compare(const Place& place, const Text& text, std::size_t start) const;
   void build_buckets(std::vector<std::uint32_t> members);

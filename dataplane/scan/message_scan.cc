@@ -56,6 +56,13 @@ struct Unsettled {
   }
 };
 
+// insert() of a vector with such an allocator copies octet by octet.
+void append(std::pmr::vector<std::uint8_t>& to, Bytes octets) {
+  if (octets.empty()) return;
+  to.resize(to.size() + octets.size());
+  std::memcpy(to.data() + to.size() - octets.size(), octets.data(), octets.size());
+}
+
 // The state of the current item of one buffer.
 struct Item {
   explicit Item(std::pmr::memory_resource* resource)
@@ -136,20 +143,20 @@ struct MessageScan::Impl {
     Impl& scan;
     Item& item;
     const Database& database;
-    std::size_t seam = 0;  // octets of the tail in front of those that are scanned for literals
+    std::size_t before = 0;  // octets of the tail in front of those that are scanned for literals
   };
   static int on_match(unsigned int pattern, unsigned long long, unsigned long long, unsigned int,
                       void* pointer) {
     on_pattern(*static_cast<Context*>(pointer), pattern);
     return 0;
   }
-  // `end`: of an occurrence, in the octets that are being scanned, or behind the tail before them.
+  // `end`: of an occurrence, in the tail and the octets that are being scanned behind it.
   static void on_literal(void* pointer, std::uint32_t pattern, std::size_t end) {
     auto& context = *static_cast<Context*>(pointer);
     if (context.database.tail_of[pattern] == 0) return on_pattern(context, pattern);
     auto& begun = context.scan.scratch.begun;
     if (begun.size() < Scratch::Impl::kMostBegun)
-      begun.push_back({pattern, end - context.seam});
+      begun.push_back({pattern, end - context.before});
     else
       context.scan.failed = true;
   }
@@ -213,9 +220,7 @@ struct MessageScan::Impl {
       const std::size_t room = kConfirmWindow - window.copy.size();
       const Bytes piece = octets.first(std::min(room, octets.size()));
       octets = octets.subspan(piece.size());
-      window.copy.resize(window.copy.size() + piece.size());  // insert() copies octet by octet
-      std::memcpy(window.copy.data() + window.copy.size() - piece.size(), piece.data(),
-                  piece.size());
+      append(window.copy, piece);
       gather(buffer, current, database, piece);
       if (window.copy.size() == kConfirmWindow) {
         flush(buffer, current, database);
@@ -230,13 +235,12 @@ struct MessageScan::Impl {
   void gather(Buffer buffer, Item& current, const Database& database, Bytes octets) {
     if (octets.size() + current.gathered.size() < kCoalesce) {
       if (current.gathered.capacity() < kCoalesce) current.gathered.reserve(kCoalesce);
-      current.gathered.insert(current.gathered.end(), octets.begin(), octets.end());
+      append(current.gathered, octets);
       return;
     }
     if (!current.gathered.empty() && octets.size() < kCoalesce) {
       const std::size_t rest = kCoalesce - current.gathered.size();
-      current.gathered.insert(current.gathered.end(), octets.begin(),
-                              octets.begin() + static_cast<std::ptrdiff_t>(rest));
+      append(current.gathered, octets.first(rest));
       octets = octets.subspan(rest);
     }
     flush(buffer, current, database);
@@ -276,31 +280,20 @@ struct MessageScan::Impl {
     return false;
   }
 
-  // Literals that lie in `octets`, or across their beginning.
+  // Literals that lie in `octets` (at most kPiece), or across their beginning.
   void scan_literals(Item& current, const LiteralSet& literals, Bytes octets, Context& context) {
-    context.seam = 0;
-    literals.scan(octets, 0, &Impl::on_literal, &context);
-    const std::size_t kept = literals.longest() - 1;  // an occurrence needs one octet more
-    if (!current.tail.empty()) {
-      std::array<std::uint8_t, 2 * LiteralSet::kLongest> seam;
-      const Bytes head = octets.first(std::min(octets.size(), kept));
-      std::copy(current.tail.begin(), current.tail.end(), seam.begin());
-      std::copy(head.begin(), head.end(), seam.data() + current.tail.size());
-      context.seam = current.tail.size();
-      literals.scan(Bytes(seam).first(current.tail.size() + head.size()), current.tail.size(),
-                    &Impl::on_literal, &context);
-    }
+    const std::size_t before = current.tail.size();
+    std::uint8_t* const text = scratch.text.data();
+    std::copy(current.tail.begin(), current.tail.end(), text);
+    std::copy(octets.begin(), octets.end(), text + before);
+    const Bytes all(text, before + octets.size());
+    context.before = before;
+    literals.scan(all, before, &Impl::on_literal, &context);
     if (!scratch.begun.empty() || (current.more != nullptr && !current.more->followed.empty()))
       follow_tails(octets, context);
-    if (octets.size() >= kept) {
-      current.tail.assign(octets.end() - static_cast<std::ptrdiff_t>(kept), octets.end());
-      return;
-    }
-    if (const std::size_t whole = current.tail.size() + octets.size(); whole > kept) {
-      current.tail.erase(current.tail.begin(),
-                         current.tail.begin() + static_cast<std::ptrdiff_t>(whole - kept));
-    }
-    current.tail.insert(current.tail.end(), octets.begin(), octets.end());
+    // An occurrence needs one octet more.
+    const Bytes kept = all.last(std::min(all.size(), literals.longest() - 1));
+    current.tail.assign(kept.begin(), kept.end());
   }
 
   // Goes on with the tails of literals that end in `octets`, or ended before.
@@ -342,7 +335,7 @@ struct MessageScan::Impl {
     current.scanned = true;
     scanned += octets.size();
     if (database.literals) {
-      constexpr std::size_t kPiece = 4096;
+      constexpr std::size_t kPiece = Scratch::Impl::kPiece;
       for (std::size_t at = 0; at < octets.size(); at += kPiece) {
         const Bytes piece = octets.subspan(at, std::min(kPiece, octets.size() - at));
         scan_literals(current, *database.literals, piece, context);

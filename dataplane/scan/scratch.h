@@ -73,6 +73,8 @@ struct Scratch::Impl {
   // Beyond these, hits are lost and the scan is incomplete: only octets made for it get there.
   static constexpr std::size_t kMostBegun = 16384;
   static constexpr std::size_t kMostFollowed = 1024;
+  // Octets that are scanned for literals at one time.
+  static constexpr std::size_t kPiece = 4096;
 
   explicit Impl(const Ruleset& rules) : ruleset(rules), pool(rules) {
     begun.reserve(kMostBegun);
@@ -92,6 +94,8 @@ struct Scratch::Impl {
   StreamPool pool;
   std::vector<BegunTail> begun;        // empty between scans
   std::vector<FollowedTail> followed;  // likewise
+  // What was scanned last and what is scanned now, for literals across the two.
+  alignas(64) std::array<std::uint8_t, LiteralSet::kLongest + kPiece> text;
 };
 
 }  // namespace sluice::scan

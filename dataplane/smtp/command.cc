@@ -37,7 +37,6 @@ constexpr VerbName kVerbs[] = {
 
 // What servers split commands at: the grammar has spaces, Postfix and sendmail take all of these.
 constexpr std::string_view kBlanks = " \t\r\v\f";
-constexpr char upper(char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; }
 
 // Where the path that begins with '<' ends: the position of the '>' that stands outside quotes.
 std::optional<std::size_t> find_close(std::string_view text) {
@@ -66,7 +65,7 @@ std::size_t find_blank(std::string_view text) {
     else if (is_blank(c) && !quoted)
       return i;
   }
-  return quoted ? std::min(text.find_first_of(kBlanks), text.size()) : text.size();
+  return quoted ? blank_in(text) : text.size();
 }
 
 // Whether a mailbox has a local part (or is none at all: the null path) and, where its domain is an
@@ -93,11 +92,6 @@ std::string_view without_route(std::string_view address) {
 
 }  // namespace
 
-bool equal_ignoring_case(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(),
-                                            [](char x, char y) { return upper(x) == upper(y); });
-}
-
 bool starts_ignoring_case(std::string_view text, std::string_view prefix) {
   return text.size() >= prefix.size() && equal_ignoring_case(text.substr(0, prefix.size()), prefix);
 }
@@ -112,7 +106,7 @@ Command parse_command(std::string_view line) {
   // Servers skip blanks in front of the verb, and a NUL ends the strings of those written in C.
   line = line.substr(0, line.find('\0'));
   while (!line.empty() && is_blank(line.front())) line.remove_prefix(1);
-  const std::size_t size = std::min(line.find_first_of(kBlanks), line.size());
+  const std::size_t size = blank_in(line);
   const std::string_view name = line.substr(0, size);
   Command command{.verb = Verb::unknown, .argument = trim_blanks(line.substr(size))};
   for (const VerbName& v : kVerbs) {

@@ -2,6 +2,7 @@
 // Views into the given line throughout; nothing is allocated or kept. Any thread.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string_view>
 
@@ -40,11 +41,21 @@ struct ChunkSize {
 // `limit` are invalid (64-bit overflow included).
 ChunkSize parse_chunk_size(std::string_view line, std::uint64_t limit);
 
-bool equal_ignoring_case(std::string_view a, std::string_view b);
+constexpr char upper(char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; }
+constexpr bool equal_ignoring_case(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(),
+                                            [](char x, char y) { return upper(x) == upper(y); });
+}
 bool starts_ignoring_case(std::string_view text, std::string_view prefix);
 // What some server splits a command line at.
 constexpr bool is_blank(char c) {
   return c == ' ' || c == '\t' || c == '\r' || c == '\v' || c == '\f';
+}
+// The first blank, or the end.
+constexpr std::size_t blank_in(std::string_view text) {
+  std::size_t at = 0;
+  while (at < text.size() && !is_blank(text[at])) ++at;
+  return at;
 }
 std::string_view trim_blanks(std::string_view text);
 

@@ -75,7 +75,7 @@ void Session::Impl::reply_line(std::string_view text) {
 void Session::Impl::capability(std::string_view text, bool first, bool last) {
   if (first) new_capabilities = {};
   const std::string_view line = trim_blanks(text);
-  const std::string_view word = line.substr(0, line.find_first_of(" \t"));
+  const std::string_view word = line.substr(0, blank_in(line));
   // A greeting line that is a keyword and nothing else: a server that leaves its name out.
   if (first && !(last && word == line)) return;
   if (equal_ignoring_case(word, "STARTTLS")) new_capabilities.starttls = true;

@@ -4,6 +4,7 @@
 #include <openssl/x509v3.h>
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <optional>
 
@@ -62,8 +63,21 @@ std::string hex4(std::uint16_t v) {
   return {kHex[v >> 12], kHex[v >> 8 & 15], kHex[v >> 4 & 15], kHex[v & 15]};
 }
 
-std::string joined(const std::vector<std::uint16_t>& values) {
-  std::string s;
+// For the time that one ClientHello is read: on the stack, as far as it goes.
+class Memory {
+ public:
+  explicit Memory(std::pmr::memory_resource* memory)
+      : resource_(octets_.data(), octets_.size(), memory) {}
+  std::pmr::memory_resource* get() { return &resource_; }
+
+ private:
+  std::array<std::byte, 4096> octets_;
+  std::pmr::monotonic_buffer_resource resource_;
+};
+
+std::pmr::string joined(const std::pmr::vector<std::uint16_t>& values) {
+  std::pmr::string s(values.get_allocator());
+  s.reserve(values.size() * 5);
   for (const std::uint16_t v : values) {
     if (!s.empty()) s += ',';
     s += hex4(v);
@@ -72,11 +86,20 @@ std::string joined(const std::vector<std::uint16_t>& values) {
 }
 
 // The first twelve hexadecimal digits of the SHA-256, as JA4 uses it; zeros for nothing.
-std::string short_digest(const std::string& text, bool nothing) {
+std::string short_digest(std::string_view text, bool nothing) {
   if (nothing) return "000000000000";
-  std::uint8_t digest[EVP_MAX_MD_SIZE];
-  unsigned size = 0;
-  EVP_Digest(text.data(), text.size(), digest, &size, EVP_sha256(), nullptr);
+  // EVP_Digest() makes and frees a context for each use, EVP_sha256() fetches (crypto(7)).
+  static const EVP_MD* const sha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+  thread_local const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context = [] {
+    std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> made(EVP_MD_CTX_new(),
+                                                                 &EVP_MD_CTX_free);
+    if (made && EVP_DigestInit_ex2(made.get(), sha256, nullptr) != 1) made.reset();
+    return made;
+  }();
+  std::uint8_t digest[EVP_MAX_MD_SIZE] = {};
+  if (context && EVP_DigestInit_ex2(context.get(), nullptr, nullptr) == 1 &&
+      EVP_DigestUpdate(context.get(), text.data(), text.size()) == 1)
+    EVP_DigestFinal_ex(context.get(), digest, nullptr);
   std::string s;
   for (int i = 0; i < 6; ++i) {
     s += kHex[digest[i] >> 4];
@@ -125,13 +148,15 @@ std::string protocol_code(const std::pmr::vector<std::pmr::string>& protocols) {
 }
 
 struct Fingerprint {
-  std::vector<std::uint16_t> ciphers;
-  std::vector<std::uint16_t> extensions;
-  std::vector<std::uint16_t> signatures;
+  explicit Fingerprint(std::pmr::memory_resource* memory)
+      : ciphers(memory), extensions(memory), signatures(memory) {}
+  std::pmr::vector<std::uint16_t> ciphers;
+  std::pmr::vector<std::uint16_t> extensions;
+  std::pmr::vector<std::uint16_t> signatures;
 };
 
-std::string ja4(const ClientHello& hello, Fingerprint f) {
-  std::string s = "t";
+void put_ja4(ClientHello& hello, Fingerprint& f) {
+  std::pmr::string s("t", f.ciphers.get_allocator());
   s += version_code(hello.version);
   s += std::count(f.extensions.begin(), f.extensions.end(), kServerName) ? 'd' : 'i';
   s += two_digits(f.ciphers.size());
@@ -141,10 +166,13 @@ std::string ja4(const ClientHello& hello, Fingerprint f) {
   std::erase_if(f.extensions, [](std::uint16_t e) { return e == kServerName || e == kAlpn; });
   std::sort(f.extensions.begin(), f.extensions.end());
   s += '_' + short_digest(joined(f.ciphers), f.ciphers.empty());
-  std::string second = joined(f.extensions);
-  if (!f.signatures.empty()) second += '_' + joined(f.signatures);
+  std::pmr::string second = joined(f.extensions);
+  if (!f.signatures.empty()) {
+    second += '_';
+    second += joined(f.signatures);
+  }
   s += '_' + short_digest(second, f.extensions.empty() && f.signatures.empty());
-  return s;
+  hello.ja4 = s;
 }
 
 void read_server_name(Bytes data, ClientHello& hello) {
@@ -225,7 +253,8 @@ std::optional<HandshakeReader::HandshakeMessage> HandshakeReader::next() {
 }
 
 bool parse_client_hello(Bytes body, ClientHello& hello) {
-  Fingerprint f;
+  Memory memory(hello.ja4.get_allocator().resource());
+  Fingerprint f(memory.get());
   Cursor c(body);
   hello.version = c.u16();
   c.take(32);      // random
@@ -270,7 +299,7 @@ bool parse_client_hello(Bytes body, ClientHello& hello) {
     }
     good = c.good() && extensions.good();
   }
-  if (good) hello.ja4 = ja4(hello, std::move(f));
+  if (good) put_ja4(hello, f);
   return good;
 }
 

@@ -11,15 +11,19 @@
 // --kernel on: frames of flows that the engine marked for it (in TLS) are the kernel's, as on the
 // wire, but for those that begin or end a connection; off: the worker gets them all.
 // --idle-flows: so many flows are open beside, quiet since their EHLO. --hosts: so many entries of
-// hosts in the policy.
+// hosts in the policy. --each FILE: what each session took, least of the rounds, as JSON; the
+// sessions of the capture come one after the other and may be such as are stopped.
 #include <mimalloc.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
+#include <fstream>
 #include <memory>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "dataplane/contract/event_ring.h"
@@ -72,6 +76,7 @@ struct Options {
   unsigned repeat = 3;
   std::size_t idle_flows = 0;
   std::size_t hosts = 0;
+  std::string each;  // where to write what each session took; empty: nowhere
 };
 
 [[noreturn]] void fail(const std::string& text, int status = 1) {
@@ -86,13 +91,20 @@ struct KeyHash {
 // Counts what leaves, and stands for the kernel's part: flows marked `bypass` are its own.
 class Kernel final : public inspect::Output {
  public:
-  Kernel(const perf::Capture& capture, bool takes) : takes_(takes), marks_(capture.flows.size()) {
+  Kernel(const perf::Capture& capture, bool takes, bool any)
+      : takes_(takes), any_(any), marks_(capture.flows.size()) {
     for (std::uint32_t i = 0; i < capture.flows.size(); ++i) numbers_.emplace(capture.flows[i], i);
   }
 
   void forward(inspect::Frame&, bool) override { ++forwarded; }
-  void drop(inspect::Frame&, contract::DropReason) override { fail("a frame was dropped"); }
-  void inject(std::uint16_t, Side, Bytes) override { fail("a frame was injected"); }
+  // Ordinary mail is never stopped; what a sender can think of is (--each).
+  void drop(inspect::Frame&, contract::DropReason) override {
+    if (!any_) fail("a frame was dropped");
+    ++forwarded;
+  }
+  void inject(std::uint16_t, Side, Bytes) override {
+    if (!any_) fail("a frame was injected");
+  }
   void mark_flow(const flow::FlowKey& key, inspect::FlowMark mark) override {
     if (mark != inspect::FlowMark::bypass && mark != inspect::FlowMark::ended) return;
     if (const auto at = numbers_.find(key); at != numbers_.end()) {
@@ -125,6 +137,7 @@ class Kernel final : public inspect::Output {
     inspect::FlowTraffic traffic;
   };
   bool takes_;
+  bool any_;
   std::vector<Mark> marks_;
   std::unordered_map<flow::FlowKey, std::uint32_t, KeyHash> numbers_;
 };
@@ -177,6 +190,14 @@ void open_idle_flows(inspect::Engine& engine, std::size_t count, Nanoseconds end
   if (engine.flows() != count) fail("idle flows were forgotten");
 }
 
+// What a session took: the least of all rounds.
+struct Session {
+  double seconds = 1e9;
+  double this_round = 0;
+  std::uint64_t frames = 0;
+  std::uint64_t octets = 0;
+};
+
 // What one pass over the capture did.
 struct Pass {
   double seconds = 0;  // of CPU
@@ -190,7 +211,8 @@ struct Pass {
 };
 
 Pass replay(const Options& options, const perf::Capture& capture, const policy::Policy& policy,
-            mem::WorkerMemory& memory, EventMemory& event_memory, perf::EventCounters& counters) {
+            mem::WorkerMemory& memory, EventMemory& event_memory, perf::EventCounters& counters,
+            std::vector<Session>& sessions) {
   auto ring = contract::EventRingProducer::create(event_memory.get(), EventMemory::kRing);
   contract::EventRingConsumer consumer(event_memory.get(),
                                        contract::event_ring_bytes(EventMemory::kRing));
@@ -199,7 +221,8 @@ Pass replay(const Options& options, const perf::Capture& capture, const policy::
   contract::EventSink& sink = events ? static_cast<contract::EventSink&>(ring) : null;
   auto statistics = std::make_unique<contract::WorkerStatistics>();
   const auto count = [&](contract::Counter c) { return statistics->read(c); };
-  Kernel kernel(capture, options.kernel == "on");
+  const bool each = !options.each.empty();
+  Kernel kernel(capture, options.kernel == "on", each);
   inspect::Settings settings;
   settings.wires = {"w1"};
   settings.flow_id_seed = 1;
@@ -223,13 +246,17 @@ Pass replay(const Options& options, const perf::Capture& capture, const policy::
   for (std::size_t at = 0; at < frames.size();) {
     const Nanoseconds now = frames[at].time;
     std::size_t n = 0;
+    const std::uint32_t flow = frames[at].flow;
     for (; n < burst.size() && at < frames.size(); ++at) {
       const perf::Recorded& f = frames[at];
+      if (each && f.flow != flow) break;
       if (kernel.takes(f)) continue;
       burst[n++] = {.octets = MutableBytes(work).subspan(f.offset, f.size), .side = f.side};
     }
     if (before == 0 && at >= frames.size() / 2) before = allocations;
+    const double from = each ? perf::seconds_of(CLOCK_MONOTONIC) : 0;
     engine.process(std::span(burst).first(n), {.monotonic = now, .wall = now});
+    if (each) sessions[flow].this_round += perf::seconds_of(CLOCK_MONOTONIC) - from;
     if (now >= next_tick) {
       engine.tick({.monotonic = now, .wall = now});
       next_tick = now + kTick;
@@ -242,6 +269,9 @@ Pass replay(const Options& options, const perf::Capture& capture, const policy::
     }
   }
   pass.seconds = cpu_seconds() - begin - idle;
+  for (Session& session : sessions) {
+    session.seconds = std::min(session.seconds, std::exchange(session.this_round, 0));
+  }
   counters.stop();
   pass.allocated = allocations - before;
   pass.alerts = count(contract::Counter::alerts);
@@ -256,6 +286,23 @@ Pass replay(const Options& options, const perf::Capture& capture, const policy::
   return pass;
 }
 
+void write_sessions(const std::string& path, const perf::Capture& capture,
+                    std::vector<Session>& sessions) {
+  for (const perf::Recorded& f : capture.frames) {
+    ++sessions[f.flow].frames;
+    sessions[f.flow].octets += f.size;
+  }
+  std::ofstream file(path);
+  nlohmann::ordered_json all = nlohmann::ordered_json::array();
+  for (const Session& session : sessions) {
+    all.push_back({{"microseconds", session.seconds * 1e6},
+                   {"frames", session.frames},
+                   {"octets", session.octets}});
+  }
+  file << all << '\n';
+  if (!file.flush()) fail(path + ": cannot write", 2);
+}
+
 int run(int argc, char** argv) {
   Options options;
   CLI::App app("Measures the inspection pipeline on a capture.");
@@ -268,6 +315,8 @@ int run(int argc, char** argv) {
   app.add_option("--kernel", options.kernel)->check(on_off);
   app.add_option("--idle-flows", options.idle_flows)->check(CLI::Range(0, 10'000'000));
   app.add_option("--hosts", options.hosts)->check(CLI::Range(0, 2'000'000));
+  app.add_option("--each", options.each,
+                 "file for what each session took (sessions one after the other)");
   CLI11_PARSE(app, argc, argv);
 
   const auto capture = perf::load_capture(options.capture);
@@ -283,10 +332,12 @@ int run(int argc, char** argv) {
   perf::EventCounters counters;
   perf::Rounds rounds;
   Pass last;
+  std::vector<Session> each(options.each.empty() ? 0 : capture->flows.size());
   for (unsigned round = 0; round < options.repeat; ++round) {
-    last = replay(options, *capture, *compiled->policy, **memory, event_memory, counters);
+    last = replay(options, *capture, *compiled->policy, **memory, event_memory, counters, each);
     rounds.add(last.seconds);
   }
+  if (!each.empty()) write_sessions(options.each, *capture, each);
   const double median = rounds.median();
   const auto ratio = [](double a, std::uint64_t b) {
     return b > 0 ? a / static_cast<double>(b) : 0.0;
@@ -321,7 +372,8 @@ int run(int argc, char** argv) {
   std::printf("%s\n", result.dump().c_str());
   // One more stream may be opened whenever more flows are open than ever before.
   constexpr std::uint64_t kTolerated = 2;
-  if (last.allocated > kTolerated && options.hash == "none" && last.tls_sessions == 0) {
+  if (each.empty() && last.allocated > kTolerated && options.hash == "none" &&
+      last.tls_sessions == 0) {
     std::fprintf(stderr, "%llu allocations where there should be none\n",
                  static_cast<unsigned long long>(last.allocated));
     return 1;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The appliance live, beside wires that do nothing: latency, bulk, connections, a SYN flood, sleep.
 
-    wire.py BUILD [--only PART...] [--repetitions 3] [--seconds 1] [--rules 1000]
+    wire.py BUILD [--only PART...] [--repetitions 3] [--seconds 1] [--rules 1000] [--capacity 1000]
 
 Lines as in lines.py, all in one run, measured in turn, each repetition in another order. Both ends,
 what stands in the middle and its kernel part share this machine's cores. Prints JSON lines:
@@ -17,7 +17,7 @@ what stands in the middle and its kernel part share this machine's cores. Prints
     messages     4,000 of about 10 KB, 50 at a time, each on its connection: CPU of the worker (which
                  polls for 200 us after each frame) and of soft interrupts (both ends' too) for each
     overload     twice what the appliance can do, one of four subscribers floods (overload.py)
-    sleep        what an idle wire costs, and what waking costs a round trip
+    sleep        what an idle wire costs, and what waking costs a round trip (frames 50 us and 5 ms apart)
 
 Root; network namespaces only. About three minutes.
 """
@@ -418,12 +418,14 @@ def main():
     parser.add_argument('--repetitions', type=int, default=3)
     parser.add_argument('--seconds', type=int, default=1, help='of one transfer')
     parser.add_argument('--rules', type=int, default=1000)
+    parser.add_argument('--capacity', type=float, default=1000,
+                        help='Mbit/s, of which half is the load of latency where bulk is not measured before')
     options = parser.parse_args()
     netns.exit_on_signals()
     folder = pathlib.Path(tempfile.mkdtemp(prefix='wire-'))
     bench = Bench(options, folder)
     try:
-        capacity = bench.bulk() if 'bulk' in options.only else 1000
+        capacity = bench.bulk() if 'bulk' in options.only else options.capacity
         for part in options.only:
             if part == 'latency':
                 bench.latency(capacity)

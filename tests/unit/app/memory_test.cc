@@ -1,8 +1,10 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <new>
+#include <random>
 #include <thread>
 #include <vector>
 
@@ -84,6 +86,46 @@ TEST(WorkerMemory, PrefaultedMemoryIsThereAndServes) {
   EXPECT_LT(resident_octets(), filled + 8 * kMiB);
   for (void* block : blocks) (*made)->deallocate(block, 100'000, 8);
   (*made)->release();
+}
+
+TEST(WorkerMemory, BlocksThatAreKeptAreNobodysUntilHandedOut) {
+  auto memory = WorkerMemory::create(8 * kMiB, false);
+  ASSERT_TRUE(memory);
+  ASSERT_TRUE((*memory)->bind());
+  struct Block {
+    std::uint8_t* octets;
+    std::size_t size;
+    std::size_t alignment;
+    std::uint8_t mark;
+  };
+  std::vector<Block> blocks;
+  std::minstd_rand random(3);
+  std::size_t used = 0;
+  for (int step = 0; step < 20000; ++step) {
+    // Waves, so that more blocks of a size are given back than are kept.
+    const bool takes = blocks.empty() || random() % 8 < (step / 2000 % 2 == 0 ? 6u : 2u);
+    if (takes) {
+      const std::size_t alignment = std::size_t{1} << random() % 7;
+      const std::size_t size = random() % 8 == 0 ? random() % 5000 : random() % 80;
+      const auto mark = static_cast<std::uint8_t>(random());
+      auto* const octets = static_cast<std::uint8_t*>((*memory)->allocate(size, alignment));
+      ASSERT_EQ(reinterpret_cast<std::uintptr_t>(octets) % alignment, 0u) << size;
+      std::fill_n(octets, size, mark);
+      blocks.push_back({octets, size, alignment, mark});
+      used += size;
+    } else {
+      std::swap(blocks[random() % blocks.size()], blocks.back());
+      const Block b = blocks.back();
+      blocks.pop_back();
+      ASSERT_TRUE(std::all_of(b.octets, b.octets + b.size, [&](auto o) { return o == b.mark; }));
+      (*memory)->deallocate(b.octets, b.size, b.alignment);
+      used -= b.size;
+    }
+    ASSERT_EQ((*memory)->used(), used);
+  }
+  for (const Block& b : blocks) (*memory)->deallocate(b.octets, b.size, b.alignment);
+  EXPECT_EQ((*memory)->used(), 0u);
+  (*memory)->release();
 }
 
 TEST(WorkerMemory, TooLittleIsRefused) { EXPECT_FALSE(WorkerMemory::create(1000, false)); }

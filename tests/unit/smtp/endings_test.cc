@@ -427,6 +427,44 @@ TEST(SmtpUrgent, TheMachineAloneIsTheReaders) {
   }
 }
 
+// What a DataReader makes of `text` when it is given `piece` octets at a time.
+std::string read_in_pieces(std::string_view text, std::size_t piece) {
+  Recorder sink;
+  sink.messages.push_back({.tx = 1});
+  DataReader reader;
+  reader.start();
+  std::string events;
+  for (std::size_t at = 0; at < text.size();) {
+    const DataReader::Step step = reader.read(as_bytes(text.substr(at, piece)), 1, sink);
+    at += step.consumed;
+    if (step.event == DataReader::Event::ambiguous) events += " ?" + std::to_string(at);
+    if (step.event != DataReader::Event::end) continue;
+    events += " end " + std::to_string(at);
+    break;
+  }
+  events += reader.bare_lf() ? " LF" : "";
+  events += reader.bare_cr() ? " CR" : "";
+  return sink.messages[0].text + '|' + sink.messages[0].wire + events;
+}
+
+TEST(SmtpData, StretchesOfUsualLinesLikeOctets) {
+  // What matters at each place of the stretches that are looked at together, and across two.
+  constexpr std::string_view kOctets("\r\n.\0x", 5);
+  for (std::size_t number = 0; number < 5 * 5 * 5 * 5; ++number) {
+    std::string some;
+    for (std::size_t rest = number, i = 0; i < 4; ++i, rest /= 5) some += kOctets[rest % 5];
+    for (std::size_t at = 58; at < 134; ++at) {
+      std::string text;
+      while (text.size() < at)
+        text += text.size() % 30 < 28 ? 'x' : text.size() % 30 == 28 ? '\r' : '\n';
+      text += some + std::string(150, 'y') + "\r\n.\r\n";
+      const std::string expected = read_in_pieces(text, 1);
+      ASSERT_EQ(read_in_pieces(text, text.size()), expected) << number << " at " << at;
+      ASSERT_EQ(read_in_pieces(text, 100), expected) << number << " at " << at;
+    }
+  }
+}
+
 TEST(SmtpCases, ContentAfterA354IsAMessageWhateverTheCommandWas) {
   const Recorder r = play(opened({C("MAIL FROM:<a@a.test>\r\n"), S("250 ok\r\n"),
                                   C("RCPT TO:<b@b.test>\r\n"), S("250 ok\r\n"), C("DA\bTA\r\n"),
