@@ -149,12 +149,38 @@ SpamJudge::Operand SpamJudge::compute(std::uint32_t meta) const {
   if (off(meta)) return {0, 0, false, kNone};
   Operand stack[kMetaStack];
   std::size_t depth = 0;
-  for (const std::uint32_t word : rules_.program(meta)) {  // checked at load
+  const auto add = [this](Operand& sum, const Operand& more) {
+    // Sums of many tests are sums of zeros.
+    if (more.zero() && sum.low >= 0) return;
+    if (sum.zero() && more.low >= 0) {
+      sum = more;
+    } else {
+      sum = arithmetic(static_cast<std::uint32_t>(MetaOperation::add), sum, more);
+    }
+  };
+  const std::span<const std::uint32_t> program = rules_.program(meta);  // checked at load
+  for (std::size_t i = 0; i < program.size(); ++i) {
+    const std::uint32_t word = program[i];
     const std::uint32_t operand = word & 0xffffff;
     switch (static_cast<MetaOperation>(word >> 24)) {
       case MetaOperation::test: {
         const Range& range = scratch_.tests[operand];
-        stack[depth++] = {range.low, range.high, range.sure, range.open ? operand : kNone};
+        const Operand value{range.low, range.high, range.sure, range.open ? operand : kNone};
+        // What is done with it mostly follows at once: that needs no second jump.
+        const auto next = i + 1 < program.size() ? static_cast<MetaOperation>(program[i + 1] >> 24)
+                                                 : MetaOperation::test;
+        if (next == MetaOperation::logical_or) {
+          stack[depth - 1] = either(stack[depth - 1], value);
+          ++i;
+        } else if (next == MetaOperation::logical_and) {
+          stack[depth - 1] = both(stack[depth - 1], value);
+          ++i;
+        } else if (next == MetaOperation::add) {
+          add(stack[depth - 1], value);
+          ++i;
+        } else {
+          stack[depth++] = value;
+        }
         break;
       }
       case MetaOperation::need:
@@ -205,19 +231,10 @@ SpamJudge::Operand SpamJudge::compute(std::uint32_t meta) const {
         --depth;
         stack[depth - 1] = either(stack[depth - 1], stack[depth]);
         break;
-      case MetaOperation::add: {
-        // Sums of many tests are sums of zeros.
+      case MetaOperation::add:
         --depth;
-        Operand& sum = stack[depth - 1];
-        const Operand& more = stack[depth];
-        if (more.zero() && sum.low >= 0) break;
-        if (sum.zero() && more.low >= 0) {
-          sum = more;
-        } else {
-          sum = arithmetic(word >> 24, sum, more);
-        }
+        add(stack[depth - 1], stack[depth]);
         break;
-      }
       default:
         --depth;
         stack[depth - 1] = arithmetic(word >> 24, stack[depth - 1], stack[depth]);
