@@ -43,6 +43,8 @@ std::int64_t hundredths(std::int64_t thousandths) {
 bool acts(Verdict v) { return strength(v) >= strength(Verdict::tempfail); }
 
 std::pmr::vector<scan::Hit> Conversation::gather_hits(bool ended) {
+  if (message_) message_->settle();
+  if (smuggled_ && smuggled_->message) smuggled_->message->settle();
   if (!scan_) return std::pmr::vector<scan::Hit>(&memory_);
   std::pmr::vector<scan::Hit> hits = ended ? scan_->hits() : scan_->certain_hits();
   if (scan_->incomplete()) context_.count(Counter::memory_refused);

@@ -1,6 +1,7 @@
 #include "dataplane/inspect/message.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "dataplane/mime/address.h"
 #include "dataplane/mime/encoded_word.h"
@@ -153,9 +154,25 @@ Message::Message(const Options& options, FlowScan& scans, MessageObserver& obser
 Message::~Message() = default;
 
 void Message::data(Bytes octets) {
+  // What goes beyond the budget is told at once.
+  if (octets.size() < kWaiting && octets.size() <= budget_left()) {
+    if (waiting_ + octets.size() > kWaiting) settle();
+    std::copy(octets.begin(), octets.end(), waiting_octets_.data() + waiting_);
+    waiting_ += octets.size();
+    return;
+  }
+  settle();
+  take(octets);
+}
+
+void Message::settle() {
+  if (waiting_ > 0) take(Bytes(waiting_octets_).first(std::exchange(waiting_, 0)));
+}
+
+void Message::take(Bytes octets) {
   // The budget ends at the same octet however they are cut.
   if (const std::uint64_t left = budget_left(); left > 0 && octets.size() > left) {
-    data(octets.first(static_cast<std::size_t>(left)));
+    take(octets.first(static_cast<std::size_t>(left)));
     octets = octets.subspan(static_cast<std::size_t>(left));
   }
   summary_.size += octets.size();
@@ -172,11 +189,13 @@ void Message::data(Bytes octets) {
 }
 
 void Message::stuffed_dot() {
+  if (digest_) settle();
   ++summary_.size;
   if (digest_) EVP_DigestUpdate(digest_.get(), ".", 1);
 }
 
 void Message::finish() {
+  settle();
   parser_.finish();
   if (!options_.other_reading) scans_.end_parts();
   // Parts of several readings end in an order that depends on the cuts; their numbers do not.

@@ -4,6 +4,7 @@
 
 #include <openssl/evp.h>
 
+#include <array>
 #include <memory>
 #include <memory_resource>
 #include <string>
@@ -91,12 +92,15 @@ class Message final : public mime::ParserSink {
 
   void data(Bytes octets);  // dot-stuffing undone
   void stuffed_dot();
+  // A few octets wait for more, since each piece costs as much as a hundred octets do: what is
+  // known of the message is up to date behind this, and at the end.
+  void settle();
   void finish();  // the message is whole: hashes and the event's fields are final
   // More octets came than are to be scanned.
   bool over_budget() const { return over_budget_; }
   // Octets that are still scanned; those behind them are only parsed.
   std::uint64_t budget_left() const {
-    return options_.scan_budget == 0 ? UINT64_MAX : options_.scan_budget - scanned_;
+    return options_.scan_budget == 0 ? UINT64_MAX : options_.scan_budget - scanned_ - waiting_;
   }
 
  private:
@@ -121,6 +125,7 @@ class Message final : public mime::ParserSink {
     void operator()(EVP_MD_CTX* c) const { EVP_MD_CTX_free(c); }
   };
 
+  void take(Bytes octets);
   void list_url(mime::PartNumber part, std::string_view text);
   void look_up_addresses(std::string_view raw_value);
 
@@ -140,6 +145,9 @@ class Message final : public mime::ParserSink {
   std::pmr::memory_resource* memory_;
   std::unique_ptr<EVP_MD_CTX, DigestFree> digest_;
   std::pmr::vector<OpenPart> open_;  // attachments not yet ended
+  static constexpr std::size_t kWaiting = 128;
+  std::array<std::uint8_t, kWaiting> waiting_octets_;
+  std::size_t waiting_ = 0;
   std::uint64_t scanned_ = 0;
   bool over_budget_ = false;
   mime::Parser parser_;

@@ -4,6 +4,8 @@
 #include <unicode/ucnv_cb.h>
 
 #include <algorithm>
+#include <array>
+#include <utility>
 
 #include "dataplane/mime/charset_labels.h"
 #include "dataplane/mime/find_octet.h"
@@ -119,6 +121,27 @@ void count_and_substitute(const void* context, UConverterToUnicodeArgs* args, co
   *error = U_ZERO_ERROR;
   ucnv_cbToUWriteSub(args, 0, error);
 }
+
+// Small pieces in one: each costs those behind as much as a hundred octets do.
+class Gathered final : public OctetSink {
+ public:
+  explicit Gathered(OctetSink& out) : out_(out) {}
+  void take(Bytes octets) override {
+    constexpr std::size_t kSmall = 64;
+    if (octets.size() > kSmall || octets.size() > octets_.size() - size_) finish();
+    if (octets.size() > kSmall) return out_.take(octets);
+    std::copy(octets.begin(), octets.end(), octets_.data() + size_);
+    size_ += octets.size();
+  }
+  void finish() {
+    if (size_ > 0) out_.take(Bytes(octets_).first(std::exchange(size_, 0)));
+  }
+
+ private:
+  OctetSink& out_;
+  std::array<std::uint8_t, 512> octets_;
+  std::size_t size_ = 0;
+};
 
 }  // namespace
 
@@ -255,6 +278,7 @@ void CharsetDecoder::feed_utf8(Bytes in, OctetSink& out) {
   const std::uint8_t* p = in.data();
   const std::uint8_t* const end = p + in.size();
   const std::uint8_t* run = p;
+  Gathered pieces(out);
   while (p < end) {
     p = skip_ascii(p, end);
     if (p == end) break;
@@ -264,16 +288,19 @@ void CharsetDecoder::feed_utf8(Bytes in, OctetSink& out) {
       p += length;
       continue;
     }
-    if (p > run) out.take({run, p});
+    pieces.take({run, p});
+    run = p;
     if (length < 0) {
       held_ = static_cast<std::uint8_t>(end - p);
       std::memcpy(hold_.data(), p, held_);
-      return;
+      run = p = end;
+      break;
     }
-    invalid(*p++, out);
+    invalid(*p++, pieces);
     run = p;
   }
-  if (p > run) out.take({run, p});
+  pieces.take({run, p});
+  pieces.finish();
 }
 
 void CharsetDecoder::feed_latin1(Bytes in, OctetSink& out) {

@@ -474,8 +474,9 @@ constexpr Octets64 kEvery = [] {
     const std::uint64_t pair = std::uint64_t{at[i]} << 32 | shared[0];
     __builtin_prefetch(places + shared[0]);
     for (std::uint32_t k = 0; k == 0 || k < sharing; k += kUsual) {
+      const std::uint64_t next = pair + k;
       const __m256i four =
-          _mm256_add_epi64(_mm256_set1_epi64x(static_cast<long long>(pair + k)), steps);
+          _mm256_add_epi64(_mm256_set1_epi64x(static_cast<long long>(next)), steps);
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(pairs + count), four);
       count += std::min<std::size_t>(sharing - k, kUsual);
       if (count >= kTogether) [[unlikely]] {

@@ -35,6 +35,11 @@ constexpr VerbName kVerbs[] = {
     {"X-ANONYMOUSTLS", Verb::x_anonymoustls},
 };
 
+constexpr std::size_t kShortestVerb = 4;
+static_assert(std::ranges::all_of(kVerbs, [](const VerbName& verb) {
+  return verb.name.size() >= kShortestVerb;
+}));
+
 // What servers split commands at: the grammar has spaces, Postfix and sendmail take all of these.
 constexpr std::string_view kBlanks = " \t\r\v\f";
 
@@ -109,6 +114,7 @@ Command parse_command(std::string_view line) {
   const std::size_t size = blank_in(line);
   const std::string_view name = line.substr(0, size);
   Command command{.verb = Verb::unknown, .argument = trim_blanks(line.substr(size))};
+  if (size < kShortestVerb) return command;
   for (const VerbName& v : kVerbs) {
     if (!equal_ignoring_case(name, v.name)) continue;
     command.verb = v.verb;
