@@ -16,6 +16,13 @@ constexpr Nanoseconds kResetPatience = 10 * kSecond;  // after it a RST was most
 constexpr std::size_t kMaxTransactions = 64;
 constexpr std::size_t kMaxRecipients = 1024;
 
+bool has_nul(Bytes octets) {
+  // Of a few octets a call costs more than a look at each.
+  constexpr std::size_t kFew = 16;
+  if (octets.size() <= kFew) return std::ranges::find(octets, std::uint8_t{0}) != octets.end();
+  return std::memchr(octets.data(), 0, octets.size()) != nullptr;
+}
+
 }  // namespace
 
 tcp::Limits tcp_limits(const Context& context) {
@@ -558,7 +565,7 @@ void Conversation::on_message_data(smtp::TransactionId tx, Bytes octets) {
   context_.count(Counter::message_bytes, octets.size());
   // RFC 5322 4: none in a message, whatever its parts are; BDAT may carry BINARYMIME.
   if (current_ && current_->via == smtp::Via::data && !anomalies_.contains(Anomaly::nul) &&
-      !octets.empty() && std::memchr(octets.data(), 0, octets.size()) != nullptr)
+      has_nul(octets))
     on_anomaly(Anomaly::nul);
   message_->data(octets);
 }

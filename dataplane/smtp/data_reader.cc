@@ -157,7 +157,7 @@ DataReader::Step DataReader::read(Bytes octets, TransactionId tx, SessionSink& s
     switch (state_) {
       case State::text:
 #ifdef __x86_64__
-        if (kWide) p = skip_usual(p, end);
+        if (end - p >= 66 && kWide) p = skip_usual(p, end);
 #endif
         p = find_line_octet(p, end);
         if (p == end) break;
