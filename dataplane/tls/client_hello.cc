@@ -1,6 +1,9 @@
 #include "dataplane/tls/client_hello.h"
 
-#include <openssl/evp.h>
+// EVP allocates for each digest (OpenSSL 3.0), and two are made for every ClientHello.
+#define OPENSSL_SUPPRESS_DEPRECATED
+
+#include <openssl/sha.h>
 #include <openssl/x509v3.h>
 
 #include <algorithm>
@@ -88,18 +91,11 @@ std::pmr::string joined(const std::pmr::vector<std::uint16_t>& values) {
 // The first twelve hexadecimal digits of the SHA-256, as JA4 uses it; zeros for nothing.
 std::string short_digest(std::string_view text, bool nothing) {
   if (nothing) return "000000000000";
-  // EVP_Digest() makes and frees a context for each use, EVP_sha256() fetches (crypto(7)).
-  static const EVP_MD* const sha256 = EVP_MD_fetch(nullptr, "SHA256", nullptr);
-  thread_local const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context = [] {
-    std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> made(EVP_MD_CTX_new(),
-                                                                 &EVP_MD_CTX_free);
-    if (made && EVP_DigestInit_ex2(made.get(), sha256, nullptr) != 1) made.reset();
-    return made;
-  }();
-  std::uint8_t digest[EVP_MAX_MD_SIZE] = {};
-  if (context && EVP_DigestInit_ex2(context.get(), nullptr, nullptr) == 1 &&
-      EVP_DigestUpdate(context.get(), text.data(), text.size()) == 1)
-    EVP_DigestFinal_ex(context.get(), digest, nullptr);
+  std::uint8_t digest[SHA256_DIGEST_LENGTH];
+  SHA256_CTX sha256;
+  SHA256_Init(&sha256);
+  SHA256_Update(&sha256, text.data(), text.size());
+  SHA256_Final(digest, &sha256);
   std::string s;
   for (int i = 0; i < 6; ++i) {
     s += kHex[digest[i] >> 4];
