@@ -14,6 +14,15 @@ void AlternateReader::begin_chunk(std::uint64_t size, bool last) {
   state_ = size > 0 ? State::chunk : State::line;
 }
 
+void AlternateReader::begin_again(TransactionId outer) {
+  chunk_left_ = 0;
+  outer_ = outer;
+  state_ = State::line;
+  chunk_last_ = skip_lf_ = found_envelope_ = told_envelope_ = begun_ = false;
+  only_commands_ = true;
+  line_size_ = mailbox_size_ = 0;
+}
+
 AlternateReader::Step AlternateReader::read(Bytes octets, SessionSink& sink,
                                             std::uint64_t chunk_limit, bool tell, EndJudge* judge) {
   const std::uint8_t* const begin = octets.data();
@@ -189,6 +198,14 @@ void SecondReading::lose(std::pmr::memory_resource* memory) {
   size = 0;
   capacity = 0;
   lost = true;
+}
+
+void SecondReading::begin_again(TransactionId of) {
+  if (data) wipe(data, size);
+  size = 0;
+  tx = of;
+  closed = lost = after_cr = false;
+  reader.begin_again(of);
 }
 
 SecondReading* SecondReading::create(Reason reason, TransactionId tx,

@@ -38,6 +38,8 @@ class AlternateReader {
 
   explicit AlternateReader(TransactionId outer) : outer_(outer) {}
 
+  // As one that was just made.
+  void begin_again(TransactionId outer);
   // The octets begin inside a chunk of this many.
   void begin_chunk(std::uint64_t size, bool last);
   // The octets begin where content does.
@@ -92,6 +94,8 @@ struct SecondReading {
   // Gives the copy up: too much, or octets are missing.
   void lose(std::pmr::memory_resource* memory);
   Bytes kept() const { return {data, size}; }
+  // As one that was just made, in the memory that it has.
+  void begin_again(TransactionId of);
 
   static SecondReading* create(Reason reason, TransactionId tx, std::pmr::memory_resource* memory);
   static void destroy(SecondReading* reading, std::pmr::memory_resource* memory);

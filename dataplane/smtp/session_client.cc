@@ -778,12 +778,12 @@ std::size_t Session::Impl::read_data(Bytes octets) {
       if (!std::exchange(end_judged, false) && server_may_end()) return step.consumed - step.tail;
       raise(Anomaly::ambiguous_eod);
       // Of several such ends the one counts behind which commands were found.
-      if (ambiguous && ambiguous->reason == Reason::ambiguous &&
-          !ambiguous->reader.found_envelope())
-        drop_ambiguous();
       if (!ambiguous) {
         ambiguous = SecondReading::create(Reason::ambiguous, tx, memory);
         if (ambiguous) ambiguous->after_cr = reader.after_cr();
+      } else if (ambiguous->reason == Reason::ambiguous && !ambiguous->reader.found_envelope()) {
+        ambiguous->begin_again(tx);
+        ambiguous->after_cr = reader.after_cr();
       }
       break;
     case DataReader::Event::end:
