@@ -3,6 +3,7 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace sluice::mime {
 namespace {
@@ -110,7 +111,7 @@ void Archive::begin_member(std::string_view name) {
 void Archive::member_data(Bytes octets) {
   if (octets.empty() || !in_member_) return;
   std::uint64_t& spent = context_.inflated_at(level_);
-  const std::uint64_t left = context_.limits.archive_octets - spent;
+  const std::uint64_t left = context_.inflatable - std::min(spent, context_.inflatable);
   const bool last = octets.size() > left;
   if (last) octets = octets.first(static_cast<std::size_t>(left));
   spent += octets.size();
@@ -206,6 +207,24 @@ std::size_t Archive::inflate_some(Bytes in) {
 }
 
 void Archive::feed(Bytes octets) {
+  if (level_ > 0) return read(octets);
+  // What may be inflated grows by blocks of the file: of a block all that it stands for has been
+  // inflated when it ends, of a part of one that is a matter of the cuts.
+  constexpr std::uint64_t kBlock = 1024;
+  while (!octets.empty()) {
+    const Bytes piece = octets.first(
+        static_cast<std::size_t>(std::min<std::uint64_t>(octets.size(), kBlock - fed_ % kBlock)));
+    const Limits& limits = context_.limits;
+    const std::uint64_t sent = context_.archives + (fed_ / kBlock + 1) * kBlock;
+    context_.inflatable =
+        std::min(limits.archive_octets, limits.archive_free + limits.archive_ratio * sent);
+    read(piece);
+    fed_ += piece.size();
+    octets = octets.subspan(piece.size());
+  }
+}
+
+void Archive::read(Bytes octets) {
   while (!octets.empty() && state_ != State::ignore) {
     std::size_t used = 0;
     switch (state_) {
@@ -300,6 +319,7 @@ void Archive::feed(Bytes octets) {
 
 void Archive::finish() {
   end_member();
+  if (level_ == 0) context_.archives += std::exchange(fed_, 0);
   state_ = State::ignore;
 }
 

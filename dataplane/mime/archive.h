@@ -47,6 +47,7 @@ class Archive {
     gzip_next,
     ignore,
   };
+  void read(Bytes octets);
   std::size_t collect(Bytes in, std::size_t size);
   void read_local();
   void read_central();
@@ -71,6 +72,7 @@ class Archive {
   ArchiveSearch* inner_ = nullptr;
   z_stream_s* stream_ = nullptr;
 
+  std::uint64_t fed_ = 0;        // octets of the file
   std::uint64_t position_ = 0;   // octets of the archive taken
   std::uint64_t remaining_ = 0;  // of a name, an extra field, stored or skipped data
   std::uint64_t extra_ = 0;

@@ -67,10 +67,12 @@ struct Context {
   ParserSink& sink;
   std::pmr::memory_resource& memory;
   const PartNumber first_part;
-  std::uint32_t parts = 0;     // begun
-  std::uint32_t members = 0;   // of archives, begun
-  std::uint64_t decoded = 0;   // octets of leaves taken
-  std::uint64_t expanded = 0;  // octets that stand for more than was sent
+  std::uint32_t parts = 0;       // begun
+  std::uint32_t members = 0;     // of archives, begun
+  std::uint64_t archives = 0;    // octets of those that have ended, without what stands in them
+  std::uint64_t inflatable = 0;  // at each depth, by what there is of archives so far
+  std::uint64_t decoded = 0;     // octets of leaves taken
+  std::uint64_t expanded = 0;    // octets that stand for more than was sent
   using Inflated = std::array<std::uint64_t, kArchiveDepth + 1>;
   PmrPtr<Inflated> inflated;  // of archives, by depth; once there is one
   std::uint32_t urls = 0;     // reported

@@ -27,6 +27,10 @@ struct Limits {
   std::uint32_t urls = 200;
   std::uint64_t decoded_octets = std::uint64_t{256} << 20;
   std::uint64_t archive_octets = std::uint64_t{16} << 20;  // inflated, at each depth
+  // And no more than so many times the octets of the archives in the message, beside so many that
+  // are always. What is scanned costs in proportion to what was sent.
+  std::uint32_t archive_ratio = 10;
+  std::uint32_t archive_free = 128 * 1024;
   std::uint32_t archive_depth = 3;  // at most kArchiveDepth; 0: none is opened
   bool hash_md5 = false;
   bool hash_sha256 = false;  // of attachments

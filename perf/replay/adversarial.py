@@ -9,6 +9,7 @@ octets (both directions, with headers), whatever he makes of them, so that is wh
                            frame, and is judged by frames; a message in full segments by octets
 """
 import base64
+import gzip
 import io
 import json
 import pathlib
@@ -119,6 +120,11 @@ def messages(rules):
     yield 'HTML: never closed', head('text/html') + lined(filled(b'<a href="<!--'))
     yield 'text: URLs', head() + filled(b'http://a.b/c d@e.f\r\n')
     yield 'archive: 100 names', zipped()
+    inside = {'zeros': bytes(7 << 20), 'words': filled(lined(b' '.join(literals)), 4 << 20)}
+    inside['words in an archive'] = gzip.compress(inside['words'])
+    for name, octets in inside.items():
+        yield f'archive: {name}', (head('application/gzip; name=a.gz', b'Content-Transfer-Encoding: base64\r\n')
+                                   + lined(base64.b64encode(gzip.compress(octets))[:SIZE]))
 
 
 GREETING = (('S', b'220 mx ESMTP\r\n'), ('C', b'EHLO c\r\n'),

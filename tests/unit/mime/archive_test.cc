@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <zlib.h>
 
+#include <random>
 #include <string>
 
 #include "tests/unit/mime/recorder.h"
@@ -148,11 +149,35 @@ TEST(MimeArchives, B19_ExpansionStopsAtItsBudget) {
   EXPECT_TRUE(r.has(Anomaly::limit));
   std::size_t inflated = 0;
   for (const auto& [n, p] : r.parts) inflated += p.other.size();
+  EXPECT_EQ(inflated, limits.archive_free + limits.archive_ratio * 1024u);  // in the first block
+  limits.archive_free = 200 << 20;
+  inflated = 0;
+  for (const auto& [n, p] : run(many, limits, false).parts) inflated += p.other.size();
   EXPECT_EQ(inflated, limits.archive_octets);
   limits.archive_octets = 100'001;
   const Recorder small = run(one, limits);
   EXPECT_EQ(member(small, 0).octets, 100'001u);
   EXPECT_TRUE(small.has(Anomaly::limit));
+}
+
+TEST(MimeArchives, B19_ExpansionIsBoundByWhatWasSent) {
+  // What shrinks to a half is seen whole, however much there is.
+  std::minstd_rand random(5);
+  std::string text;
+  for (int i = 0; i < 100'000; ++i) text += "abcdefghijklmnop"[random() % 16];
+  Limits limits = test::all_wanted();
+  limits.archive_free = 0;
+  const Recorder usual = run(gzip(text + "SIGNATURE"), limits);
+  EXPECT_TRUE(usual.sees("SIGNATURE"));
+  EXPECT_FALSE(usual.has(Anomaly::limit));
+  // Zeros shrink to a thousandth: the archive is left where they pass what its octets allow, and
+  // those of the archive before it count.
+  const std::string bomb = gzip(std::string(1 << 20, '\0'));
+  const Recorder alone = run(bomb, limits);
+  EXPECT_TRUE(alone.has(Anomaly::limit));
+  EXPECT_EQ(member(alone, 0).octets, 1024u * limits.archive_ratio);
+  const Recorder behind = run(gzip(text) + bomb, limits, false);
+  EXPECT_GT(member(behind, 1).octets, 1024u * limits.archive_ratio);
 }
 
 TEST(MimeArchives, B19_OverlappingEntriesAreAnEvent) {
