@@ -289,7 +289,6 @@ void CharsetDecoder::feed_utf8(Bytes in, OctetSink& out) {
       continue;
     }
     pieces.take({run, p});
-    run = p;
     if (length < 0) {
       held_ = static_cast<std::uint8_t>(end - p);
       std::memcpy(hold_.data(), p, held_);
