@@ -75,6 +75,15 @@ void Archive::stop() {
   state_ = State::ignore;
 }
 
+// A member expands further than what was sent allows: what stands behind it is still read, where
+// the archive says how long it is.
+void Archive::pass_over() {
+  if (gzip_ || (flags_ & kSizesFollow) != 0) return stop();
+  context_.raise(contract::Anomaly::limit);
+  end_member();
+  state_ = State::skipped;
+}
+
 bool Archive::begin_inflate(int window_bits) {
   std::pmr::polymorphic_allocator<> allocator(&context_.memory);
   if (stream_ == nullptr) {
@@ -124,7 +133,7 @@ void Archive::member_data(Bytes octets) {
     context_.sink.on_part_data(member_, DataKind::alternative, octets);
     inner_->feed(member_, depth_ + 1, octets, true);
   }
-  if (last) stop();
+  if (last) pass_over();
 }
 
 void Archive::end_member() {
@@ -164,6 +173,7 @@ void Archive::read_central() {
 
 void Archive::begin_entry() {
   remaining_ = compressed_;
+  data_end_ = 0;
   begin_member({name_.data(), name_size_});
   if (state_ == State::ignore) return;
   const bool readable = (flags_ & kEncrypted) == 0;
@@ -193,7 +203,7 @@ std::size_t Archive::inflate_some(Bytes in) {
     const int result = ::inflate(stream_, Z_NO_FLUSH);
     member_data({buffer, sizeof buffer - stream_->avail_out});
     const std::size_t used = piece.size() - stream_->avail_in;
-    if (state_ == State::ignore) return used;
+    if (state_ != State::deflated) return used;
     if (result == Z_STREAM_END || (result != Z_OK && result != Z_BUF_ERROR)) {
       end_member();
       window_ = 0;
@@ -306,9 +316,15 @@ void Archive::read(Bytes octets) {
           state_ = State::seek;
         }
         break;
-      case State::deflated:
+      case State::deflated: {
+        if (data_end_ == 0) data_end_ = position_ + compressed_;
         used = inflate_some(octets);
+        if (state_ != State::skipped) break;
+        const std::uint64_t at = position_ + used;
+        remaining_ = std::max(data_end_, at) - at;
+        if (remaining_ == 0) state_ = State::seek;
         break;
+      }
       case State::ignore:
         break;
     }

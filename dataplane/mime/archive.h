@@ -58,6 +58,7 @@ class Archive {
   void member_data(Bytes octets);
   void end_member();
   void stop();
+  void pass_over();
 
   Context& context_;
   PartNumber part_;
@@ -81,7 +82,8 @@ class Archive {
   std::uint16_t method_ = 0;
   std::uint16_t flags_ = 0;
   std::uint64_t compressed_ = 0;
-  std::uint32_t window_ = 0;  // the last four octets, while seeking
+  std::uint64_t data_end_ = 0;  // of the member being inflated, by its header; 0: not yet known
+  std::uint32_t window_ = 0;    // the last four octets, while seeking
   std::size_t collected_ = 0;
   std::array<std::uint8_t, 46> header_{};
   std::uint16_t name_size_ = 0;

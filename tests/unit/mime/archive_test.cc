@@ -180,6 +180,20 @@ TEST(MimeArchives, B19_ExpansionIsBoundByWhatWasSent) {
   EXPECT_GT(member(behind, 1).octets, 1024u * limits.archive_ratio);
 }
 
+TEST(MimeArchives, B19_BombHidesNothingBehindIt) {
+  const std::string bomb(1 << 20, '\0');
+  const Recorder r = run(zip({{"bomb", bomb}, {"second.txt", "the SIGNATURE"}}));
+  EXPECT_TRUE(r.has(Anomaly::limit));
+  EXPECT_EQ(member(r, 1).name, "second.txt");
+  EXPECT_TRUE(r.sees("the SIGNATURE"));
+  // Stored, and where the header lies about the size.
+  EXPECT_TRUE(run(zip({{"bomb", bomb, true}, {"second.txt", "the SIGNATURE"}})).sees("SIGNATURE"));
+  std::string lies = zip({{"bomb", bomb}, {"second.txt", "the SIGNATURE"}});
+  lies[18] = 1;
+  lies[19] = lies[20] = lies[21] = 0;
+  EXPECT_TRUE(run(lies).has(Anomaly::limit));
+}
+
 TEST(MimeArchives, B19_OverlappingEntriesAreAnEvent) {
   const Entry kernel{"k", std::string(5'000, 'a') + "SIGNATURE", false, false, 200};
   const Recorder r = run(zip({kernel}));
