@@ -34,7 +34,7 @@ SEGMENT = 1400
 
 
 def filled(piece, size=SIZE):
-    return piece * (size // len(piece) + 1)
+    return piece * (size // max(len(piece), 1) + 1)
 
 
 def contents_of(rules):
