@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "dataplane/base/stack_memory.h"
 #include "dataplane/mime/charset.h"
 #include "dataplane/mime/encoded_word.h"
 #include "dataplane/mime/find_octet.h"
@@ -355,17 +356,7 @@ void readings_of(std::string_view name, const std::pmr::vector<Parameter>& list,
   other.finish();
 }
 
-// What is needed while one field is read: on the stack, as far as it goes.
-class FieldMemory {
- public:
-  explicit FieldMemory(std::pmr::memory_resource* memory)
-      : resource_(octets_.data(), octets_.size(), memory) {}
-  std::pmr::memory_resource* get() { return &resource_; }
-
- private:
-  std::array<std::byte, 2048> octets_;
-  std::pmr::monotonic_buffer_resource resource_;
-};
+using FieldMemory = StackMemory<2048>;
 
 std::pmr::vector<Parameter> read_parameters(std::string_view text, bool& malformed,
                                             std::pmr::memory_resource* memory) {

@@ -23,7 +23,7 @@ constexpr std::size_t kBriefWidth = 4;
 constexpr std::size_t kMostInBuckets = 128;  // beyond, the bitmap is faster
 // Letters of both cases become one; that other octets fall together costs a comparison at most.
 constexpr std::uint64_t kFold = 0x2020202020202020;
-constexpr unsigned kBitsForEach = 16;  // of the bitmap, for each window: a hit is mispredicted
+constexpr unsigned kBitsForEach = 16;  // of the bitmap, for each window: it stays in a near cache
 constexpr unsigned kMinBitmap = 7;     // log2 of its words
 constexpr unsigned kMaxBitmap = 19;
 

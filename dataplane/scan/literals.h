@@ -83,9 +83,9 @@ class LiteralSet {
     std::vector<Place> places;         // in the order of their windows' hashes
     std::vector<std::uint32_t> first;  // of them, by the highest bits of the hash; one more
   };
+  static constexpr std::size_t kInBucket = 4;  // more would nearly be found often
   // Brief literals in eight buckets, and which of these may have an octet at each of their first
   // places. What is no letter shares an entry with another: octets are told apart by six bits.
-  static constexpr std::size_t kInBucket = 4;  // more would nearly be found often
   struct Buckets {
     static constexpr std::size_t kPlaces = 6;
     alignas(64) std::uint8_t tables[kPlaces][64]{};

@@ -7,9 +7,10 @@
 #include <openssl/x509v3.h>
 
 #include <algorithm>
-#include <array>
 #include <memory>
 #include <optional>
+
+#include "dataplane/base/stack_memory.h"
 
 namespace sluice::tls {
 namespace {
@@ -65,18 +66,6 @@ class Cursor {
 std::string hex4(std::uint16_t v) {
   return {kHex[v >> 12], kHex[v >> 8 & 15], kHex[v >> 4 & 15], kHex[v & 15]};
 }
-
-// For the time that one ClientHello is read: on the stack, as far as it goes.
-class Memory {
- public:
-  explicit Memory(std::pmr::memory_resource* memory)
-      : resource_(octets_.data(), octets_.size(), memory) {}
-  std::pmr::memory_resource* get() { return &resource_; }
-
- private:
-  std::array<std::byte, 4096> octets_;
-  std::pmr::monotonic_buffer_resource resource_;
-};
 
 std::pmr::string joined(const std::pmr::vector<std::uint16_t>& values) {
   std::pmr::string s(values.get_allocator());
@@ -249,7 +238,7 @@ std::optional<HandshakeReader::HandshakeMessage> HandshakeReader::next() {
 }
 
 bool parse_client_hello(Bytes body, ClientHello& hello) {
-  Memory memory(hello.ja4.get_allocator().resource());
+  StackMemory<4096> memory(hello.ja4.get_allocator().resource());
   Fingerprint f(memory.get());
   Cursor c(body);
   hello.version = c.u16();
