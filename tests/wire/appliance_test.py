@@ -444,9 +444,9 @@ class OnAWire(unittest.TestCase):
     def test_who_floods_goes_by_and_others_are_inspected(self):
         """A subscriber sends more than can be scanned: his new connections go past, counted, what runs is
         inspected to its end, and nobody else's mail goes unread for his."""
-        # So few frames that the fast machine and the slow one have them waiting: 10 of one subscriber,
-        # 40 of all others. Three others, of whom one may share the flooder's slot of 256 by chance.
-        a = self.appliance(heartbeat=5000, wire_options=',watermark=20', limits={'scan-budget': '0'}, subscribers=4)
+        # So few frames that the fast machine and the slow one have them waiting: 15 of one subscriber,
+        # 61 of all others. Three others, of whom one may share the flooder's slot of 256 by chance.
+        a = self.appliance(heartbeat=5000, wire_options=',watermark=30', limits={'scan-budget': '0'}, subscribers=4)
         flooder, *others = self.topology.subscribers
         far = self.topology.far[0]
         sink = SinkProcess(self.topology, far.netns).start()
