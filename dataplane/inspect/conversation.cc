@@ -576,7 +576,7 @@ void Conversation::on_message_data(smtp::TransactionId tx, Bytes octets) {
   context_.count(Counter::message_bytes, octets.size());
   // RFC 5322 4: none in a message, whatever its parts are; BDAT may carry BINARYMIME.
   if (current_ && current_->via == smtp::Via::data && !anomalies_.contains(Anomaly::nul) &&
-      has_nul(octets))
+      !message_->over_budget() && has_nul(octets))
     on_anomaly(Anomaly::nul);
   message_->data(octets);
 }

@@ -190,6 +190,64 @@ TEST(Kernel, ScanBudgetEndsAtTheSameOctetForEveryCut) {
   }
 }
 
+// What the edge cuts in two is not told as though it were whole: a host, a digest, a field.
+TEST(Kernel, BehindTheScanBudgetAMessageIsCountedAndNotRead) {
+  const std::string head =
+      "From: a@a.test\r\nSubject: one\r\nMIME-Version: 1.0\r\n"
+      "Content-Type: multipart/mixed; boundary=b\r\n\r\n"
+      "--b\r\n\r\nhttp://whole.test/ \r\n"
+      "--b\r\nContent-Disposition: attachment; filename=first.bin\r\n\r\nfirst\r\n"
+      "--b\r\nContent-Type: application/x-s; name=second.bin\r\n"
+      "Content-Transfer-Encoding: base64\r\n\r\nTVqQAAMAAAAEAAAA\r\n";
+  const std::string tail =
+      "TVqQAAM*=\r\n--b\r\nContent-Disposition: attachment; filename=third.bin\r\n\r\n"
+      "third\r\n--b--\r\n";
+  struct Case {
+    std::string mail;
+    std::size_t budget;
+    std::vector<std::string> names, digests, urls;
+  };
+  const std::string url = "Subject: u\r\n\r\nhttp://cut.test.example/ and more\r\n";
+  const std::string field = "From: a@a.test\r\nSubject: of two words\r\n\r\ntext\r\n";
+  for (const Case& c :
+       {Case{head + tail,
+             head.size(),
+             {"first.bin", "second.bin"},
+             {"first.bin"},
+             {"http://whole.test/"}},
+        Case{url, url.find(".example"), {}, {}, {}}, Case{field, field.find(" two"), {}, {}, {}}}) {
+    Json first;
+    for (const std::size_t cut : {1460u, 1u, 7u, 64u}) {
+      RigOptions options;
+      options.spec.scan_budget = c.budget;
+      Rig rig(options);
+      Conversation talk({.segment_size = cut});
+      begin_message(talk);
+      talk.client(c.mail + ".\r\n");
+      talk.server("250 ok\r\n");
+      rig.send(talk.take());
+      rig.finish();
+      ASSERT_EQ(rig.events_of("smtp").size(), 1u);
+      const Json event = rig.events_of("smtp")[0];
+      EXPECT_EQ(event["smtp"]["size"], c.mail.size());
+      EXPECT_EQ(event["email"]["status"], "BODY_STARTED");
+      EXPECT_EQ(rig.anomalies(), std::vector<std::string>{"scan-budget"});
+      std::vector<std::string> names, digests;
+      for (const Json& a : event["sluice"].value("attachments", Json::array())) {
+        names.push_back(a["name"]);
+        if (a.contains("sha256")) digests.push_back(a["name"]);
+      }
+      EXPECT_EQ(names, c.names);
+      EXPECT_EQ(digests, c.digests);
+      EXPECT_EQ(event["email"].value("url", std::vector<std::string>{}), c.urls);
+      EXPECT_EQ(event["email"].contains("subject"), c.mail != field);
+      if (first.is_null()) first = event;
+      EXPECT_EQ(event["sluice"], first["sluice"]);
+      EXPECT_EQ(event["email"], first["email"]);
+    }
+  }
+}
+
 TEST(Kernel, FlowThatMemoryTookFromInspectionFollowsThePolicy) {
   for (const auto policy : {policy::Exception::fail_open, policy::Exception::fail_closed}) {
     RigOptions options;
