@@ -92,6 +92,8 @@ class Message final : public mime::ParserSink {
 
   void data(Bytes octets);  // dot-stuffing undone
   void stuffed_dot();
+  // So many octets of it went by behind the budget.
+  void passed(std::uint64_t octets) { summary_.size += octets; }
   // A few octets wait for more, since each piece costs as much as a hundred octets do: what is
   // known of the message is up to date behind this, and at the end.
   void settle();

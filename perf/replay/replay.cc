@@ -323,7 +323,8 @@ int run(int argc, char** argv) {
 
   const auto capture = perf::load_capture(options.capture);
   if (!capture) fail(capture.error(), 2);
-  const auto compiled = perf::compile_policy(options.rules, options.hash, options.hosts, options.scan_budget);
+  const auto compiled =
+      perf::compile_policy(options.rules, options.hash, options.hosts, options.scan_budget);
   if (!compiled) fail(compiled.error(), 2);
   // The memory of a worker, as in the dataplane with --prefault.
   auto memory =

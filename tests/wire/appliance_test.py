@@ -2,6 +2,7 @@
 """The whole product on a wire: both processes, the CLI, real TCP between namespaces.
 appliance_test.py BUILD (the folder that holds the programs)"""
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -68,7 +69,8 @@ class Flood:
         self.ending.set()
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
-        self.thread.join()
+        if self.thread.ident is not None:
+            self.thread.join()
         self.file.close()
         self.socket.close()
 
@@ -474,6 +476,38 @@ class OnAWire(unittest.TestCase):
         self.assertGreater(past, 0, 'what follows the SYN goes past too')
         for f in flood:
             self.assertEqual(f.end(b'X-MARKER-0001-SPAM\r\n')[:4], b'550 ', 'what ran was not inspected to its end')
+
+    def test_content_behind_the_scan_budget_goes_by_in_the_kernel(self):
+        """Up to each line that begins with a dot, and to the end; the next messages are read."""
+        a = self.appliance(limits={'scan-budget': '65536'})
+        far = self.topology.far[0]
+        sink = SinkProcess(self.topology, far.netns).start()
+        self.addCleanup(sink.stop)
+        self.topology.wait_reachable()
+        line = b'y' * 70 + b'\r\n'
+        big = b'Subject: big\r\n\r\n' + (line * 15_000 + b'..a dot\r\n') * 3 + line * 5_000
+        sender = Flood(self.topology.subscribers[0], far)
+        self.addCleanup(sender.stop)
+        sender.socket.sendall(big.removeprefix(b'Subject: flood\r\n\r\n'))
+        # What follows the end comes with it.
+        sender.socket.sendall(b'.\r\nMAIL FROM:<b@b.test>\r\nRCPT TO:<c@c.test>\r\nDATA\r\n')
+        self.assertEqual([sender.reply()[:3] for _ in range(4)], [b'250', b'250', b'250', b'354'])
+        sender.socket.sendall(b'Subject: spam\r\n\r\nX-MARKER-0001-SPAM\r\n.\r\n')
+        self.assertEqual(sender.reply()[:4], b'550 ')
+        received, = sink.read()
+        sent = b'Subject: flood\r\n\r\n' + big
+        self.assertEqual((received.size, received.sha256), (len(sent), hashlib.sha256(sent).hexdigest()))
+        self.eventually(lambda: self.kernel_frames(a, 'message-passed') > 1000, 'nothing went by')
+        events = []
+
+        def told():
+            events[:] = [e for e in a.events() if e['event_type'] in ('smtp', 'anomaly')]
+            return sum(e['event_type'] == 'smtp' for e in events) == 2
+        self.eventually(told, 'no events')
+        first, second = (e for e in events if e['event_type'] == 'smtp')
+        self.assertEqual((first['smtp']['size'], first['smtp']['outcome']), (len(sent), 'accepted'))
+        self.assertEqual(second['smtp']['outcome'], 'blocked')
+        self.assertEqual({e['anomaly']['event'] for e in events if e['event_type'] == 'anomaly'}, {'scan-budget'})
 
     def test_control_dies_and_comes_back(self):
         a = self.appliance(subscribers=2)
