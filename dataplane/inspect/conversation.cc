@@ -467,9 +467,20 @@ Conversation::Transaction& Conversation::open_transaction(smtp::TransactionId tx
 }
 
 void Conversation::on_helo(std::string_view name) {
+  // Transactions that are open, and the session if this is refused, keep the name from before.
+  if (!helo_.empty()) {
+    for (const PmrPtr<Transaction>& t : transactions_)
+      if (!t->helo) t->helo = make_pmr<std::pmr::string>(&memory_, helo_);
+    if (!helo_before_) helo_before_ = make_pmr<std::pmr::string>(&memory_, helo_);
+  }
   helo_ = name.substr(0, kMaxListedOctets);
   if (helos_scanned_ != UINT8_MAX) ++helos_scanned_;
   if (wanted(scan::Buffer::helo)) scan().whole(scan::Buffer::helo, as_bytes(name));
+}
+
+void Conversation::on_helo_reply(bool accepted) {
+  if (helo_before_ && !accepted) helo_ = *helo_before_;
+  helo_before_.reset();
 }
 
 void Conversation::on_mail(smtp::TransactionId tx, std::string_view path, std::string_view mailbox,

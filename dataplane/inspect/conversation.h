@@ -209,6 +209,7 @@ class Conversation final : private ConversationState,
       std::pmr::string delivery_text;
     };
     PmrPtr<Outcome> outcome;
+    PmrPtr<std::pmr::string> helo;  // when the client has named itself anew since
     Outcome& decided(std::pmr::memory_resource* memory) {
       if (!outcome) outcome = make_pmr<Outcome>(memory, memory);
       return *outcome;
@@ -252,6 +253,7 @@ class Conversation final : private ConversationState,
 
   // smtp::SessionSink
   void on_helo(std::string_view name) override;
+  void on_helo_reply(bool accepted) override;
   void on_mail(smtp::TransactionId tx, std::string_view path, std::string_view mailbox,
                std::string_view parameters) override;
   void on_rcpt(smtp::TransactionId tx, std::uint32_t index, std::string_view path,
@@ -326,7 +328,7 @@ class Conversation final : private ConversationState,
   void emit_transaction(Transaction& transaction, const smtp::Reply& reply);
   void emit_alert(const scan::Hit& hit, smtp::TransactionId tx, bool blocked);
   void emit_session();
-  void put_session(contract::EventWriter& writer) const;
+  void put_session(contract::EventWriter& writer, std::string_view helo) const;
   void emit_tls();
   void emit_flow(std::string_view reason);
   void emit_drops();
@@ -405,6 +407,7 @@ class Conversation final : private ConversationState,
 
   std::pmr::string community_id_;  // made for the first event
   std::pmr::string helo_;
+  PmrPtr<std::pmr::string> helo_before_;  // while the server has not answered to the last one
   PmrPtr<std::pmr::string> client_text_;  // the client's address, for SpamAssassin's rules
   struct Login {
     explicit Login(std::pmr::memory_resource* memory) : mechanism(memory), user(memory) {}

@@ -49,18 +49,26 @@ Disposition Conversation::stopped(Direction direction, Frame& frame, const net::
                                   const tcp::SegmentResult& result, bool whole_frame) {
   if (!stop_ || direction != Direction::to_server) return {};
   Disposition disposition{.drop = stop_->drop};
-  if (phase_ != Phase::inspecting) return disposition;  // a copy of what is already held
+  const auto pass_front = [&] {
+    frame.octets =
+        frame.octets.first(net::trim_payload(frame.octets, packet, result.octets_before_stop));
+    disposition = {.drop = DropReason::none, .changed = true};
+  };
+  const bool has_front = result.octets_before_stop > 0 && whole_frame;
+  if (phase_ != Phase::inspecting) {
+    // A copy of what is already held: its front may not have reached the server.
+    if (stop_->replies_before > 0 && has_front) pass_front();
+    return disposition;
+  }
 
   // None when the message was sent after 354; with BDAT, and for clients that do not wait, the
   // server may still owe some.
   stop_->replies_before = session_->replies_owed();
   stop_->server_expects = packet.sequence;
-  if (stop_->replies_before > 0 && result.octets_before_stop > 0 && whole_frame) {
+  if (stop_->replies_before > 0 && has_front) {
     // Commands that stand before the message in this very segment must reach the server.
     stop_->server_expects += result.octets_before_stop;
-    frame.octets =
-        frame.octets.first(net::trim_payload(frame.octets, packet, result.octets_before_stop));
-    disposition = {.drop = DropReason::none, .changed = true};
+    pass_front();
   }
   if (static_cast<std::int32_t>(connection_.highest_acknowledged(Direction::to_server) -
                                 stop_->server_expects) > 0)

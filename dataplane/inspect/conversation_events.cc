@@ -66,7 +66,7 @@ void Conversation::emit_transaction(Transaction& transaction, const smtp::Reply&
   if (transaction.outcome)
     for (const auto& rule : transaction.outcome->rules)
       writer.put(Field::rule, std::string_view(rule));
-  put_session(writer);
+  put_session(writer, transaction.helo ? *transaction.helo : helo_);
   if (!transaction.mail_from.empty())
     writer.put(Field::mail_from, std::string_view(transaction.mail_from));
   if (!transaction.parameters.empty())
@@ -115,12 +115,12 @@ void Conversation::emit_session() {
   begin_event(EventType::smtp);
   contract::EventWriter& writer = context_.writer;
   writer.put_number(Field::tx_id, std::uint32_t{0});
-  put_session(writer);
+  put_session(writer, helo_);
   context_.emit();
 }
 
-void Conversation::put_session(contract::EventWriter& writer) const {
-  if (!helo_.empty()) writer.put(Field::helo, std::string_view(helo_));
+void Conversation::put_session(contract::EventWriter& writer, std::string_view helo) const {
+  if (!helo.empty()) writer.put(Field::helo, helo);
   if (login_) {
     writer.put(Field::auth_mechanism, std::string_view(login_->mechanism));
     if (!login_->user.empty()) writer.put(Field::auth_user, std::string_view(login_->user));

@@ -36,14 +36,15 @@ struct PackedClaim {
 
 bool Conversation::packable() const {
   const auto only_envelope = [](const PmrPtr<Transaction>& t) {
-    return !t->begun && !t->complete && !t->refused && !t->enforced && t->delivery_code == 0 &&
+    return !t->helo && !t->begun && !t->complete && !t->refused && !t->enforced &&
+           t->delivery_code == 0 &&
            (!t->outcome || (t->outcome->rules.empty() && t->outcome->reason.empty()));
   };
   const bool lasts =
       phase_ == Phase::inspecting || phase_ == Phase::opaque || phase_ == Phase::passing;
   return lasts && !restart_ && !between_chunks_ && !message_ && !current_ && !smuggled_ &&
          !hello_ && !stop_ && !closing_ && held_.empty() && !probe_ && connection_.packable() &&
-         (!session_ || session_->packable()) && helo_.size() < kMaxListedOctets &&
+         (!session_ || session_->packable()) && !helo_before_ && helo_.size() < kMaxListedOctets &&
          std::all_of(transactions_.begin(), transactions_.end(), only_envelope);
 }
 

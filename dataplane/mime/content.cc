@@ -281,8 +281,18 @@ class Joiner {
     first_ = false;
     if (p.extended) {
       extended_ = true;
-      append_percent_decoded(value, bytes_);
+      // An escape may be cut up by the pieces.
+      const std::size_t cut = std::min(open_escape_, bytes_.size());
+      std::pmr::string piece(std::string_view(bytes_).substr(bytes_.size() - cut),
+                             bytes_.get_allocator());
+      bytes_.resize(bytes_.size() - cut);
+      piece += value;
+      append_percent_decoded(piece, bytes_);
+      const std::size_t escape = piece.rfind('%');
+      open_escape_ =
+          escape == std::pmr::string::npos || piece.size() - escape > 2 ? 0 : piece.size() - escape;
     } else {
+      open_escape_ = 0;
       bytes_.append(value);
     }
   }
@@ -303,6 +313,7 @@ class Joiner {
       }
     }
     bytes_.clear();
+    open_escape_ = 0;
     first_ = true;
     extended_ = false;
   }
@@ -313,6 +324,7 @@ class Joiner {
   bool other_;  // not the likeliest reading
   std::pmr::string bytes_;
   std::pmr::string charset_;
+  std::size_t open_escape_ = 0;  // octets at the end of bytes_ that may begin an escape
   bool first_ = true;
   bool extended_ = false;
   int previous_ = -2;
@@ -430,6 +442,12 @@ void read_content_type(std::string_view value, ContentType& out) {
   Strings charsets(memory.get());
   readings_of("charset", list, false, charsets);
   if (!charsets.empty()) assign_lower(out.charset, first_token(charsets[0]), 64);
+  const auto says = [&](std::string_view name, std::string_view value) {
+    return std::any_of(list.begin(), list.end(), [&](const Parameter& p) {
+      return equals_ignoring_case(p.name, name) && equals_ignoring_case(trim(p.value), value);
+    });
+  };
+  out.delsp = says("delsp", "yes") && says("format", "flowed");
   readings_of("name", list, true, out.names);
   add_boundaries(list, out.boundaries);
   if (out.type == "message" && out.subtype == "partial") {

@@ -28,6 +28,7 @@ struct ContentType {
         boundaries(o.boundaries, a),
         names(o.names, a),
         later_fragment(o.later_fragment),
+        delsp(o.delsp),
         malformed(o.malformed) {}
   ContentType(const ContentType&) = default;
   ContentType(ContentType&&) = default;
@@ -41,6 +42,7 @@ struct ContentType {
   Strings boundaries;           // each reading, the likelier first
   Strings names;                // decoded, the "name" parameter in each of its forms
   bool later_fragment = false;  // of a message/partial (RFC 2046 5.2.2): not the first one
+  bool delsp = false;           // format=flowed and delsp=yes (RFC 3676 3)
   bool malformed = false;
 };
 

@@ -49,6 +49,7 @@ class TextPath final : public OctetSink, private HtmlSink {
     std::string_view charset;
     bool html = false;
     bool sniffed = false;
+    LineJoiner::Kind joined = LineJoiner::Kind::none;
     std::optional<DataKind> kind;  // how the text is given to the sink, if it is
     bool opposite = false;
   };
@@ -62,6 +63,8 @@ class TextPath final : public OctetSink, private HtmlSink {
     if (plan.html)
       html_ =
           make_pmr<Html>(&context.memory, static_cast<HtmlSink&>(*this), urls_, &context.memory);
+    else if (plan.joined != LineJoiner::Kind::none)
+      joined_ = make_pmr<Joined>(&context.memory, *this, plan.joined);
     if (plan.sniffed)
       unknown_ = make_pmr<Unknown>(&context.memory, plan.charset, &context.memory);
     else
@@ -88,6 +91,7 @@ class TextPath final : public OctetSink, private HtmlSink {
     if ((charset_->malformed() && !opposite_) || charset_->unknown())
       context_.raise(contract::Anomaly::charset);
     if (html_) html_->tokenizer.finish();
+    if (joined_) joined_->joiner.finish(*joined_);
     finder_.end();
     if (html_) html_->links.end();
   }
@@ -107,6 +111,14 @@ class TextPath final : public OctetSink, private HtmlSink {
     HtmlLinks links;
   };
 
+  // Plain text of which a reader shows several lines as one.
+  struct Joined final : OctetSink {
+    Joined(TextPath& to, LineJoiner::Kind kind) : joiner(kind), path(to) {}
+    void take(Bytes octets) override { path.on_plain_text(octets); }
+    LineJoiner joiner;
+    TextPath& path;
+  };
+
   void decode_as(std::string_view charset) {
     charset_.emplace(charset, opposite_);
     if (charset_->unknown()) context_.raise(contract::Anomaly::charset);
@@ -124,6 +136,8 @@ class TextPath final : public OctetSink, private HtmlSink {
       context_.raise(contract::Anomaly::nul);
     if (html_) {
       html_->tokenizer.feed(utf8);
+    } else if (joined_) {
+      joined_->joiner.feed(utf8, *joined_);
     } else {
       on_plain_text(utf8);
     }
@@ -164,6 +178,7 @@ class TextPath final : public OctetSink, private HtmlSink {
   PmrPtr<Unknown> unknown_;                // until then
   UrlReporter urls_;
   PmrPtr<Html> html_;
+  PmrPtr<Joined> joined_;
   UrlFinder finder_;
 };
 
@@ -216,6 +231,7 @@ class Leaf::Path final : private UuFilterSink {
       text.charset = plan.charset;
       text.html = plan.html;
       text.sniffed = plan.sniffed && !plan.opposite;
+      text.joined = plan.joined;
       text.opposite = plan.opposite;
       if (text_is_given(context, plan))
         text.kind = plan.alternative ? DataKind::alternative : DataKind::text;

@@ -10,6 +10,7 @@
 #include <memory_resource>
 
 #include "dataplane/mime/context.h"
+#include "dataplane/mime/line_joiner.h"
 #include "dataplane/mime/octet_sink.h"
 #include "dataplane/mime/transfer.h"
 
@@ -26,6 +27,7 @@ class Leaf {
     bool html = false;
     bool sniffed = false;  // HTML that may name its charset itself; `charset` if it does not
     bool plain = false;    // uuencoded files are looked for
+    LineJoiner::Kind joined = LineJoiner::Kind::none;
     bool hashed = false;
     DataKind kind = DataKind::decoded;
     OctetSink* nested = nullptr;

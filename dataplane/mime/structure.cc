@@ -191,6 +191,11 @@ void Layer::begin_leaf(Entity& e, const ContentType& type, const Reading& readin
               is_html_name(part.name);
   plan.text = plan.html || type.type == "text" || type.type == "message";
   plan.plain = type.type == "text" && subtype == "plain";
+  if (plan.plain && type.delsp)
+    plan.joined = LineJoiner::Kind::delsp;
+  else if (type.type == "text" && (subtype == "calendar" || subtype == "vcard" ||
+                                   subtype == "x-vcard" || subtype == "directory"))
+    plan.joined = LineJoiner::Kind::folded;
   plan.hashed = part.attachment;
   plan.charset = type.charset;
   // Who opens an attachment from its file does not see what the header declared.

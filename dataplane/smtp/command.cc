@@ -73,6 +73,23 @@ std::size_t find_blank(std::string_view text) {
   return quoted ? blank_in(text) : text.size();
 }
 
+// Where the '<' stands behind words that are no address (RFC 5322 3.4, name-addr); 0: nowhere.
+std::size_t phrase_end(std::string_view text) {
+  bool quoted = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (quoted && c == '\\')
+      ++i;
+    else if (c == '"')
+      quoted = !quoted;
+    else if (!quoted && (c == '@' || c == '='))
+      return 0;
+    else if (!quoted && c == '<')
+      return i > 0 && (is_blank(text[i - 1]) || text[i - 1] == '"') ? i : 0;
+  }
+  return 0;
+}
+
 // Whether a mailbox has a local part (or is none at all: the null path) and, where its domain is an
 // address literal, the literal's end.
 bool mailbox_closes(std::string_view mailbox) {
@@ -139,6 +156,12 @@ Path parse_path(std::string_view argument, std::string_view keyword) {
   if (text.empty()) {
     result.well_formed = false;
     return result;
+  }
+
+  // Words in front of a path in brackets: Exim and sendmail take the form of a header field.
+  if (const std::size_t bracket = phrase_end(text); bracket > 0) {
+    result.well_formed = false;
+    text.remove_prefix(bracket);
   }
 
   std::size_t end = 0;

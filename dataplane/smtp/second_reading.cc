@@ -196,15 +196,23 @@ void SecondReading::lose(std::pmr::memory_resource* memory) {
   }
   data = nullptr;
   size = 0;
+  later_end = 0;
   capacity = 0;
   lost = true;
+}
+
+bool SecondReading::at_later_end() const {
+  const Bytes behind = kept().subspan(later_end);
+  return later_end > 0 && std::all_of(behind.begin(), behind.end(),
+                                      [](std::uint8_t c) { return c == '\r' || c == '\n'; });
 }
 
 void SecondReading::begin_again(TransactionId of) {
   if (data) wipe(data, size);
   size = 0;
   tx = of;
-  closed = lost = after_cr = false;
+  later_end = 0;
+  closed = lost = after_cr = answered = false;
   reader.begin_again(of);
 }
 

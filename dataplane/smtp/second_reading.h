@@ -94,6 +94,8 @@ struct SecondReading {
   // Gives the copy up: too much, or octets are missing.
   void lose(std::pmr::memory_resource* memory);
   Bytes kept() const { return {data, size}; }
+  // Whether nothing but line ends came behind another ambiguous end, the last.
+  bool at_later_end() const;
   // As one that was just made, in the memory that it has.
   void begin_again(TransactionId of);
 
@@ -106,9 +108,11 @@ struct SecondReading {
   std::uint32_t capacity = 0;
   TransactionId tx;
   Reason reason;
+  std::uint32_t later_end = 0;  // ambiguous: octets kept up to the last end that is one too
   bool closed = false;    // the expected reading came to the end of what both read differently
   bool lost = false;      // more octets than are kept
-  bool after_cr = false;  // begins behind a CR: an LF that follows belongs to the line before
+  bool after_cr = false;  // begins behind a CR: CRs and an LF that follow belong to the line before
+  bool answered = false;  // passed by: the end of its message has had its reply
   AlternateReader reader;
 };
 

@@ -37,6 +37,7 @@ void Session::Impl::drop_octets() {
   drop_auths();
   drop_tolerated();
   drop_between();
+  drop_passed();
   ProxyPreamble::destroy(std::exchange(preamble, nullptr), memory);
   transactions.clear();
   message_open = false;
@@ -109,6 +110,7 @@ void Session::Impl::end_transactions_up_to(TransactionId last, TransactionId but
 void Session::Impl::begin_message(TransactionId tx, Via via) {
   if (stopped) return;
   if (message_open) abort_message();
+  drop_passed();
   // The transaction that the client meant may have been reset meanwhile.
   if (!find(tx)) tx = open_transaction();
   message_open = true;
@@ -157,6 +159,22 @@ void Session::Impl::drop_tolerated() {
 void Session::Impl::drop_between() {
   SecondReading::destroy(between, memory);
   between = nullptr;
+}
+
+void Session::Impl::drop_passed() {
+  SecondReading::destroy(passed, memory);
+  passed = nullptr;
+}
+
+// Commands were found behind an ambiguous end, and the server has said nothing yet: whether it took
+// them, its replies will tell by their number.
+void Session::Impl::pass_by_ambiguous(Bytes rest) {
+  drop_passed();
+  if (!ambiguous || ambiguous->reason != SecondReading::Reason::ambiguous || ambiguous->lost ||
+      !ambiguous->reader.found_envelope() || one_sided || outer_tx != 0)
+    return;
+  passed = std::exchange(ambiguous, nullptr);
+  passed->keep(rest, limits.early_octets, memory);
 }
 
 void Session::Impl::drop_readings() {
@@ -214,6 +232,7 @@ void Session::Impl::finish() {
 void Session::Impl::set_one_sided() {
   if (one_sided) return;
   if (state == ClientState::tls_first) decide_tls(true);
+  drop_passed();
   one_sided = true;
   surplus = true;
   retired = 0;
@@ -295,6 +314,7 @@ void Session::Impl::client_gap(std::uint64_t size) {
 
 void Session::Impl::server_gap() {
   server_line.skip_line(memory);
+  drop_passed();
   in_reply = false;
   surplus = true;
   replies_lost = true;
@@ -344,6 +364,7 @@ std::size_t Session::Impl::memory_used() const {
   if (ambiguous) used += size(*ambiguous);
   if (tolerated) used += size(*tolerated);
   if (between) used += size(*between);
+  if (passed) used += size(*passed);
   if (preamble) used += sizeof *preamble;
   return used;
 }

@@ -60,8 +60,10 @@ enum class MessageVerdict : std::uint8_t { pass, stop };
 
 class SessionSink {
  public:
-  // The client named itself (HELO, EHLO, LHLO) and the server accepted it or has not answered yet.
+  // The client named itself (HELO, EHLO, LHLO); the server has not answered yet.
   virtual void on_helo(std::string_view name) = 0;
+  // And what the server says to it. Refused: the client is who it was.
+  virtual void on_helo_reply(bool accepted) { static_cast<void>(accepted); }
   // MAIL: `path` with its angle brackets as on the wire (brackets added when they were missing),
   // `mailbox` without brackets and route, local part with its quoting; `parameters` what follows.
   virtual void on_mail(TransactionId tx, std::string_view path, std::string_view mailbox,

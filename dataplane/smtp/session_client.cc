@@ -426,6 +426,7 @@ bool Session::Impl::command(std::string_view line) {
     state = ClientState::command;
   }
   client_spoke = true;
+  if (passed) passed->closed = true;
   if (one_sided)
     while (auths) finish_auth(0);
 
@@ -679,9 +680,10 @@ std::size_t Session::Impl::feed_readings(Bytes octets) {
     for (const SecondReading* r = readings; r && &reading != ambiguous; r = r->next)
       if (r != &reading) others += r->size;
     Bytes part = octets;
-    if (reading.after_cr && !part.empty()) {
-      reading.after_cr = false;
-      if (part.front() == '\n') part = part.subspan(1);
+    // Servers that strip CRs take any number of them for one line end.
+    while (reading.after_cr && !part.empty()) {
+      reading.after_cr = part.front() == '\r';
+      if (part.front() == '\r' || part.front() == '\n') part = part.subspan(1);
     }
     reading.keep(part, limits.early_octets - std::min(others, limits.early_octets), memory);
     const AlternateReader::Step step =
@@ -780,13 +782,17 @@ std::size_t Session::Impl::read_data(Bytes octets) {
       // Of several such ends the one counts behind which commands were found.
       if (!ambiguous) {
         ambiguous = SecondReading::create(Reason::ambiguous, tx, memory);
-        if (ambiguous) ambiguous->after_cr = reader.after_cr();
-      } else if (ambiguous->reason == Reason::ambiguous && !ambiguous->reader.found_envelope()) {
+      } else if (ambiguous->reason == Reason::ambiguous) {
+        ambiguous->later_end = ambiguous->size;
+        if (ambiguous->reader.found_envelope()) break;
         ambiguous->begin_again(tx);
-        ambiguous->after_cr = reader.after_cr();
+      } else {
+        break;
       }
+      if (ambiguous) ambiguous->after_cr = reader.after_cr() || reader.at_possible_end();
       break;
     case DataReader::Event::end:
+      pass_by_ambiguous(octets.subspan(content.size(), 1));
       if (end_message(MessageEnd::complete) == MessageVerdict::stop)
         return step.consumed - step.tail;
       if (SecondReading* open = open_reading()) {

@@ -157,6 +157,9 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   void drop_readings();
   void drop_tolerated();
   void drop_between();
+  void drop_passed();
+  // The message goes to a later end, whose last octets are `rest`.
+  void pass_by_ambiguous(Bytes rest);
   // With several readings, as many of them as come before an octet at which one of them may stop;
   // that one alone. So what is known at a stop does not depend on the cuts.
   Bytes next_part(Bytes octets) const;
@@ -229,6 +232,7 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   void void_next_command();
   void unmatched(const Reply& reply);
   bool reply_inside_message(const Reply& reply);
+  bool answers_passed(const Reply& reply) const;
   bool later(Slot slot) const;
   SecondReading* take_reading();
   void read_again(SecondReading* reading);
@@ -247,6 +251,7 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   SecondReading* ambiguous = nullptr;          // of the message in progress
   SecondReading* tolerated = nullptr;
   SecondReading* between = nullptr;
+  SecondReading* passed = nullptr;  // behind an ambiguous end that the last message passed by
   ProxyPreamble* preamble = nullptr;
 };
 

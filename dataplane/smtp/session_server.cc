@@ -118,6 +118,7 @@ bool Session::Impl::later(Slot slot) const {
 // alone and 221 QUIT; with them the matching finds its step again after a reply too many or too
 // few.
 void Session::Impl::match(const Reply& reply) {
+  if (answers_passed(reply)) read_again(std::exchange(passed, nullptr));
   while (!pending.empty()) {
     const Pending front = pending.front();
     if (reply.code == 221 && front.slot != Slot::quit && later(Slot::quit)) {
@@ -172,6 +173,10 @@ void Session::Impl::match(const Reply& reply) {
         sink.on_recipient_reply(front.tx, front.detail, reply);
     }
     pending.pop();
+    if (passed && passed->answered)
+      drop_passed();
+    else if (passed && front.slot == Slot::end_of_data && front.tx == passed->tx)
+      passed->answered = true;
     if (pending.empty()) {
       reordered = false;
       if (pending.memory_used() > 0) pending.release(memory);
@@ -181,6 +186,15 @@ void Session::Impl::match(const Reply& reply) {
     return;
   }
   unmatched(reply);
+}
+
+// The server has answered to the last message and says more than it was asked for: it took the
+// commands behind an earlier end of it (SMTP smuggling).
+bool Session::Impl::answers_passed(const Reply& reply) const {
+  if (!passed || !passed->answered || passed->lost || message_open || stopped) return false;
+  if (!is_positive(reply.code) && reply.code != 354) return false;
+  if (pending.empty()) return state == ClientState::command && client_line.pending() == 0;
+  return pending.size() == 1 && pending.at(0).slot == Slot::quit && reply.code != 221;
 }
 
 // Something was DATA to the server that was none to us, and content comes now, whatever we thought.
@@ -204,6 +218,7 @@ void Session::Impl::begin_unknown_data(const Reply& reply) {
 
 // What was read as commands was none: what their replies would have decided is decided by none.
 void Session::Impl::forget_commands() {
+  drop_passed();
   drop_tolerated();
   drop_between();
   drop_readings();
@@ -248,7 +263,9 @@ void Session::Impl::answer(const Pending& entry, const Reply& reply) {
     case Slot::ehlo:
     case Slot::lhlo:
       // RFC 5321 4.1.4: accepted in mid-session it acts as RSET; refused it changes nothing.
-      if (!good || reply.code == 0) break;
+      if (reply.code == 0) break;
+      sink.on_helo_reply(good);
+      if (!good) break;
       end_transactions_up_to(entry.detail);
       server_tx = 0;
       capabilities = entry.slot == Slot::helo ? Capabilities{} : new_capabilities;
@@ -527,11 +544,12 @@ bool Session::Impl::reply_inside_message(const Reply& reply) {
     return true;
   }
   const bool waits = ambiguous && ambiguous->size == 0 && !ambiguous->lost;
-  const bool at_end = reader.at_possible_end();
+  const bool at_end = reader.at_possible_end() || (ambiguous && ambiguous->at_later_end());
   if (at_end ||
       (ambiguous && (is_positive(reply.code) || waits || ambiguous->reader.only_commands()))) {
-    SecondReading* reading = at_end ? nullptr : ambiguous;
-    if (reading) ambiguous = nullptr;
+    // Of two such ends the one at which we stand is the likelier; the other may show yet.
+    if (at_end) pass_by_ambiguous({});
+    SecondReading* reading = at_end ? nullptr : std::exchange(ambiguous, nullptr);
     raise(Anomaly::ambiguous_eod);
     if (end_message(MessageEnd::complete) == MessageVerdict::stop) {
       // The server has it already; no more comes through.

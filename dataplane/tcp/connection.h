@@ -88,8 +88,8 @@ struct SegmentResult {
   Action action = Action::forward;
   contract::DropReason drop_reason = contract::DropReason::none;
   // stopped: how many of this segment's payload octets stand before the stop (may be forwarded,
-  // without the segment's FIN). 0 also when the segment fills a hole and the stop lies in a later
-  // segment that has been forwarded already: then the hole must stay.
+  // without the segment's FIN). When the segment fills a hole and the stop lies in a later one that
+  // has been forwarded already, the last octet of the hole must stay.
   std::uint32_t octets_before_stop = 0;
   // Payload octets that differed from those seen first (all of them were replaced).
   std::uint32_t differing_octets = 0;

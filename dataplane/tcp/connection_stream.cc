@@ -354,7 +354,7 @@ bool Connection::Impl::drain(Direction d, StreamSink& sink) {
 
 // The segment reaches the edge: its new octets, then what was waiting for them, and so on.
 void Connection::Impl::deliver_from(Segment& s, Half& h, std::int64_t offset, std::uint64_t end) {
-  const std::uint64_t hole = h.next;
+  std::uint64_t hole = h.next;  // what must not pass if the stop lies behind it
   const auto stopped = [&](std::uint64_t at) {
     stop_at(h, at);
     s.result.action = Action::stopped;
@@ -365,7 +365,7 @@ void Connection::Impl::deliver_from(Segment& s, Half& h, std::int64_t offset, st
     const SegmentStore::Block* ready = h.ahead > 0 ? h.store.first_after(h.next) : nullptr;
     if (ready != nullptr && ready->offset <= h.next) {
       if (!drain(s.direction, s.sink)) {
-        // The octets around the stop have been forwarded; the hole must stay.
+        // The octets around the stop have been forwarded; a hole must stay.
         stopped(hole);
         return;
       }
@@ -382,6 +382,7 @@ void Connection::Impl::deliver_from(Segment& s, Half& h, std::int64_t offset, st
       stopped(h.next);
       return;
     }
+    hole = h.next - 1;  // one octet is enough: commands may stand in front of it
   }
 }
 

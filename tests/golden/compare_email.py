@@ -197,6 +197,20 @@ def seen(text):
     return UNSEEN.sub("", text)
 
 
+def as_shown(part, text):
+    """Lines of format=flowed with delsp=yes as one (RFC 3676 4.2), which Python leaves as they are."""
+    if (part.get_param("format") or "").lower() != "flowed" or (part.get_param("delsp") or "").lower() != "yes":
+        return text
+    shown, begins = [], True
+    for line in re.findall(r"[^\n]*\n|[^\n]+\Z", text):
+        body = line.rstrip("\n").removesuffix("\r")
+        fixed = begins and (line.startswith(">") or body == "-- ")
+        joined = line.endswith("\n") and body.endswith(" ") and not fixed
+        shown.append(body[:-1] if joined else line)
+        begins = not joined
+    return "".join(shown)
+
+
 def compare_text(part, want, mine, differ, counts):
     charset = part.get_content_charset() or "us-ascii"
     try:
@@ -204,6 +218,7 @@ def compare_text(part, want, mine, differ, counts):
     except (LookupError, UnicodeDecodeError):
         counts["text", "not of its charset (to both)"] += 1
         return
+    text = as_shown(part, text)
     if seen(text) == mine["text"]:
         counts["text", "equal"] += 1
     else:

@@ -1,4 +1,6 @@
 // Each action on the wire, each kind of order for a host, and second readings of a message.
+#include <map>
+
 #include "tests/unit/inspect/rig.h"
 
 namespace sluice::test {
@@ -398,6 +400,51 @@ TEST(Enforce, CommandsInFrontOfAnEmptyMessage) {
     talk.client("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA XJS-SPAM-XJS\r\n.\r\n");
     rig.send(talk.take());
     expect_stopped(rig, ".\r\n", std::to_string(cut));
+  }
+}
+
+// A client that pipelines: the end of an innocent message stands in front of the condemned one, in
+// the segment that is cut. Lost behind us and sent again, or come after what follows it, its front
+// reaches the server all the same.
+TEST(Enforce, TheFrontOfAHeldSegmentReachesTheServer) {
+  const std::string innocent = "BDAT 7 LAST\r\nfine...";
+  const std::string envelope = "MAIL FROM:<c@c.test>\r\nRCPT TO:<d@d.test>\r\n";
+  const std::string condemned = "BDAT 14 LAST\r\nXJS-SPAM-XJS\r\n";
+  for (const bool reordered : {false, true}) {
+    for (const std::string_view action : {"reject", "drop"}) {
+      SCOPED_TRACE(std::string(action) + (reordered ? " reordered" : " sent again"));
+      Rig rig({.rules = rule(action)});
+      Conversation talk({.segment_size = reordered ? 40u : 1000u});
+      talk.open();
+      talk.server("220 mx.test ESMTP\r\n");
+      talk.client("EHLO client.test\r\n");
+      talk.server(kEhloReply);
+      talk.client("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\n");
+      talk.server("250 ok\r\n250 ok\r\n");
+      rig.send(talk.take());
+      const std::size_t begin = rig.left.size();
+      talk.client(innocent + envelope + condemned);
+      std::vector<SentFrame> flight = talk.take();
+      std::erase_if(flight, [](const SentFrame& f) { return f.side == Side::outside; });
+      if (reordered) std::reverse(flight.begin(), flight.end());
+      rig.send(flight);
+      rig.send(flight);
+      // As the server's TCP puts it together from what came, the first time and the second.
+      for (const std::size_t from : {begin, begin + flight.size()}) {
+        std::map<std::uint32_t, std::string> segments;
+        for (std::size_t i = from; i < from + flight.size(); ++i) {
+          if (rig.left[i].kind == Left::Kind::dropped) continue;
+          segments[rig.left[i].packet().sequence] = rig.left[i].payload();
+        }
+        std::string stream;
+        const std::uint32_t first = segments.begin()->first;
+        for (const auto& [sequence, octets] : segments)
+          if (sequence - first <= stream.size())
+            stream = stream.substr(0, sequence - first) + octets;
+        EXPECT_TRUE(stream.starts_with(reordered ? innocent : innocent + envelope)) << stream;
+        EXPECT_FALSE(stream.ends_with("XJS\r\n")) << stream;
+      }
+    }
   }
 }
 

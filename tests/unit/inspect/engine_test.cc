@@ -675,5 +675,36 @@ TEST(Engine, EventsDoNotDependOnSegmentationOrEncapsulation) {
   for (std::size_t i = 0; i < variants.size(); ++i) EXPECT_EQ(transcript(variants[i]), plain) << i;
 }
 
+// Who the client said it was when a transaction began; a new name that the server refuses changes
+// nothing (case A10).
+TEST(Engine, HeloOfATransaction) {
+  Rig rig;
+  Conversation talk;
+  talk.open();
+  talk.server("220 mx.test ESMTP\r\n");
+  const auto say = [&](std::string_view client, std::string_view server) {
+    talk.client(client);
+    talk.server(server);
+  };
+  say("EHLO first.test\r\n", kEhloReply);
+  say("MAIL FROM:<a@a.test>\r\n", "250 ok\r\n");
+  say("EHLO second.test\r\n", kEhloReply);
+  say("MAIL FROM:<b@b.test>\r\n", "250 ok\r\n");
+  say("EHLO\r\n", "501 what?\r\n");
+  say("RCPT TO:<c@c.test>\r\n", "250 ok\r\n");
+  say("DATA\r\n", "354 go\r\n");
+  say("x\r\n.\r\n", "250 ok\r\n");
+  say("HELO third.test\r\n", "421 later\r\n");
+  say("MAIL FROM:<d@d.test>\r\n", "250 ok\r\n");
+  talk.close();
+  rig.send(talk.take());
+  rig.finish();
+  const auto events = rig.events_of("smtp");
+  ASSERT_EQ(events.size(), 3u);
+  EXPECT_EQ(events[0]["smtp"]["helo"], "first.test");
+  EXPECT_EQ(events[1]["smtp"]["helo"], "second.test");
+  EXPECT_EQ(events[2]["smtp"]["helo"], "second.test");
+}
+
 }  // namespace
 }  // namespace sluice::test

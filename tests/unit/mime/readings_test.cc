@@ -102,6 +102,16 @@ TEST(MimeReadings, EncodedWordsInPiecesOfAName) {
   EXPECT_EQ(name_of("filename*0=p; filename*1=.exe (c)"), Name("p.exe", true));
 }
 
+// An escape of RFC 2231 may be cut up by the pieces, as Python and others join first.
+TEST(MimeReadings, EscapesInPiecesOfAName) {
+  using Name = std::pair<std::string, bool>;
+  EXPECT_EQ(name_of("filename*0*=utf-8''p%2; filename*1*=Eexe"), Name("p.exe", false));
+  EXPECT_EQ(name_of("filename*0*=utf-8''p%; filename*1*=2; filename*2*=Eexe"),
+            Name("p.exe", false));
+  EXPECT_EQ(name_of("filename*0*=utf-8''50%; filename*1*=%2Eexe"), Name("50%.exe", false));
+  EXPECT_EQ(name_of("filename*0*=utf-8''p%2; filename*1=Eexe"), Name("p%2Eexe", false));
+}
+
 TEST(MimeReadings, TransferEncodingsThatReadersTakeForAnother) {
   const auto both = [](const std::string& value, const std::string& octets) {
     return run("Content-Type: application/x\r\nContent-Transfer-Encoding: " + value + "\r\n\r\n" +

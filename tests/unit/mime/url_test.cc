@@ -153,6 +153,34 @@ TEST(MimeCases, B14_WhatEndsAUrlBeyondAscii) {
   EXPECT_EQ(run(plain(dots + " x")).all_hosts(), Urls{"a.test"});
 }
 
+// Lines that a reader shows as one: long URLs are cut up by format=flowed with delsp (RFC 3676) and
+// by folding (RFC 5545 3.1).
+TEST(MimeCases, B03_UrlOverLinesThatAreOne) {
+  using Urls = std::vector<std::string>;
+  const auto flowed = [](const std::string& parameters, const std::string& body) {
+    return run(test::text_message("Content-Type: text/plain; " + parameters + "\r\n", body));
+  };
+  const std::string both = "format=flowed; delsp=yes";
+  const Recorder r = flowed(both, "see http://a.te \r\nst/p  \r\nand  more \r\n\r\nend \r\n");
+  EXPECT_EQ(r.all_urls(), Urls{"http://a.test/p"});
+  EXPECT_EQ(r.parts.at(0).text, "see http://a.test/p and  more\r\nend");
+  EXPECT_EQ(flowed("DelSp=\"YES\"; Format=Flowed", "http://a.te \nst/p\n").all_urls(),
+            Urls{"http://a.test/p"});
+  EXPECT_EQ(flowed("format=flowed", "http://a.test/p \r\nq\r\n").all_urls(),
+            Urls{"http://a.test/p"});
+  EXPECT_EQ(flowed(both, "-- \r\nsignature\r\n> quoted \r\n> text\r\n").parts.at(0).text,
+            "-- \r\nsignature\r\n> quoted \r\n> text\r\n");
+  EXPECT_EQ(flowed(both, "a \rb \r").parts.at(0).text, "a \rb \r");
+
+  for (const std::string type : {"text/calendar", "text/vcard", "text/x-vcard"}) {
+    const Recorder folded =
+        run(test::text_message("Content-Type: " + type + "; charset=utf-8\r\n",
+                               "URL:http://a.t\r\n est\n\t/p\r\nSUMMARY:x \r\n\r\nEND:x\r\n\r"));
+    EXPECT_EQ(folded.all_urls(), Urls{"http://a.test/p"});
+    EXPECT_EQ(folded.parts.at(0).text, "URL:http://a.test/p\r\nSUMMARY:x \r\n\r\nEND:x\r\n\r");
+  }
+}
+
 TEST(MimeCases, B14_UrlsInsideOtherUrlsAndDocuments) {
   using Urls = std::vector<std::string>;
   const Urls wanted{"http://a.test/p"};

@@ -474,5 +474,82 @@ TEST(SmtpCases, ContentAfterA354IsAMessageWhateverTheCommandWas) {
   EXPECT_EQ(r.transactions.at(1).ends.at(0).first, 250);
 }
 
+// The whole flight of a smuggler, its strict end too, comes before the first reply: how many
+// replies come tells whether the server took the second message.
+TEST(SmtpEndings, A12_SmuggledInOneFlight) {
+  const std::string second =
+      "MAIL FROM:<s@s.test>\r\nRCPT TO:<t@t.test>\r\nDATA\r\nSubject: y\r\n\r\nsecond\r\n.\r\n";
+  const std::string taken = "250 one\r\n250 ok\r\n250 ok\r\n354 go\r\n250 two\r\n";
+  for (const std::string& end : {"\n.\n"s, "\n.\r\n"s, "\r\n.\n"s, "\r.\r"s, "\r\n.\r"s,
+                                 "\r\n.\r\r\n"s, "\n.\r\r\r\n"s, "\r\n\0.\r\n"s}) {
+    SCOPED_TRACE(end);
+    const Dialogue flight = {C("MAIL FROM:<a@a.test>\r\n"),
+                             S("250 ok\r\n"),
+                             C("RCPT TO:<b@b.test>\r\n"),
+                             S("250 ok\r\n"),
+                             C("DATA\r\n"),
+                             S("354 go\r\n"),
+                             C("first" + end + second)};
+    const Recorder strict = play(opened({}) + flight + Dialogue{S("250 one\r\n")} +
+                                 with_message("c@c.test", "d@d.test", "third\r\n.\r\n"));
+    ASSERT_EQ(strict.messages.size(), 2u);
+    EXPECT_EQ(strict.messages[1].text, "third\r\n");
+    EXPECT_EQ(strict.transactions.at(2).mailbox, "c@c.test");
+    EXPECT_FALSE(strict.has(Anomaly::unsolicited_reply));
+
+    for (const std::string& quit : {""s, "QUIT\r\n"s}) {
+      Dialogue smuggled = opened({}) + flight;
+      smuggled.back().octets += quit;
+      smuggled.push_back(S(taken));
+      smuggled.push_back(quit.empty() ? S("") : S("221 bye\r\n"));
+      if (quit.empty())
+        smuggled = smuggled + with_message("c@c.test", "d@d.test", "third\r\n.\r\n");
+      const Recorder r = play(smuggled);
+      ASSERT_EQ(r.messages.size(), quit.empty() ? 3u : 2u);
+      EXPECT_EQ(r.messages[1].text, "Subject: y\r\n\r\nsecond\r\n");
+      EXPECT_EQ(r.transactions.at(1).ends.at(0).second, "one");
+      EXPECT_EQ(r.transactions.at(2).mailbox, "s@s.test");
+      EXPECT_EQ(r.transactions.at(2).rcpts.at(0), "t@t.test");
+      EXPECT_EQ(r.transactions.at(2).ends.at(0).second, "two");
+      EXPECT_FALSE(r.has(Anomaly::unsolicited_reply));
+    }
+  }
+}
+
+// A server that reads a bare LF as a line end has one message whose text speaks of commands and of
+// a lone dot, and answers at the last of them: it did not take the first.
+TEST(SmtpEndings, A12_TheEndAtWhichTheServerAnswers) {
+  const std::string text = "x\r.\r\nMAIL FROM:<m@m.test>\nRCPT TO:<n@n.test>\nDATA\ny\n.\n";
+  const Recorder r = play(opened({}) + with_message("a@a.test", "b@b.test", text) +
+                          with_message("c@c.test", "d@d.test", "third\r\n.\r\n"));
+  ASSERT_EQ(r.messages.size(), 2u);
+  EXPECT_EQ(r.transactions.at(2).mailbox, "c@c.test");
+  EXPECT_FALSE(r.has(Anomaly::unsolicited_reply));
+
+  // And if it did, the number of its replies says so.
+  const Recorder both = play(opened({}) +
+                             with_message("a@a.test", "b@b.test", text,
+                                          "250 one\r\n250 ok\r\n250 ok\r\n354 go\r\n250 two\r\n") +
+                             with_message("c@c.test", "d@d.test", "third\r\n.\r\n"));
+  ASSERT_EQ(both.messages.size(), 3u);
+  EXPECT_EQ(both.transactions.at(2).mailbox, "m@m.test");
+  EXPECT_EQ(both.transactions.at(2).ends.at(0).second, "two");
+  EXPECT_EQ(both.transactions.at(3).mailbox, "c@c.test");
+  EXPECT_FALSE(both.has(Anomaly::unsolicited_reply));
+}
+
+// Postfix strips every CR at a line's end: what stands behind the first of them is no empty line,
+// which would ask for a reply.
+TEST(SmtpEndings, A12_CarriageReturnsBehindTheDot) {
+  for (const std::string& end : {"\r\n.\r\r\n"s, "\n.\r\r\n"s, "\r\n.\r\r\r\n"s}) {
+    SCOPED_TRACE(end);
+    const Recorder r = play(opened({}) + with_message("a@a.test", "b@b.test", "x" + end) +
+                            with_message("c@c.test", "d@d.test", "y\r\n.\r\n", "250 second\r\n"));
+    ASSERT_EQ(r.messages.size(), 2u);
+    EXPECT_EQ(r.transactions.at(2).ends.at(0).second, "second");
+    EXPECT_EQ(r.transactions.at(2).mail_code, 250);
+  }
+}
+
 }  // namespace
 }  // namespace sluice::smtp::test

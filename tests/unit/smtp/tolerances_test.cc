@@ -44,6 +44,27 @@ TEST(SmtpTolerances, A07_UnknownVerbThatIsData) {
   EXPECT_EQ(refused.smuggled, "");
 }
 
+// Exim and sendmail take an address in the form of a header field.
+TEST(SmtpTolerances, A18_WordsInFrontOfThePath) {
+  struct Case {
+    std::string argument, path, parameters;
+  };
+  for (const Case& c : {Case{"John Doe <a@x.test>", "<a@x.test>", ""},
+                        Case{"\"Doe, John <j>\" <a@x.test> SIZE=10", "<a@x.test>", "SIZE=10"},
+                        Case{"\"J\"<a@x.test>", "<a@x.test>", ""}}) {
+    const std::string argument = "FROM:" + c.argument;
+    const Path path = parse_path(argument, "FROM");
+    EXPECT_EQ(path.path, c.path);
+    EXPECT_EQ(path.mailbox, "a@x.test");
+    EXPECT_EQ(path.parameters, c.parameters);
+    EXPECT_FALSE(path.well_formed);
+  }
+  const Path bare = parse_path("FROM:a@x.test AUTH=<>", "FROM");
+  EXPECT_EQ(bare.path, "a@x.test");
+  EXPECT_EQ(bare.parameters, "AUTH=<>");
+  EXPECT_EQ(parse_path("FROM:postmaster AUTH=<>", "FROM").path, "postmaster");
+}
+
 TEST(SmtpTolerances, A04_OddBlanksRoundBdat) {
   using Form = ChunkSize::Form;
   const auto parsed = [](const std::string& line) { return parse_chunk_size(line, 1u << 30); };
