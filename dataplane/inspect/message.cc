@@ -206,8 +206,13 @@ void Message::finish() {
   if (!options_.other_reading) scans_.end_parts();
   // Parts of several readings end in an order that depends on the cuts; their numbers do not.
   const auto by_part = [](const auto& a, const auto& b) { return a.part < b.part; };
-  std::stable_sort(summary_.urls.begin(), summary_.urls.end(), by_part);
-  std::stable_sort(summary_.attachments.begin(), summary_.attachments.end(), by_part);
+  const auto sort = [&](auto& list) {
+    // It allocates.
+    if (!std::is_sorted(list.begin(), list.end(), by_part))
+      std::stable_sort(list.begin(), list.end(), by_part);
+  };
+  sort(summary_.urls);
+  sort(summary_.attachments);
   if (wanted(scan::Buffer::raw)) end_scan(scan::Buffer::raw);
   if (!options_.other_reading) scans_.finish_spam();
   if (digest_) {
