@@ -1,6 +1,7 @@
 #include "dataplane/scan/spam_words.h"
 
 #include <algorithm>
+#include <array>
 
 #include "dataplane/contract/policy_image_tables.h"
 
@@ -125,28 +126,30 @@ void SpamWords::end_item(std::uint32_t number, std::uint32_t begin, const std::u
 void SpamWords::find(std::string_view row, std::span<const std::uint32_t> ends,
                      std::span<const std::uint32_t> selectors, SpamWordScratch& scratch) const {
   scratch.candidates.clear();
-  WordFinder::fold(row, scratch.folded);
-  finder_.look(scratch.folded, scratch.near);
-  const auto note = [&](std::uint32_t word, std::size_t behind) {
-    const auto end = static_cast<std::uint32_t>(behind);
-    std::uint64_t& seen = scratch.seen[word / 64];
-    const std::uint64_t bit = std::uint64_t{1} << (word % 64);
-    SpamWordScratch::Places& places = scratch.places[word];
+  finder_.find(row, scratch.finder);
+  const auto note = [&](const WordFinder::Hit& hit) {
+    std::uint64_t& seen = scratch.seen[hit.word / 64];
+    const std::uint64_t bit = std::uint64_t{1} << (hit.word % 64);
+    SpamWordScratch::Places& places = scratch.places[hit.word];
     if ((seen & bit) == 0) {
       seen |= bit;
-      places = {1, end, end};
-      scratch.words.push_back(word);
+      places = {1, hit.end, hit.end};
+      scratch.words.push_back(hit.word);
       return;
     }
     ++places.count;
-    places.last = end;  // places of a word come in order
+    places.last = hit.end;  // places of a word come in order
   };
-  auto place = scratch.near.begin();
+  std::array<std::span<const WordFinder::Hit>, WordFinder::kClasses> hits;
+  for (std::size_t i = 0; i < hits.size(); ++i) hits[i] = scratch.finder.hits(i);
   std::uint32_t begin = 0;
   for (std::uint32_t item = 0; item < ends.size(); begin = ends[item++] + 1) {
-    for (; place != scratch.near.end() && place->at < ends[item]; ++place) {
-      if (place->at >= begin)
-        finder_.take_words(*place, row, scratch.folded, begin, ends[item], note);
+    for (auto& of_class : hits) {
+      while (!of_class.empty() && of_class.front().at < ends[item]) {
+        const WordFinder::Hit& hit = of_class.front();
+        if (hit.begin >= begin && hit.end <= ends[item]) note(hit);
+        of_class = of_class.subspan(1);
+      }
     }
     if (!scratch.words.empty())
       end_item(item, begin, selectors.empty() ? nullptr : &selectors[item], scratch);

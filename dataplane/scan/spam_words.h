@@ -43,8 +43,7 @@ struct SpamWordScratch {
     std::uint32_t first;  // where it ends in the row
     std::uint32_t last;
   };
-  std::string folded;                   // the row
-  std::vector<WordFinder::Place> near;  // where words may stand in it
+  WordFinder::Work finder;
   std::vector<std::uint64_t> seen;      // a bit a word
   std::vector<Places> places;           // by word, of those that are set
   std::vector<std::uint32_t> words;     // those that are set

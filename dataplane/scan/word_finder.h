@@ -2,9 +2,10 @@
 //
 // Theory. Of each word four octets in a row are its anchor (of a shorter word all of them): those
 // that are the rarest in mail text. Bitmaps by hash say at which places of the text the octets may
-// be somebody's anchor, eight places at a time where there is AVX2; there the words of that anchor
-// are compared. Letters are folded for that, and a word that asks for its case is compared with the
-// text as it is. Immutable; made once at load.
+// be somebody's anchor, eight places at a time where there is AVX2. What stands there is looked at
+// in rows: all places, then all words whose anchor is there, then which of them are there whole; so
+// that nothing is branched on that cannot be foreseen. Letters are folded for that, and a word that
+// asks for its case is compared with the text as it is. Immutable; made once at load.
 #pragma once
 
 #include <array>
@@ -12,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,44 +38,44 @@ class WordFinder {
   std::size_t size() const { return words_.size(); }
   std::size_t memory_used() const;
 
-  // `text` with its letters in lower case, in `out`, which look() may read beyond its end.
-  static void fold(std::string_view text, std::string& out);
-
-  // Where anchors may stand, in order.
-  struct Place {
+  // A word stands in the text from `begin` to `end`, its anchor at `at`.
+  struct Hit {
+    std::uint32_t word;
     std::uint32_t at;
-    std::uint32_t sizes;  // bit 0: of 1 or 2 octets, bit 1: of 3, bit 2: of kAnchor
+    std::uint32_t begin;
+    std::uint32_t end;
   };
-  // The places of the text of which `folded` was made.
-  void look(const std::string& folded, std::vector<Place>& places) const;
+  static constexpr std::size_t kClasses = kAnchor;  // by octets of the anchor, less one
+  // One worker's memory.
+  class Work {
+   public:
+    // By class, in the order of their anchors.
+    std::span<const Hit> hits(std::size_t of_class) const {
+      return {hits_[of_class].data(), found_[of_class]};
+    }
 
-  // Calls take(word, end) for each word whose anchor is at `place` and that stands in `text` from
-  // `begin` to `end`, a text by itself.
-  template <typename Take>
-  void take_words(const Place& place, std::string_view text, const std::string& folded,
-                  std::size_t begin, std::size_t end, Take take) const {
-    const std::uint32_t octets = load(folded.data() + place.at);
-    const auto of_size = [&](const Anchors& anchors) {
-      const std::size_t slot = anchors.slot(octets);
-      for (std::uint32_t i = anchors.first[slot]; i != anchors.first[slot + 1]; ++i) {
-        const Entry& entry = anchors.entries[i];
-        if (entry.octets == (octets & anchors.mask) &&
-            stands(entry, text, folded.data(), place.at, begin, end))
-          take(entry.word, place.at - entry.anchor + entry.size);
-      }
+   private:
+    friend class WordFinder;
+    struct Candidate {
+      std::uint32_t entry;
+      std::uint32_t at;
     };
-    if ((place.sizes & 4) != 0) of_size(by_size_[3]);
-    if ((place.sizes & 2) != 0) of_size(by_size_[2]);
-    if ((place.sizes & 1) == 0) return;
-    of_size(by_size_[1]);
-    of_size(by_size_[0]);
-  }
+    std::string folded_;
+    // Where anchors may be: of one or two octets, of three, of four.
+    std::array<std::vector<std::uint32_t>, 3> places_;
+    std::array<std::size_t, 3> near_{};  // how many of each
+    std::vector<Candidate> candidates_;
+    std::array<std::vector<Hit>, kClasses> hits_;
+    std::array<std::size_t, kClasses> found_{};
+  };
+  // All hits in `text`, of at most 4 GiB, go to `work`.
+  void find(std::string_view text, Work& work) const;
 
  private:
+  static constexpr std::size_t kHead = 16;  // octets of a word that are compared at once
   struct Entry {
     std::uint32_t octets = 0;  // of its anchor
     std::uint32_t word = 0;
-    std::uint32_t text = 0;  // where it begins in texts_
     std::uint16_t size = 0;
     std::uint16_t anchor = 0;
     std::uint8_t flags = 0;
@@ -91,7 +93,9 @@ class WordFinder {
   // Bits of a hash that say which word of a bitmap, and which bit of it.
   static constexpr unsigned kFourWords = 12;
   static constexpr unsigned kThreeWords = 10;
-  static constexpr std::size_t kPadding = 16;  // octets that look() reads beyond the text
+  // Octets in front of the folded text and behind it that may be read.
+  static constexpr std::size_t kFront = 16;
+  static constexpr std::size_t kPadding = 32;
 
   static constexpr std::uint32_t hash(std::uint32_t octets) { return octets * 0x9e3779b1u; }
   static std::uint32_t load(const char* p) {
@@ -100,18 +104,21 @@ class WordFinder {
     if constexpr (std::endian::native == std::endian::big) octets = __builtin_bswap32(octets);
     return octets;
   }
-  bool stands(const Entry& entry, std::string_view text, const char* folded, std::size_t at,
-              std::size_t begin, std::size_t end) const;
-
-  std::uint32_t sizes_at(std::uint32_t octets) const;
-  void look_at_each(const std::string& folded, std::size_t from, std::vector<Place>& places) const;
-  std::size_t look_at_eight(const std::string& folded, std::vector<Place>& places) const;
+  static void fold(std::string_view text, std::string& out);
+  void look_at_each(const char* folded, std::size_t from, std::size_t size, Work& work) const;
+  std::size_t look_at_eight(const char* folded, std::size_t size, Work& work) const;
+  std::size_t gather(std::size_t of_class, const char* folded, Work& work) const;
+  void compare(std::size_t of_class, std::size_t count, std::string_view text, const char* folded,
+               Work& work) const;
 
   std::array<Anchors, kAnchor> by_size_;
   std::vector<std::uint32_t> pairs_;  // by the octets themselves
   std::vector<std::uint32_t> threes_;
   std::vector<std::uint32_t> fours_;
   std::vector<Entry> words_;
+  std::vector<std::array<char, kHead>> heads_;  // by word: how it begins, folded
+  std::vector<bool> whole_;                     // by word: that says not all of it
+  std::vector<std::uint32_t> texts_begin_;      // by word
   std::string texts_;
 };
 

@@ -424,6 +424,16 @@ std::size_t Session::client(Bytes octets, std::uint8_t left_out) {
 void Session::server(Bytes octets) { impl_->server(octets); }
 void Session::drop_octets() { impl_->drop_octets(); }
 void Session::end_server() { impl_->server_ended = true; }
+bool Session::content_may_pass() const {
+  const Impl& s = *impl_;
+  const bool one_reading =
+      !s.readings && !s.ambiguous && !s.tolerated && !s.between && s.doubtful == 0;
+  return s.state == ClientState::data && one_reading && s.reader.between_ends();
+}
+void Session::content_passed(const std::uint8_t (&last)[2]) {
+  impl_->end_judged = false;
+  impl_->reader.go_on_behind(last);
+}
 void Session::client_gap(std::uint64_t size) { impl_->client_gap(size); }
 void Session::server_gap(std::uint64_t size) {
   if (size > 0 && impl_->state != ClientState::tls) impl_->server_gap();

@@ -76,6 +76,7 @@ struct Options {
   unsigned repeat = 3;
   std::size_t idle_flows = 0;
   std::size_t hosts = 0;
+  std::uint64_t scan_budget = 0;
   std::string each;  // where to write what each session took; empty: nowhere
 };
 
@@ -315,13 +316,15 @@ int run(int argc, char** argv) {
   app.add_option("--kernel", options.kernel)->check(on_off);
   app.add_option("--idle-flows", options.idle_flows)->check(CLI::Range(0, 10'000'000));
   app.add_option("--hosts", options.hosts)->check(CLI::Range(0, 2'000'000));
+  app.add_option("--scan-budget", options.scan_budget, "octets of a message; 0: no bound");
   app.add_option("--each", options.each,
                  "file for what each session took (sessions one after the other)");
   CLI11_PARSE(app, argc, argv);
 
   const auto capture = perf::load_capture(options.capture);
   if (!capture) fail(capture.error(), 2);
-  const auto compiled = perf::compile_policy(options.rules, options.hash, options.hosts);
+  const auto compiled =
+      perf::compile_policy(options.rules, options.hash, options.hosts, options.scan_budget);
   if (!compiled) fail(compiled.error(), 2);
   // The memory of a worker, as in the dataplane with --prefault.
   auto memory =

@@ -126,6 +126,14 @@ TEST(MimeArchives, B19_MembersOfGzip) {
   EXPECT_FALSE(r.has(Anomaly::limit));
 }
 
+TEST(MimeArchives, AWrongCheckValueHidesNothing) {
+  std::string first = gzip("first ");
+  first[first.size() - 8] ^= 1;
+  const Recorder r = run(first + gzip("SIGNATURE"));
+  ASSERT_EQ(r.parts.size(), 3u);
+  EXPECT_EQ(member(r, 0).other + member(r, 1).other, "first SIGNATURE");
+}
+
 TEST(MimeArchives, B19_NestedZipsToADepth) {
   std::string file = "the SIGNATURE";
   for (int i = 0; i < 6; ++i) {
