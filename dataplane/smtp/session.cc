@@ -278,7 +278,7 @@ void Session::Impl::client_gap(std::uint64_t size) {
     case ClientState::command:
     case ClientState::auth_line:
     case ClientState::tls_probe:
-      client_line.skip_line(memory);
+      client_line.doubt_line(memory);
       state = ClientState::command;
       break;
     case ClientState::data_wait:
@@ -301,7 +301,7 @@ void Session::Impl::client_gap(std::uint64_t size) {
       if (chunk_left > 0) break;
       state = ClientState::command;
       if (chunk_last) end_of_chunks();
-      if (size > inside) client_line.skip_line(memory);
+      if (size > inside) client_line.doubt_line(memory);
       break;
     }
     case ClientState::midstream:
@@ -313,7 +313,7 @@ void Session::Impl::client_gap(std::uint64_t size) {
 }
 
 void Session::Impl::server_gap() {
-  server_line.skip_line(memory);
+  server_line.doubt_line(memory);
   drop_passed();
   in_reply = false;
   surplus = true;
@@ -394,7 +394,9 @@ Session::Session(const Limits& limits, SessionSink& sink, std::pmr::memory_resou
 
 bool Session::packable() const {
   const Impl& s = *impl_;
-  const auto idle = [](const LineBuffer& line) { return line.pending() == 0 && !line.skipping(); };
+  const auto idle = [](const LineBuffer& line) {
+    return line.pending() == 0 && !line.skipping() && !line.in_doubt();
+  };
   return idle(s.client_line) && idle(s.server_line) && !s.auths && !s.readings && !s.ambiguous &&
          !s.tolerated && !s.between && !s.preamble && !s.message_open && !s.stopped &&
          s.pending.size() <= kPackedCommands && s.transactions.size() <= kUsualTransactions;
