@@ -70,7 +70,8 @@ void Engine::process(std::span<Frame> burst, const Time& now) {
 namespace {
 
 void prefetch(Bytes octets) {
-  for (std::size_t at = 0; at < octets.size(); at += 64) __builtin_prefetch(octets.data() + at);
+  for (std::size_t at = 0; at < octets.size(); at += 64)
+    __builtin_prefetch(octets.data() + at, 0, 2);
 }
 
 }  // namespace

@@ -110,6 +110,7 @@ class Kernel final : public inspect::Output {
     if (mark != inspect::FlowMark::bypass && mark != inspect::FlowMark::ended) return;
     if (const auto at = numbers_.find(key); at != numbers_.end()) {
       marks_[at->second] = {.bypassed = takes_ && mark == inspect::FlowMark::bypass};
+      any_bypassed_ |= marks_[at->second].bypassed;
       ++marked;
     }
   }
@@ -120,6 +121,7 @@ class Kernel final : public inspect::Output {
 
   // Whether the kernel has sent the frame on its way itself.
   bool takes(const perf::Recorded& frame) {
+    if (!any_bypassed_) return false;
     Mark& mark = marks_[frame.flow];
     if (!mark.bypassed || frame.begins_or_ends) return false;
     ++mark.traffic.frames[static_cast<std::size_t>(frame.side)];
@@ -133,6 +135,7 @@ class Kernel final : public inspect::Output {
   std::uint64_t marked = 0;  // system calls that the worker would make for it
 
  private:
+  bool any_bypassed_ = false;  // as the program's hint: else nothing is looked up
   struct Mark {
     bool bypassed = false;
     inspect::FlowTraffic traffic;
