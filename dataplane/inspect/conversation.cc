@@ -521,8 +521,17 @@ void Conversation::on_envelope_reply(smtp::TransactionId tx, std::uint32_t rcpt_
   if (!transaction) return;
   if (rcpt_index < transaction->recipients.size())
     transaction->recipients[rcpt_index].code = reply.code;
-  else if (rcpt_index == UINT32_MAX)
+  else if (rcpt_index == UINT32_MAX) {
     transaction->mail_code = reply.code;
+    note_refusal(*transaction, reply);
+  }
+}
+
+void Conversation::note_refusal(Transaction& transaction, const smtp::Reply& reply) {
+  if (reply.code < 400) return;
+  Transaction::Outcome& outcome = transaction.decided(&memory_);
+  outcome.refusal = reply.code;
+  outcome.refusal_text = reply.text.substr(0, kMaxListedOctets);
 }
 
 void Conversation::on_envelope_adopted(smtp::TransactionId from, smtp::TransactionId by) {
@@ -593,7 +602,9 @@ void Conversation::on_stuffed_dot(smtp::TransactionId) {
 
 void Conversation::on_data_reply(smtp::TransactionId tx, const smtp::Reply& reply) {
   Transaction* transaction = find(tx);
-  if (transaction && transaction->via == smtp::Via::data && !transaction->complete)
+  if (!transaction) return;
+  note_refusal(*transaction, reply);
+  if (transaction->via == smtp::Via::data && !transaction->complete)
     transaction->refused = reply.code >= 400;
 }
 
@@ -692,11 +703,12 @@ void Conversation::on_transaction_end(smtp::TransactionId tx, const smtp::Reply&
     scan_->forget_list_hits();
   }
   const Transaction& transaction = **it;
-  if (!transaction.told)
-    emit_transaction(
-        **it, transaction.delivery_code == 0
-                  ? reply
-                  : smtp::Reply{transaction.delivery_code, transaction.outcome->delivery_text});
+  smtp::Reply last = reply;
+  if (transaction.delivery_code != 0)
+    last = {transaction.delivery_code, transaction.outcome->delivery_text};
+  else if (last.text.empty() && transaction.outcome && transaction.outcome->refusal == last.code)
+    last.text = transaction.outcome->refusal_text;
+  if (!transaction.told) emit_transaction(**it, last);
   transactions_.erase(it);
 }
 

@@ -205,11 +205,14 @@ class Conversation final : private ConversationState,
     // What became of it, once that is known.
     struct Outcome {
       explicit Outcome(std::pmr::memory_resource* memory)
-          : rules(memory), reason(memory), delivery_text(memory) {}
+          : rules(memory), reason(memory), delivery_text(memory), refusal_text(memory) {}
       std::pmr::vector<std::pmr::string> rules;
       std::pmr::string reason;
       // LMTP: the first reply that accepted the message for a recipient, else the first.
       std::pmr::string delivery_text;
+      // What the server said when it refused MAIL, DATA or a chunk.
+      std::pmr::string refusal_text;
+      std::uint16_t refusal = 0;
     };
     PmrPtr<Outcome> outcome;
     PmrPtr<std::pmr::string> helo;  // when the client has named itself anew since
@@ -360,6 +363,7 @@ class Conversation final : private ConversationState,
   void pack(const Transaction& transaction, Packer& packer) const;
   void unpack_transaction(Unpacker& packed);
   void scan_again(Bytes stream);
+  void note_refusal(Transaction& transaction, const smtp::Reply& reply);
   void scan_sender(std::string_view mailbox);
   void scan_recipient(std::string_view mailbox);
   void look_up_address(lists::Place place, std::string_view mailbox);

@@ -19,6 +19,7 @@ struct PackedTransaction {
   smtp::TransactionId id = 0;
   std::uint16_t mail_code = 0;
   std::uint16_t recipients = 0;
+  std::uint16_t refusal = 0;
   bool told = false;
 };
 struct PackedCodes {
@@ -95,11 +96,14 @@ bool Conversation::pack(Packer& packer) const {
 }
 
 void Conversation::pack(const Transaction& transaction, Packer& packer) const {
-  packer.put(PackedTransaction{transaction.id, transaction.mail_code,
-                               static_cast<std::uint16_t>(transaction.recipients.size()),
-                               transaction.told});
+  packer.put(PackedTransaction{
+      transaction.id, transaction.mail_code,
+      static_cast<std::uint16_t>(transaction.recipients.size()),
+      transaction.outcome ? transaction.outcome->refusal : std::uint16_t{0}, transaction.told});
   packer.put_text(transaction.mail_from);
   packer.put_text(transaction.parameters);
+  if (transaction.outcome && transaction.outcome->refusal != 0)
+    packer.put_text(transaction.outcome->refusal_text);
   for (const Recipient& r : transaction.recipients) {
     packer.put(PackedCodes{r.code, r.delivery});
     packer.put_text(r.path);
@@ -114,6 +118,11 @@ void Conversation::unpack_transaction(Unpacker& packed) {
   transaction.told = head.told;
   transaction.mail_from = as_text(packed.get_text());
   transaction.parameters = as_text(packed.get_text());
+  if (head.refusal != 0) {
+    Transaction::Outcome& outcome = transaction.decided(&memory_);
+    outcome.refusal = head.refusal;
+    outcome.refusal_text = as_text(packed.get_text());
+  }
   for (std::size_t i = 0; i < head.recipients; ++i) {
     const auto codes = packed.get<PackedCodes>();
     transaction.recipients.push_back(

@@ -104,8 +104,8 @@ class SessionSink {
     static_cast<void>(reply);
   }
   // The server's reply to the whole message. Or RSET, a new HELO, the connection's end: then code
-  // 0, or without text the code with which MAIL or DATA was refused. After it nothing more comes of
-  // this transaction. Called also for a transaction that never had a message.
+  // 0, or without text the code with which MAIL, DATA or a chunk was refused. After it nothing more
+  // comes of this transaction. Called also for a transaction that never had a message.
   virtual void on_transaction_end(TransactionId tx, const Reply& reply) = 0;
 
   // The server has taken the commands of transaction `by` into `from`, which was open: the envelope

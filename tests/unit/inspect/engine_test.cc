@@ -706,5 +706,31 @@ TEST(Engine, HeloOfATransaction) {
   EXPECT_EQ(events[2]["smtp"]["helo"], "second.test");
 }
 
+// The server's words, also those with which it refused MAIL or DATA.
+TEST(Engine, WordsOfARefusal) {
+  Rig rig;
+  Conversation talk;
+  talk.open();
+  talk.server("220 mx.test ESMTP\r\n");
+  const auto say = [&](std::string_view client, std::string_view server) {
+    talk.client(client);
+    talk.server(server);
+  };
+  say("EHLO first.test\r\n", kEhloReply);
+  say("MAIL FROM:<a@a.test>\r\n", "550 5.7.1 you are listed\r\n");
+  say("RSET\r\n", "250 ok\r\n");
+  say("MAIL FROM:<b@b.test>\r\nRCPT TO:<c@c.test>\r\nDATA\r\n",
+      "250 ok\r\n550 no such user\r\n554 no valid recipients\r\n");
+  say("RSET\r\n", "250 ok\r\n");
+  talk.close();
+  rig.send(talk.take());
+  rig.finish();
+  const auto events = rig.events_of("smtp");
+  ASSERT_EQ(events.size(), 2u);
+  EXPECT_EQ(events[0]["smtp"]["reply"]["code"], 550);
+  EXPECT_EQ(events[0]["smtp"]["reply"]["text"], "5.7.1 you are listed");
+  EXPECT_EQ(events[1]["smtp"]["reply"]["text"], "no valid recipients");
+}
+
 }  // namespace
 }  // namespace sluice::test
