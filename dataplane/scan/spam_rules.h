@@ -135,6 +135,7 @@ class SpamRules {
     return databases_[static_cast<std::size_t>(buffer)];
   }
   const Regex& regex(std::uint32_t index) const { return regexes_[index]; }
+  std::size_t regexes() const { return regexes_.size(); }
   // What says cheaply where it does not match; nullptr: nothing.
   const RegexGate* gate(std::uint32_t regex) const {
     const std::uint32_t gate = gate_of_regex_[regex];

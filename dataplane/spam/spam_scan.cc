@@ -162,7 +162,7 @@ void SpamScan::add_headers(scan::SpamJudge& judge) {
     const scan::SpamBuffer buffer = rules_.buffer_of_selector(s);
     if (buffer == scan::SpamBuffer::mime_header) continue;
     const auto& tests = rules_.of_selector(s);
-    if (view_.lacks(tests.field) || !view_.joined(rules_.selectors()[s], value)) {
+    if (view_.lacks(tests.field) || !view_.joined(rules_.selectors()[s], tests.field, value)) {
       for (const std::uint32_t test : tests.missing) judge.set(test, 1);
       continue;
     }
