@@ -14,7 +14,6 @@
 #include "control/policy/cf_meta.h"
 #include "control/policy/databases.h"
 #include "control/policy/regex_joined.h"
-#include "control/policy/regex_node.h"
 #include "dataplane/contract/policy_image_tables.h"
 #include "dataplane/scan/regex.h"
 #include "dataplane/scan/spam_evals.h"
@@ -110,22 +109,6 @@ std::vector<std::uint8_t> members(const std::bitset<256>& set, std::uint32_t opt
     if (member) all.push_back(static_cast<std::uint8_t>(c));
   }
   return all;
-}
-
-// Of a regex that asks for a line of so many octets and nothing else; 0: it is another.
-std::uint32_t line_octets(const CfRule& rule) {
-  if ((rule.options & scan::kRegexMultiline) == 0) return 0;
-  const auto tree = RegexTree::read(rule.pattern, rule.options);
-  if (!tree || tree->root()->kind != NodeKind::sequence || tree->root()->children.size() != 2)
-    return 0;
-  const regex::Node& begin = *tree->root()->children[0];
-  const regex::Node& run = *tree->root()->children[1];
-  if (begin.kind != NodeKind::zero_width || begin.text != "^" || run.kind != NodeKind::repeat ||
-      run.children.front()->kind != NodeKind::set)
-    return 0;
-  regex::Set octets;
-  octets.set().reset('\r').reset('\n');
-  return run.children.front()->set == octets && run.least <= run.most ? run.least : 0;
 }
 
 }  // namespace
@@ -267,9 +250,10 @@ Status SpamCompiler::plan_regex(Test& test, std::uint32_t test_number) {
   if (rule.negated) test.flags |= scan::kTestNegated;
   if (rule.no_subject) test.flags |= scan::kTestNoSubject;
   if (rule.kind == CfKind::full) {
-    if (const std::uint32_t octets = line_octets(rule); octets > 0) {
+    const auto tree = RegexTree::read(rule.pattern, rule.options);
+    rule.max_hits = tree ? tree->line_octets(rule.options) : 0;
+    if (rule.max_hits > 0) {
       test.kind = scan::TestKind::line;
-      rule.max_hits = octets;
       return ok();
     }
     test.kind = scan::TestKind::full;

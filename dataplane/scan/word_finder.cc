@@ -183,13 +183,14 @@ void WordFinder::look_at_each(const char* folded, std::size_t from, std::size_t 
 
 // Of sixteen.
 [[gnu::target("avx512f,avx512bw")]] std::size_t WordFinder::look_at_sixteen(const char* folded,
-                                                                             std::size_t size,
-                                                                             Work& work) const {
-  constexpr __mmask16 kAll = 0xffff;  // GCC 12 warns of what the forms without a mask leave undefined
+                                                                            std::size_t size,
+                                                                            Work& work) const {
+  constexpr __mmask16 kAll =
+      0xffff;  // GCC 12 warns of what the forms without a mask leave undefined
   const auto note = [&](std::size_t i, const std::vector<std::uint32_t>& bitmap, __m512i word,
                         __m512i bit, __m512i at) __attribute__((target("avx512f,avx512bw"))) {
-    const __m512i words = _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), kAll, word,
-                                                      bitmap.data(), 4);
+    const __m512i words =
+        _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), kAll, word, bitmap.data(), 4);
     const __mmask16 found =  // a rotation takes its count modulo 32
         _mm512_test_epi32_mask(_mm512_maskz_rorv_epi32(kAll, words, bit), _mm512_set1_epi32(1));
     _mm512_storeu_si512(work.places_[i].data() + work.near_[i],
@@ -202,7 +203,7 @@ void WordFinder::look_at_each(const char* folded, std::size_t from, std::size_t 
   const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
   const __m512i factor = _mm512_set1_epi32(static_cast<int>(hash(1)));
   const auto behind = [&](__m512i octets, unsigned bits)
-                          __attribute__((target("avx512f,avx512bw"))) {
+      __attribute__((target("avx512f,avx512bw"))) {
     return _mm512_maskz_srl_epi32(kAll, octets, _mm_cvtsi32_si128(static_cast<int>(bits)));
   };
   std::size_t at = 0;

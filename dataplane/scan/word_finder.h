@@ -2,10 +2,11 @@
 //
 // Theory. Of each word four octets in a row are its anchor (of a shorter word all of them): those
 // that are the rarest in mail text. Bitmaps by hash say at which places of the text the octets may
-// be somebody's anchor, eight or sixteen places at a time where there is AVX2 or AVX-512. What stands there is looked at
-// in rows: all places, then all words whose anchor is there, then which of them are there whole; so
-// that nothing is branched on that cannot be foreseen. Letters are folded for that, and a word that
-// asks for its case is compared with the text as it is. Immutable; made once at load.
+// be somebody's anchor, eight or sixteen places at a time where there is AVX2 or AVX-512. What
+// stands there is looked at in rows: all places, then all words whose anchor is there, then which
+// of them are there whole; so that nothing is branched on that cannot be foreseen. Letters are
+// folded for that, and a word that asks for its case is compared with the text as it is. Immutable;
+// made once at load.
 #pragma once
 
 #include <array>

@@ -1,5 +1,5 @@
-// Lines of so many octets (dataplane/spam/longest_line.h): beside what a regex says, however the text
-// is cut; and that rules that ask for one are looked for so.
+// Lines of so many octets (dataplane/spam/longest_line.h): beside what a regex says, however the
+// text is cut; and that rules that ask for one are looked for so.
 #include "dataplane/spam/longest_line.h"
 
 #include <random>
@@ -25,8 +25,8 @@ TEST(LongestLine, SaysWhatARegexSays) {
       at += size;
     }
     for (std::size_t octets = least; octets < least + 4; ++octets) {
-      const auto regex = scan::Regex::make("^[^\\r\\n]{" + std::to_string(octets) + "}",
-                                           scan::kRegexMultiline);
+      const auto regex =
+          scan::Regex::make("^[^\\r\\n]{" + std::to_string(octets) + "}", scan::kRegexMultiline);
       ASSERT_TRUE(regex);
       const bool there = regex->find(text, scratch);
       EXPECT_EQ(line.octets() >= octets, there) << octets << " of '" << text << "'";
