@@ -82,6 +82,7 @@ struct packet {
 #define TCP_FLAG_SET_SYN 0x02
 #define TCP_FLAG_SET_RST 0x04
 #define TCP_FLAG_SET_ACK 0x10
+#define TCP_FLAG_SET_URG 0x20
 
 /* The `count` octets at `offset`, or NULL when the frame's first buffer does not hold them. */
 static __always_inline void* octets(struct xdp_md* ctx, __u32 offset, __u32 count) {

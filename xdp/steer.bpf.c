@@ -9,6 +9,7 @@
 #include "xdp/lists.bpf.h"
 #include "xdp/liveness.bpf.h"
 #include "xdp/maps.bpf.h"
+#include "xdp/message.bpf.h"
 #include "xdp/packet.bpf.h"
 #include "xdp/reset.bpf.h"
 
@@ -116,21 +117,33 @@ __attribute__((noinline)) int is_steered(const struct packet* packet) {
   return bpf_map_lookup_elem(&steered, &key) != NULL;
 }
 
+static __always_inline void count_passed(struct steer_flow* flow, const struct packet* packet,
+                                         __u32 side) {
+  __sync_fetch_and_add(&flow->frames[side], 1);
+  __sync_fetch_and_add(&flow->octets[side], packet->size);
+}
+
 /* The marks that the dataplane, or we at an overload, gave this flow. A SYN begins another one;
  * what was counted of the last stays until the dataplane has read it. A flow that the dataplane
  * sent past itself shows it its end, and now and then a frame. */
-__attribute__((noinline)) int find_marks(const struct packet* packet, __u32 side) {
+__attribute__((noinline)) int find_marks(struct xdp_md* ctx, const struct packet* packet,
+                                         __u32 side) {
   if (!packet || side >= STEER_SIDES) return 0;
   struct steer_flow_key key = {};
   make_key(packet, &key);
   struct steer_flow* flow = bpf_map_lookup_elem(&bypassed, &key);
   if (!flow) return 0;
   if (is_first_syn(packet)) {
-    if (flow->flags & STEER_FLOW_BYPASS)
+    if (flow->flags & (STEER_FLOW_BYPASS | STEER_FLOW_MESSAGE))
       flow->flags = 0;
     else
       bpf_map_delete_elem(&bypassed, &key);
     return 0;
+  }
+  if (flow->flags & STEER_FLOW_MESSAGE) {
+    if (!pass_message(ctx, packet, flow, side)) return 0;
+    count_passed(flow, packet, side);
+    return STEER_FLOW_MESSAGE;
   }
   if (!(flow->flags & STEER_FLOW_BYPASS)) return (int)flow->flags;
   __u64 now = bpf_ktime_get_ns();
@@ -139,8 +152,7 @@ __attribute__((noinline)) int find_marks(const struct packet* packet, __u32 side
     flow->since_ns = now;
     return 0;
   }
-  __sync_fetch_and_add(&flow->frames[side], 1);
-  __sync_fetch_and_add(&flow->octets[side], packet->size);
+  count_passed(flow, packet, side);
   return STEER_FLOW_BYPASS;
 }
 
@@ -220,20 +232,16 @@ static __always_inline int is_crowd(const struct steer_heartbeat* slot, const st
   return slot->crowd[host / 64 % (STEER_HOSTS / 64)] >> (host % 64) & 1;
 }
 
-/* A full socket ring drops in the kernel and has no fallback, so near its end new flows, and those
- * that are no longer scanned, are kept away from it; those of a subscriber who takes more than his
- * share even before. */
+/* A full socket ring drops in the kernel and has no fallback, so near its end new flows are kept
+ * away from it; those of a subscriber who takes more than his share even before. */
 static __always_inline __u32 relieve(const struct packet* packet,
                                      const struct steer_config* settings, __u32 side, __u32 queue,
-                                     int marks, __u64 now, __u32 decision) {
+                                     __u64 now, __u32 decision) {
   struct steer_heartbeat* slot = bpf_map_lookup_elem(&heartbeats, &queue);
-  if (!slot || settings->watermark == 0 || packet->kind != PACKET_TCP) return decision;
-  int first = is_first_syn(packet);
-  if (!first && !(marks & STEER_FLOW_EXHAUSTED)) return decision;
+  if (!slot || settings->watermark == 0 || !is_first_syn(packet)) return decision;
   if (*(volatile __u32*)&slot->occupancy < settings->watermark && !is_crowd(slot, packet, side))
     return decision;
   if (settings->flags & STEER_FAIL_CLOSED) return STEER_COUNT_closed_overload;
-  if (!first) return pass_by(packet, STEER_COUNT_overload_exhausted);
   mark_overload(packet, now);
   return STEER_COUNT_overload_new;
 }
@@ -246,7 +254,8 @@ static __always_inline __u32 divert(struct xdp_md* ctx, const struct packet* pac
   if (!hints) return STEER_COUNT_not_mail;
   if (settings->flags & STEER_OPERATOR_BYPASS) return pass_by(packet, STEER_COUNT_operator_bypass);
   int marks = 0;
-  if (hints->bypassed_used && packet->kind == PACKET_TCP) marks = find_marks(packet, side);
+  if (hints->bypassed_used && packet->kind == PACKET_TCP) marks = find_marks(ctx, packet, side);
+  if (marks & STEER_FLOW_MESSAGE) return pass_by(packet, STEER_COUNT_message_passed);
   if (marks & (STEER_FLOW_BYPASS | STEER_FLOW_OVERLOAD))
     return pass_by(packet, STEER_COUNT_flow_bypassed);
   if (packet->size != (__u32)(ctx->data_end - ctx->data))
@@ -254,7 +263,7 @@ static __always_inline __u32 divert(struct xdp_md* ctx, const struct packet* pac
   __u64 now = bpf_ktime_get_ns();
   enum liveness found = check_liveness(settings, hints, queue, now);
   if (found != ALIVE) return fail(packet, settings, mail, found);
-  __u32 decision = relieve(packet, settings, side, queue, marks, now, name_socket(packet, mail));
+  __u32 decision = relieve(packet, settings, side, queue, now, name_socket(packet, mail));
   if (decision == STEER_COUNT_overload_new) hints->bypassed_used = 1;
   return decision;
 }

@@ -506,7 +506,6 @@ void Process::check_kernel() {
       for (const Side side : {Side::inside, Side::outside}) {
         if (!counters) break;
         overload += counters->at(side, STEER_COUNT_overload_new).frames +
-                    counters->at(side, STEER_COUNT_overload_exhausted).frames +
                     counters->at(side, STEER_COUNT_closed_overload).frames;
       }
       const std::uint64_t drops = wire.ports[0]->receive_drops() + wire.ports[1]->receive_drops();

@@ -419,6 +419,22 @@ inspect::FlowTraffic Worker::bypassed_traffic(const flow::FlowKey& key) {
   return traffic;
 }
 
+bool Worker::pass_message(const flow::FlowKey& key, Side client) {
+  if (key.wire() >= shared_.wires.size() || !shared_.wires[key.wire()].kernel) return false;
+  return static_cast<bool>(shared_.wires[key.wire()].kernel->pass_message(ends_of(key), client));
+}
+
+inspect::PassedMessage Worker::passed_message(const flow::FlowKey& key) {
+  // A mark that is not there any more was forgotten.
+  const std::optional<xdp::PassedMessage> read =
+      shared_.wires[key.wire()].kernel->passed_message(ends_of(key));
+  inspect::PassedMessage passed{.over = !read || read->over, .content = {}};
+  if (read && read->begun)
+    passed.content = {
+        .start = read->start, .next = read->next, .last = {read->last[0], read->last[1]}};
+  return passed;
+}
+
 void Worker::mark_flow(const flow::FlowKey& key, inspect::FlowMark mark) {
   if (key.wire() >= shared_.wires.size() || !shared_.wires[key.wire()].kernel) return;
   xdp::Wire& wire = *shared_.wires[key.wire()].kernel;
@@ -431,8 +447,7 @@ void Worker::mark_flow(const flow::FlowKey& key, inspect::FlowMark mark) {
     case inspect::FlowMark::bypass:
       static_cast<void>(wire.bypass_flow(ends));
       break;
-    case inspect::FlowMark::exhausted:
-      static_cast<void>(wire.mark_exhausted(ends));
+    case inspect::FlowMark::message:
       break;
     case inspect::FlowMark::scanned:
       static_cast<void>(wire.unmark_bypass(ends));

@@ -127,6 +127,8 @@ class Worker final : private inspect::Output {
   void inject(std::uint16_t wire, Side side, Bytes octets) override;
   void mark_flow(const flow::FlowKey& key, inspect::FlowMark mark) override;
   inspect::FlowTraffic bypassed_traffic(const flow::FlowKey& key) override;
+  bool pass_message(const flow::FlowKey& key, Side client) override;
+  inspect::PassedMessage passed_message(const flow::FlowKey& key) override;
 
   Status begin();
   void loop_once();

@@ -74,9 +74,12 @@ Disposition Conversation::segment(Direction direction, Frame& frame, const net::
   if (phase_ == Phase::closing || phase_ == Phase::ended)
     return after_stop(direction, frame, packet, payload);
   if (phase_ == Phase::opaque) return pass_opaque(direction, frame, packet, payload);
+  if (mark_ == FlowMark::message && passes_unread(direction, packet)) return {};
 
   const tcp::SegmentResult result =
       connection_.segment(direction, packet, payload, context_.now.monotonic, *this);
+  if (mark_ == FlowMark::message) connection_.take_as_acknowledged(Direction::to_server);
+  if (passed_) skip_passed();
   if (result.new_session) {
     restart_ = true;
     return {};
@@ -224,6 +227,9 @@ void Conversation::forget_stream() {
     return;
   // A segment that was held may have passed by when it was sent again.
   phase_ = Phase::inspecting;
+  if (mark_ == FlowMark::message) take_back_message();
+  passed_.reset();
+  exhausted_ = false;
   stop_.reset();
   while (!transactions_.empty()) on_transaction_end(transactions_.front()->id, {});
   message_.reset();
@@ -576,7 +582,7 @@ void Conversation::on_message_data(smtp::TransactionId tx, Bytes octets) {
   context_.count(Counter::message_bytes, octets.size());
   // RFC 5322 4: none in a message, whatever its parts are; BDAT may carry BINARYMIME.
   if (current_ && current_->via == smtp::Via::data && !anomalies_.contains(Anomaly::nul) &&
-      has_nul(octets))
+      !message_->over_budget() && has_nul(octets))
     on_anomaly(Anomaly::nul);
   message_->data(octets);
 }
@@ -610,6 +616,7 @@ smtp::MessageVerdict Conversation::on_message_end(smtp::TransactionId tx, smtp::
   message_.reset();
   between_chunks_ = false;
   exhausted_ = false;
+  if (mark_ == FlowMark::message) take_back_message();
   if (scan_) scan_->next_transaction();
   helos_scanned_ = 0;
   envelope_dropped_ = false;

@@ -73,8 +73,11 @@ struct ConversationState {
   // Of an opaque flow: FINs by direction, and kReset.
   static constexpr std::uint8_t kReset = 4;
   std::uint8_t ends_seen_ = 0;
-  std::uint8_t unmarked_ = 0;     // frames that came although the flow was marked
-  bool exhausted_ = false;        // the message in progress is past its scan budget
+  std::uint8_t unmarked_ = 0;  // frames that came although the flow was marked
+  bool exhausted_ = false;     // the message in progress is past its scan budget
+  std::uint8_t unasked_ = 0;   // frames before the kernel is asked to pass it
+  // What it passed, to be skipped once all in front of it was read.
+  std::optional<PassedContent> passed_;
   bool not_mail_ = false;         // of another port, and not mail
   std::optional<FlowMark> mark_;  // last told of the flow
   std::uint8_t left_out_ = 0;     // of the client octets in hand, see smtp::Session::client
@@ -320,6 +323,10 @@ class Conversation final : private ConversationState,
   Traffic traffic() const;
   void tell_kernel();
   void tell_kernel(FlowMark mark);
+  void pass_message();
+  bool passes_unread(Direction direction, const net::Packet& packet);
+  void take_back_message();
+  void skip_passed();
   void forget_marks();
 
   // events (conversation_events.cc)

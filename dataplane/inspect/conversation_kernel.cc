@@ -6,6 +6,7 @@
 
 namespace sluice::inspect {
 
+using contract::Counter;
 using contract::DropReason;
 
 namespace {
@@ -13,6 +14,9 @@ namespace {
 // A marked flow's frames still come: those on their way, its ends, a look now and then. More of
 // them mean that the mark was forgotten.
 constexpr std::uint8_t kMarkForgotten = 64;
+// A message that the kernel gave back is its own again after so many frames: each time costs a few
+// system calls.
+constexpr std::uint8_t kMessageAgain = 64;
 
 }  // namespace
 
@@ -55,11 +59,20 @@ Disposition Conversation::pass_opaque(Direction direction, const Frame& frame,
 }
 
 void Conversation::on_message_anomaly(contract::Anomaly anomaly) {
-  if (anomaly == contract::Anomaly::scan_budget) exhausted_ = true;
+  if (anomaly == contract::Anomaly::scan_budget) {
+    exhausted_ = true;
+    unasked_ = 0;
+  }
   on_anomaly(anomaly);
 }
 
 void Conversation::tell_kernel(FlowMark mark) {
+  // The mark's counters begin anew with it.
+  const FlowTraffic before = traffic_by_kernel();
+  for (const Direction d : {Direction::to_server, Direction::to_client}) {
+    traffic_.frames[index(d)] += before.frames[index(d)];
+    traffic_.octets[index(d)] += before.octets[index(d)];
+  }
   mark_ = mark;
   unmarked_ = 0;
   context_.output.mark_flow(identity_.key, mark);
@@ -74,22 +87,71 @@ void Conversation::tell_kernel() {
     if (mark_ == wanted && unmarked_ < kMarkForgotten) return;
     const bool closed = context_.policy->exceptions().memory == policy::Exception::fail_closed;
     if (host_tarpit_ || (phase_ == Phase::passing && closed && !not_mail_)) return;
-    // The mark's counters begin anew with it.
-    const FlowTraffic before = traffic_by_kernel();
-    for (const Direction d : {Direction::to_server, Direction::to_client}) {
-      traffic_.frames[index(d)] += before.frames[index(d)];
-      traffic_.octets[index(d)] += before.octets[index(d)];
-    }
     tell_kernel(wanted);
     return;
   }
-  if (exhausted_ && mark_ != FlowMark::exhausted) tell_kernel(FlowMark::exhausted);
-  if (!exhausted_ && mark_ == FlowMark::exhausted) tell_kernel(FlowMark::scanned);
+  if (exhausted_ && mark_ != FlowMark::message) pass_message();
+}
+
+// Asks the kernel to pass what is only counted.
+void Conversation::pass_message() {
+  if (unasked_ > 0) {
+    --unasked_;
+    return;
+  }
+  unasked_ = kMessageAgain;
+  if (phase_ != Phase::inspecting || passed_ || host_tarpit_ || context_.policy->hash_messages() ||
+      !session_->content_may_pass() || !connection_.in_order(Direction::to_server) ||
+      connection_.one_sided())
+    return;
+  if (context_.output.pass_message(identity_.key, identity_.client_side)) mark_ = FlowMark::message;
+}
+
+// A frame of a flow whose message the kernel passes: whether it is only a sign of life.
+bool Conversation::passes_unread(Direction direction, const net::Packet& packet) {
+  const PassedMessage passed = context_.output.passed_message(identity_.key);
+  if (!passed.over) {
+    // Of what the client said, and was read here, nothing beyond is acknowledged.
+    return direction == Direction::to_client &&
+           static_cast<std::int32_t>(packet.acknowledgement -
+                                     connection_.next_sequence(Direction::to_server)) > 0;
+  }
+  take_back_message();
+  skip_passed();
+  return false;
+}
+
+void Conversation::take_back_message() {
+  passed_ = context_.output.passed_message(identity_.key).content;
+  tell_kernel(FlowMark::scanned);
+  unasked_ = kMessageAgain;
+}
+
+// Frames of before the mark may still be on their way.
+void Conversation::skip_passed() {
+  if (!passed_) return;
+  const PassedContent passed = *passed_;
+  const std::uint32_t edge = connection_.next_sequence(Direction::to_server);
+  if (static_cast<std::int32_t>(passed.next - edge) > 0 &&
+      static_cast<std::int32_t>(edge - passed.start) < 0)
+    return;
+  passed_.reset();
+  if (static_cast<std::int32_t>(passed.next - edge) <= 0) return;
+  const std::uint64_t size = passed.next - edge;
+  context_.count(Counter::stream_bytes, size);
+  if (message_ && session_->content_may_pass()) {
+    context_.count(Counter::message_bytes, size);
+    message_->passed(size);
+    session_->content_passed(passed.last);
+  } else if (session_) {
+    session_->client_gap(size);
+  }
+  connection_.skip(Direction::to_server, passed.next, *this);
 }
 
 // What went by in the kernel since the mark, by direction.
 FlowTraffic Conversation::traffic_by_kernel() const {
-  if (mark_ != FlowMark::bypass) return {};
+  if (mark_ != FlowMark::bypass && mark_ != FlowMark::message) return {};
   FlowTraffic traffic = context_.output.bypassed_traffic(identity_.key);
   if (identity_.client_side == Side::outside) {
     std::swap(traffic.frames[0], traffic.frames[1]);

@@ -67,6 +67,15 @@ void Engine::process(std::span<Frame> burst, const Time& now) {
   }
 }
 
+namespace {
+
+void prefetch(Bytes octets) {
+  for (std::size_t at = 0; at < octets.size(); at += 64)
+    __builtin_prefetch(octets.data() + at, 0, 2);
+}
+
+}  // namespace
+
 void Engine::Impl::process(std::span<Frame> burst) {
   std::array<flow::FlowKey, kBurst> keys;
   std::array<std::uint64_t, kBurst> hashes;
@@ -78,6 +87,8 @@ void Engine::Impl::process(std::span<Frame> burst) {
                                   .link = settings.link};
   for (std::size_t i = 0; i < burst.size(); ++i) {
     octets += burst[i].octets.size();
+    // All of it is read soon; the driver's memory is cold.
+    if (i + 2 < burst.size()) prefetch(burst[i + 2].octets);
     Parsed& p = parsed[i];
     p.packet = net::parse(burst[i].octets, options);
     p.entry = nullptr;
@@ -143,9 +154,22 @@ void Engine::Impl::handle_fragment(Frame& frame, Parsed& p) {
           {.verify_checksums = settings.verify_checksums, .link = settings.link});
       for (std::size_t i = 0; i < result.anomaly_count; ++i) whole.note(result.anomalies[i]);
       if (whole.kind != net::PacketKind::tcp) continue;
-      const flow::KeyedPacket keyed = flow::key_of(whole, frame.wire);
-      const std::uint64_t hash = flow::hash(keyed.key, table.secret());
+      flow::KeyedPacket keyed = flow::key_of(whole, frame.wire);
+      std::uint64_t hash = flow::hash(keyed.key, table.secret());
       flow::Entry* entry = table.find(keyed.key, hash);
+      for (const auto& tags : std::span(result.other_tags).first(result.other_tags_count)) {
+        // Its flow is that under whose tags there is one.
+        if (entry) break;
+        net::Packet other = whole;
+        std::copy(std::begin(tags.vlan), std::end(tags.vlan), other.vlan);
+        other.vlan_count = tags.count;
+        const flow::KeyedPacket theirs = flow::key_of(other, frame.wire);
+        entry = table.find(theirs.key, flow::hash(theirs.key, table.secret()));
+        if (!entry) continue;
+        whole = other;
+        keyed = theirs;
+        hash = flow::hash(keyed.key, table.secret());
+      }
       const MutableBytes payload =
           MutableBytes(datagram).subspan(whole.payload_offset, whole.payload_size);
       if (!entry && !settings.all_ports && !is_mail(whole) && !speaks_mail(payload)) continue;

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <memory_resource>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -37,16 +38,27 @@ enum class FlowMark : std::uint8_t {
   sequence_changed,  // octets of ours are in its sequence space: reset it on bypass
   bypass,            // nothing more is to be read of it: its frames, but for ends and beginnings,
                      // may go from port to port, counted
-  exhausted,         // past its scan budget: may go so while the worker has too much to do
-  scanned,           // is scanned again: exhausted no more
+  message,           // pass_message() was called
+  scanned,           // is read again: neither of the two
   not_mail,          // of a port that is not mail's: nor is it mail by what it says
   ended,             // forget what was said of it
 };
 
-// What went from port to port of a flow marked `bypass`, by the side on which it came in.
+// What went from port to port of a marked flow, by the side on which it came in.
 struct FlowTraffic {
   std::uint64_t frames[2]{};
   std::uint64_t octets[2]{};
+};
+
+// The sequence numbers [start, next) of a client's content that went from port to port, in order.
+struct PassedContent {
+  std::uint32_t start = 0;
+  std::uint32_t next = 0;
+  std::uint8_t last[2]{};  // the octets before `next`
+};
+struct PassedMessage {
+  bool over = false;  // the kernel gives the flow back
+  std::optional<PassedContent> content;
 };
 
 class Output {
@@ -62,6 +74,19 @@ class Output {
   virtual FlowTraffic bypassed_traffic(const flow::FlowKey& key) {
     static_cast<void>(key);
     return {};
+  }
+  // The content of a message is not read any more: what the client, on that side, says may go from
+  // port to port in order, up to the first segment that may hold the message's end; and pure
+  // acknowledgements. False: that cannot be. Then, while it is marked so, what became of it. May
+  // cost a system call.
+  virtual bool pass_message(const flow::FlowKey& key, Side client) {
+    static_cast<void>(key);
+    static_cast<void>(client);
+    return false;
+  }
+  virtual PassedMessage passed_message(const flow::FlowKey& key) {
+    static_cast<void>(key);
+    return {.over = true, .content = {}};
   }
 
  protected:

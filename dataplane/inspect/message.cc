@@ -154,6 +154,7 @@ Message::Message(const Options& options, FlowScan& scans, MessageObserver& obser
 Message::~Message() = default;
 
 void Message::data(Bytes octets) {
+  if (over_budget_) return take(octets);
   // What goes beyond the budget is told at once.
   if (octets.size() < kWaiting && octets.size() <= budget_left()) {
     if (waiting_ + octets.size() > kWaiting) settle();
@@ -177,15 +178,20 @@ void Message::take(Bytes octets) {
   }
   summary_.size += octets.size();
   if (digest_) EVP_DigestUpdate(digest_.get(), octets.data(), octets.size());
-  if (budget_left() > 0) {
-    scanned_ += octets.size();
-  } else if (!over_budget_ && !octets.empty()) {
-    over_budget_ = true;
-    observer_.on_message_anomaly(contract::Anomaly::scan_budget);
+  if (budget_left() == 0) {
+    if (!octets.empty()) cut_off();
+    return;
   }
+  scanned_ += octets.size();
   if (wanted(scan::Buffer::raw)) scan(scan::Buffer::raw, octets);
-  if (!over_budget_ && !options_.other_reading) scans_.feed_spam(octets);
+  if (!options_.other_reading) scans_.feed_spam(octets);
   parser_.feed(octets);
+}
+
+void Message::cut_off() {
+  if (std::exchange(over_budget_, true)) return;
+  observer_.on_message_anomaly(contract::Anomaly::scan_budget);
+  parser_.cut_off();
 }
 
 void Message::stuffed_dot() {
@@ -200,8 +206,13 @@ void Message::finish() {
   if (!options_.other_reading) scans_.end_parts();
   // Parts of several readings end in an order that depends on the cuts; their numbers do not.
   const auto by_part = [](const auto& a, const auto& b) { return a.part < b.part; };
-  std::stable_sort(summary_.urls.begin(), summary_.urls.end(), by_part);
-  std::stable_sort(summary_.attachments.begin(), summary_.attachments.end(), by_part);
+  const auto sort = [&](auto& list) {
+    // It allocates.
+    if (!std::is_sorted(list.begin(), list.end(), by_part))
+      std::stable_sort(list.begin(), list.end(), by_part);
+  };
+  sort(summary_.urls);
+  sort(summary_.attachments);
   if (wanted(scan::Buffer::raw)) end_scan(scan::Buffer::raw);
   if (!options_.other_reading) scans_.finish_spam();
   if (digest_) {
@@ -210,7 +221,7 @@ void Message::finish() {
     summary_.has_sha256 = true;
     digest_.reset();
   }
-  summary_.parsed = true;
+  summary_.parsed = !over_budget_;
 }
 
 void Message::scan(scan::Buffer buffer, Bytes octets) {
@@ -240,7 +251,7 @@ void Message::look_up_addresses(std::string_view raw_value) {
 
 void Message::on_header(mime::PartNumber part, std::string_view name, std::string_view raw_value,
                         std::string_view value) {
-  if (part != 0) return;
+  if (part != 0 || over_budget_) return;
   const auto equals = mime::equals_ignoring_case;
   const auto text = bounded(trimmed(value));
   if (equals(name, "from") || equals(name, "sender") || equals(name, "reply-to"))
@@ -280,6 +291,7 @@ void Message::on_header_end(mime::PartNumber part) {
 }
 
 void Message::on_part_begin(const mime::Part& part) {
+  if (over_budget_) return;
   for (const std::string_view name : {part.name, part.other_name})
     if (!name.empty() && wanted(scan::Buffer::name)) scan_whole(scan::Buffer::name, as_bytes(name));
   for (const std::string_view name : {part.name, part.other_name})
@@ -316,8 +328,9 @@ void Message::on_part_end(const mime::PartEnd& end) {
     for (const scan::Buffer b : {scan::Buffer::decoded, scan::Buffer::text})
       if (wanted(b)) end_scan(b);
   }
-  if (end.has_md5) scans_.look_up_md5(end.md5);
-  if (end.has_sha256) scans_.look_up_sha256(end.sha256);
+  const bool whole = !over_budget_;
+  if (whole && end.has_md5) scans_.look_up_md5(end.md5);
+  if (whole && end.has_sha256) scans_.look_up_sha256(end.sha256);
   const auto part = std::find_if(open_.begin(), open_.end(),
                                  [&](const OpenPart& p) { return p.number == end.number; });
   if (part == open_.end()) return;
@@ -328,8 +341,8 @@ void Message::on_part_end(const mime::PartEnd& end) {
   open_.erase(part);
   attachment.octets = end.octets;
   if (!end.detected_type.empty()) attachment.type = end.detected_type;
-  attachment.has_md5 = end.has_md5;
-  attachment.has_sha256 = end.has_sha256;
+  attachment.has_md5 = whole && end.has_md5;
+  attachment.has_sha256 = whole && end.has_sha256;
   attachment.md5 = end.md5;
   attachment.sha256 = end.sha256;
   observer_.on_attachment(attachment);
@@ -337,6 +350,7 @@ void Message::on_part_end(const mime::PartEnd& end) {
 }
 
 void Message::on_url(mime::PartNumber part, std::string_view url, std::string_view host) {
+  if (over_budget_) return;  // its end may be missing
   if (wanted(scan::Buffer::url)) {
     scan_whole(scan::Buffer::url, as_bytes(url));
     if (!host.empty() && url.find(host) == std::string_view::npos)

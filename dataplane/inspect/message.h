@@ -92,13 +92,15 @@ class Message final : public mime::ParserSink {
 
   void data(Bytes octets);  // dot-stuffing undone
   void stuffed_dot();
+  // So many octets of it went by behind the budget.
+  void passed(std::uint64_t octets) { summary_.size += octets; }
   // A few octets wait for more, since each piece costs as much as a hundred octets do: what is
   // known of the message is up to date behind this, and at the end.
   void settle();
   void finish();  // the message is whole: hashes and the event's fields are final
-  // More octets came than are to be scanned.
+  // More octets came than are to be read.
   bool over_budget() const { return over_budget_; }
-  // Octets that are still scanned; those behind them are only parsed.
+  // Octets that are still read. Those behind them are counted, and nothing else.
   std::uint64_t budget_left() const {
     return options_.scan_budget == 0 ? UINT64_MAX : options_.scan_budget - scanned_ - waiting_;
   }
@@ -126,6 +128,7 @@ class Message final : public mime::ParserSink {
   };
 
   void take(Bytes octets);
+  void cut_off();
   void list_url(mime::PartNumber part, std::string_view text);
   void look_up_addresses(std::string_view raw_value);
 

@@ -12,8 +12,6 @@ constexpr std::uint32_t kLocal = 0x504b0304;    // "PK\3\4", as it is read
 constexpr std::uint32_t kCentral = 0x504b0102;  // "PK\1\2"
 constexpr std::size_t kLocalSize = 26;          // after the signature
 constexpr std::size_t kCentralSize = 42;
-constexpr std::uint16_t kEncrypted = 1;
-constexpr std::uint16_t kSizesFollow = 8;
 
 std::uint16_t le16(const std::uint8_t* p) { return static_cast<std::uint16_t>(p[0] | p[1] << 8); }
 std::uint32_t le32(const std::uint8_t* p) {
@@ -75,13 +73,14 @@ void Archive::stop() {
   state_ = State::ignore;
 }
 
-// A member expands further than what was sent allows: what stands behind it is still read, where
-// the archive says how long it is.
+// A member expands further than what was sent allows: what stands behind it is still read. Where it
+// ends the next signature tells, not its header, which may lie.
 void Archive::pass_over() {
-  if (gzip_ || (flags_ & kSizesFollow) != 0) return stop();
+  if (gzip_) return stop();
   context_.raise(contract::Anomaly::limit);
   end_member();
-  state_ = State::skipped;
+  window_ = 0;
+  state_ = State::seek;
 }
 
 bool Archive::begin_inflate(int window_bits) {
@@ -91,12 +90,16 @@ bool Archive::begin_inflate(int window_bits) {
     stream_->zalloc = allocate;
     stream_->zfree = release;
     stream_->opaque = static_cast<std::pmr::memory_resource*>(&context_.memory);
-    if (inflateInit2(stream_, window_bits) == Z_OK) return true;
-    allocator.delete_object(stream_);
-    stream_ = nullptr;
+    if (inflateInit2(stream_, window_bits) != Z_OK) {
+      allocator.delete_object(stream_);
+      stream_ = nullptr;
+      return false;
+    }
+  } else if (inflateReset2(stream_, window_bits) != Z_OK) {
     return false;
   }
-  return inflateReset2(stream_, window_bits) == Z_OK;
+  // Readers show what a wrong check value stands behind, and checking costs a sixth of inflating.
+  return inflateValidate(stream_, 0) == Z_OK;
 }
 
 void Archive::begin_member(std::string_view name) {
@@ -117,13 +120,16 @@ void Archive::begin_member(std::string_view name) {
   member_type_ = TypeDetector();
 }
 
+// Octets that may still be inflated at this depth.
+std::uint64_t Archive::left() const {
+  return context_.inflatable - std::min(context_.inflated_at(level_), context_.inflatable);
+}
+
 void Archive::member_data(Bytes octets) {
   if (octets.empty() || !in_member_) return;
-  std::uint64_t& spent = context_.inflated_at(level_);
-  const std::uint64_t left = context_.inflatable - std::min(spent, context_.inflatable);
-  const bool last = octets.size() > left;
-  if (last) octets = octets.first(static_cast<std::size_t>(left));
-  spent += octets.size();
+  const bool last = octets.size() > left();
+  if (last) octets = octets.first(static_cast<std::size_t>(left()));
+  context_.inflated_at(level_) += octets.size();
   if (!octets.empty()) {
     if (inner_ == nullptr)
       inner_ = std::pmr::polymorphic_allocator<>(&context_.memory)
@@ -156,9 +162,9 @@ std::size_t Archive::collect(Bytes in, std::size_t size) {
 }
 
 void Archive::read_local() {
-  flags_ = le16(&header_[2]);
   method_ = le16(&header_[4]);
   compressed_ = le32(&header_[14]);
+  expanded_ = le32(&header_[18]);
   remaining_ = le16(&header_[22]);
   extra_ = le16(&header_[24]);
   name_size_ = 0;
@@ -173,28 +179,52 @@ void Archive::read_central() {
 
 void Archive::begin_entry() {
   remaining_ = compressed_;
-  data_end_ = 0;
   begin_member({name_.data(), name_size_});
   if (state_ == State::ignore) return;
-  const bool readable = (flags_ & kEncrypted) == 0;
-  if (readable && method_ == 8) {
-    state_ = begin_inflate(-MAX_WBITS) ? State::deflated : State::ignore;
-  } else if (readable && method_ == 0) {
-    // Stored data of unknown size goes to the next signature as far as anyone can tell.
-    state_ = (flags_ & kSizesFollow) != 0 && compressed_ == 0 ? State::seek : State::stored;
-  } else {
-    state_ = (flags_ & kSizesFollow) != 0 && compressed_ == 0 ? State::seek : State::skipped;
-  }
   window_ = 0;
-  if (remaining_ == 0 && (state_ == State::stored || state_ == State::skipped))
-    state_ = State::seek;
+  // Programs that open archives go by the directory, so that what a local header says of
+  // encryption, method and sizes may be wrong. What is not deflated shows at once.
+  if (method_ == 8 || (method_ == 0 && compressed_ != expanded_)) {
+    state_ = begin_inflate(-MAX_WBITS) ? State::deflated : State::ignore;
+    return;
+  }
+  // Data of unknown size goes to the next signature, as far as anyone can tell.
+  state_ = method_ == 0 && compressed_ > 0 ? State::stored : State::seek;
   if (state_ == State::seek) end_member();
 }
 
+// Takes octets of deflated data. Near the bound they are inflated a unit at a time, and a member
+// that reaches it is left at the end of its unit: so where that is does not depend on the cuts.
 std::size_t Archive::inflate_some(Bytes in) {
+  // An octet of deflate makes 1,032 at most.
+  const std::uint64_t safe = left() / 1032;
+  if (unit_size_ == 0 && safe > 2 * kUnit)
+    return inflate_piece(in.first(static_cast<std::size_t>(
+        std::min<std::uint64_t>(in.size(), std::min<std::uint64_t>(safe - kUnit, 4096)))));
+  const std::size_t wanted = kUnit - position_ % kUnit;
+  const std::size_t taken = std::min(in.size(), wanted);
+  std::copy_n(in.data(), taken, unit_.data() + unit_size_);
+  unit_size_ += taken;
+  if (taken == wanted) {
+    position_ += taken;
+    inflate_unit();
+    position_ -= taken;  // which the caller adds
+  }
+  return taken;
+}
+
+// What has gathered of a unit; octets behind the end of the data are read on.
+void Archive::inflate_unit() {
+  const std::array<std::uint8_t, kUnit> unit = unit_;
+  const Bytes octets = Bytes(unit).first(std::exchange(unit_size_, 0));
+  const Bytes rest = octets.subspan(inflate_piece(octets));
+  if (rest.empty()) return;
+  position_ -= rest.size();
+  read(rest);
+}
+
+std::size_t Archive::inflate_piece(Bytes piece) {
   std::uint8_t buffer[4096];
-  // An octet of deflate makes 1,032 at most; the rest of a large chunk waits for the next turn.
-  const Bytes piece = in.first(std::min<std::size_t>(in.size(), 4096));
   stream_->next_in = const_cast<Bytef*>(piece.data());
   stream_->avail_in = static_cast<uInt>(piece.size());
   for (;;) {
@@ -203,7 +233,7 @@ std::size_t Archive::inflate_some(Bytes in) {
     const int result = ::inflate(stream_, Z_NO_FLUSH);
     member_data({buffer, sizeof buffer - stream_->avail_out});
     const std::size_t used = piece.size() - stream_->avail_in;
-    if (state_ != State::deflated) return used;
+    if (state_ == State::ignore) return piece.size();
     if (result == Z_STREAM_END || (result != Z_OK && result != Z_BUF_ERROR)) {
       end_member();
       window_ = 0;
@@ -266,7 +296,7 @@ void Archive::read(Bytes octets) {
         begin_member({});
         if (state_ == State::ignore) break;
         state_ = State::deflated;
-        inflate_some(Bytes(header_).first(2));
+        inflate_piece(Bytes(header_).first(2));
         break;
       case State::seek:
         for (; used < octets.size() && state_ == State::seek; ++used) {
@@ -306,25 +336,18 @@ void Archive::read(Bytes octets) {
         if (extra_ == 0) begin_entry();
         break;
       case State::stored:
-      case State::skipped:
         used = static_cast<std::size_t>(std::min<std::uint64_t>(remaining_, octets.size()));
         remaining_ -= used;
-        if (state_ == State::stored) member_data(octets.first(used));
-        if (remaining_ == 0 && state_ != State::ignore) {
+        member_data(octets.first(used));
+        if (remaining_ == 0 && state_ == State::stored) {
           end_member();
           window_ = 0;
           state_ = State::seek;
         }
         break;
-      case State::deflated: {
-        if (data_end_ == 0) data_end_ = position_ + compressed_;
+      case State::deflated:
         used = inflate_some(octets);
-        if (state_ != State::skipped) break;
-        const std::uint64_t at = position_ + used;
-        remaining_ = std::max(data_end_, at) - at;
-        if (remaining_ == 0) state_ = State::seek;
         break;
-      }
       case State::ignore:
         break;
     }
@@ -334,6 +357,7 @@ void Archive::read(Bytes octets) {
 }
 
 void Archive::finish() {
+  if (state_ == State::deflated && unit_size_ > 0) inflate_unit();
   end_member();
   if (level_ == 0) context_.archives += std::exchange(fed_, 0);
   state_ = State::ignore;

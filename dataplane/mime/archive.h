@@ -31,7 +31,7 @@ class Archive {
   void finish();
 
  private:
-  //  zip: seek -- PK34 --> local -- name, extra --> stored | deflated | skipped --> seek
+  //  zip: seek -- PK34 --> local -- name, extra --> stored | deflated --> seek
   //       seek -- PK12 --> central --> seek
   //  gzip: deflated, and again while a member follows
   enum class State : std::uint8_t {
@@ -42,7 +42,6 @@ class Archive {
     extra,
     stored,
     deflated,
-    skipped,
     central,
     gzip_next,
     ignore,
@@ -54,6 +53,9 @@ class Archive {
   void begin_entry();
   bool begin_inflate(int window_bits);
   std::size_t inflate_some(Bytes in);
+  void inflate_unit();
+  std::size_t inflate_piece(Bytes piece);
+  std::uint64_t left() const;
   void begin_member(std::string_view name);
   void member_data(Bytes octets);
   void end_member();
@@ -75,15 +77,17 @@ class Archive {
 
   std::uint64_t fed_ = 0;        // octets of the file
   std::uint64_t position_ = 0;   // octets of the archive taken
-  std::uint64_t remaining_ = 0;  // of a name, an extra field, stored or skipped data
+  std::uint64_t remaining_ = 0;  // of a name, an extra field, stored data
   std::uint64_t extra_ = 0;
   std::uint64_t listed_ = 0;     // compressed octets that the central directory lists
   std::uint64_t directory_ = 0;  // where it begins
   std::uint16_t method_ = 0;
-  std::uint16_t flags_ = 0;
-  std::uint64_t compressed_ = 0;
-  std::uint64_t data_end_ = 0;  // of the member being inflated, by its header; 0: not yet known
-  std::uint32_t window_ = 0;    // the last four octets, while seeking
+  std::uint32_t compressed_ = 0;  // size of the member, by its local header
+  std::uint32_t expanded_ = 0;
+  std::uint32_t window_ = 0;  // the last four octets, while seeking
+  static constexpr std::size_t kUnit = 16;
+  std::array<std::uint8_t, kUnit> unit_{};  // of deflated data, near the bound
+  std::size_t unit_size_ = 0;
   std::size_t collected_ = 0;
   std::array<std::uint8_t, 46> header_{};
   std::uint16_t name_size_ = 0;

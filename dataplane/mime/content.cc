@@ -251,8 +251,13 @@ void add_name(Strings& out, std::string_view raw, bool other) {
   if (raw.empty()) return;
   std::pmr::string text(out.get_allocator());
   decode_words(raw, text);
-  if (other && !out.empty() && danger_of_name(text) <= danger_of_name(out.back())) return;
-  add_reading(out, text);
+  const auto worse = [&](std::string_view name) {
+    return out.empty() || danger_of_name(name) > danger_of_name(out.back());
+  };
+  if (!other || worse(text)) add_reading(out, text);
+  // To programs written in C a NUL ends it.
+  const std::string_view first = std::string_view(text).substr(0, text.find('\0'));
+  if (first.size() < text.size() && !first.empty() && worse(first)) add_reading(out, first);
 }
 
 // The value of a parameter in pieces, or percent-encoded (RFC 2231 3 and 4).

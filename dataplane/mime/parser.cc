@@ -60,10 +60,15 @@ void Parser::feed(Bytes octets) {
   });
 }
 
-void Parser::finish() {
+void Parser::finish() { end(false); }
+
+void Parser::cut_off() { end(true); }
+
+void Parser::end(bool cut_off) {
   Impl& impl = *impl_;
   if (impl.finished) return;
   impl.finished = true;
+  const contract::AnomalySet before = impl.shared.raised;
   if (!impl.out_of_memory) {
     impl.guarded([&] {
       if (!impl.begun) impl.layer.begin_message();
@@ -71,9 +76,10 @@ void Parser::finish() {
       impl.layer.finish();
     });
   }
+  const contract::AnomalySet& raised = cut_off ? before : impl.shared.raised;
   for (std::size_t i = 0; i < contract::kAnomalyCount; ++i) {
     const auto anomaly = static_cast<contract::Anomaly>(i);
-    if (impl.shared.raised.contains(anomaly)) impl.shared.sink.on_anomaly(anomaly);
+    if (raised.contains(anomaly)) impl.shared.sink.on_anomaly(anomaly);
   }
 }
 

@@ -123,9 +123,13 @@ class Parser {
 
   void feed(Bytes octets);  // the message with dot-stuffing undone
   void finish();            // its end: every open part ends
+  // Instead of finish(): nothing more of the message is read. What is open ends, and of that
+  // nothing is wrong that the rest might have put right.
+  void cut_off();
 
  private:
   struct Impl;
+  void end(bool cut_off);
   Impl* impl_;
   std::pmr::memory_resource* memory_;
 };

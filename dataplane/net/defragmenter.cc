@@ -32,11 +32,12 @@ struct Key {
   Address source;
   Address destination;
   std::uint32_t id = 0;
-  std::uint16_t vlan[kMaxTags]{};
   std::uint16_t pppoe_session = 0;
-  std::uint8_t vlan_count = 0;
   std::uint8_t protocol = 0;
   bool v6 = false;
+  bool mixed = false;  // the reading in which tags mean nothing, none are in the key
+  std::uint16_t vlan[kMaxTags]{};
+  std::uint8_t vlan_count = 0;
   bool newer = false;  // the second reading of a contradicted datagram
 
   // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 misreads the defaulted comparison.
@@ -55,6 +56,7 @@ struct Datagram {
   std::uint8_t protocol = 0;  // by the fragment at offset 0
   bool discarded = false;     // IPv6 overlap: later fragments of it are discarded too (RFC 5722)
   bool contradicted = false;  // there is, or was, another reading
+  bool used = false;          // a packet was made of its octets without regard to tags
 
   bool complete() const { return total != 0 && blocks_held == (total + kBlock - 1) / kBlock; }
 };
@@ -137,7 +139,7 @@ struct Defragmenter::Impl {
     while (!order.empty()) {
       const auto it = entries.find(order.front());
       if (!timed_out(it->second.datagram, now)) break;
-      if (mine != nullptr && !it->second.datagram.discarded) {
+      if (mine != nullptr && !it->second.datagram.discarded && !it->second.datagram.used) {
         Key first = it->first;
         first.newer = false;
         if (first == *mine) *asked = true;
@@ -260,6 +262,11 @@ struct Defragmenter::Impl {
     bool contradiction = false;
     bool completed = false;  // and put into `out`
   };
+  void add_to_newer(Key key, Bytes frame, const Packet& packet, const Piece& piece, Nanoseconds now,
+                    const Step& first, Result& result);
+  bool begin_mixed(const Key& mixed, const Key& mine, Nanoseconds now);
+  void add_to_mixed(const Key& mine, Bytes frame, const Packet& packet, const Piece& piece,
+                    Nanoseconds now, Result& result);
   Step add_to(const Key& key, Bytes frame, const Packet& packet, const Piece& piece,
               Nanoseconds now, std::pmr::vector<std::uint8_t>& out, Result& result);
 };
@@ -272,6 +279,21 @@ void note(Defragmenter::Result& result, Anomaly anomaly) {
       std::find(noted.begin(), noted.end(), anomaly) == noted.end())
     result.anomalies[result.anomaly_count++] = anomaly;
 }
+
+// The key of the reading without tags.
+Key without_tags(const Key& key) {
+  Key mixed;
+  mixed.source = key.source;
+  mixed.destination = key.destination;
+  mixed.id = key.id;
+  mixed.pppoe_session = key.pppoe_session;
+  mixed.protocol = key.protocol;
+  mixed.v6 = key.v6;
+  mixed.mixed = true;
+  return mixed;
+}
+
+bool same_but_tags(const Key& a, const Key& b) { return without_tags(a) == without_tags(b); }
 
 Key key_of(const Packet& packet, bool v6) {
   Key key;
@@ -350,6 +372,69 @@ Defragmenter::Impl::Step Defragmenter::Impl::add_to(const Key& key, Bytes frame,
   return step;
 }
 
+// Begins the reading without tags with what came under other tags than those of `mine`. False when
+// nothing did.
+bool Defragmenter::Impl::begin_mixed(const Key& mixed, const Key& mine, Nanoseconds now) {
+  Key first = mixed;
+  first.mixed = false;
+  bool begun = false;
+  bool dropped = false;
+  for (auto it = entries.lower_bound(first); it != entries.end(); ++it) {
+    const Key key = it->first;
+    if (key.mixed || !same_but_tags(key, mixed)) break;
+    Key same = key;
+    same.newer = false;
+    const Datagram& from = it->second.datagram;
+    if (same == mine || key.newer || from.discarded) continue;
+    auto to = entries.find(mixed);
+    if (to == entries.end()) to = begin_datagram(mixed, now, &dropped);
+    it = entries.find(key);  // room may have been made by dropping it
+    if (to == entries.end() || it == entries.end()) return begun;
+    Datagram& d = to->second.datagram;
+    if (from.header_size > 0 && d.header_size == 0) {
+      std::copy_n(from.header, from.header_size, d.header);
+      d.header_size = from.header_size;
+      d.protocol = from.protocol;
+    }
+    for (std::size_t at = 0; at < from.reach; at += kBlock) {
+      if (!from.held[at / kBlock]) continue;
+      const std::size_t size = std::min(kBlock, from.reach - at);
+      const Piece piece{at, {block_of(from, at / kBlock), size}, at + size == from.total};
+      if (compare(d, piece) != Fit::fresh) continue;
+      store(d, mixed, piece, &dropped);
+      if (!entries.contains(key)) return true;
+    }
+    d.contradicted = true;  // only what its receiver takes is a packet
+    begun = true;
+  }
+  return begun;
+}
+
+// Hosts with several tags on a link put fragments together whatever their tags are (Linux), and a
+// capture may have lost some (case C22).
+void Defragmenter::Impl::add_to_mixed(const Key& mine, Bytes frame, const Packet& packet,
+                                      const Piece& piece, Nanoseconds now, Result& result) {
+  const Key mixed = without_tags(mine);
+  if (!entries.contains(mixed) && !begin_mixed(mixed, mine, now)) return;
+  Result aside;  // what it contradicts is no fault of its own
+  const Step step = add_to(mixed, frame, packet, piece, now, other_whole, aside);
+  if (!step.completed) return;
+  result.datagram = other_whole;
+  Key first = mixed;
+  first.mixed = false;
+  // Under tags of their own they may yet come to more.
+  for (auto it = entries.lower_bound(first);
+       it != entries.end() && !it->first.mixed && same_but_tags(it->first, mixed); ++it) {
+    it->second.datagram.used = true;
+    const Key& same = it->first;
+    if (same.newer || same == mine || result.other_tags_count == std::size(result.other_tags))
+      continue;
+    Result::Tags& tags = result.other_tags[result.other_tags_count++];
+    std::copy(std::begin(same.vlan), std::end(same.vlan), tags.vlan);
+    tags.count = same.vlan_count;
+  }
+}
+
 Defragmenter::Result Defragmenter::Impl::add(Bytes frame, const Packet& packet, Nanoseconds now) {
   Result result;
   const std::size_t begin = packet.payload_offset;
@@ -377,10 +462,21 @@ Defragmenter::Result Defragmenter::Impl::add(Bytes frame, const Packet& packet, 
 
   const Step first = add_to(key, frame, packet, piece, now, whole, result);
   if (first.completed) result.datagram = whole;
-  if (v6) return result;
+  if (!v6) add_to_newer(key, frame, packet, piece, now, first, result);
+  if (result.datagram.empty())
+    add_to_mixed(key, frame, packet, piece, now, result);
+  else if (const auto it = entries.find(without_tags(key)); it != entries.end())
+    erase(it);
+  return result;
+}
+
+// To the reading that is begun when a fragment contradicts what is held.
+void Defragmenter::Impl::add_to_newer(Key key, Bytes frame, const Packet& packet,
+                                      const Piece& piece, Nanoseconds now, const Step& first,
+                                      Result& result) {
   key.newer = true;
   const bool second_exists = entries.contains(key);
-  if (!second_exists && !first.contradiction) return result;
+  if (!second_exists && !first.contradiction) return;
   Step second = add_to(key, frame, packet, piece, now, other_whole, result);
   if (second.contradiction && second_exists) {
     // A third datagram of this identification: the newer reading begins again with it.
@@ -389,7 +485,6 @@ Defragmenter::Result Defragmenter::Impl::add(Bytes frame, const Packet& packet, 
     second = add_to(key, frame, packet, piece, now, other_whole, result);
   }
   if (second.completed) (first.completed ? result.alternative : result.datagram) = other_whole;
-  return result;
 }
 
 Defragmenter::Defragmenter(const Limits& limits, std::pmr::memory_resource* memory)

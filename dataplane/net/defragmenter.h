@@ -1,7 +1,8 @@
 // IPv4 and IPv6 reassembly for inspection. The fragments themselves are forwarded by the caller as
 // they come; here only copies are joined. Bounded in datagrams, octets and time (cases C22, C23):
 // IPv6 overlaps discard the datagram (RFC 5722); IPv4 overlaps keep the octets seen first and note
-// the anomaly. Keyed by addresses, identification, protocol (IPv4) and the ordered list of tags.
+// the anomaly. Keyed by addresses, identification, protocol (IPv4) and the ordered list of tags;
+// where fragments under other tags come, a reading without tags goes on beside.
 //
 // Theory. A datagram is a bitmap of the 8-octet blocks that have come and pages for their octets,
 // so that each fragment costs the same in whatever order they come and an attacker pays for what he
@@ -38,6 +39,13 @@ class Defragmenter {
     // When the same fragment also completed another, contradicting reading: to be given to the flow
     // after `datagram`, as though it had come next. Else empty. Valid as long.
     Bytes alternative;
+    // Where fragments came under several lists of tags: those of the others (of up to three).
+    struct Tags {
+      std::uint16_t vlan[kMaxTags]{};
+      std::uint8_t count = 0;
+    };
+    std::uint8_t other_tags_count = 0;
+    Tags other_tags[3]{};
     std::uint8_t anomaly_count = 0;
     contract::Anomaly anomalies[2]{};
   };

@@ -309,7 +309,7 @@ template <std::size_t stride, std::size_t width>
 
 // Vectors look at so many octets ahead of what looks closer: the branches of that, which are hard
 // to foresee, wait for none of these.
-constexpr std::size_t kAhead = 1024;
+constexpr std::size_t kAhead = 2048;
 
 struct alignas(64) Octets64 {
   std::array<std::uint8_t, 64> octets;
@@ -350,10 +350,11 @@ constexpr Octets64 kEvery = [] {
 [[gnu::target("avx512f,avx512bw,avx512vbmi,avx512vbmi2")]] void LiteralSet::find_wide(
     const Text& text) const {
   constexpr std::size_t kRead = 64 + Buckets::kPlaces - 1;
-  // Of each place where a literal may begin: which stretch of 64 octets, where in it, the buckets.
+  // Of each place where a literal may begin: which stretch of 64 octets, and where in it. Of all
+  // places: the buckets.
   std::uint8_t stretches[kAhead + 64];
   std::uint8_t places[kAhead + 64];
-  std::uint8_t which[kAhead + 64];
+  alignas(64) std::uint8_t which[kAhead];
   const std::size_t size = text.octets.size();
   const __m512i every = _mm512_load_si512(kEvery.octets.data());
   for (std::size_t begin = 0; begin < size; begin += kAhead) {
@@ -362,17 +363,16 @@ constexpr Octets64 kEvery = [] {
       const auto& tables = buckets.tables;
       std::size_t count = 0;
       for (std::size_t at = begin; at < end; at += 64) {
-        const std::uint8_t* p = text.octets.data() + at;
-        std::uint8_t rest[kRead];
-        if (size - at < kRead) {
-          // Behind the end stand zeros, and no literal fits there.
-          std::memset(rest, 0, sizeof rest);
-          std::memcpy(rest, p, size - at);
-          p = rest;
-        }
+        const std::uint8_t* const p = text.octets.data() + at;
+        const std::size_t left = size - at;
         const auto placed = [&](std::size_t i)
             __attribute__((target("avx512f,avx512bw,avx512vbmi"))) {
-          return looked_up(_mm512_loadu_si512(p + i), tables[i]);
+          if (left >= kRead) [[likely]]
+            return looked_up(_mm512_loadu_si512(p + i), tables[i]);
+          // Behind the end stand zeros, and no literal fits there.
+          const std::size_t there = left > i ? std::min<std::size_t>(left - i, 64) : 0;
+          const std::uint64_t mask = there == 0 ? 0 : ~std::uint64_t{0} >> (64 - there);
+          return looked_up(_mm512_maskz_loadu_epi8(mask, p + i), tables[i]);
         };
         // The buckets of the literals that may begin at each of the 64 octets.
         static_assert(Buckets::kPlaces == 6);
@@ -381,14 +381,16 @@ constexpr Octets64 kEvery = [] {
                                               _mm512_and_si512(placed(2), placed(3))),
                              _mm512_and_si512(placed(4), placed(5)));
         const __mmask64 some = _mm512_test_epi8_mask(in, in);
+        _mm512_store_si512(which + (at - begin), in);
         _mm512_storeu_si512(places + count, _mm512_maskz_compress_epi8(some, every));
-        _mm512_storeu_si512(which + count, _mm512_maskz_compress_epi8(some, in));
         _mm512_storeu_si512(stretches + count,
                             _mm512_set1_epi8(static_cast<char>((at - begin) / 64)));
         count += static_cast<unsigned>(std::popcount(some));
       }
-      for (std::size_t i = 0; i < count; ++i)
-        look_in_buckets(buckets, which[i], text, begin + stretches[i] * 64u + places[i]);
+      for (std::size_t i = 0; i < count; ++i) {
+        const std::size_t place = stretches[i] * 64u + places[i];
+        look_in_buckets(buckets, which[place], text, begin + place);
+      }
     }
   }
 }

@@ -76,6 +76,13 @@ void DataReader::skip() {
   ambiguous_told_ = false;
 }
 
+void DataReader::go_on_behind(const std::uint8_t (&last)[2]) {
+  ambiguous_told_ = false;
+  held_tail_ = 0;
+  state_ = last[1] == '\r' ? State::cr : State::text;
+  if (last[1] == '\n') state_ = last[0] == '\r' ? State::line_start : State::lenient_start;
+}
+
 void DataReader::not_the_end(TransactionId tx, SessionSink& sink) {
   sink.on_stuffed_dot(tx);
   sink.on_message_data(tx, kCrLf);

@@ -36,6 +36,10 @@ class DataReader {
   void start();
   // Octets are missing: what follows is taken for the middle of a line.
   void skip();
+  // Octets that hold no end went by unread; `last` are the last two of them.
+  void go_on_behind(const std::uint8_t (&last)[2]);
+  // Whether no octet of what may be an end line is held back.
+  bool between_ends() const { return state_ < State::dot; }
   // Reads up to an event or to the end of `octets`, giving the content to `sink`.
   Step read(Bytes octets, TransactionId tx, SessionSink& sink);
   // CRLF.CR was read: a server that ends lines at CR has the whole message by now.

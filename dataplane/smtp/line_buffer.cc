@@ -117,12 +117,17 @@ void LineBuffer::release(std::pmr::memory_resource* memory) {
   size_ = 0;
   capacity_ = 0;
   last_ = 0;
-  skipping_ = false;
+  skipping_ = in_doubt_ = false;
 }
 
 void LineBuffer::skip_line(std::pmr::memory_resource* memory) {
   release(memory);
   skipping_ = true;
+}
+
+void LineBuffer::doubt_line(std::pmr::memory_resource* memory) {
+  release(memory);
+  in_doubt_ = true;
 }
 
 }  // namespace sluice::smtp

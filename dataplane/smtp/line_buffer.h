@@ -33,6 +33,8 @@ class LineBuffer {
   void release(std::pmr::memory_resource* memory);
   // Begins in the middle of a line: what is left of it is not kept.
   void skip_line(std::pmr::memory_resource* memory);
+  // Octets are missing: what follows is a whole line or the end of one.
+  void doubt_line(std::pmr::memory_resource* memory);
   void swap(LineBuffer& other) {
     std::swap(data_, other.data_);
     std::swap(total_, other.total_);
@@ -40,10 +42,12 @@ class LineBuffer {
     std::swap(capacity_, other.capacity_);
     std::swap(last_, other.last_);
     std::swap(skipping_, other.skipping_);
+    std::swap(in_doubt_, other.in_doubt_);
   }
   // Octets of the current line so far, also of those not kept.
   std::uint64_t pending() const { return total_; }
   bool skipping() const { return skipping_; }
+  bool in_doubt() const { return in_doubt_; }
   Bytes kept() const { return {data_, size_}; }
   std::size_t memory_used() const { return capacity_; }
 
@@ -58,6 +62,7 @@ class LineBuffer {
   std::uint32_t capacity_ = 0;
   std::uint8_t last_ = 0;  // last octet of the line so far
   bool skipping_ = false;
+  bool in_doubt_ = false;
 };
 
 // Overwrites in a way that the compiler keeps.

@@ -278,7 +278,7 @@ void Session::Impl::client_gap(std::uint64_t size) {
     case ClientState::command:
     case ClientState::auth_line:
     case ClientState::tls_probe:
-      client_line.skip_line(memory);
+      client_line.doubt_line(memory);
       state = ClientState::command;
       break;
     case ClientState::data_wait:
@@ -301,7 +301,7 @@ void Session::Impl::client_gap(std::uint64_t size) {
       if (chunk_left > 0) break;
       state = ClientState::command;
       if (chunk_last) end_of_chunks();
-      if (size > inside) client_line.skip_line(memory);
+      if (size > inside) client_line.doubt_line(memory);
       break;
     }
     case ClientState::midstream:
@@ -313,7 +313,7 @@ void Session::Impl::client_gap(std::uint64_t size) {
 }
 
 void Session::Impl::server_gap() {
-  server_line.skip_line(memory);
+  server_line.doubt_line(memory);
   drop_passed();
   in_reply = false;
   surplus = true;
@@ -394,7 +394,9 @@ Session::Session(const Limits& limits, SessionSink& sink, std::pmr::memory_resou
 
 bool Session::packable() const {
   const Impl& s = *impl_;
-  const auto idle = [](const LineBuffer& line) { return line.pending() == 0 && !line.skipping(); };
+  const auto idle = [](const LineBuffer& line) {
+    return line.pending() == 0 && !line.skipping() && !line.in_doubt();
+  };
   return idle(s.client_line) && idle(s.server_line) && !s.auths && !s.readings && !s.ambiguous &&
          !s.tolerated && !s.between && !s.preamble && !s.message_open && !s.stopped &&
          s.pending.size() <= kPackedCommands && s.transactions.size() <= kUsualTransactions;
@@ -424,6 +426,16 @@ std::size_t Session::client(Bytes octets, std::uint8_t left_out) {
 void Session::server(Bytes octets) { impl_->server(octets); }
 void Session::drop_octets() { impl_->drop_octets(); }
 void Session::end_server() { impl_->server_ended = true; }
+bool Session::content_may_pass() const {
+  const Impl& s = *impl_;
+  const bool one_reading =
+      !s.readings && !s.ambiguous && !s.tolerated && !s.between && s.doubtful == 0;
+  return s.state == ClientState::data && one_reading && s.reader.between_ends();
+}
+void Session::content_passed(const std::uint8_t (&last)[2]) {
+  impl_->end_judged = false;
+  impl_->reader.go_on_behind(last);
+}
 void Session::client_gap(std::uint64_t size) { impl_->client_gap(size); }
 void Session::server_gap(std::uint64_t size) {
   if (size > 0 && impl_->state != ClientState::tls) impl_->server_gap();

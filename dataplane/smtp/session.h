@@ -213,6 +213,11 @@ class Session {
   void drop_octets();
   // What the server says from here on is not read; may be called from within on_reply.
   void end_server();
+  // Content of a message, without (a part of) a line that may end it, need not be read here:
+  // whether all is in one reading that stands in DATA, and that such octets went by, the last two
+  // being `last`.
+  bool content_may_pass() const;
+  void content_passed(const std::uint8_t (&last)[2]);
   // Octets that will never be seen.
   void client_gap(std::uint64_t size);
   void server_gap(std::uint64_t size);

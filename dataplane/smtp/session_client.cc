@@ -372,13 +372,15 @@ void Session::Impl::begin_tls(bool by_starttls) {
 std::size_t Session::Impl::read_line(Bytes octets) {
   const LineBuffer::Line line = client_line.take(octets, limits.command_line, memory);
   const bool response = state == ClientState::auth_line;
-  if (line.overlong && !client_line.skipping()) {
+  if (line.overlong && !client_line.skipping() && !client_line.in_doubt()) {
     const std::string_view text = line.complete ? line.text : as_text(client_line.kept());
     const bool auth = response || starts_ignoring_case(text, "AUTH ");
     if (!auth || client_line.pending() > kAuthLine) raise(Anomaly::long_command);
   }
   if (!line.complete) return line.consumed;
-  if (client_line.skipping()) {
+  // Behind a gap most lines are whole, as most segments are. The end of one is no command.
+  const bool rest = client_line.in_doubt() && parse_command(line.text).verb == Verb::unknown;
+  if (client_line.skipping() || rest) {
     client_line.release(memory);
     return line.consumed;
   }

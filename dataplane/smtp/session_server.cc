@@ -20,6 +20,12 @@ constexpr bool is_negative(std::uint16_t code) { return code >= 400; }
 // Of the command (RFC 5321 4.2.2), not of what it carries: a transaction that is open stays so.
 constexpr bool is_out_of_place(std::uint16_t code) { return code >= 500 && code <= 503; }
 
+bool is_coded(std::string_view text) {
+  return text.size() >= 3 && text[0] >= '1' && text[0] <= '5' && is_digit(text[1]) &&
+         is_digit(text[2]) &&
+         (text.size() == 3 || text[3] == '-' || text[3] == ' ' || text[3] == '\t');
+}
+
 }  // namespace
 
 void Session::Impl::server(Bytes octets) {
@@ -39,9 +45,10 @@ void Session::Impl::server(Bytes octets) {
       return;
     }
     const LineBuffer::Line line = server_line.take(octets, limits.reply_line, memory);
-    if (line.overlong && !server_line.skipping()) raise(Anomaly::long_reply);
+    const bool skipped = server_line.skipping() || (server_line.in_doubt() && !is_coded(line.text));
+    if (line.overlong && !skipped) raise(Anomaly::long_reply);
     if (line.complete) {
-      if (!server_line.skipping()) reply_line(line.text);
+      if (!skipped) reply_line(line.text);
       server_line.release(memory);
     }
     octets = octets.subspan(line.consumed);
@@ -51,10 +58,7 @@ void Session::Impl::server(Bytes octets) {
 
 // RFC 5321 4.2: three digits, then "-" when more lines follow, else a blank and text or nothing.
 void Session::Impl::reply_line(std::string_view text) {
-  const bool coded = text.size() >= 3 && text[0] >= '1' && text[0] <= '5' && is_digit(text[1]) &&
-                     is_digit(text[2]) &&
-                     (text.size() == 3 || text[3] == '-' || text[3] == ' ' || text[3] == '\t');
-  if (!coded) {
+  if (!is_coded(text)) {
     // In the middle of a reply it is a line that lost its code; alone it is no reply at all.
     raise(greeting_seen || in_reply ? Anomaly::bad_reply : Anomaly::not_smtp);
     return;
@@ -567,7 +571,7 @@ bool Session::Impl::reply_inside_message(const Reply& reply) {
     // The end was among the octets that were never seen.
     if (end_message(MessageEnd::complete) == MessageVerdict::stop) return true;
     state = ClientState::command;
-    client_line.skip_line(memory);
+    client_line.doubt_line(memory);
     push(Slot::end_of_data, tx);
     match(reply);
     return true;

@@ -238,6 +238,21 @@ bool Connection::packable() const {
                      [](const Half& h) { return h.store.empty() && h.urgent == nullptr; });
 }
 
+bool Connection::in_order(Direction d) const {
+  const auto plain = [](const Half& h) { return (h.flags & Half::kSlow) == Half::kKnown; };
+  return plain(impl_->half(d)) && plain(impl_->half(opposite(d))) && impl_->half(d).ahead == 0;
+}
+
+void Connection::take_as_acknowledged(Direction d) {
+  Half& h = impl_->half(d);
+  h.acked = h.next;
+  impl_->release(h);
+}
+
+std::uint64_t Connection::skip(Direction d, std::uint32_t to, StreamSink& sink) {
+  return impl_->skip(d, to, sink);
+}
+
 void Connection::drop_octets() {
   for (Half& h : impl_->halves_) {
     h.store.clear(memory_);

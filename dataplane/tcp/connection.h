@@ -156,6 +156,15 @@ class Connection {
   std::size_t memory_used() const;
   // Whether no octets are kept: all is acknowledged, and there is no hole.
   bool packable() const;
+  // Whether all that was seen of `d` was delivered, and nothing unusual is going on in either
+  // direction.
+  bool in_order(Direction d) const;
+  // The other end's acknowledgements are not seen for now: what was delivered of `d` is not kept
+  // for them.
+  void take_as_acknowledged(Direction d);
+  // The octets of `d` up to the sequence number `to` reached the receiver another way: the stream
+  // goes on there. Returns how many were not delivered.
+  std::uint64_t skip(Direction d, std::uint32_t to, StreamSink& sink);
   // Forgets what is kept: nothing of the stream will be read any more.
   void drop_octets();
   // Puts the state of a packable connection into few octets.

@@ -100,6 +100,7 @@ struct Connection::Impl : ConnectionState {
                              std::uint8_t (&context)[Half::kContext]) const;
   void take_urgent(Segment& s, Half& h, std::int64_t offset);
   void skip_hole(Direction d, std::uint64_t to, StreamSink& sink);
+  std::uint64_t skip(Direction d, std::uint32_t to, StreamSink& sink);
   void settle(Direction d, Nanoseconds now, StreamSink& sink, bool at_once);
   void stop_at(Half& h, std::uint64_t at);
 

@@ -500,6 +500,28 @@ void Connection::Impl::skip_hole(Direction d, std::uint64_t to, StreamSink& sink
   h.set(Half::kTouched);
 }
 
+// What the other end acknowledged and offered meanwhile is not known either.
+std::uint64_t Connection::Impl::skip(Direction d, std::uint32_t to, StreamSink& sink) {
+  Half& h = half(d);
+  const std::int64_t end = h.offset_of(to);
+  if (end <= static_cast<std::int64_t>(h.next)) return 0;
+  const auto edge = static_cast<std::uint64_t>(end);
+  const std::uint64_t size = edge - h.next;
+  const SegmentStore::Block* ahead = h.ahead > 0 ? h.store.first_after(h.next) : nullptr;
+  if (ahead == nullptr || ahead->offset < edge) {
+    h.store.clear(memory_);
+    h.ahead = 0;
+  }
+  h.context_size = 0;
+  h.next = h.acked = edge;
+  if (h.ack_ahead <= edge) h.ack_ahead = 0;
+  h.gap_floor = end;
+  h.set(Half::kTouched);
+  h.clear(Half::kEdge);
+  if (!drain(d, sink)) stop_at(h, h.next);
+  return size;
+}
+
 // Gives up holes that will not be filled, and takes up acknowledgements that came early.
 void Connection::Impl::settle(Direction d, Nanoseconds now, StreamSink& sink, bool at_once) {
   Half& h = half(d);

@@ -76,6 +76,7 @@ struct Options {
   unsigned repeat = 3;
   std::size_t idle_flows = 0;
   std::size_t hosts = 0;
+  std::uint64_t scan_budget = 0;
   std::string each;  // where to write what each session took; empty: nowhere
 };
 
@@ -109,6 +110,7 @@ class Kernel final : public inspect::Output {
     if (mark != inspect::FlowMark::bypass && mark != inspect::FlowMark::ended) return;
     if (const auto at = numbers_.find(key); at != numbers_.end()) {
       marks_[at->second] = {.bypassed = takes_ && mark == inspect::FlowMark::bypass};
+      any_bypassed_ |= marks_[at->second].bypassed;
       ++marked;
     }
   }
@@ -119,6 +121,7 @@ class Kernel final : public inspect::Output {
 
   // Whether the kernel has sent the frame on its way itself.
   bool takes(const perf::Recorded& frame) {
+    if (!any_bypassed_) return false;
     Mark& mark = marks_[frame.flow];
     if (!mark.bypassed || frame.begins_or_ends) return false;
     ++mark.traffic.frames[static_cast<std::size_t>(frame.side)];
@@ -132,6 +135,7 @@ class Kernel final : public inspect::Output {
   std::uint64_t marked = 0;  // system calls that the worker would make for it
 
  private:
+  bool any_bypassed_ = false;  // as the program's hint: else nothing is looked up
   struct Mark {
     bool bypassed = false;
     inspect::FlowTraffic traffic;
@@ -315,13 +319,15 @@ int run(int argc, char** argv) {
   app.add_option("--kernel", options.kernel)->check(on_off);
   app.add_option("--idle-flows", options.idle_flows)->check(CLI::Range(0, 10'000'000));
   app.add_option("--hosts", options.hosts)->check(CLI::Range(0, 2'000'000));
+  app.add_option("--scan-budget", options.scan_budget, "octets of a message; 0: no bound");
   app.add_option("--each", options.each,
                  "file for what each session took (sessions one after the other)");
   CLI11_PARSE(app, argc, argv);
 
   const auto capture = perf::load_capture(options.capture);
   if (!capture) fail(capture.error(), 2);
-  const auto compiled = perf::compile_policy(options.rules, options.hash, options.hosts);
+  const auto compiled =
+      perf::compile_policy(options.rules, options.hash, options.hosts, options.scan_budget);
   if (!compiled) fail(compiled.error(), 2);
   // The memory of a worker, as in the dataplane with --prefault.
   auto memory =

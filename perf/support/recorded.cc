@@ -45,7 +45,7 @@ Result<Capture> load_capture(const std::string& path) {
 }
 
 Result<CompiledPolicy> compile_policy(const std::string& rules_file, const std::string& hash,
-                                      std::size_t hosts) {
+                                      std::size_t hosts, std::uint64_t scan_budget) {
   CompiledPolicy compiled;
   std::vector<std::filesystem::path> files;
   if (!rules_file.empty()) files.emplace_back(rules_file);
@@ -58,6 +58,7 @@ Result<CompiledPolicy> compile_policy(const std::string& rules_file, const std::
   spec.groups.push_back({.group = {.name = "default"}, .members = {}});
   spec.hash_attachments = hash != "none";
   spec.hash_messages = hash == "all";
+  spec.scan_budget = scan_budget;
   // The generated sessions come from 10.0.0.1 on: half of the entries are theirs to find.
   for (std::size_t i = 0; i < hosts; ++i) {
     std::uint8_t address[4];

@@ -42,8 +42,8 @@ struct CompiledPolicy {
 
 // One wire that enforces, one group, and the rules of `rules_file` ("": none). hash: "none",
 // "attachments" or "all". `hosts`: so many addresses of 10.0.0.0/8 and 172.16.0.0/12 have an entry
-// that allows their mail.
+// that allows their mail. scan_budget: octets of a message, 0: no bound.
 Result<CompiledPolicy> compile_policy(const std::string& rules_file, const std::string& hash,
-                                      std::size_t hosts = 0);
+                                      std::size_t hosts = 0, std::uint64_t scan_budget = 0);
 
 }  // namespace sluice::perf

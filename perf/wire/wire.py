@@ -193,7 +193,8 @@ class Bench:
         self.lines = {name: kind(name, self.build) for name, kind in KINDS.items()}
         self.lines['appliance'] = Ours('appliance', self.build, rules, folder, arguments=('--cores', CORES[-1]))
         # Of its own, because the policy is the wire's: any message is soon past its limit.
-        self.lines['scan limit'] = Ours('scan limit', self.build, rules, folder, scan_budget=65536)
+        self.lines['scan limit'] = Ours('scan limit', self.build, rules, folder, scan_budget=65536,
+                                        arguments=('--cores', CORES[-1]))
         self.lines['overload'] = Ours('overload', self.build, rules, folder, arguments=('--cores', CORES[-1]),
                                       subscribers=4)
         self.lines['polling'] = Ours('polling', self.build, rules, folder,

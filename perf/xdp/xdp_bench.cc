@@ -184,7 +184,7 @@ class Bench {
   std::size_t entries_ = 0;
   std::size_t marks_ = 0;
   Lists lists_;
-  std::vector<FlowEnds> bypassed_, exhausted_, steered_, changed_;
+  std::vector<FlowEnds> bypassed_, messages_, steered_, changed_;
 };
 
 FlowEnds ends_of(const Path& path) {
@@ -200,9 +200,10 @@ Path path_of(const FlowEnds& ends) {
 std::vector<Bench::Way> Bench::ways() {
   namespace flag = sluice::test::tcp_flags;
   using sluice::test::Encapsulation;
-  const auto segment = [](const Path& path, std::uint8_t flags = flag::kAck) {
-    return sluice::test::padded(
-        sluice::test::tcp_frame(path, Direction::to_server, {.sequence = 1, .flags = flags}));
+  const auto segment = [](const Path& path, std::uint8_t flags = flag::kAck,
+                          std::string_view payload = {}) {
+    return sluice::test::padded(sluice::test::tcp_frame(
+        path, Direction::to_server, {.sequence = 1, .flags = flags, .payload = as_bytes(payload)}));
   };
   const auto fresh = [this](std::uint16_t port) {
     Path path;
@@ -275,9 +276,10 @@ std::vector<Bench::Way> Bench::ways() {
   }
   const std::vector<Way> marked{
       {"in TLS or given up, past the dataplane", "flow-bypassed", of_flow(bypassed_)},
-      {"past its scan limit, quiet rings", "mail-to-socket", of_flow(exhausted_)},
-      {"past its scan limit, full rings", "overload-exhausted", of_flow(exhausted_), true,
-       Worker::busy},
+      {"past its scan limit, 1,460 octets", "message-passed",
+       [=, this] {
+         return segment(path_of(one_of(messages_)), flag::kAck, std::string(1460, 'x'));
+       }},
       {"mail on another port to the socket", "steered-to-socket", of_flow(steered_)},
       {"dataplane away, changed flow reset", "changed-reset", of_flow(changed_), false,
        Worker::dead},
@@ -359,7 +361,7 @@ void Bench::run(std::size_t entries) {
   check(wire_->replace_lists(lists_.entries));
   // The maps of flows hold 32,768 to 131,072 and forget the oldest.
   marks_ = std::min<std::size_t>(entries, 20'000);
-  for (auto* flows : {&bypassed_, &exhausted_, &steered_, &changed_}) {
+  for (auto* flows : {&bypassed_, &messages_, &steered_, &changed_}) {
     for (const FlowEnds& ends : *flows) check(wire_->forget_flow(ends));
     flows->clear();
     for (std::size_t i = 0; i < marks_; ++i) {
@@ -368,10 +370,10 @@ void Bench::run(std::size_t entries) {
       if (flows == &steered_) path.server.port = 10025;
       flows->push_back(ends_of(path));
       const FlowEnds& ends = flows->back();
-      check(flows == &bypassed_    ? wire_->bypass_flow(ends)
-            : flows == &exhausted_ ? wire_->mark_exhausted(ends)
-            : flows == &steered_   ? wire_->steer_flow(ends)
-                                   : wire_->mark_sequence_changed(ends));
+      check(flows == &bypassed_   ? wire_->bypass_flow(ends)
+            : flows == &messages_ ? wire_->pass_message(ends, Side::inside)
+            : flows == &steered_  ? wire_->steer_flow(ends)
+                                  : wire_->mark_sequence_changed(ends));
     }
   }
   const int trivial = trivial_program();

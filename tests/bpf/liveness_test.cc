@@ -187,23 +187,11 @@ TEST_F(LivenessTest, OfACrowdNewFlowsGoByWhateverTheRingsHold) {
   EXPECT_EQ(decision(Side::inside, mail(tcp_flags::kSyn)), "overload-new");
   ASSERT_TRUE(wire_->set_watermark(0));
   EXPECT_EQ(decision(Side::inside, mail(tcp_flags::kSyn)), "mail-to-socket");
-  ASSERT_TRUE(wire_->mark_exhausted(kFlow));
-  EXPECT_EQ(decision(Side::inside, mail()), "mail-to-socket");
   ASSERT_TRUE(wire_->set_watermark(750));
-  EXPECT_EQ(decision(Side::inside, mail()), "overload-exhausted");
   ASSERT_TRUE(wire_->set_failure_policy(FailurePolicy::closed));
   EXPECT_EQ(decision(Side::inside, mail(tcp_flags::kSyn)), "closed-overload");
   heartbeat_.tell_crowd(0, key, std::array<std::uint64_t, 4>{});
   EXPECT_EQ(decision(Side::inside, mail(tcp_flags::kSyn)), "mail-to-socket");
-}
-
-TEST_F(LivenessTest, ExhaustedFlowGoesByOnlyAboveTheWatermark) {
-  ASSERT_TRUE(wire_->mark_exhausted(kFlow));
-  EXPECT_EQ(decision(Side::inside, mail()), "mail-to-socket");
-  beat_at(0, 900);
-  EXPECT_EQ(decision(Side::inside, mail()), "overload-exhausted");
-  beat_at(0, 100);
-  EXPECT_EQ(decision(Side::inside, mail()), "mail-to-socket");
 }
 
 TEST_F(LivenessTest, BypassedFlowGoesByBothWaysUntilItsNextSyn) {

@@ -19,7 +19,7 @@
 #define STEER_ASSERT(condition, text) _Static_assert(condition, text)
 #endif
 
-#define STEER_LAYOUT 2
+#define STEER_LAYOUT 3
 
 #define STEER_SIDES 2
 #define STEER_MAX_QUEUES 64       /* queue pairs of a wire, heartbeat slots, sockets of a port */
@@ -52,11 +52,11 @@
   X(malformed,           "malformed",            peer,   "a header is cut short or contradicts itself; forwarded as it came") \
   X(too_deep,            "too-deep",             peer,   "more tags, labels, tunnels or extension headers than are followed") \
   X(flow_bypassed,       "flow-bypassed",        peer,   "of a mail flow that the dataplane sent past itself") \
+  X(message_passed,      "message-passed",       peer,   "of a message past its scan budget, with no line in it that may end it") \
   X(operator_bypass,     "operator-bypass",      peer,   "mail, while an operator has the wire in bypass") \
   X(open_heartbeat,      "open-heartbeat",       peer,   "mail, dataplane heartbeat too old, fail-open") \
   X(open_socket,         "open-socket",          peer,   "mail, no dataplane socket on the queue, fail-open") \
   X(overload_new,        "overload-new",         peer,   "first segment of a mail flow while the rings are above the watermark, or much of its subscriber waits") \
-  X(overload_exhausted,  "overload-exhausted",   peer,   "of a flow past its scan budget, at such a time") \
   X(multi_buffer,        "multi-buffer",         peer,   "mail in a frame of several buffers, which no socket takes whole") \
   X(mail_to_socket,      "mail-to-socket",       socket, "mail segments handed to the dataplane") \
   X(fragment_to_socket,  "fragment-to-socket",   socket, "fragments of TCP handed to the dataplane") \
@@ -68,7 +68,7 @@
   X(limited,             "limited",              drop,   "of a host past its limit") \
   X(closed_heartbeat,    "closed-heartbeat",     drop,   "mail, dataplane heartbeat too old, fail-closed") \
   X(closed_socket,       "closed-socket",        drop,   "mail, no dataplane socket on the queue, fail-closed") \
-  X(closed_overload,     "closed-overload",      drop,   "new or exhausted mail flow at such a time, fail-closed") \
+  X(closed_overload,     "closed-overload",      drop,   "new mail flow at such a time, fail-closed") \
   X(rst_unanswered,      "rst-unanswered",       drop,   "a RST that itself would have been answered with a RST") \
   X(reset_impossible,    "reset-impossible",     drop,   "to be reset, but in an encapsulation in which no answer can be built") \
   X(no_peer,             "no-peer",              drop,   "the peer port is not there") \
@@ -252,18 +252,28 @@ STEER_ASSERT(sizeof(struct steer_flow_key) == 48, "steer_flow_key");
 /* Values of "steered" (a flow on any port goes to the dataplane), "bypassed" and "changed". */
 enum steer_flow_flags {
   STEER_FLOW_BYPASS = 1u << 0, /* bypassed: straight to the peer, but for what ends or begins it */
-  STEER_FLOW_EXHAUSTED = 1u << 1, /* bypassed: straight to the peer only above the watermark */
-  STEER_FLOW_OVERLOAD = 1u << 2,  /* bypassed by the program itself at its SYN */
+  /* bypassed: in a message that is not read any more. What the client says goes straight to the
+   * peer up to the first segment that may end the message; that one, and all that come then, go to
+   * the dataplane (..._OVER). So does anything else that it has to see. */
+  STEER_FLOW_MESSAGE = 1u << 1,
+  STEER_FLOW_OVERLOAD = 1u << 2, /* bypassed by the program itself at its SYN */
+  STEER_FLOW_MESSAGE_OVER = 1u << 3,
+  STEER_FLOW_MESSAGE_BEGUN = 1u << 4, /* `start`, `next` and `last` are set */
 };
 struct steer_flow {
   __u32 flags;
-  __u32 reserved;
+  /* The sequence numbers [start, next) went straight to the peer, in order. */
+  __u32 start;
   __u64 since_ns; /* when it was marked; bypassed: when a frame of it last went to the dataplane */
   /* bypassed: what went straight to the peer, by the side on which it came in */
   __u64 frames[STEER_SIDES];
   __u64 octets[STEER_SIDES];
+  __u32 next;
+  __u8 last[2];     /* the octets before `next` */
+  __u8 client_side; /* of the message */
+  __u8 reserved;
 };
-STEER_ASSERT(sizeof(struct steer_flow) == 48, "steer_flow");
+STEER_ASSERT(sizeof(struct steer_flow) == 56, "steer_flow");
 
 /* A frame of a bypassed flow goes to the dataplane this often, so that it knows that the flow
  * lives. */

@@ -18,6 +18,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -102,6 +103,15 @@ steer_flow_key flow_key(const FlowEnds& ends);
 struct BypassedTraffic {
   std::uint64_t frames[2]{};
   std::uint64_t octets[2]{};
+};
+
+// What of the client's octets did, see Wire::pass_message().
+struct PassedMessage {
+  bool over = false;   // what comes now goes to the dataplane
+  bool begun = false;  // the rest is set
+  std::uint32_t start = 0;
+  std::uint32_t next = 0;
+  std::uint8_t last[2]{};  // the octets before `next`
 };
 
 enum class CounterClass : std::uint8_t { total, peer, socket, answer, drop, note };
@@ -266,8 +276,12 @@ class Wire {
   // Past the dataplane, counted, but for its FINs and RSTs, a frame each minute, and its next SYN.
   Status bypass_flow(const FlowEnds& ends);
   Result<BypassedTraffic> bypassed_traffic(const FlowEnds& ends) const;  // zero: not marked
-  Status unmark_bypass(const FlowEnds& ends);   // neither bypassed nor exhausted
-  Status mark_exhausted(const FlowEnds& ends);  // past it only while rings are above the mark
+  // What the client, on that side, says goes past the dataplane, in order, up to the first segment
+  // that may hold the end of a message, or that is not the next; so do pure acknowledgements.
+  Status pass_message(const FlowEnds& ends, Side client);
+  // Sequence numbers [start, next) did. Nothing: there is no such mark (any more).
+  std::optional<PassedMessage> passed_message(const FlowEnds& ends) const;
+  Status unmark_bypass(const FlowEnds& ends);          // neither of the two any more
   Status mark_sequence_changed(const FlowEnds& ends);  // XDP resets it rather than let it hang
   // Removes every mark of the flow: call when a marked connection ends.
   Status forget_flow(const FlowEnds& ends);

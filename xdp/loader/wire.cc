@@ -154,9 +154,12 @@ steer_flow_key flow_key(const FlowEnds& ends) {
 
 namespace {
 
-Status put_mark(int map, const FlowEnds& ends, std::uint32_t flags) {
+Status put_mark(int map, const FlowEnds& ends, std::uint32_t flags, Side client = Side::inside) {
   const steer_flow_key key = flow_key(ends);
-  const steer_flow value{flags, 0, Heartbeat::now(), {}, {}};
+  steer_flow value{};
+  value.flags = flags;
+  value.since_ns = Heartbeat::now();
+  value.client_side = static_cast<std::uint8_t>(client);
   if (bpf_map_update_elem(map, &key, &value, BPF_ANY) != 0) return failure("cannot mark a flow");
   return ok();
 }
@@ -197,10 +200,23 @@ Result<BypassedTraffic> Wire::bypassed_traffic(const FlowEnds& ends) const {
   return traffic;
 }
 Status Wire::unmark_bypass(const FlowEnds& ends) { return drop_mark(impl_->bypassed.get(), ends); }
-Status Wire::mark_exhausted(const FlowEnds& ends) {
-  Status done = put_mark(impl_->bypassed.get(), ends, STEER_FLOW_EXHAUSTED);
+Status Wire::pass_message(const FlowEnds& ends, Side client) {
+  Status done = put_mark(impl_->bypassed.get(), ends, STEER_FLOW_MESSAGE, client);
   hint(impl_->runtime[0].bypassed_used);
   return done;
+}
+std::optional<PassedMessage> Wire::passed_message(const FlowEnds& ends) const {
+  const steer_flow_key key = flow_key(ends);
+  ::steer_flow value{};
+  if (bpf_map_lookup_elem(impl_->bypassed.get(), &key, &value) != 0 ||
+      (value.flags & STEER_FLOW_MESSAGE) == 0)
+    return std::nullopt;
+  PassedMessage passed{.over = (value.flags & STEER_FLOW_MESSAGE_OVER) != 0,
+                       .begun = (value.flags & STEER_FLOW_MESSAGE_BEGUN) != 0,
+                       .start = value.start,
+                       .next = value.next};
+  std::copy_n(value.last, 2, passed.last);
+  return passed;
 }
 Status Wire::mark_sequence_changed(const FlowEnds& ends) {
   return put_mark(impl_->changed.get(), ends, 0);

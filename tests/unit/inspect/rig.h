@@ -83,6 +83,7 @@ struct Left {
 struct RigOptions {
   std::string rules;  // Suricata-style
   policy::Mode mode = policy::Mode::enforce;
+  bool hash_messages = true;
   control::PolicySpec spec{};
   inspect::Settings settings{};
   std::pmr::memory_resource* memory = std::pmr::new_delete_resource();
@@ -122,7 +123,7 @@ class Rig final : public inspect::Output, public contract::EventSink {
   void publish() {
     control::PolicySpec spec = options_.spec;
     spec.epoch = ++epoch_;
-    spec.hash_messages = true;
+    spec.hash_messages = options_.hash_messages;
     spec.wires = {{.name = "w1", .mode = options_.mode}};
     if (spec.groups.empty()) spec.groups.push_back({.group = {.name = "default"}, .members = {}});
     auto image = control::build_image(spec, *rules_, true, *lists_);
@@ -205,6 +206,8 @@ class Rig final : public inspect::Output, public contract::EventSink {
   std::vector<std::vector<std::uint8_t>> records;  // of flow_snapshot
   std::vector<inspect::FlowMark> marks;
   inspect::FlowTraffic by_kernel;
+  bool passes_messages = false;  // pass_message() is done: what became of it is `passed`
+  inspect::PassedMessage passed;
 
  private:
   static inspect::Time at(Nanoseconds now) {
@@ -228,6 +231,13 @@ class Rig final : public inspect::Output, public contract::EventSink {
   }
   void mark_flow(const flow::FlowKey&, inspect::FlowMark mark) override { marks.push_back(mark); }
   inspect::FlowTraffic bypassed_traffic(const flow::FlowKey&) override { return by_kernel; }
+  bool pass_message(const flow::FlowKey&, Side client) override {
+    if (!passes_messages) return false;
+    EXPECT_EQ(client, Side::inside);
+    marks.push_back(inspect::FlowMark::message);
+    return true;
+  }
+  inspect::PassedMessage passed_message(const flow::FlowKey&) override { return passed; }
   bool write(Bytes record) override {
     const auto reader = contract::EventReader::open(record);
     if (reader && reader->header().type == contract::EventType::flow_snapshot) {

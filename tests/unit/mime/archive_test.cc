@@ -126,6 +126,14 @@ TEST(MimeArchives, B19_MembersOfGzip) {
   EXPECT_FALSE(r.has(Anomaly::limit));
 }
 
+TEST(MimeArchives, AWrongCheckValueHidesNothing) {
+  std::string first = gzip("first ");
+  first[first.size() - 8] ^= 1;
+  const Recorder r = run(first + gzip("SIGNATURE"));
+  ASSERT_EQ(r.parts.size(), 3u);
+  EXPECT_EQ(member(r, 0).other + member(r, 1).other, "first SIGNATURE");
+}
+
 TEST(MimeArchives, B19_NestedZipsToADepth) {
   std::string file = "the SIGNATURE";
   for (int i = 0; i < 6; ++i) {
@@ -192,6 +200,42 @@ TEST(MimeArchives, B19_BombHidesNothingBehindIt) {
   lies[18] = 1;
   lies[19] = lies[20] = lies[21] = 0;
   EXPECT_TRUE(run(lies).has(Anomaly::limit));
+  EXPECT_TRUE(run(lies).sees("the SIGNATURE"));
+  lies[21] = 0x7f;  // beyond the file: nobody looks there but we
+  EXPECT_TRUE(run(lies).sees("the SIGNATURE"));
+  // As it is written where it cannot be sought in.
+  EXPECT_TRUE(run(zip({{"bomb", bomb, false, true}, {"second.txt", "the SIGNATURE"}}))
+                  .sees("the SIGNATURE"));
+}
+
+// Programs that open archives go by the directory.
+TEST(MimeArchives, B19_LocalHeadersThatLie) {
+  const std::string good = zip({{"one.txt", "the first"}, {"two.txt", "the SIGNATURE"}});
+  std::string encrypted = good;
+  encrypted[6] = 1;
+  EXPECT_TRUE(run(encrypted).sees("the first"));
+  EXPECT_TRUE(run(encrypted).sees("the SIGNATURE"));
+  std::string stored = good;
+  stored[8] = 0;
+  EXPECT_TRUE(run(stored).sees("the first"));
+  std::string unknown = good;
+  unknown[8] = 99;
+  unknown[21] = 0x7f;  // and a size beyond the file
+  EXPECT_TRUE(run(unknown).sees("the SIGNATURE"));
+}
+
+// A signature that stands in what is passed over is found, or not, at every cut alike.
+TEST(MimeArchives, B19_TheBoundIsReachedAtOneOctet) {
+  std::string filler(200'000, '\0');
+  std::minstd_rand random(7);
+  for (char& c : filler) c = static_cast<char>(random() >> 8);
+  const std::string inner = zip({{"in.txt", "inside"}});
+  for (const std::size_t at : {131'072u - 40, 131'072u - 4, 131'072u, 131'072u + 40}) {
+    std::string content(150'000, '\0');
+    content += filler.substr(0, 3000);
+    for (int i = 0; i < 60; ++i) content += inner;
+    run(zip({{"bomb", std::string(at, 'x') + content, false, true}, {"second.txt", "second"}}));
+  }
 }
 
 TEST(MimeArchives, B19_OverlappingEntriesAreAnEvent) {

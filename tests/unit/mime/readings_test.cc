@@ -102,6 +102,14 @@ TEST(MimeReadings, EncodedWordsInPiecesOfAName) {
   EXPECT_EQ(name_of("filename*0=p; filename*1=.exe (c)"), Name("p.exe", true));
 }
 
+TEST(MimeReadings, NulInAName) {
+  using Name = std::pair<std::string, bool>;
+  EXPECT_EQ(name_of("filename=\"p.exe\0.txt\""s), Name("p.exe", true));
+  EXPECT_EQ(name_of("filename*=utf-8''p.exe%00.txt"), Name("p.exe", true));
+  EXPECT_EQ(name_of("filename=\"=?utf-8?Q?p.exe=00.txt?=\""), Name("p.exe", true));
+  EXPECT_EQ(name_of("filename=\"r.txt\0.exe\""s), Name("r.txt\0.exe"s, false));
+}
+
 // An escape of RFC 2231 may be cut up by the pieces, as Python and others join first.
 TEST(MimeReadings, EscapesInPiecesOfAName) {
   using Name = std::pair<std::string, bool>;

@@ -234,21 +234,54 @@ TEST_F(DefragmenterTest, APieceThatMixedIntoAnOldDatagramStillCompletesItsOwn) {
   EXPECT_EQ(add_text(fresh[1]), letters(60, 3));
 }
 
-TEST_F(DefragmenterTest, C22_TagsOnOnlySomeFragmentsAreAnotherDatagram) {
+// Put together under each set of tags, and without regard to them, as hosts with several do.
+TEST_F(DefragmenterTest, C22_TagsOnOnlySomeFragments) {
+  const std::string text = letters(300);
+  for (const Path& plain : {Path{}, path_v6()}) {
+    Path tagged = plain;
+    tagged.encapsulation.tags = {{5}};
+    Path other = plain;
+    other.encapsulation.tags = {{6}, {7}};
+    for (const int order : {0, 1, 2}) {
+      std::vector<Frame> frames = cut(tagged, text, 24, 4);
+      const auto without = cut(plain, text, 24, 4);
+      const auto third = cut(other, text, 24, 4);
+      for (std::size_t i = 0; i < frames.size(); ++i)
+        if (i % 3 != 0) frames[i] = i % 3 == 1 ? without[i] : third[i];
+      if (order == 1) std::reverse(frames.begin(), frames.end());
+      if (order == 2) std::shuffle(frames.begin(), frames.end(), std::mt19937(3));
+      for (std::size_t i = 0; i < frames.size(); ++i)
+        ASSERT_EQ(add_text(frames[i]), i + 1 == frames.size() ? text : "-");
+      now += 100 * kSecond;
+      EXPECT_EQ(anomaly_names(add(frames[0])), "");
+      now += 100 * kSecond;
+      defragmenter.expire(now);
+      EXPECT_EQ(defragmenter.octets(), 0u);
+    }
+  }
+}
+
+// Two networks with the same addresses: each has its own, whatever the order.
+TEST_F(DefragmenterTest, TheSameIdentificationUnderOtherTags) {
   Path tagged;
   tagged.encapsulation.tags = {{5}};
-  const Path plain;
-  const auto with = cut(tagged, "some text here", 24, 4);
-  const auto without = cut(plain, "some text here", 24, 4);
-  add(with[0]);
-  EXPECT_EQ(add_text(without[1]), "-");
-  EXPECT_EQ(defragmenter.datagrams(), 2u);
-  EXPECT_EQ(add_text(with[1]), "some text here");
-  EXPECT_EQ(add_text(without[0]), "some text here");
-  Path other = tagged;
-  other.encapsulation.tags = {{6}};
-  add(with[0]);
-  EXPECT_EQ(add_text(cut(other, "some text here", 24, 4)[1]), "-");
+  const std::string one = letters(40, 1);
+  const std::string two = letters(40, 2);
+  for (const int order : {0, 1, 2, 3}) {
+    const auto with = cut(tagged, one, 24, 4);
+    const auto without = cut(Path{}, two, 24, 4);
+    const std::vector<std::vector<Frame>> orders = {
+        {with[0], without[0], with[1], without[1], with[2], without[2]},
+        {with[0], without[1], without[0], with[1], with[2], without[2]},
+        {with[2], without[1], without[2], with[0], without[0], with[1]},
+        {with[0], without[2], with[1], with[2], without[0], without[1]}};
+    std::vector<std::string> got;
+    for (const Frame& f : orders[static_cast<std::size_t>(order)])
+      if (const std::string text = add_text(f); text != "-") got.push_back(text);
+    std::sort(got.begin(), got.end());
+    EXPECT_EQ(got, (std::vector<std::string>{std::min(one, two), std::max(one, two)})) << order;
+    defragmenter.expire(now += 100 * kSecond);
+  }
 }
 
 TEST_F(DefragmenterTest, KeysAreAddressesIdentificationAndSession) {
@@ -389,7 +422,8 @@ TEST(DefragmenterMemory, AnEndOfMemoryIsALimitLikeAnyOther) {
 TEST_F(SmallDefragmenterTest, RandomFragments) {
   std::mt19937 random(11);
   for (int i = 0; i < 20'000; ++i) {
-    const Path path = random() % 2 == 0 ? Path{} : path_v6();
+    Path path = random() % 2 == 0 ? Path{} : path_v6();
+    if (random() % 3 == 0) path.encapsulation.tags = {{5}};
     const std::size_t offset = random() % 12 * 8;
     const std::size_t size = random() % 40;
     const Frame f = test::fragment_frame(

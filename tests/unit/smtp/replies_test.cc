@@ -664,6 +664,42 @@ TEST(SmtpSession, Gaps) {
     EXPECT_EQ(r.messages.at(0).end, MessageEnd::complete);
     EXPECT_EQ(r.verbs.back(), Verb::noop);
   }
+  {  // whole commands were in the gap, of one segment or of several
+    for (const std::string& rest : {""s, " LAST\r\n"s, "ello\r\n"s, "\r\n"s}) {
+      Recorder r;
+      Session s(Limits{}, r, &memory);
+      start(s);
+      s.client_gap(30);
+      s.client(as_bytes(rest));
+      s.server(as_bytes("250 of the gap\r\n"));
+      s.client(as_bytes("MAIL FROM:<c@c.test>\r\nRCPT TO:<d@d.test>\r\n"));
+      s.server(as_bytes("250 m\r\n250 r\r\n"));
+      EXPECT_EQ(r.transactions.at(2).mailbox, "c@c.test");
+      EXPECT_EQ(r.transactions.at(2).rcpt_codes.at(0), 250);
+      EXPECT_FALSE(r.has(Anomaly::bad_command));
+    }
+  }
+  {  // a whole message and its end were, and the next command follows at once
+    Recorder r;
+    Session s(Limits{}, r, &memory);
+    start(s);
+    s.client(as_bytes("DATA\r\n"));
+    s.server(as_bytes("354 go\r\n"));
+    s.client_gap(300);
+    s.server(as_bytes("250 done\r\n"));
+    s.client(as_bytes("MAIL FROM:<c@c.test>\r\n"));
+    s.server(as_bytes("250 ok\r\n"));
+    EXPECT_EQ(r.transactions.at(2).mailbox, "c@c.test");
+  }
+  {  // whole replies were
+    Recorder r;
+    Session s(Limits{}, r, &memory);
+    start(s);
+    s.server_gap(8);
+    s.client(as_bytes("BDAT 3 LAST\r\nabc"));
+    s.server(as_bytes("250 done\r\n"));
+    EXPECT_EQ(r.transactions.at(1).ends.at(0).second, "done");
+  }
   {  // 354 was missed: the content is content, the reply to it its own
     Recorder r;
     Session s(Limits{}, r, &memory);

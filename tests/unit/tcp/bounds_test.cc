@@ -380,5 +380,71 @@ TEST(TcpOpening, RefusalAndOddForms) {
   EXPECT_TRUE(o.talk.sink.saw(Anomaly::split_handshake));
 }
 
+// Octets that reached the receiver another way, far beyond the windows that were seen.
+TEST(TcpSkip, TheStreamGoesOnBehindIt) {
+  for (const std::uint32_t isn : {1000u, 0xffff'ff00u}) {
+    Talk talk(isn);
+    talk.open();
+    talk.send(kC, 0, "first");
+    EXPECT_TRUE(talk.connection.in_order(kC));
+    constexpr std::int64_t kTo = 5'000'000;
+    const auto to = static_cast<std::uint32_t>(talk.isn[0] + 1 + kTo);
+    EXPECT_EQ(talk.connection.skip(kC, to, talk.sink), static_cast<std::uint64_t>(kTo - 5));
+    EXPECT_EQ(talk.connection.skip(kC, to - 10, talk.sink), 0u) << "behind the edge";
+    EXPECT_EQ(talk.connection.next_sequence(kC), to);
+    talk.sink.end[0] = kTo;  // the caller knows
+    talk.send(kC, kTo + 3, "ond");
+    talk.send(kC, kTo, "sec");
+    talk.ack(kS, 0, kTo + 6);
+    EXPECT_EQ(talk.sink.client(), "firstsecond");
+    // Sent again: forwarded as it comes, and looked at.
+    EXPECT_EQ(talk.send(kC, kTo - 100, "something that was skipped").action, Action::forward);
+    EXPECT_TRUE(talk.sink.gaps.empty());
+    EXPECT_TRUE(talk.sink.anomalies.empty());
+    EXPECT_TRUE(talk.sink.in_order);
+    EXPECT_TRUE(talk.connection.in_order(kC));
+  }
+}
+
+TEST(TcpSkip, WhatWasAheadIsDeliveredOrForgotten) {
+  for (const std::int64_t to : {10, 12}) {
+    Talk talk;
+    talk.open();
+    talk.send(kC, 0, "first");
+    talk.send(kC, 10, "ahead");
+    EXPECT_FALSE(talk.connection.in_order(kC));
+    talk.sink.end[0] = static_cast<std::uint64_t>(to);
+    talk.connection.skip(kC, talk.isn[0] + 1 + static_cast<std::uint32_t>(to), talk.sink);
+    EXPECT_EQ(talk.sink.client(), to == 10 ? "firstahead" : "first");
+    talk.send(kC, to == 10 ? 15 : 12, "next");
+    EXPECT_EQ(talk.sink.client(), to == 10 ? "firstaheadnext" : "firstnext");
+    EXPECT_TRUE(talk.sink.anomalies.empty());
+  }
+}
+
+TEST(TcpSkip, AStopBehindItHolds) {
+  Talk talk;
+  talk.open();
+  talk.send(kC, 0, "first");
+  talk.send(kC, 10, "ahead");
+  talk.sink.stop[0] = 12;
+  talk.sink.end[0] = 10;
+  talk.connection.skip(kC, talk.isn[0] + 11, talk.sink);
+  EXPECT_EQ(talk.send(kC, 15, "next").action, Action::stopped);
+  EXPECT_EQ(talk.sink.client(), "firstah");
+}
+
+TEST(TcpSkip, WithoutAcknowledgementsNothingIsKept) {
+  Talk talk;
+  talk.open();
+  const std::string segment(1000, 'x');
+  for (std::int64_t at = 0; at < 2'000'000; at += 1000) {
+    talk.send(Say{.at = at, .octets = segment, .window = 65000});
+    talk.connection.take_as_acknowledged(kC);
+  }
+  EXPECT_TRUE(talk.connection.packable());
+  EXPECT_FALSE(talk.sink.saw(Anomaly::reassembly_limit));
+}
+
 }  // namespace
 }  // namespace sluice::tcp::test
