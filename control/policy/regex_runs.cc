@@ -90,4 +90,18 @@ std::optional<std::vector<RegexTree::Run>> RegexTree::runs(std::uint32_t options
   return runs;
 }
 
+std::uint32_t RegexTree::line_octets(std::uint32_t options) const {
+  if ((options & scan::kRegexMultiline) == 0 || root_->kind != NodeKind::sequence ||
+      root_->children.size() != 2)
+    return 0;
+  const Node& begin = *root_->children[0];
+  const Node& run = *root_->children[1];
+  if (begin.kind != NodeKind::zero_width || begin.text != "^" || run.kind != NodeKind::repeat ||
+      run.children.front()->kind != NodeKind::set)
+    return 0;
+  Set octets;
+  octets.set().reset('\r').reset('\n');
+  return run.children.front()->set == octets && run.least <= run.most ? run.least : 0;
+}
+
 }  // namespace sluice::control

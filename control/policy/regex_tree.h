@@ -59,6 +59,9 @@ class RegexTree {
   // repeat, possessive repeats). `options`: scan::kRegex*, as in read().
   std::optional<std::vector<Run>> runs(std::uint32_t options) const;
 
+  // Of a regex that matches a line of so many octets and looks for nothing else, how many; else 0.
+  std::uint32_t line_octets(std::uint32_t options) const;
+
   struct Node;  // regex_node.h
   using NodePointer = std::shared_ptr<const Node>;
   const NodePointer& root() const { return root_; }

@@ -250,6 +250,12 @@ Status SpamCompiler::plan_regex(Test& test, std::uint32_t test_number) {
   if (rule.negated) test.flags |= scan::kTestNegated;
   if (rule.no_subject) test.flags |= scan::kTestNoSubject;
   if (rule.kind == CfKind::full) {
+    const auto tree = RegexTree::read(rule.pattern, rule.options);
+    rule.max_hits = tree ? tree->line_octets(rule.options) : 0;
+    if (rule.max_hits > 0) {
+      test.kind = scan::TestKind::line;
+      return ok();
+    }
     test.kind = scan::TestKind::full;
     FullTest full{.test = test_number, .file = text_.files[rule.file], .source = {}};
     full.source.line = rule.line;

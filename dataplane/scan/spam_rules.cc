@@ -187,7 +187,7 @@ class SpamRulesLoader {
     rules_.tests_.reserve(tests.size());
     for (std::uint32_t i = 0; i < tests.size(); ++i) {
       const image::SpamTest& table = *tests[i];
-      if (table.kind() > static_cast<std::uint8_t>(TestKind::meta)) {
+      if (table.kind() > static_cast<std::uint8_t>(TestKind::line)) {
         return Error{place("test", i, "unknown kind")};
       }
       if ((table.flags() & ~kAllFlags) != 0) return Error{place("test", i, "unknown flags")};
@@ -229,6 +229,10 @@ class SpamRulesLoader {
         return Error{place("test", index, "wrong number of arguments")};
       }
       rules_.evals_.push_back(index);
+    }
+    if (test.kind == TestKind::line) {
+      if (test.max_hits == 0) return Error{place("test", index, "a line of no octets")};
+      rules_.lines_.push_back(index);
     }
     if (test.kind != TestKind::meta) return ok();
     std::size_t depth = 0;

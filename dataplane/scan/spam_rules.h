@@ -46,7 +46,14 @@ struct SpamRules;
 namespace sluice::scan {
 
 // Wire formats: append, never renumber.
-enum class TestKind : std::uint8_t { pattern, exists, full, eval, meta };
+enum class TestKind : std::uint8_t {
+  pattern,
+  exists,
+  full,
+  eval,
+  meta,
+  line,  // the message has a line of `max_hits` octets
+};
 enum class SpamBuffer : std::uint8_t {
   body,
   raw_body,
@@ -135,6 +142,7 @@ class SpamRules {
     return databases_[static_cast<std::size_t>(buffer)];
   }
   const Regex& regex(std::uint32_t index) const { return regexes_[index]; }
+  std::size_t regexes() const { return regexes_.size(); }
   // What says cheaply where it does not match; nullptr: nothing.
   const RegexGate* gate(std::uint32_t regex) const {
     const std::uint32_t gate = gate_of_regex_[regex];
@@ -153,6 +161,7 @@ class SpamRules {
   const OfSelector& of_selector(std::uint32_t selector) const { return of_selector_[selector]; }
   SpamBuffer buffer_of_selector(std::uint32_t selector) const { return selector_buffer_[selector]; }
   std::span<const std::uint32_t> evals() const { return evals_; }
+  std::span<const std::uint32_t> lines() const { return lines_; }
   // Metas that are computed from `test`.
   std::span<const std::uint32_t> dependents(std::uint32_t test) const {
     return std::span(dependents_)
@@ -195,6 +204,7 @@ class SpamRules {
   std::vector<double> numbers_;
   std::vector<OfSelector> of_selector_;
   std::vector<std::uint32_t> evals_;
+  std::vector<std::uint32_t> lines_;
   std::vector<std::uint32_t> first_dependent_;
   std::vector<std::uint32_t> dependents_;
   std::vector<std::uint32_t> first_word_;  // by test, and the end: into programs_

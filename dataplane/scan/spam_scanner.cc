@@ -38,6 +38,7 @@ bool by_selector(SpamBuffer buffer) {
 
 void SpamWork::reserve(const SpamRules& rules) {
   tests.resize(rules.tests().size());
+  gates.resize(rules.regexes());
   open.reserve(rules.tests().size());
 }
 
@@ -253,6 +254,20 @@ std::span<const std::uint32_t> SpamScanner::open() const { return work().open; }
 bool SpamScanner::is_open(std::uint32_t test) const { return work().tests[test].candidate != 0; }
 std::uint32_t SpamScanner::cost(std::uint32_t test) const { return work().tests[test].cost; }
 
+// As its gate says, as long as that mostly says no: then it costs more than it spares.
+bool SpamScanner::may_match(const SpamWork::Candidate& candidate, std::string_view text) {
+  constexpr std::uint16_t kLearns = 32;     // asked before a gate is judged
+  constexpr std::uint16_t kForgets = 4096;  // then it is judged anew
+  const RegexGate* const gate = rules_.gate(candidate.regex - 1);
+  if (gate == nullptr) return true;
+  SpamWork::OfGate& of = work().gates[candidate.regex - 1];
+  if (++of.asked > kForgets) of = {};
+  if (of.asked > kLearns && of.passed > kLearns / 2) return true;
+  const bool may = gate->may_match(text, candidate.from, candidate.to, scratch_.impl_->gates);
+  if (of.asked <= kLearns && may) ++of.passed;
+  return may;
+}
+
 std::uint32_t SpamScanner::try_item(std::uint32_t test, const SpamWork::Candidate& candidate,
                                     std::uint32_t item, std::uint32_t most) {
   const std::string_view text = text_of(candidate.buffer, item);
@@ -260,10 +275,7 @@ std::uint32_t SpamScanner::try_item(std::uint32_t test, const SpamWork::Candidat
   if (text.size() < candidate.from + std::size_t{regex.least()}) return 0;
   scanned_ += text.size();
   const Look look(times_, candidate.buffer, test);
-  const RegexGate* const gate = rules_.gate(candidate.regex - 1);
-  if (gate != nullptr &&
-      !gate->may_match(text, candidate.from, candidate.to, scratch_.impl_->gates))
-    return 0;
+  if (!may_match(candidate, text)) return 0;
   if ((rules_.tests()[test].flags & kTestMultiple) != 0)
     return regex.count(text, scratch_.regex(), most, candidate.from, candidate.to);
   return regex.find(text, scratch_.regex(), nullptr, candidate.from, candidate.to) ? 1 : 0;

@@ -56,6 +56,12 @@ struct SpamWork {
     std::uint32_t cost = 0;       // octets that its regexes would look at, times their weights
   };
 
+  // How often a gate was asked, and let its regex look.
+  struct OfGate {
+    std::uint16_t asked = 0;
+    std::uint16_t passed = 0;
+  };
+
   std::array<Row, kSpamBufferCount> rows;
   std::string joined;
   std::vector<std::uint32_t> ends;  // of the items of a row
@@ -63,6 +69,7 @@ struct SpamWork {
   std::vector<Candidate> candidates;
   std::vector<OfTest> tests;
   std::vector<std::uint32_t> open;  // tests with candidates
+  std::vector<OfGate> gates;        // by regex; they stay from message to message
 
   void reserve(const SpamRules& rules);
   void clear();
@@ -120,6 +127,7 @@ class SpamScanner {
   std::uint32_t try_item(std::uint32_t test, const SpamWork::Candidate& candidate,
                          std::uint32_t item, std::uint32_t most);
   std::string_view text_of(SpamBuffer buffer, std::uint32_t item) const;
+  bool may_match(const SpamWork::Candidate& candidate, std::string_view text);
 
   const SpamRules& rules_;
   Scratch& scratch_;

@@ -141,8 +141,8 @@ void WordFinder::look_at_each(const char* folded, std::size_t from, std::size_t 
 
 #if defined(__x86_64__)
 // As look_at_each(), of eight places at once. Says how far it came.
-[[gnu::target("avx2")]] std::size_t WordFinder::look_at_eight(const char* folded, std::size_t size,
-                                                              Work& work) const {
+[[gnu::target("avx2")]] std::size_t WordFinder::look_at_eight(const char* folded, std::size_t from,
+                                                              std::size_t size, Work& work) const {
   const auto bits_in = [](const std::vector<std::uint32_t>& bitmap, __m256i word, __m256i bit)
       __attribute__((target("avx2"))) {
     const __m256i words =
@@ -162,7 +162,7 @@ void WordFinder::look_at_each(const char* folded, std::size_t from, std::size_t 
   const __m256i fours = _mm256_setr_epi8(0, 1, 2, 3, 1, 2, 3, 4, 2, 3, 4, 5, 3, 4, 5, 6, 4, 5, 6, 7,
                                          5, 6, 7, 8, 6, 7, 8, 9, 7, 8, 9, 10);
   const __m256i factor = _mm256_set1_epi32(static_cast<int>(hash(1)));
-  std::size_t at = 0;
+  std::size_t at = from;
   for (; at + 8 <= size; at += 8) {
     const __m128i near = _mm_loadu_si128(reinterpret_cast<const __m128i*>(folded + at));
     const __m256i octets = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(near), fours);
@@ -177,6 +177,47 @@ void WordFinder::look_at_each(const char* folded, std::size_t from, std::size_t 
     note(2, place,
          bits_in(fours_, _mm256_srli_epi32(four, 32 - kFourWords),
                  _mm256_srli_epi32(four, 27 - kFourWords)));
+  }
+  return at;
+}
+
+// Of sixteen.
+[[gnu::target("avx512f,avx512bw")]] std::size_t WordFinder::look_at_sixteen(const char* folded,
+                                                                            std::size_t size,
+                                                                            Work& work) const {
+  constexpr __mmask16 kAll =
+      0xffff;  // GCC 12 warns of what the forms without a mask leave undefined
+  const auto note = [&](std::size_t i, const std::vector<std::uint32_t>& bitmap, __m512i word,
+                        __m512i bit, __m512i at) __attribute__((target("avx512f,avx512bw"))) {
+    const __m512i words =
+        _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), kAll, word, bitmap.data(), 4);
+    const __mmask16 found =  // a rotation takes its count modulo 32
+        _mm512_test_epi32_mask(_mm512_maskz_rorv_epi32(kAll, words, bit), _mm512_set1_epi32(1));
+    _mm512_storeu_si512(work.places_[i].data() + work.near_[i],
+                        _mm512_maskz_compress_epi32(found, at));
+    work.near_[i] += static_cast<std::size_t>(std::popcount(static_cast<unsigned>(found)));
+  };
+  const __m512i spread = _mm512_setr_epi32(0, 1, 2, 3, 1, 2, 3, 4, 2, 3, 4, 5, 3, 4, 5, 6);
+  const __m512i fours = _mm512_maskz_broadcast_i32x4(
+      kAll, _mm_setr_epi8(0, 1, 2, 3, 1, 2, 3, 4, 2, 3, 4, 5, 3, 4, 5, 6));
+  const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m512i factor = _mm512_set1_epi32(static_cast<int>(hash(1)));
+  const auto behind = [&](__m512i octets, unsigned bits)
+      __attribute__((target("avx512f,avx512bw"))) {
+    return _mm512_maskz_srl_epi32(kAll, octets, _mm_cvtsi32_si128(static_cast<int>(bits)));
+  };
+  std::size_t at = 0;
+  for (; at + 16 <= size; at += 16) {
+    const __m256i near = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(folded + at));
+    const __m512i octets = _mm512_shuffle_epi8(
+        _mm512_maskz_permutexvar_epi32(kAll, spread, _mm512_castsi256_si512(near)), fours);
+    const __m512i pair = _mm512_and_si512(octets, _mm512_set1_epi32(0xffff));
+    const __m512i three = _mm512_mullo_epi32(_mm512_maskz_slli_epi32(kAll, octets, 8), factor);
+    const __m512i four = _mm512_mullo_epi32(octets, factor);
+    const __m512i place = _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(at)), lanes);
+    note(0, pairs_, behind(pair, 5), pair, place);
+    note(1, threes_, behind(three, 32 - kThreeWords), behind(three, 27 - kThreeWords), place);
+    note(2, fours_, behind(four, 32 - kFourWords), behind(four, 27 - kFourWords), place);
   }
   return at;
 }
@@ -252,10 +293,11 @@ void WordFinder::find(std::string_view text, Work& work) const {
   const char* const folded = work.folded_.data() + kFront;
   work.near_ = {};
   work.found_ = {};
-  for (auto& places : work.places_) room(places, text.size() + 8);
+  for (auto& places : work.places_) room(places, text.size() + 16);
   std::size_t at = 0;
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2")) at = look_at_eight(folded, text.size(), work);
+  if (__builtin_cpu_supports("avx512bw")) at = look_at_sixteen(folded, text.size(), work);
+  if (__builtin_cpu_supports("avx2")) at = look_at_eight(folded, at, text.size(), work);
 #endif
   look_at_each(folded, at, text.size(), work);
   for (std::size_t of_class = 0; of_class < kClasses; ++of_class) {

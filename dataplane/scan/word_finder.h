@@ -2,10 +2,11 @@
 //
 // Theory. Of each word four octets in a row are its anchor (of a shorter word all of them): those
 // that are the rarest in mail text. Bitmaps by hash say at which places of the text the octets may
-// be somebody's anchor, eight places at a time where there is AVX2. What stands there is looked at
-// in rows: all places, then all words whose anchor is there, then which of them are there whole; so
-// that nothing is branched on that cannot be foreseen. Letters are folded for that, and a word that
-// asks for its case is compared with the text as it is. Immutable; made once at load.
+// be somebody's anchor, eight or sixteen places at a time where there is AVX2 or AVX-512. What
+// stands there is looked at in rows: all places, then all words whose anchor is there, then which
+// of them are there whole; so that nothing is branched on that cannot be foreseen. Letters are
+// folded for that, and a word that asks for its case is compared with the text as it is. Immutable;
+// made once at load.
 #pragma once
 
 #include <array>
@@ -106,7 +107,9 @@ class WordFinder {
   }
   static void fold(std::string_view text, std::string& out);
   void look_at_each(const char* folded, std::size_t from, std::size_t size, Work& work) const;
-  std::size_t look_at_eight(const char* folded, std::size_t size, Work& work) const;
+  std::size_t look_at_eight(const char* folded, std::size_t from, std::size_t size,
+                            Work& work) const;
+  std::size_t look_at_sixteen(const char* folded, std::size_t size, Work& work) const;
   std::size_t gather(std::size_t of_class, const char* folded, Work& work) const;
   void compare(std::size_t of_class, std::size_t count, std::string_view text, const char* folded,
                Work& work) const;

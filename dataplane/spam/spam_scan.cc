@@ -64,6 +64,16 @@ std::size_t cut_rendered(std::string_view text) {
   return kMaxRendered;
 }
 
+// Of the lines that a rule asks for the shortest, or 0.
+std::uint64_t least_line(const scan::SpamRules& rules) {
+  std::uint64_t least = 0;
+  for (const std::uint32_t test : rules.lines()) {
+    const std::uint64_t octets = rules.tests()[test].max_hits;
+    least = least == 0 ? octets : std::min(least, octets);
+  }
+  return least;
+}
+
 scan::Buffer buffer_of(const scan::SpamTest& test) {
   return test.selector != UINT32_MAX ? scan::Buffer::header : scan::Buffer::text;
 }
@@ -87,6 +97,7 @@ SpamScan::SpamScan(const scan::SpamRules& rules, scan::Scratch& scratch, const O
       counts_(&arena_),
       view_(rules, scratch.regex(), options.flow, &arena_),
       parts_(*this, &arena_),
+      longest_line_(least_line(rules)),
       hits_(&arena_),
       all_hits_(&arena_),
       high_paragraphs_(&arena_),
@@ -102,6 +113,7 @@ SpamScan::~SpamScan() = default;
 
 void SpamScan::feed(Bytes octets) {
   const scan::SpamTimer timer(options_.times, scan::SpamGroup::parts);
+  longest_line_.feed({reinterpret_cast<const char*>(octets.data()), octets.size()});
   parts_.feed(octets);
 }
 
@@ -117,6 +129,9 @@ void SpamScan::finish() {
   {
     const scan::SpamTimer urls(options_.times, scan::SpamGroup::urls);
     for (const HtmlFacts& facts : view_.htmls) view_.uris.add_html(facts);
+  }
+  for (const std::uint32_t test : rules_.lines()) {
+    if (longest_line_.octets() >= rules_.tests()[test].max_hits) counts_[test] = 1;
   }
   scan::SpamJudge judge(rules_, scanner_.judge_scratch(), options_.outbound);
   scanner_.begin();
@@ -162,7 +177,7 @@ void SpamScan::add_headers(scan::SpamJudge& judge) {
     const scan::SpamBuffer buffer = rules_.buffer_of_selector(s);
     if (buffer == scan::SpamBuffer::mime_header) continue;
     const auto& tests = rules_.of_selector(s);
-    if (view_.lacks(tests.field) || !view_.joined(rules_.selectors()[s], value)) {
+    if (view_.lacks(tests.field) || !view_.joined(rules_.selectors()[s], tests.field, value)) {
       for (const std::uint32_t test : tests.missing) judge.set(test, 1);
       continue;
     }

@@ -17,6 +17,7 @@
 #include "dataplane/scan/spam_judge.h"
 #include "dataplane/scan/spam_rules.h"
 #include "dataplane/scan/spam_scanner.h"
+#include "dataplane/spam/longest_line.h"
 #include "dataplane/spam/view.h"
 
 namespace sluice::spam {
@@ -81,6 +82,7 @@ class SpamScan final : private PartsSink, private scan::SpamJudge::Witness {
   scan::SpamHits counts_;  // of what was scanned before the end
   View view_;
   MessageParts parts_;
+  LongestLine longest_line_;
   std::pmr::vector<scan::Hit> hits_;
   std::pmr::vector<std::pair<std::uint32_t, double>> all_hits_;
   // What is scanned at the end, beside the view's paragraphs.

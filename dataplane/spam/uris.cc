@@ -101,6 +101,14 @@ bool read_octet(std::string_view text, std::uint64_t& value) {
 
 void put_number(String& out, std::uint64_t value) { out += std::to_string(value); }
 
+// Octets of a text that neither end a piece of it nor make a URL of one.
+constexpr std::array<bool, 256> kPlain = [] {
+  std::array<bool, 256> plain{};
+  for (unsigned c = 0; c < 256; ++c)
+    plain[c] = !is_space(static_cast<char>(c)) && c != '@' && c != '.' && c != ':';
+  return plain;
+}();
+
 }  // namespace
 
 void prepare_uris() { tables(); }
@@ -227,14 +235,15 @@ void UriList::add_text(std::string_view paragraph) {
     while (begin < paragraph.size() && is_space(paragraph[begin])) ++begin;
     std::size_t end = begin;
     bool dot = false;
-    while (end < paragraph.size() && !is_space(paragraph[end])) {
+    for (; end < paragraph.size(); ++end) {
       const char c = paragraph[end];
+      if (kPlain[static_cast<unsigned char>(c)]) continue;
+      if (is_space(c)) break;
       if (c == '@' ||
           (c == '.' && end + 1 < paragraph.size() && !is_space(paragraph[end + 1]) &&
            paragraph[end + 1] != '.') ||
           (c == ':' && end + 2 < paragraph.size() && paragraph[end + 1] == '/'))
         dot = true;
-      ++end;
     }
     if (dot) add_token(paragraph, begin, end);
     begin = end;

@@ -266,8 +266,18 @@ void View::read_values(std::string_view selector, Strings& out) const {
   out = std::move(found);
 }
 
-bool View::joined(std::string_view selector, String& out) const {
+bool View::joined(std::string_view selector, std::uint64_t field, String& out) const {
   out.clear();
+  if (field != scan::FieldNames::kNoField && selector.find(':') == std::string_view::npos) {
+    bool found = false;
+    for (const Field& one : parts->header().fields()) {
+      if (!equals_lower(selector, one.lower_name)) continue;
+      found = true;
+      out += one.value;
+      out += '\n';
+    }
+    return found;
+  }
   const Strings& found = values(selector);
   if (found.empty()) return false;
   const bool newline = found.front().ends_with('\n');

@@ -64,8 +64,9 @@ class View {
   // order; none when there is no such field. Only when the header and the relays are whole; read
   // once, valid as long as the view.
   const Strings& values(std::string_view selector) const;
-  // Them as one text, as a regex sees it; false when there is none.
-  bool joined(std::string_view selector, String& out) const;
+  // Them as one text, as a regex sees it; false when there is none. `field`: its
+  // scan::FieldNames::of_selector().
+  bool joined(std::string_view selector, std::uint64_t field, String& out) const;
   // The first address or the whole text: what SpamAssassin's functions get.
   String get(std::string_view selector) const;
   bool has(std::string_view selector) const;
