@@ -76,8 +76,8 @@ class AddressLister {
 
   void add(std::size_t begin, std::size_t end) {
     if (begin >= end) return;
-    std::pmr::string text(list_.get_allocator());
-    mime::decode_words(trimmed(raw_.substr(begin, end - begin)), text);
+    std::pmr::string buffer(list_.get_allocator());
+    const auto text = mime::decode_words(trimmed(raw_.substr(begin, end - begin)), buffer);
     if (!text.empty()) list_.emplace_back(bounded(text));
   }
 

@@ -136,8 +136,8 @@ class AddressReader {
 
   static void decode_into(std::string_view raw, std::pmr::string& out) {
     out.clear();
-    std::pmr::string decoded(out.get_allocator());
-    decode_words(trim(raw), decoded);
+    std::pmr::string buffer(out.get_allocator());
+    const std::string_view decoded = decode_words(trim(raw), buffer);
     // Blanks of folds become one.
     bool blank = false;
     for (const char c : trim(decoded)) {

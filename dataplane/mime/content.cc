@@ -249,8 +249,8 @@ void append_percent_decoded(std::string_view text, std::pmr::string& out) {
 // readings count only when it is more dangerous to open what has that name.
 void add_name(Strings& out, std::string_view raw, bool other) {
   if (raw.empty()) return;
-  std::pmr::string text(out.get_allocator());
-  decode_words(raw, text);
+  std::pmr::string buffer(out.get_allocator());
+  const std::string_view text = decode_words(raw, buffer);
   const auto worse = [&](std::string_view name) {
     return out.empty() || danger_of_name(name) > danger_of_name(out.back());
   };
@@ -518,13 +518,15 @@ void ContentInfo::field(std::string_view name, std::string_view value) {
   name.remove_prefix(8);
   std::pmr::memory_resource* const memory = content_id.get_allocator().resource();
   if (equals_ignoring_case(name, "type")) {
-    ContentType type{ContentType::allocator_type(memory)};
-    read_content_type(value, type);
-    if (type.malformed) malformed = true;
     if (types.empty()) {
-      types.push_back(std::move(type));
+      ContentType& only = types.emplace_back();
+      read_content_type(value, only);
+      malformed |= only.malformed;
       return;
     }
+    ContentType type{ContentType::allocator_type(memory)};
+    read_content_type(value, type);
+    malformed |= type.malformed;
     repeated_type = true;
     const ContentType& first = types[0];
     const bool same = first.type == type.type && first.subtype == type.subtype &&

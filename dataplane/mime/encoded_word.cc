@@ -72,20 +72,20 @@ void append_text(const Word& w, std::pmr::string& bytes) {
 
 }  // namespace
 
-void decode_words(std::string_view raw, std::pmr::string& out) {
+std::string_view decode_words(std::string_view raw, std::pmr::string& buffer) {
   if (raw.find('?') == std::string_view::npos) {
     const char* const end = raw.data() + raw.size();
-    if (find_non_ascii(raw.data(), end) == end)
-      out.append(raw);
-    else
-      append_raw_text(raw, out);
-    return;
+    if (find_non_ascii(raw.data(), end) == end) return raw;
+    buffer.clear();
+    append_raw_text(raw, buffer);
+    return buffer;
   }
-  std::pmr::string bytes(out.get_allocator());  // of adjacent words in one charset
+  buffer.clear();
+  std::pmr::string bytes(buffer.get_allocator());  // of adjacent words in one charset
   std::string_view charset;
   bool pending = false;
   const auto flush = [&] {
-    if (pending) append_utf8(charset, as_bytes(bytes), out);
+    if (pending) append_utf8(charset, as_bytes(bytes), buffer);
     bytes.clear();
     pending = false;
   };
@@ -105,7 +105,7 @@ void decode_words(std::string_view raw, std::pmr::string& out) {
     const bool blank = std::all_of(between.begin(), between.end(), is_space);
     if (!pending || !blank) {
       flush();
-      append_raw_text(between, out);
+      append_raw_text(between, buffer);
     }
     // Characters divided between words are joined, but not the shift states of charsets that have
     // them: each word begins and ends in ASCII (RFC 2047 2, 5).
@@ -117,7 +117,8 @@ void decode_words(std::string_view raw, std::pmr::string& out) {
     text = at;
   }
   flush();
-  append_raw_text(raw.substr(text), out);
+  append_raw_text(raw.substr(text), buffer);
+  return buffer;
 }
 
 }  // namespace sluice::mime

@@ -9,7 +9,8 @@
 
 namespace sluice::mime {
 
-// Appends the decoded `raw`, an unfolded field value, to `out`. Linear in its size.
-void decode_words(std::string_view raw, std::pmr::string& out);
+// The decoded `raw`, an unfolded field value: itself where there is nothing to decode, else in
+// `buffer`, which is overwritten. Linear in its size.
+std::string_view decode_words(std::string_view raw, std::pmr::string& buffer);
 
 }  // namespace sluice::mime

@@ -146,9 +146,8 @@ void HeaderBlock::end_field() {
     context_.raise(contract::Anomaly::header_limit);
   } else {
     ++fields_;
-    value_.clear();
-    decode_words(trim(raw_value), value_);
-    context_.sink.on_header(part_, name, raw_value, value_);
+    const std::string_view value = decode_words(trim(raw_value), value_);
+    context_.sink.on_header(part_, name, raw_value, value);
   }
   name_size_ = 0;
   field_.clear();

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 
 #include "dataplane/mime/text.h"
 
@@ -78,7 +79,16 @@ constexpr Magic kTexts[] = {
     {0, "<?xml"sv, "text/xml"},           {0, "<job"sv, "text/xml"},
 };
 
-// Whether something of the list begins with the octet, or stands further behind.
+// Those that stand further behind.
+constexpr std::size_t kFarther =
+    std::ranges::count_if(kMagic, [](const Magic& m) { return m.offset != 0; });
+constexpr auto kBehind = [] {
+  std::array<Magic, kFarther> behind{};
+  std::ranges::copy_if(kMagic, behind.begin(), [](const Magic& m) { return m.offset != 0; });
+  return behind;
+}();
+
+// Whether something of the list begins with the octet.
 constexpr auto kMayBegin = [] {
   std::array<bool, 256> may{};
   for (const Magic& m : kMagic)
@@ -91,8 +101,7 @@ constexpr auto kMayBegin = [] {
 std::string_view detect_type(Bytes first) {
   const std::string_view text = as_text(first);
   const bool begins = !first.empty() && kMayBegin[first[0]];
-  for (const Magic& m : kMagic) {
-    if (m.offset == 0 && !begins) continue;
+  for (const Magic& m : begins ? std::span<const Magic>(kMagic) : kBehind) {
     if (text.size() < m.offset + m.octets.size() || text[m.offset] != m.octets[0] ||
         !text.substr(m.offset).starts_with(m.octets))
       continue;
@@ -106,6 +115,7 @@ std::string_view detect_type(Bytes first) {
   std::string_view rest = text;
   if (rest.starts_with("\xef\xbb\xbf")) rest.remove_prefix(3);
   rest = trim(rest);
+  if (!rest.starts_with('<')) return {};
   for (const Magic& m : kTexts) {
     if (starts_with_ignoring_case(rest, m.octets)) return m.type;
   }
