@@ -43,51 +43,45 @@ static_assert(std::ranges::all_of(kVerbs, [](const VerbName& verb) {
 // What servers split commands at: the grammar has spaces, Postfix and sendmail take all of these.
 constexpr std::string_view kBlanks = " \t\r\v\f";
 
-// Where the path that begins with '<' ends: the position of the '>' that stands outside quotes.
-std::optional<std::size_t> find_close(std::string_view text) {
+struct Outside {
+  std::size_t at;  // the text's size when there is none
+  bool quoted;     // the text ends within quotes
+};
+// The first place from `from` on, outside of quotes, whose octet is `wanted`.
+template <typename Wanted>
+Outside find_outside_quotes(std::string_view text, std::size_t from, Wanted wanted) {
   bool quoted = false;
-  for (std::size_t i = 1; i < text.size(); ++i) {
+  for (std::size_t i = from; i < text.size(); ++i) {
     const char c = text[i];
     if (quoted && c == '\\')
       ++i;
     else if (c == '"')
       quoted = !quoted;
-    else if (c == '>' && !quoted)
-      return i;
+    else if (!quoted && wanted(c))
+      return {i, false};
   }
-  return std::nullopt;
+  return {text.size(), quoted};
+}
+
+// Where the path that begins with '<' ends: the position of the '>' that stands outside quotes.
+std::optional<std::size_t> find_close(std::string_view text) {
+  const Outside close = find_outside_quotes(text, 1, [](char c) { return c == '>'; });
+  return close.at < text.size() ? std::optional(close.at) : std::nullopt;
 }
 
 // The end of a path without brackets: the first blank outside quotes.
 std::size_t find_blank(std::string_view text) {
-  bool quoted = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (quoted && c == '\\')
-      ++i;
-    else if (c == '"')
-      quoted = !quoted;
-    else if (is_blank(c) && !quoted)
-      return i;
-  }
-  return quoted ? blank_in(text) : text.size();
+  const Outside blank = find_outside_quotes(text, 0, is_blank);
+  return blank.quoted ? blank_in(text) : blank.at;
 }
 
 // Where the '<' stands behind words that are no address (RFC 5322 3.4, name-addr); 0: nowhere.
 std::size_t phrase_end(std::string_view text) {
-  bool quoted = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (quoted && c == '\\')
-      ++i;
-    else if (c == '"')
-      quoted = !quoted;
-    else if (!quoted && (c == '@' || c == '='))
-      return 0;
-    else if (!quoted && c == '<')
-      return i > 0 && (is_blank(text[i - 1]) || text[i - 1] == '"') ? i : 0;
-  }
-  return 0;
+  const std::size_t i =
+      find_outside_quotes(text, 0, [](char c) { return c == '@' || c == '=' || c == '<'; }).at;
+  const bool behind_words =
+      i > 0 && i < text.size() && text[i] == '<' && (is_blank(text[i - 1]) || text[i - 1] == '"');
+  return behind_words ? i : 0;
 }
 
 // Whether a mailbox has a local part (or is none at all: the null path) and, where its domain is an
