@@ -2,6 +2,7 @@
 // hang on its table entry in the conversation's place until it says something again.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory_resource>
 
@@ -26,11 +27,12 @@ class Dormant {
 
   // What an entry's state pointer is: the lowest bit tells.
   static void* state_of(Dormant* dormant) {
-    return reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(dormant) | 1);
+    return reinterpret_cast<std::byte*>(dormant) + 1;
   }
   static Dormant* in(const flow::Entry& entry) {
-    const auto state = reinterpret_cast<std::uintptr_t>(entry.state());
-    return (state & 1) != 0 ? reinterpret_cast<Dormant*>(state & ~std::uintptr_t{1}) : nullptr;
+    void* const state = entry.state();
+    if ((reinterpret_cast<std::uintptr_t>(state) & 1) == 0) return nullptr;
+    return reinterpret_cast<Dormant*>(static_cast<std::byte*>(state) - 1);
   }
 
  private:
