@@ -26,9 +26,7 @@ class Dormant {
   std::size_t memory_used() const { return sizeof *this + size_; }
 
   // What an entry's state pointer is: the lowest bit tells.
-  static void* state_of(Dormant* dormant) {
-    return reinterpret_cast<std::byte*>(dormant) + 1;
-  }
+  static void* state_of(Dormant* dormant) { return reinterpret_cast<std::byte*>(dormant) + 1; }
   static Dormant* in(const flow::Entry& entry) {
     void* const state = entry.state();
     if ((reinterpret_cast<std::uintptr_t>(state) & 1) == 0) return nullptr;
