@@ -227,7 +227,7 @@ void Conversation::forget_stream() {
     return;
   // A segment that was held may have passed by when it was sent again.
   phase_ = Phase::inspecting;
-  if (mark_ == FlowMark::message) take_back_message();
+  if (mark_ == FlowMark::message) tell_kernel(FlowMark::scanned);
   passed_.reset();
   exhausted_ = false;
   stop_.reset();
@@ -627,7 +627,7 @@ smtp::MessageVerdict Conversation::on_message_end(smtp::TransactionId tx, smtp::
   message_.reset();
   between_chunks_ = false;
   exhausted_ = false;
-  if (mark_ == FlowMark::message) take_back_message();
+  if (mark_ == FlowMark::message) take_back_message(context_.output.passed_message(identity_.key));
   if (scan_) scan_->next_transaction();
   helos_scanned_ = 0;
   envelope_dropped_ = false;

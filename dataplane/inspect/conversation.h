@@ -328,7 +328,7 @@ class Conversation final : private ConversationState,
   void tell_kernel(FlowMark mark);
   void pass_message();
   bool passes_unread(Direction direction, const net::Packet& packet);
-  void take_back_message();
+  void take_back_message(const PassedMessage& passed);
   void skip_passed();
   void forget_marks();
 

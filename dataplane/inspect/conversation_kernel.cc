@@ -116,13 +116,13 @@ bool Conversation::passes_unread(Direction direction, const net::Packet& packet)
            static_cast<std::int32_t>(packet.acknowledgement -
                                      connection_.next_sequence(Direction::to_server)) > 0;
   }
-  take_back_message();
+  take_back_message(passed);
   skip_passed();
   return false;
 }
 
-void Conversation::take_back_message() {
-  passed_ = context_.output.passed_message(identity_.key).content;
+void Conversation::take_back_message(const PassedMessage& passed) {
+  passed_ = passed.content;
   tell_kernel(FlowMark::scanned);
   unasked_ = kMessageAgain;
 }

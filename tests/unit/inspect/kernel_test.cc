@@ -129,11 +129,13 @@ TEST(Kernel, TarpittedHostIsNotTakenOver) {
 
 // A message past its budget of 1,000 octets, which the kernel is asked to pass.
 struct Passing {
-  explicit Passing(std::string rules = kRejectRule)
+  explicit Passing(std::string rules = kRejectRule,
+                   policy::Exception behind = policy::Exception::fail_open)
       : rig([&] {
           RigOptions options{.rules = std::move(rules)};
           options.hash_messages = false;
           options.spec.scan_budget = 1000;
+          options.spec.exceptions.scan_budget = behind;
           return options;
         }()) {
     rig.passes_messages = true;
@@ -243,6 +245,17 @@ TEST(Kernel, WhatIsCondemnedIsStoppedAtItsEndAlsoWhenItPassed) {
   EXPECT_TRUE(p.rig.injected(Side::inside)[0].payload().starts_with("550 "));
   p.rig.finish();
   EXPECT_EQ(p.only("smtp")["smtp"]["outcome"], "blocked");
+}
+
+TEST(Kernel, WhereNothingUnreadIsToPassItsEndIsStopped) {
+  Passing p("", policy::Exception::fail_closed);
+  p.begin();
+  p.pass(std::string(5000, 'y') + "\r\n");
+  p.end("last\r\n.\r\n");
+  ASSERT_FALSE(p.rig.injected(Side::inside).empty());
+  EXPECT_TRUE(p.rig.injected(Side::inside)[0].payload().starts_with("4"));
+  p.rig.finish();
+  EXPECT_EQ(p.only("smtp")["sluice"]["reason"], "scan-budget");
 }
 
 TEST(Kernel, SignsOfLifeOfAMessageThatPassesAreNoGaps) {
