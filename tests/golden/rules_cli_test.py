@@ -24,6 +24,22 @@ POLICY = {'sluice:sluice': {'policy': {'group': [{'name': 'default', 'tag-score'
                                                   'reject-score': '5.0'}]}}}
 
 
+class Words(unittest.TestCase):
+    def test_errors_and_help_name_every_command(self):
+        def said(*words):
+            done = subprocess.run([SLUICECTL, *words], capture_output=True, text=True, timeout=60)
+            return done.returncode, done.stdout + done.stderr
+        status, words = said('bogus')
+        self.assertEqual(status, 2)
+        expected = words.partition('expected ')[2].strip().split(', ')
+        self.assertIn('analyze', expected)
+        listed = {line.split()[0] for line in said('help')[1].partition('\n\n')[2].splitlines() if not line.startswith(' ')}
+        self.assertEqual(set(expected), listed)
+        self.assertEqual(said('help', 'bogus'), (status, words))
+        self.assertEqual(said('help', 'analyze'), said('analyze', '--help'))
+        self.assertEqual(said('--socket', '/none', 'analyze'), said('analyze'))
+
+
 class Rules(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory()
@@ -119,4 +135,4 @@ class Rules(unittest.TestCase):
 
 if __name__ == '__main__':
     SLUICECTL = sys.argv[1]
-    sys.exit(tap.run(Rules))
+    sys.exit(tap.run(Words, Rules))
