@@ -309,6 +309,32 @@ class MimeMore(Cases):
         table['partial'] = b'Content-Type: message/partial; id="x@y"; number=1; total=2\r\n\r\nSubject: in\r\nMIME-Version: 1.0\r\nContent-Type: application/x\r\nContent-Transfer-Encoding: base64\r\n\r\n' + lines(SIGNATURE)
         self.signature_in_file(table)
 
+    def test_B19_nul_in_header_fields(self):
+        octets = lines(SIGNATURE)
+        parts = b'--ab\r\nContent-Type: application/x\r\nContent-Transfer-Encoding: base64\r\n\r\n' + octets + b'--ab--\r\n'
+        mixed = {n: b'MIME-Version: 1.0\r\n' + n + b'multipart/mixed; boundary=ab\r\n\r\n' + parts for n in (
+            b'Content-Type\0: ', b'Content-\0Type: ', b'\0Content-Type: ', b'C\0ontent-Typ\0e: ', b'Content-Type: \0', b'Content-Type\x01: ', b'Content-Type\xa0: ')}
+        mixed |= {v: b'Content-Type: multipart/mixed; ' + v + b'\r\n\r\n' + parts for v in (
+            b'boundary=ab\0', b'boundary="ab\0c"', b'boundary=a\0b', b'bound\0ary=ab')}
+        self.signature_in_file(mixed)
+        coded = {n: n + v + b'\r\nX: y\r\n\r\n' + body for n in (b'Content-Transfer-Encoding\0: ', b'Content-\0Transfer-Encoding: ')
+                 for v, body in ((b'base64', octets), (b'base64', SIGNATURE + b'\r\n'))}
+        coded |= {(v, body): b'Content-Transfer-Encoding: ' + v + b'\r\n\r\n' + body for v in (b'base64\0', b'ba\0se64', b'\0base64') for body in (octets,)}
+        coded['not believed'] = b'Content-Transfer-Encoding: \0base64\r\n\r\n' + SIGNATURE + b'\r\n'
+        coded['charset'] = b'Content-Type: text/plain; charset=utf-16le\0\r\nContent-Transfer-Encoding: base64\r\n\r\n' + lines(SIGNATURE.decode().encode('utf-16-le'))
+        self.signature_in_text(coded)
+
+    def test_B09_empty_and_unclosed_boundaries(self):
+        body = b'--%s\r\nContent-Type: application/x\r\nContent-Transfer-Encoding: base64\r\n\r\n' + lines(SIGNATURE) + b'--%s--\r\n'
+        table = {(p, b): b'Content-Type: multipart/mixed; ' + p + b'\r\n\r\n' + body % (b, b) for p, b in (
+            (b'boundary=""', b''), (b'boundary=', b''), (b'boundary=" "', b''), (b'boundary=""', b'x'), (b'boundary="ab', b'ab'), (b'boundary="ab', b'"ab'), (b'boundary="ab; x=y', b'"ab'))}
+        self.signature_in_file(table)
+
+    def test_B17_two_charsets(self):
+        table = {p: b'Content-Type: text/plain; ' + p + b'\r\nContent-Transfer-Encoding: base64\r\n\r\n' + lines(SIGNATURE.decode().encode('utf-16-le'))
+                 for p in (b'charset=us-ascii; charset=utf-16le', b'charset=utf-16le; charset=us-ascii', b'charset=utf-16be; charset=utf-16le', b"charset='utf-16le'")}
+        self.signature_in_text(table)
+
     def test_B05_lines_that_end_at_a_cr(self):
         parts = b'--b\r\n\r\nhi\r\n--b\r\nContent-Type: application/x; name=p.bin\r\nContent-Transfer-Encoding: base64\r\n\r\n' + lines(b'pre ' * 40 + SIGNATURE) + b'--b--\r\n'
         head = MIXED % b'b'
