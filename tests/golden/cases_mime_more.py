@@ -358,6 +358,18 @@ class MimeMore(Cases):
         html = (b"<a href=\"javascript:window.open('http://u.test/p')\">", b'<a href="data:text/html,<a href=http://u.test/p>x">', b'<a href="data:text/html;base64,' + base64.b64encode(b'<a href="http://u.test/p">x</a>') + b'">', b'<iframe srcdoc="&lt;a href=http://u.test/p&gt;">')
         self.urls_are({k: text_part(k + b'x</a>\r\n', b'text/html') for k in html}, [URL])
 
+    def test_B14_words_around_hidden_elements(self):
+        half, rest = SIGNATURE[:5], SIGNATURE[5:]
+        hidden = (b'<span style="display:none">zzz</span>', b"<SPAN STYLE='color:red; DISPLAY : None !important'>z</SPAN >", b'<div style=visibility:hidden>z<br>z</div>', b'<b style="font-size:0px">z</b>', b'<i hidden>z</i>', b'<i hidden=until-found title=x>z</i>', b'<span style="mso-hide:all">z</span>',
+                  b'<span style="opacity:0.0">z <span>q</span> z</span>', b'<span style="display:&#110;one">z</span>', b'<p hidden>z <p>q</p></p>', b'<font style="font-size:0"><b>z</b></font>', b'<span hidden>z</span><i></i><span hidden>z</span>', b'<span hidden>z </span>')
+        table = {h: text_part(b'<html><body><p>' + half + h + rest + b'</p></body></html>\r\n', b'text/html') for h in hidden}
+        table['chain'] = text_part(b'<p>' + b''.join(bytes([c]) + b'<s style="display:none">%c</s>' % (97 + i) for i, c in enumerate(SIGNATURE)) + b'</p>\r\n', b'text/html')
+        table['far'] = text_part(b'<p>' + b'word ' * 300 + half + b'<s hidden>' + b'chaff ' * 300 + b'</s>' + rest + b'</p>\r\n', b'text/html')
+        self.signature_in_text(table)
+        # Shown, or a blank between: nothing is made of it that nobody sees.
+        shown = (b'<span style="display:block">z</span>', b'<span style="font-size:0.9em">z</span>', b'<span style="font-size:10px">z</span>', b' <span hidden>z</span>', b'<span hidden>z</span> ', b'<span title="hidden">z</span>', b'<input type=hidden> z', b'<span style="opacity:1">z</span>')
+        self.messages({h: text_part(b'<p>' + half + h + rest + b'</p>\r\n', b'text/html') for h in shown}, lambda _, m, f: self.assertNotIn(2, f.hits), rules=TEXT)
+
     def test_B14_characters_that_nobody_sees(self):
         half, rest = SIGNATURE[:5], SIGNATURE[5:]
         table = {}
