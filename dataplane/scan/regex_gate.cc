@@ -145,7 +145,7 @@ void RegexGate::find_starts() {
   };
   const auto sort_once = [](std::vector<std::uint32_t>& all) {
     std::ranges::sort(all);
-    all.erase(std::ranges::unique(all).begin(), all.end());
+    all.erase(std::unique(all.begin(), all.end()), all.end());
   };
   std::map<std::vector<std::uint32_t>, Ways> all;
   std::array<bool, 4> may_be_before{};
