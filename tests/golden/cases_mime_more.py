@@ -358,6 +358,14 @@ class MimeMore(Cases):
         html = (b"<a href=\"javascript:window.open('http://u.test/p')\">", b'<a href="data:text/html,<a href=http://u.test/p>x">', b'<a href="data:text/html;base64,' + base64.b64encode(b'<a href="http://u.test/p">x</a>') + b'">', b'<iframe srcdoc="&lt;a href=http://u.test/p&gt;">')
         self.urls_are({k: text_part(k + b'x</a>\r\n', b'text/html') for k in html}, [URL])
 
+    def test_B14_urls_behind_the_escapes_of_strings(self):
+        html = (b'<script type="application/ld+json">{"url":"http:\\/\\/u.test\\/p"}</script>', b'<script>a="\\x68ttp://u.test/p"</script>', b"<script>a='http\\u003a//u.test/p'</script>", b'<a onclick="location=\'http:\\/\\/u.test\\/p\'">x</a>',
+                b'<style>a{background:url(\\68ttp://u.test/p)}</style>', b'<i style="background:url(\\68 ttp://u.test/p)">x</i>', b'<i style="background:url(http\\3a//u.test/\\000070)">x</i>', b'<style>@import "http:\\2f\\2fu.test/\\70";</style>')
+        self.urls_are({k: text_part(k + b'\r\n', b'text/html') for k in html}, [URL])
+        # None of them: a backslash that means itself, and one that is left alone.
+        for text, url in ((b'"http:\\\\u.test/p"', 'http:\\\\u.test/p'), (b'"http://u.test/\\q"', 'http://u.test/\\q')):
+            self.urls_are({text: text_part(b'<!-- ' + text + b' -->\r\n', b'text/html')}, [url])
+
     def test_B14_words_around_hidden_elements(self):
         half, rest = SIGNATURE[:5], SIGNATURE[5:]
         hidden = (b'<span style="display:none">zzz</span>', b"<SPAN STYLE='color:red; DISPLAY : None !important'>z</SPAN >", b'<div style=visibility:hidden>z<br>z</div>', b'<b style="font-size:0px">z</b>', b'<i hidden>z</i>', b'<i hidden=until-found title=x>z</i>', b'<span style="mso-hide:all">z</span>',
