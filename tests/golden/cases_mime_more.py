@@ -398,6 +398,22 @@ class MimeMore(Cases):
         inner = zipped([('s.txt', b'ok ' * 50 + SIGNATURE)])
         self.signature_in_file({f: attached(f + inner) for f in (b'\0', b'junk', b'PK', b'MZ' + bytes(500), b'\x1f')})
 
+    def test_B19_deflated_data_that_is_called_stored(self):
+        def local(name, data, crc=0):
+            return struct.pack('<IHHHHHIIIHH', 0x04034b50, 20, 0, 0, 0, 0, crc, len(data), len(data), len(name), 0) + name + data
+        table = {}
+        for n in (1, 20, 400):
+            for level in (1, 9):
+                z = zlib.compressobj(level, zlib.DEFLATED, -15)
+                data = z.compress(bytes(range(97, 123)) * n + SIGNATURE + b' end') + z.flush()
+                table[n, level] = attached(local(b's.txt', data) + local(b't.txt', b'other'))
+                table[n, level, 'behind'] = attached(local(b't.txt', b'other' * 50) + local(b's.txt', data))
+        # And stored data is read as that, whatever it begins with.
+        for first in (b'', b'\x03\0', b'\x4b', b'\x01\x05\0\xfa\xff', b'\0' * 40, b'<html>', b'%PDF-'):
+            table[first] = attached(local(b's.txt', first + SIGNATURE))
+            table[first, 'zip'] = attached(local(b's.zip', first + zipped([('i.txt', b'ok ' * 50 + SIGNATURE)])))
+        self.signature_in_file(table)
+
     def test_B19_archives_are_opened(self):
         content = b'ok ' * 50 + SIGNATURE
         inner = zipped([('s.txt', content)])
