@@ -29,6 +29,7 @@ int usage_error(const std::string& error) {
 int analyze(const std::vector<std::string>& words) {
   std::vector<std::string> own = words;
   std::vector<char*> arguments;
+  arguments.reserve(own.size());
   for (std::string& word : own) arguments.push_back(word.data());
   return analyze_main(static_cast<int>(arguments.size()), arguments.data());
 }

@@ -214,8 +214,10 @@ void Conversation::finish(std::string_view reason) {
     emit_tls();
   if (!transacted_ && !tls_ && (!helo_.empty() || login_ || claimed_)) emit_session();
   while (!transactions_.empty()) on_transaction_end(transactions_.front()->id, {});
-  // Hits outside a transaction: commands before MAIL, smuggled text after the last one.
-  for (const scan::Hit& hit : gather_hits()) emit_alert(hit, 0, false);
+  // Hits outside a transaction: commands before MAIL, smuggled text after the last one. Those of a
+  // stopped message were told with it.
+  if (!stop_)
+    for (const scan::Hit& hit : gather_hits()) emit_alert(hit, 0, false);
   emit_drops();
   emit_flow(reason);
   forget_marks();

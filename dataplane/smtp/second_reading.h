@@ -114,8 +114,7 @@ struct SecondReading {
   bool lost = false;      // more octets than are kept
   bool after_cr = false;  // begins behind a CR: CRs and an LF that follow belong to the line before
   bool answered = false;  // passed by: the end of its message has had its reply
-  bool chunk_begins = false;  // tolerated: behind the octets in hand, another one
-  ChunkSize chunk;            // tolerated: that the octets begin with
+  ChunkSize chunk;        // tolerated: that the octets begin with
   AlternateReader reader;
 };
 

@@ -93,18 +93,15 @@ std::size_t Session::Impl::feed(Bytes octets) {
     if (content && content == tolerated) {
       const Bytes part = rest.first(n);
       if (!content->closed) content->keep(part, limits.early_octets, memory);
-      if (content->reader.in_chunk()) {
+      if (tolerated_tells()) {
         const AlternateReader::Step step =
             content->reader.read(part, sink, limits.bdat_chunk, true, judge());
         if (step.stop) {
           stopped = true;
           return at + step.accepted;
         }
-      } else if (content->chunk_begins) {
-        content->reader.begin_chunk(chunk_left, chunk_last);
       }
-      content->chunk_begins = false;
-      if (content->closed && !content->reader.in_chunk()) drop_tolerated();
+      if (!tolerated_tells()) drop_tolerated();
     }
     at += n;
   }
@@ -615,15 +612,10 @@ bool Session::Impl::bdat(std::string_view line) {
   return !size.last || end_of_chunks();
 }
 
-// Behind the line in hand stands a chunk, to servers that take its argument.
+// Behind the line in hand stands a chunk, to servers that take its argument. Behind another that no
+// reply has decided, that one's reading goes on.
 void Session::Impl::begin_tolerated(TransactionId tx, const ChunkSize& size) {
-  if (tolerated_tells() || (tolerated && tolerated->closed)) return;
-  if (tolerated) {  // behind another that no reply has decided: for scanning
-    tolerated->chunk_begins = size.octets > 0;
-    chunk_left = size.octets;
-    chunk_last = size.last;
-    return;
-  }
+  if (tolerated) return;
   tolerated = SecondReading::create(Reason::tolerated, tx, memory);
   if (!tolerated) return;
   tolerated->chunk = size;

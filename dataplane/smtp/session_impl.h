@@ -199,8 +199,11 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   void data();
   bool bdat(std::string_view line);
   void begin_tolerated(TransactionId tx, const ChunkSize& size);
-  // Whether what is read is told as the chunk of a malformed BDAT.
-  bool tolerated_tells() const { return tolerated && tolerated->reader.in_chunk(); }
+  // Whether what is read is told as what a malformed BDAT makes of it: until a reply decides, and
+  // then to the end of its chunk.
+  bool tolerated_tells() const {
+    return tolerated && (!tolerated->closed || tolerated->reader.in_chunk());
+  }
   bool may_be_data();
   bool begin_between(Slot slot, TransactionId tx);
   bool goes_on_beside(SecondReading* open);

@@ -473,7 +473,7 @@ void Session::Impl::answer_tolerated(const Pending& entry, const Reply& reply) {
       tolerated->lost ? !tolerated->reader.in_chunk() : tolerated->size >= tolerated->chunk.octets;
   if (!taken || !whole) {
     tolerated->closed = true;
-    if (!tolerated->reader.in_chunk()) drop_tolerated();
+    if (!tolerated_tells()) drop_tolerated();
     return;
   }
   SecondReading* reading = std::exchange(tolerated, nullptr);
