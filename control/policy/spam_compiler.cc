@@ -16,6 +16,7 @@
 #include "control/policy/regex_joined.h"
 #include "dataplane/contract/policy_image_tables.h"
 #include "dataplane/scan/regex.h"
+#include "dataplane/scan/regex_gate.h"
 #include "dataplane/scan/spam_evals.h"
 
 extern const char sluice_outbound_off_list[];  // generated from outbound_off.list
@@ -317,16 +318,19 @@ void SpamCompiler::WordTable::add(scan::SpamReference reference,
   first_clause.push_back(static_cast<std::uint32_t>(first_word.size() - 1));
 }
 
-// A regex that takes long to find no match is asked only where its gate lets it.
+// A regex that takes long to find no match, or of which matches begin at few places, is asked only
+// where its gate lets it.
 void SpamCompiler::plan_gate(std::uint32_t number, scan::SpamBuffer buffer,
                              const std::vector<RegexClause>& clauses) {
   constexpr std::uint32_t kMuch = 80;
   if (gates_.contains(number - 1)) return;
   const PerlRegex& regex = regexes_[number - 1];
   const auto tree = RegexTree::read(regex.pattern, regex.options);
-  if (!tree || tree->references()) return;
-  auto program = regex_program(*tree, regex.options);
-  if (program && backtracking_cost(*program, buffer, clauses) >= kMuch)
+  auto program = tree ? regex_program(*tree, regex.options) : std::nullopt;
+  if (!program) return;
+  const auto gate = scan::RegexGate::load(program->words, program->sets, 0);
+  if ((gate && gate->passes()) ||
+      (!tree->references() && backtracking_cost(*program, buffer, clauses) >= kMuch))
     gates_.emplace(number - 1, std::move(*program));
 }
 

@@ -195,9 +195,11 @@ class ParameterReader {
     p.value = inside;
     if (stop < i) undo_pairs(inside, p);
     if (i >= text_.size()) {
-      // Never closed: what another reader takes ends at the semicolon.
+      // Never closed: what another reader takes ends at the semicolon, or has the quote.
       malformed_ = true;
       const std::size_t semicolon = inside.find(';');
+      const std::size_t size = inside.substr(0, semicolon).size();
+      if (p.strict.empty()) p.strict = {inside.data() - 1, size + 1};
       if (semicolon != std::string_view::npos) {
         p.literal = p.value;
         p.value = trim(inside.substr(0, semicolon));
@@ -393,10 +395,10 @@ std::pmr::vector<Parameter> read_parameters(std::string_view text, bool& malform
   return list;
 }
 
-void add_boundaries(const std::pmr::vector<Parameter>& list, Strings& out) {
+// Returns whether one is there that is empty.
+bool add_boundaries(const std::pmr::vector<Parameter>& list, Strings& out) {
   Strings all(list.get_allocator());
   readings_of("boundary", list, false, all);
-  if (all.empty()) return;
   for (const std::pmr::string& b : all) {
     std::string_view text = b;
     // Blanks at the end cannot be told from the delimiter line's own (RFC 2046 5.1.1).
@@ -404,6 +406,17 @@ void add_boundaries(const std::pmr::vector<Parameter>& list, Strings& out) {
     add_reading(out, text.substr(0, kMaxBoundary));
   }
   for (const std::pmr::string& b : all) add_reading(out, trim(b).substr(0, kMaxBoundary));
+  return std::any_of(list.begin(), list.end(), [](const Parameter& p) {
+    return equals_ignoring_case(p.name, "boundary") && trim(p.value).empty();
+  });
+}
+
+// A label in single quotes means what stands in them.
+std::string_view charset_label(std::string_view value) {
+  std::string_view label = first_token(value);
+  if (label.size() > 2 && label.front() == '\'' && label.back() == '\'')
+    label = label.substr(1, label.size() - 2);
+  return label;
 }
 
 // What follows the first token of a value.
@@ -444,7 +457,9 @@ void read_content_type(std::string_view value, ContentType& out) {
   const std::pmr::vector<Parameter> list = read_parameters(rest, out.malformed, memory.get());
   Strings charsets(memory.get());
   readings_of("charset", list, false, charsets);
-  if (!charsets.empty()) assign_lower(out.charset, first_token(charsets[0]), 64);
+  if (!charsets.empty()) assign_lower(out.charset, charset_label(charsets.front()), 64);
+  if (charsets.size() > 1) assign_lower(out.other_charset, charset_label(charsets.back()), 64);
+  if (out.other_charset == out.charset) out.other_charset.clear();
   const auto says = [&](std::string_view name, std::string_view value) {
     return std::any_of(list.begin(), list.end(), [&](const Parameter& p) {
       return equals_ignoring_case(p.name, name) && equals_ignoring_case(trim(p.value), value);
@@ -452,7 +467,7 @@ void read_content_type(std::string_view value, ContentType& out) {
   };
   out.delsp = says("delsp", "yes") && says("format", "flowed");
   readings_of("name", list, true, out.names);
-  add_boundaries(list, out.boundaries);
+  out.empty_boundary = add_boundaries(list, out.boundaries);
   if (out.type == "message" && out.subtype == "partial") {
     Strings numbers(memory.get());
     readings_of("number", list, false, numbers);
@@ -534,6 +549,34 @@ void ContentInfo::add_encoding(Encoding encoding) {
 void ContentInfo::field(std::string_view name, std::string_view value) {
   if (!starts_with_ignoring_case(name, "content-")) return;
   name.remove_prefix(8);
+  const std::size_t nul = value.find('\0');
+  // Names with a NUL have readings of their own, see add_name().
+  if (nul == std::string_view::npos || equals_ignoring_case(name, "disposition"))
+    return content_field(name, value);
+  // Some readers drop NULs, to others the value ends at the first; that is no second field.
+  const bool types_before = repeated_type;
+  const bool encodings_before = repeated_encoding;
+  FieldMemory temporary(content_id.get_allocator().resource());
+  std::pmr::string without(value, temporary.get());
+  std::erase(without, '\0');
+  const bool first_type = types.empty();
+  content_field(name, without);
+  if (first_type && !types.empty()) {
+    ContentType as_sent{types.get_allocator()};
+    read_content_type(value, as_sent);
+    types.front().names = std::move(as_sent.names);
+  }
+  const bool types_now = repeated_type;
+  const bool encodings_now = repeated_encoding;
+  const bool malformed_now = malformed;
+  const std::string_view before = trim(value.substr(0, nul));
+  content_field(name, before.empty() ? value : before);
+  repeated_type = types_before || types_now;
+  repeated_encoding = encodings_before || encodings_now;
+  malformed = malformed_now;
+}
+
+void ContentInfo::content_field(std::string_view name, std::string_view value) {
   std::pmr::memory_resource* const memory = content_id.get_allocator().resource();
   if (equals_ignoring_case(name, "type")) {
     if (types.empty()) {

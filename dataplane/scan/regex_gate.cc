@@ -11,6 +11,10 @@ namespace {
 // Instructions looked at in one call to make states.
 constexpr std::size_t kBudget = 32768;
 constexpr std::size_t kCostOfState = 16;
+// So many octets, of all matches that might have begun, are looked at before the text is gone
+// through for all of them at once.
+constexpr std::size_t kTurns = 2;
+constexpr std::size_t kFewOctets = 256;
 
 bool is_word(unsigned char octet) {
   return (octet >= '0' && octet <= '9') || (octet >= 'A' && octet <= 'Z') || octet == '_' ||
@@ -93,6 +97,7 @@ Result<RegexGate> RegexGate::load(std::span<const std::uint32_t> program,
   }
   gate.end_ = static_cast<std::uint32_t>(gate.sample_.size());
   gate.find_idle_octets();
+  gate.find_starts();
   return gate;
 }
 
@@ -120,6 +125,91 @@ void RegexGate::find_idle_octets() {
   const auto idle =
       std::ranges::count_if(kText, [&](char c) { return idle_[static_cast<unsigned char>(c)]; });
   skips_ = static_cast<std::size_t>(idle) * 10 >= kText.size() * 7;
+}
+
+void RegexGate::find_starts() {
+  constexpr std::size_t kMostWork = 2'000'000;
+  constexpr std::array<Kind, 4> kKinds{begin, newline, word, other};
+  if (program_.size() * sample_.size() > kMostWork) return;
+  GateScratch scratch;
+  scratch.visited_.where.assign(program_.size(), 0);
+  std::vector<RegexStarts::Set> octets_of(sample_.size());
+  for (unsigned c = 0; c < 256; ++c) octets_of[class_of_[c]].set(c);
+  // Ways to match that begin with the same octet, by what is before their next one.
+  struct Ways {
+    RegexStarts::Set octets;
+    std::array<std::vector<std::uint32_t>, 4> by_kind;
+  };
+  const auto add = [](std::vector<std::uint32_t>& all, const std::vector<std::uint32_t>& more) {
+    all.insert(all.end(), more.begin(), more.end());
+  };
+  const auto sort_once = [](std::vector<std::uint32_t>& all) {
+    std::ranges::sort(all);
+    all.erase(std::unique(all.begin(), all.end()), all.end());
+  };
+  std::map<std::vector<std::uint32_t>, Ways> all;
+  std::array<bool, 4> may_be_before{};
+  std::size_t octets = RegexStarts::kMostOctets;
+  std::vector<std::vector<std::uint32_t>> after(sample_.size());
+  RegexStarts::Set first;
+  for (const Kind kind : kKinds) {
+    std::vector<std::uint32_t> begun;
+    scratch.visited_.clear();
+    if (close(0, kind, scratch, begun)) return;
+    for (unsigned symbol = 0; symbol <= end_; ++symbol) {
+      std::vector<std::uint32_t> kept = begun;
+      std::vector<std::uint32_t> next;
+      const bool ends = advance(kept, kind, symbol, next, scratch);
+      if (symbol == end_) {
+        if (ends) return;
+        continue;
+      }
+      if (!ends && next.empty()) continue;
+      if (ends) octets = 1;
+      may_be_before[kind] = true;
+      first |= octets_of[symbol];
+      add(after[symbol], next);
+    }
+  }
+  for (unsigned symbol = 0; symbol < end_; ++symbol) {
+    sort_once(after[symbol]);
+    if ((first & octets_of[symbol]).none()) continue;
+    Ways& ways = all[after[symbol]];
+    ways.octets |= octets_of[symbol];
+    ways.by_kind[kind_of(sample_[symbol])] = after[symbol];
+  }
+  std::vector<RegexStarts::Window> windows(std::min(all.size(), RegexStarts::kBuckets));
+  std::vector<Ways> buckets(windows.size());
+  std::size_t number = 0;
+  for (const auto& [_, ways] : all) {
+    const std::size_t bucket = number++ * windows.size() / all.size();
+    windows[bucket][0] |= ways.octets;
+    for (const Kind kind : kKinds) add(buckets[bucket].by_kind[kind], ways.by_kind[kind]);
+  }
+  for (std::size_t i = 1; i < octets; ++i) {
+    for (std::size_t bucket = 0; bucket < buckets.size(); ++bucket) {
+      Ways next_ways;
+      for (const Kind kind : kKinds) {
+        auto& before = buckets[bucket].by_kind[kind];
+        sort_once(before);
+        for (unsigned symbol = 0; symbol <= end_ && !before.empty(); ++symbol) {
+          std::vector<std::uint32_t> kept = before;
+          std::vector<std::uint32_t> next;
+          const bool ends = advance(kept, kind, symbol, next, scratch);
+          if (ends) octets = std::min(octets, symbol == end_ ? i : i + 1);
+          if (symbol == end_ || (!ends && next.empty())) continue;
+          windows[bucket][i] |= octets_of[symbol];
+          add(next_ways.by_kind[kind_of(sample_[symbol])], next);
+        }
+      }
+      buckets[bucket] = std::move(next_ways);
+    }
+  }
+  RegexStarts::Set before;
+  for (unsigned c = 0; c < 256; ++c) {
+    if (may_be_before[kind_of(static_cast<unsigned char>(c))]) before.set(c);
+  }
+  starts_.build(windows, octets, before, may_be_before[lines_ ? begin : other]);
 }
 
 RegexGate::Kind RegexGate::kind_of(unsigned char octet) const {
@@ -242,6 +332,32 @@ std::span<const std::uint32_t> RegexGate::set_of(std::uint32_t state,
   return {arena + state + end_ + 1, arena[state - count]};
 }
 
+// What `kept` becomes by a symbol, in addition to what is in `next`. True: a match ends.
+bool RegexGate::advance(std::vector<std::uint32_t>& kept, Kind before, unsigned symbol,
+                        std::vector<std::uint32_t>& next, GateScratch& scratch) const {
+  scratch.visited_.clear();
+  for (const std::uint32_t at : kept) scratch.visited_.insert(at);
+  // Assertions about this octet; what they lead to may have others.
+  for (std::size_t i = 0; i < kept.size(); ++i) {
+    const Instruction one = program_[kept[i]];
+    if (one.operation != GateOperation::octets && holds(one.operation, before, symbol) &&
+        close(one.next, before, scratch, kept))
+      return true;
+  }
+  if (symbol == end_) return false;
+  const unsigned char octet = sample_[symbol];
+  const Kind kind = kind_of(octet);
+  scratch.visited_.clear();
+  for (const std::uint32_t at : next) scratch.visited_.insert(at);
+  for (const std::uint32_t at : kept) {
+    const Instruction& one = program_[at];
+    if (one.operation == GateOperation::octets && sets_[one.operand].test(octet) &&
+        close(one.next, kind, scratch, next))
+      return true;
+  }
+  return false;
+}
+
 std::uint32_t RegexGate::step(std::uint32_t state, unsigned symbol, GateScratch& scratch) const {
   std::uint32_t* const arena = scratch.arena_.get();
   const std::uint32_t state_flags = arena[state - flags];
@@ -269,28 +385,14 @@ std::uint32_t RegexGate::step(std::uint32_t state, unsigned symbol, GateScratch&
   } else {
     kept.assign(set_of(state, scratch).begin(), set_of(state, scratch).end());
   }
-  scratch.visited_.clear();
-  for (const std::uint32_t at : kept) scratch.visited_.insert(at);
-  if (at_start && close(0, before, scratch, kept)) return note(kMatch);
-  // Assertions about this octet; what they lead to may have others.
-  for (std::size_t i = 0; i < kept.size(); ++i) {
-    const Instruction one = program_[kept[i]];
-    if (one.operation != GateOperation::octets && holds(one.operation, before, symbol) &&
-        close(one.next, before, scratch, kept))
-      return note(kMatch);
+  if (at_start) {
+    scratch.visited_.clear();
+    if (close(0, before, scratch, kept)) return note(kMatch);
   }
-  if (symbol == end_) return note(kDead);
-  const unsigned char octet = sample_[symbol];
-  const Kind kind = kind_of(octet);
   next.assign(of_start.begin(), of_start.end());
-  scratch.visited_.clear();
-  for (const std::uint32_t at : next) scratch.visited_.insert(at);
-  for (const std::uint32_t at : kept) {
-    const Instruction& one = program_[at];
-    if (one.operation == GateOperation::octets && sets_[one.operand].test(octet) &&
-        close(one.next, kind, scratch, next))
-      return note(kMatch);
-  }
+  if (advance(kept, before, symbol, next, scratch)) return note(kMatch);
+  if (symbol == end_) return note(kDead);
+  const Kind kind = kind_of(sample_[symbol]);
   scratch.budget_ -=
       std::min(scratch.budget_, kept.size() + scratch.visited_.dense.size() + kCostOfState);
   const bool idle = skips_ && begins && next.empty();
@@ -299,15 +401,17 @@ std::uint32_t RegexGate::step(std::uint32_t state, unsigned symbol, GateScratch&
   return scratch.budget_ == 0 ? kGiveUp : found;
 }
 
-bool RegexGate::may_match(std::string_view text, std::size_t from, std::uint32_t to,
-                          GateScratch& scratch) const {
+RegexGate::Kind RegexGate::kind_before(std::string_view text, std::size_t at) const {
+  if (at == 0) return lines_ ? begin : other;
+  return kind_of(static_cast<unsigned char>(text[at - 1]));
+}
+
+// Whether a match may begin from `from` to `to`, in one turn of the text.
+bool RegexGate::begins_between(std::string_view text, std::size_t from, std::uint32_t to,
+                               GateScratch& scratch) const {
   if (from > text.size() || from > to) return false;
-  if (scratch.arena_ == nullptr) return true;
-  scratch.budget_ = kBudget;
   const std::uint32_t* const arena = scratch.arena_.get();
-  const Kind first =
-      from == 0 ? (lines_ ? begin : other) : kind_of(static_cast<unsigned char>(text[from - 1]));
-  std::uint32_t state = start(first, scratch);
+  std::uint32_t state = start(kind_before(text, from), scratch);
   const auto run = [&](std::size_t at, std::size_t end) {
     while (at < end) {
       const std::uint8_t symbol = class_of_[static_cast<unsigned char>(text[at])];
@@ -337,6 +441,40 @@ bool RegexGate::may_match(std::string_view text, std::size_t from, std::uint32_t
     state = next != kUnknown ? next : step(state, end_, scratch);
   }
   return state != kDead;
+}
+
+std::size_t RegexGate::first(std::string_view text, std::size_t from, std::uint32_t to,
+                             GateScratch& scratch) const {
+  if (from > text.size() || from > to) return npos;
+  if (scratch.arena_ == nullptr) return from;
+  scratch.budget_ = kBudget;
+  if (!starts_.useful()) return begins_between(text, from, to, scratch) ? from : npos;
+  const std::uint32_t* const arena = scratch.arena_.get();
+  const std::size_t last = std::min<std::size_t>(to, text.size());
+  std::size_t octets = kTurns * (text.size() - from) + kFewOctets;
+  RegexStarts::Places places;
+  for (places.next = from;;) {
+    starts_.find(text, last, places);
+    if (places.count == 0) return npos;
+    for (std::size_t i = 0; i < places.count; ++i) {
+      const std::size_t place = places.all[i];
+      std::uint32_t state = without_begins(start(kind_before(text, place), scratch), scratch);
+      std::size_t at = place;
+      while (state >= kLeastState && at < text.size()) {
+        const std::uint8_t symbol = class_of_[static_cast<unsigned char>(text[at++])];
+        const std::uint32_t next = arena[state + symbol];
+        state = next != kUnknown ? next : step(state, symbol, scratch);
+      }
+      if (state >= kLeastState) {
+        const std::uint32_t next = arena[state + end_];
+        state = next != kUnknown ? next : step(state, end_, scratch);
+      }
+      if (state != kDead) return place;
+      if (at - place >= octets)
+        return begins_between(text, place + 1, to, scratch) ? place + 1 : npos;
+      octets -= at - place;
+    }
+  }
 }
 
 }  // namespace sluice::scan

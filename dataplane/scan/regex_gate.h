@@ -8,6 +8,10 @@
 // what follows stay in a set until the next octet is known. Making states is bounded in each call;
 // beyond that the answer is "maybe".
 //
+// Where matches begin rarely (scan/regex_starts.h) the machine is run from these places alone: then
+// hardly any states are needed, and most of a text is not looked at octet by octet. What takes more
+// than a few turns of the text so is run once for matches that begin anywhere.
+//
 // A RegexGate is immutable; states are in its worker's GateScratch, which all gates share and
 // which is emptied when it is full. Answers do not depend on what is in there, but for "maybe".
 #pragma once
@@ -21,6 +25,7 @@
 #include <vector>
 
 #include "dataplane/base/result.h"
+#include "dataplane/scan/regex_starts.h"
 
 namespace sluice::scan {
 
@@ -86,9 +91,16 @@ class RegexGate {
   static Result<RegexGate> load(std::span<const std::uint32_t> program,
                                 std::span<const std::uint8_t> sets, std::uint32_t number);
 
-  // False: no match in `text` begins at a place from `from` to `to`.
+  static constexpr std::size_t npos = std::string_view::npos;
+  // No match in `text` begins from `from` on before this place; npos: none does as far as `to`.
+  std::size_t first(std::string_view text, std::size_t from, std::uint32_t to,
+                    GateScratch& scratch) const;
   bool may_match(std::string_view text, std::size_t from, std::uint32_t to,
-                 GateScratch& scratch) const;
+                 GateScratch& scratch) const {
+    return first(text, from, to, scratch) != npos;
+  }
+  // Whether places where no match begins are mostly passed at once.
+  bool passes() const { return starts_.useful(); }
 
  private:
   // What stands before a place, as far as the program asks.
@@ -124,7 +136,13 @@ class RegexGate {
              std::vector<std::uint32_t>& kept) const;
   bool holds(GateOperation operation, Kind before, unsigned symbol) const;
   std::span<const std::uint32_t> set_of(std::uint32_t state, const GateScratch& scratch) const;
+  bool advance(std::vector<std::uint32_t>& kept, Kind before, unsigned symbol,
+               std::vector<std::uint32_t>& next, GateScratch& scratch) const;
+  bool begins_between(std::string_view text, std::size_t from, std::uint32_t to,
+                      GateScratch& scratch) const;
+  Kind kind_before(std::string_view text, std::size_t at) const;
   void find_idle_octets();
+  void find_starts();
   std::uint32_t intern(std::vector<std::uint32_t>& set, std::uint32_t flags,
                        GateScratch& scratch) const;
 
@@ -138,6 +156,7 @@ class RegexGate {
   bool skips_ = false;            // there are enough of them
   bool lines_ = false;
   bool words_ = false;
+  RegexStarts starts_;
 };
 
 }  // namespace sluice::scan

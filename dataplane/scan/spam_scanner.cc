@@ -254,18 +254,19 @@ std::span<const std::uint32_t> SpamScanner::open() const { return work().open; }
 bool SpamScanner::is_open(std::uint32_t test) const { return work().tests[test].candidate != 0; }
 std::uint32_t SpamScanner::cost(std::uint32_t test) const { return work().tests[test].cost; }
 
-// As its gate says, as long as that mostly says no: then it costs more than it spares.
-bool SpamScanner::may_match(const SpamWork::Candidate& candidate, std::string_view text) {
+// Where a match may begin as its gate says, as long as that mostly says nowhere: then it costs more
+// than it spares.
+std::size_t SpamScanner::first_match(const SpamWork::Candidate& candidate, std::string_view text) {
   constexpr std::uint16_t kLearns = 32;     // asked before a gate is judged
   constexpr std::uint16_t kForgets = 4096;  // then it is judged anew
   const RegexGate* const gate = rules_.gate(candidate.regex - 1);
-  if (gate == nullptr) return true;
+  if (gate == nullptr) return candidate.from;
   SpamWork::OfGate& of = work().gates[candidate.regex - 1];
   if (++of.asked > kForgets) of = {};
-  if (of.asked > kLearns && of.passed > kLearns / 2) return true;
-  const bool may = gate->may_match(text, candidate.from, candidate.to, scratch_.impl_->gates);
-  if (of.asked <= kLearns && may) ++of.passed;
-  return may;
+  if (of.asked > kLearns && of.passed > kLearns / 2) return candidate.from;
+  const std::size_t place = gate->first(text, candidate.from, candidate.to, scratch_.impl_->gates);
+  if (of.asked <= kLearns && place != RegexGate::npos) ++of.passed;
+  return place;
 }
 
 std::uint32_t SpamScanner::try_item(std::uint32_t test, const SpamWork::Candidate& candidate,
@@ -275,10 +276,11 @@ std::uint32_t SpamScanner::try_item(std::uint32_t test, const SpamWork::Candidat
   if (text.size() < candidate.from + std::size_t{regex.least()}) return 0;
   scanned_ += text.size();
   const Look look(times_, candidate.buffer, test);
-  if (!may_match(candidate, text)) return 0;
+  const std::size_t from = first_match(candidate, text);
+  if (from == RegexGate::npos) return 0;
   if ((rules_.tests()[test].flags & kTestMultiple) != 0)
-    return regex.count(text, scratch_.regex(), most, candidate.from, candidate.to);
-  return regex.find(text, scratch_.regex(), nullptr, candidate.from, candidate.to) ? 1 : 0;
+    return regex.count(text, scratch_.regex(), most, from, candidate.to);
+  return regex.find(text, scratch_.regex(), nullptr, from, candidate.to) ? 1 : 0;
 }
 
 std::uint32_t SpamScanner::count(std::uint32_t number, std::uint32_t before) {

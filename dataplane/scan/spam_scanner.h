@@ -127,7 +127,7 @@ class SpamScanner {
   std::uint32_t try_item(std::uint32_t test, const SpamWork::Candidate& candidate,
                          std::uint32_t item, std::uint32_t most);
   std::string_view text_of(SpamBuffer buffer, std::uint32_t item) const;
-  bool may_match(const SpamWork::Candidate& candidate, std::string_view text);
+  std::size_t first_match(const SpamWork::Candidate& candidate, std::string_view text);
 
   const SpamRules& rules_;
   Scratch& scratch_;

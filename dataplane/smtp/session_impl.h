@@ -1,6 +1,6 @@
 // The state of a Session; see session.h for what it does and README.md for why it does it so.
-// session.cc has what both directions share, session_client.cc reads the client's octets,
-// session_server.cc matches replies to commands.
+// session.cc has what both directions share, session_client.cc reads the client's commands,
+// session_content.cc its content, session_server.cc matches replies to commands.
 //
 // The client machine (`x | y`: event, what the server answers):
 //
@@ -175,7 +175,8 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   std::uint32_t replies_owed() const;
   std::size_t memory_used() const;
 
-  // --- session_client.cc: each read_* takes octets from the front and returns how many.
+  // --- session_client.cc, session_content.cc: each read_* takes octets from the front and returns
+  // how many.
   std::size_t feed(Bytes octets);
   std::size_t read(Bytes octets);
   std::size_t read_start(Bytes octets);
@@ -197,6 +198,15 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   void rcpt(std::string_view argument);
   void data();
   bool bdat(std::string_view line);
+  void begin_tolerated(TransactionId tx, const ChunkSize& size);
+  // Whether what is read is told as what a malformed BDAT makes of it: until a reply decides, and
+  // then to the end of its chunk.
+  bool tolerated_tells() const {
+    return tolerated && (!tolerated->closed || tolerated->reader.in_chunk());
+  }
+  bool may_be_data();
+  bool begin_between(Slot slot, TransactionId tx);
+  bool goes_on_beside(SecondReading* open);
   bool end_of_chunks();
   void push(Slot slot, TransactionId tx = 0, std::uint32_t detail = 0);
   bool early_response(std::string_view line);
@@ -224,6 +234,7 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   void answer_mail(const Pending& entry, const Reply& reply);
   void answer_data(const Pending& entry, const Reply& reply);
   void answer_chunk(const Pending& entry, const Reply& reply);
+  void answer_tolerated(const Pending& entry, const Reply& reply);
   void refuse(TransactionId tx, std::uint16_t code);
   bool adopt_envelope(TransactionId from, TransactionId by);
   std::uint32_t taken_into_open(TransactionId tx);

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <optional>
 #include <random>
 #include <string>
@@ -86,13 +87,19 @@ TEST(RegexGate, LosesNoMatchOfRandomRegexes) {
     scan::GateScratch scratch;
     scratch.reserve(1);
     for (int i = 0; i < 30; ++i) {
-      const std::string text = random_text(random, "aabbcBA _\n", 24);
+      const std::string text = random_text(random, "aabbcBA _\n", i % 8 == 0 ? 200 : 24);
       const std::size_t from = below(random, 4) == 0 ? below(random, text.size() + 1) : 0;
       const std::uint32_t to = below(random, 4) == 0
                                    ? static_cast<std::uint32_t>(from + below(random, 6))
                                    : scan::Regex::kNoLimit;
-      const bool found = exact->find(text, pcre2, nullptr, from, to);
-      const bool may = gate->may_match(text, from, to, scratch);
+      scan::Regex::Match match;
+      const bool found = exact->find(text, pcre2, &match, from, to);
+      const std::size_t first = gate->first(text, from, to, scratch);
+      const bool may = first != scan::RegexGate::npos;
+      if (found && may) {
+        ASSERT_GE(match.begin[0], first) << regex << " on '" << text << "' from " << from;
+        ASSERT_TRUE(exact->find(text, pcre2, nullptr, first, to));
+      }
       ASSERT_TRUE(may || !found) << regex << " options " << options << " on '" << text << "' from "
                                  << from << " to " << to;
       matched += found ? 1 : 0;
@@ -164,6 +171,71 @@ TEST(RegexGate, GatesShareAScratch) {
     EXPECT_FALSE(one->may_match("baac", 0, scan::Regex::kNoLimit, scratch));
     EXPECT_TRUE(two->may_match("baac", 0, scan::Regex::kNoLimit, scratch));
   }
+}
+
+// Each place is found, and none beside: with vectors and without, at the ends of what they look at.
+TEST(RegexStarts, FindsEachPlaceWhereAMatchMayBegin) {
+  Random random(99);
+  std::size_t found = 0;
+  for (int round = 0; round < 400; ++round) {
+    const std::size_t octets = 1 + below(random, scan::RegexStarts::kMostOctets);
+    std::vector<scan::RegexStarts::Window> windows(1 + below(random, scan::RegexStarts::kBuckets));
+    const auto random_set = [&] {
+      scan::RegexStarts::Set set;
+      const std::size_t members = 1 + below(random, 40);
+      for (std::size_t i = 0; i < members; ++i)
+        set.set(below(random, 2) == 0 ? 'a' + below(random, 6) : below(random, 256));
+      return set;
+    };
+    for (auto& window : windows) {
+      for (auto& set : window) set = random_set();
+    }
+    const scan::RegexStarts::Set before =
+        below(random, 2) == 0 ? random_set() : scan::RegexStarts::Set().set();
+    const bool at_begin = below(random, 2) == 0;
+    scan::RegexStarts starts;
+    starts.build(windows, octets, before, at_begin);
+    for (int i = 0; i < 20; ++i) {
+      const std::string text = random_text(random, "aabcdef\x80\xff @", 300);
+      const std::size_t from = below(random, text.size() + 1);
+      const std::size_t last = from + below(random, 300);
+      std::vector<std::size_t> expected;
+      for (std::size_t at = from; at <= last && at + octets <= text.size(); ++at) {
+        const auto octet = [&](std::size_t place) {
+          return static_cast<unsigned char>(text[place]);
+        };
+        if (at == 0 ? !at_begin : !before.test(octet(at - 1))) continue;
+        const bool begins = std::ranges::any_of(windows, [&](const auto& window) {
+          for (std::size_t k = 0; k < octets; ++k) {
+            if (!window[k].test(octet(at + k))) return false;
+          }
+          return true;
+        });
+        if (begins) expected.push_back(at);
+      }
+      std::vector<std::size_t> places;
+      scan::RegexStarts::Places some;
+      for (some.next = from; starts.find(text, last, some), some.count > 0;)
+        places.insert(places.end(), some.all.begin(),
+                      some.all.begin() + static_cast<std::ptrdiff_t>(some.count));
+      ASSERT_EQ(places, expected) << "round " << round;
+      found += places.size();
+    }
+  }
+  EXPECT_GT(found, 2000u);
+}
+
+// A text in which matches begin everywhere and go on for long is gone through but once.
+TEST(RegexGate, LongBeginningsEverywhere) {
+  const auto gate = gate_of("xyzw[a-z]*[0-9]q", 0);
+  ASSERT_TRUE(gate && gate->passes());
+  scan::GateScratch scratch;
+  scratch.reserve(1);
+  std::string text;
+  for (int i = 0; i < 50'000; ++i) text += "xyzw";
+  EXPECT_FALSE(gate->may_match(text, 0, scan::Regex::kNoLimit, scratch));
+  text += "1q";
+  EXPECT_TRUE(gate->may_match(text, 0, scan::Regex::kNoLimit, scratch));
 }
 
 TEST(RegexGate, RefusesBrokenPrograms) {
