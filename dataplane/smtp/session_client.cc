@@ -587,8 +587,9 @@ bool Session::Impl::bdat(std::string_view line) {
   // Longer than most servers take, and read here without most of its blanks.
   if (client_line.pending() > limits.command_line && size.form == ChunkSize::Form::valid)
     size.form = ChunkSize::Form::tolerated;
-  if (size.form != ChunkSize::Form::valid) {
-    raise(Anomaly::bad_bdat_arg);
+  const bool malformed = size.form != ChunkSize::Form::valid;
+  if (malformed) raise(Anomaly::bad_bdat_arg);
+  if (malformed && !(tolerant && size.form == ChunkSize::Form::tolerated)) {
     push(Slot::bad_bdat, tx);
     if (size.form != ChunkSize::Form::tolerated) return true;
     if (size.octets == 0) {
@@ -606,7 +607,8 @@ bool Session::Impl::bdat(std::string_view line) {
   if (size.octets > 0) {
     state = ClientState::chunk;
     // A server that does not know BDAT answers 500 and reads the chunk as commands.
-    if (!capabilities.chunking && !midstream && !one_sided) begin_early(Reason::chunk);
+    if ((!capabilities.chunking || malformed) && !midstream && !one_sided)
+      begin_early(Reason::chunk);
     return true;
   }
   return !size.last || end_of_chunks();

@@ -129,8 +129,10 @@ struct SessionState {
   bool stopped_in_queue = false;  // the stopped message's own command is in `pending`
   bool server_ended = false;      // nothing more of the server is read
   bool not_tls = false;           // what looked like a ClientHello was none to the server
+  bool tolerant = false;          // the server has taken a malformed BDAT for a chunk
   bool proxy_undecided = false;   // a PROXY line may get a reply from a server that knows none
-  // Octets read again opened transactions that the server meets before older ones of `pending`.
+  // Octets were read again whose commands the server meets before others of `pending`, read
+  // earlier.
   bool reordered = false;
 };
 static_assert(std::is_trivially_copyable_v<SessionState>, "packed as it is");

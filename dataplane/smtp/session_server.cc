@@ -442,7 +442,8 @@ void Session::Impl::answer_chunk(const Pending& entry, const Reply& reply) {
   SecondReading* reading = entry.kept ? take_reading() : nullptr;
   // The reading is kept where CHUNKING was not offered: a server that refuses the command there
   // takes the chunk for commands. Where it was, it swallows it (RFC 3030 2).
-  const bool commands = reading && is_negative(reply.code);
+  const bool commands =
+      reading && is_negative(reply.code) && (!capabilities.chunking || is_out_of_place(reply.code));
   if (is_positive(reply.code)) taken_into_open(entry.tx);
   if (entry.slot == Slot::bdat_last && !commands && !is_out_of_place(reply.code)) {
     SecondReading::destroy(reading, memory);
@@ -477,6 +478,7 @@ void Session::Impl::answer_tolerated(const Pending& entry, const Reply& reply) {
     return;
   }
   SecondReading* reading = std::exchange(tolerated, nullptr);
+  tolerant = true;
   forget_commands();
   taken_into_open(entry.tx);
   state = ClientState::command;
@@ -666,7 +668,6 @@ void Session::Impl::read_again(SecondReading* reading) {
     std::uint64_t chunk_left;
     DataReader reader;
   };
-  const TransactionId known = last_tx;
   const Saved saved{state,       current_tx, message_tx, message_via, message_open,
                     message_gap, chunk_last, chunk_left, reader};
   SecondReading* const later_ambiguous = std::exchange(ambiguous, nullptr);
@@ -713,7 +714,7 @@ void Session::Impl::read_again(SecondReading* reading) {
   chunk_last = saved.chunk_last;
   chunk_left = saved.chunk_left;
   reader = saved.reader;
-  if (last_tx != known && !rest.empty()) reordered = true;
+  if (!rest.empty()) reordered = true;
   while (!rest.empty()) {
     if (pending.size() >= limits.pending_commands || !pending.push(rest.front(), memory)) break;
     rest.pop();

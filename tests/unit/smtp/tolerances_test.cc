@@ -110,6 +110,17 @@ TEST(SmtpTolerances, A04_AcceptedThoughMalformed) {
   EXPECT_EQ(several.messages[0].text, "abcdefghi");
   EXPECT_EQ(several.transactions.at(several.messages[0].tx).ends[0].second, "queued");
   EXPECT_EQ(several.messages[1].text, "x");
+  // A server that has taken one takes the next; one that it refuses it has read as commands.
+  for (const auto& [reply, sender] : {std::pair{"552 too big\r\n", "c@c.test"},
+                                      std::pair{"501 bad\r\n250 reset\r\n", "c@c.test"}}) {
+    const Recorder then =
+        play(opened({C(kEnvelope + "BDAT +3\r\nabc"), S("250 ok\r\n250 ok\r\n250 1\r\n"),
+                     C("BDAT +6 LAST\r\nRSET\r\n" + next), S(reply + accepted)}));
+    EXPECT_EQ(then.messages.back().text, "x");
+    EXPECT_EQ(then.transactions.at(then.messages.back().tx).mailbox, sender);
+    EXPECT_EQ(then.transactions.at(then.messages.back().tx).ends[0].second, "next");
+    EXPECT_FALSE(then.has(Anomaly::unsolicited_reply));
+  }
   // Refused as what it is: the octets are commands.
   const Recorder commands =
       play(opened({C(kEnvelope + "BDAT +6 LAST\r\nRSET\r\n" + next),
