@@ -215,8 +215,8 @@ def figures():
         (way, *(f'{by[n][0]:.0f} / {by[n][1] if by[n][1] is not None else "-"}' if n in by else ''
                 for n in (0, 1000, 1_000_000))) for way, by in ways.items()]), machine_of('xdp')]
     live = baseline('wire')
-    parts += [table('Bulk TCP, one flow, live', ('line', 'work', 'Mbit/s', 'to the bridge', 'to testpmd'), [
-        (r['line'], r['work'], f'{r["mbit"]:,.0f}', r['ratio_to'].get('bridge', ''), r['ratio_to'].get('testpmd', ''))
+    parts += [table('Bulk TCP, one flow, live', ('line', 'work', 'Mbit/s', 'to the bridge', 'to the redirect', 'to testpmd'), [
+        (r['line'], r['work'], f'{r["mbit"]:,.0f}', *(r['ratio_to'].get(to, '') for to in ('bridge', 'redirect', 'testpmd')))
         for r in live if r['part'] == 'bulk'])]
     parts += [table('Latency, live', ('line', 'load, Mbit/s', 'p10', 'median', 'p90', 'p99, µs',
                                       'added by one crossing', 'to testpmd'), [
