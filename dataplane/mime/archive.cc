@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "dataplane/mime/find_octet.h"
+
 namespace sluice::mime {
 namespace {
 
@@ -39,17 +41,18 @@ void release(voidpf opaque, voidpf address) {
 }
 
 // Where a zip file's signature may go on from `at`, `matched` octets of it having been seen: behind
-// "PK\3", or at the end of `text`. The third octet is looked for, which no text holds.
+// "PK\3", or at the end of `text`.
 std::size_t first_match(std::string_view text, std::size_t at, std::uint8_t& matched) {
-  for (std::size_t third = text.find('\3', at + 2); third != text.npos;
-       third = text.find('\3', third + 1)) {
-    if (text[third - 1] != 'K' || text[third - 2] != 'P') continue;
+  const char* const end = text.data() + text.size();
+  for (const char* p = text.data() + at; (p = find_pair<'P', 'K'>(p, end)) != end; p += 2) {
+    matched = 2;
+    if (end - p == 2) return text.size();
+    if (p[2] != '\3') continue;
     matched = 3;
-    return third + 1;
+    return static_cast<std::size_t>(p + 3 - text.data());
   }
-  text.remove_prefix(at);
-  matched = text.ends_with("PK") ? 2 : text.ends_with('P') ? 1 : 0;
-  return at + text.size();
+  matched = text.back() == 'P' ? 1 : 0;
+  return text.size();
 }
 
 }  // namespace
