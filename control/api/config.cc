@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
-#include <fstream>
 #include <memory>
 #include <optional>
 #include <tuple>
 
 #include "control/api/config_tree.h"
 #include "control/api/migrate.h"
+#include "control/files/read_file.h"
 #include "control/identity/prefix.h"
 
 // Generated from sluice.yang.
@@ -446,22 +446,9 @@ Result<Configuration> parse_configuration(std::string_view json, std::string_vie
 }
 
 Result<Configuration> load_configuration(const std::filesystem::path& path) {
-  std::error_code code;
-  if (std::filesystem::is_directory(path, code)) {
-    return Error{path.string() + ": is a folder"};
-  }
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return Error{path.string() + ": " + std::generic_category().message(errno)};
-  std::string text;
-  char buffer[65536];
-  while (file.read(buffer, sizeof buffer) || file.gcount() > 0) {
-    text.append(buffer, static_cast<std::size_t>(file.gcount()));
-    if (text.size() > kMaxConfigurationSize) {
-      return Error{path.string() + ": longer than 64 MiB"};
-    }
-  }
-  if (file.bad()) return Error{path.string() + ": " + std::generic_category().message(errno)};
-  return parse_configuration(text, path.string());
+  const auto text = read_file(path, kMaxConfigurationSize);
+  if (!text) return Error{text.error()};
+  return parse_configuration(*text, path.string());
 }
 
 Result<std::string> canonical_configuration(std::string_view json, std::string_view name,

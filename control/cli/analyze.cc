@@ -6,13 +6,14 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <fstream>
+#include <filesystem>
 #include <iostream>
-#include <iterator>
+#include <utility>
 
 #include "control/cli/capture_file.h"
 #include "control/cli/offline.h"
 #include "control/events/eve.h"
+#include "control/files/read_file.h"
 #include "control/identity/prefix.h"
 #include "dataplane/inspect/engine.h"
 
@@ -34,6 +35,26 @@ struct Options {
 int fail(const std::string& text) {
   std::fprintf(stderr, "sluicectl analyze: %s\n", text.c_str());
   return 2;
+}
+
+bool same_file(const std::string& a, const std::string& b) {
+  std::error_code code;
+  return a == b || std::filesystem::equivalent(a, b, code);
+}
+
+// What is written must not be what is read, or written twice.
+std::string clash(const Options& options) {
+  const std::string& input = options.message.empty() ? options.capture : options.message;
+  std::error_code code;
+  for (const auto& [option, path] :
+       {std::pair{"--events", options.events}, {"--out", options.out}}) {
+    if (!path.empty() && path != "-" && same_file(path, input))
+      return std::string(option) + " " + path + ": is the file that is read";
+  }
+  if (!options.out.empty() && same_file(options.out, options.events) &&
+      !std::filesystem::is_character_file(options.out, code))
+    return "--out " + options.out + ": is the file of the events";
+  return {};
 }
 
 // Writes events as EVE JSON lines.
@@ -222,10 +243,8 @@ int analyze_capture(const Options& options, const OfflinePolicy& prepared, std::
 }
 
 int analyze_message(const Options& options, const OfflinePolicy& prepared, std::FILE* events) {
-  std::ifstream file(options.message, std::ios::binary);
-  if (!file) return fail(options.message + ": " + std::strerror(errno));
-  const std::vector<char> octets{std::istreambuf_iterator<char>(file), {}};
-  if (file.bad()) return fail(options.message + ": cannot be read");
+  const auto octets = read_file(options.message);
+  if (!octets) return fail(octets.error());
   EventFile event_file(events, context_of(prepared));
   CaptureOutput output(nullptr);
   auto statistics = std::make_unique<contract::WorkerStatistics>();
@@ -233,8 +252,7 @@ int analyze_message(const Options& options, const OfflinePolicy& prepared, std::
                          std::pmr::new_delete_resource());
   if (Status set = engine.set_policy(*prepared.policy); !set) return fail(set.error());
   const auto wall = static_cast<std::uint64_t>(::time(nullptr)) * kSecond;
-  engine.inspect_message(as_bytes({octets.data(), octets.size()}),
-                         {.monotonic = wall, .wall = wall});
+  engine.inspect_message(as_bytes(*octets), {.monotonic = wall, .wall = wall});
   if (options.summary) print_summary(*statistics, output, 0);
   return 0;
 }
@@ -266,6 +284,7 @@ int analyze_main(int argc, char** argv) {
   if (options.capture.empty() == options.message.empty())
     return fail("give one CAPTURE, or --message FILE (see --help)");
 
+  if (const std::string fault = clash(options); !fault.empty()) return fail(fault);
   const auto prepared = prepare(options);
   if (!prepared) return fail(prepared.error());
   std::FILE* events = options.events == "-" ? stdout : std::fopen(options.events.c_str(), "we");

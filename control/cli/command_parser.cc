@@ -109,6 +109,7 @@ Walk walk(Words words, const ParseOptions& options) {
       if (w.complete == nullptr) {
         w.error_word = i;
         w.error = in_quotes(word) + ": no such command; expected " + expected(w.open, i);
+        if (i == 0 && !options.apart.empty()) w.error += ", " + std::string(options.apart);
       }
       w.open.clear();
       return w;

@@ -20,6 +20,7 @@ namespace sluice::control {
 
 struct ParseOptions {
   bool abbreviations = false;  // fixed words may be cut short while they are unambiguous
+  std::string_view apart;      // a command that the caller does without this table; named in errors
 };
 
 struct ParsedLine {

@@ -19,18 +19,33 @@ namespace {
 
 using namespace sluice::control;
 
+constexpr const char* kAnalyze = "analyze";
+
 int usage_error(const std::string& error) {
   std::cerr << "sluicectl: " << error << "\n";
   return kUsage;
 }
 
+int analyze(const std::vector<std::string>& words) {
+  std::vector<std::string> own = words;
+  std::vector<char*> arguments;
+  arguments.reserve(own.size());
+  for (std::string& word : own) arguments.push_back(word.data());
+  return analyze_main(static_cast<int>(arguments.size()), arguments.data());
+}
+
 int help(const std::vector<std::string>& words) {
+  if (!words.empty() && words[0] == kAnalyze) return analyze({kAnalyze, "--help"});
+  if (const ParsedLine line = parse_line(words, {.apart = kAnalyze});
+      !words.empty() && line.command == nullptr && line.error_word < words.size())
+    return usage_error(line.error);
   if (words.empty()) {
     std::cout << "Asks and directs Sluice.\n"
                  "usage: sluicectl [--socket PATH] [--json] COMMAND [ARGUMENTS]\n"
                  "Options may be written as words: show messages from *@cust.example last 2h\n"
                  "Exit status: 0 done, 1 failed, 2 wrong usage, 3 partial.\n\n"
-                 "analyze CAPTURE                     inspect a capture or a message file here\n";
+              << kAnalyze
+              << " CAPTURE                     inspect a capture or a message file here\n";
   }
   std::cout << help_text(words);
   return kDone;
@@ -62,7 +77,8 @@ int run(std::vector<std::string> words) {
   }
   if (words.size() == 2 && words[0] == "complete") return Shell(options.socket).complete(words[1]);
   if (words.empty()) return Shell(options.socket).run();
-  const ParsedLine line = parse_line(words);
+  if (words[0] == kAnalyze) return analyze(words);
+  const ParsedLine line = parse_line(words, {.apart = kAnalyze});
   if (line.help || (!words.empty() && words[0] == "help")) {
     std::erase_if(words, [](const std::string& w) {
       return w == "--help" || w == "-h" || w == "--json" || w == "help";
@@ -78,6 +94,6 @@ int run(std::vector<std::string> words) {
 
 int main(int argc, char** argv) {
   ::signal(SIGPIPE, SIG_IGN);
-  if (argc > 1 && std::string_view(argv[1]) == "analyze") return analyze_main(argc - 1, argv + 1);
+  if (argc > 1 && std::string_view(argv[1]) == kAnalyze) return analyze_main(argc - 1, argv + 1);
   return run(std::vector<std::string>(argv + 1, argv + argc));
 }

@@ -3,8 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <fstream>
 #include <system_error>
+
+#include "control/files/read_file.h"
 
 namespace sluice::control {
 namespace {
@@ -120,20 +121,9 @@ Status for_each_message(const std::vector<std::filesystem::path>& paths,
     if (files->empty())
       return Error{path.string() + ": no messages there (*.eml, *.mbox, Maildir)"};
     for (const std::filesystem::path& file : *files) {
-      std::error_code error;
-      errno = 0;
-      std::ifstream in(file, std::ios::binary);
-      const bool folder = std::filesystem::is_directory(file, error);
-      if (!in || folder) {
-        return Error{file.string() + ": " +
-                     std::generic_category().message(folder ? EISDIR : errno)};
-      }
-      if (const auto size = std::filesystem::file_size(file, error); !error && size > kMaxFile) {
-        return Error{file.string() + ": larger than 1 GiB"};
-      }
-      const std::string octets(std::istreambuf_iterator<char>(in), {});
-      if (in.bad()) return Error{file.string() + ": cannot be read"};
-      for (const MessageFile& message : cut_messages(file.string(), octets)) {
+      const auto octets = read_file(file, kMaxFile);
+      if (!octets) return Error{octets.error()};
+      for (const MessageFile& message : cut_messages(file.string(), *octets)) {
         if (!each(message)) return ok();
       }
     }

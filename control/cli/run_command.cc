@@ -11,6 +11,7 @@
 #include "control/cli/rules_update.h"
 #include "control/cli/screens.h"
 #include "control/cli/text.h"
+#include "control/files/read_file.h"
 
 namespace sluice::control {
 namespace {
@@ -42,17 +43,6 @@ std::string octet_text(std::string_view octets) {
     }
   }
   return out;
-}
-
-Result<std::string> read_file(const std::string& path, std::size_t most) {
-  std::ifstream file(path, std::ios::binary);
-  std::error_code code;
-  if (!file || std::filesystem::is_directory(path, code)) {
-    return Error{path + ": " + std::generic_category().message(file ? EISDIR : errno)};
-  }
-  std::string text(std::istreambuf_iterator<char>(file), {});
-  if (text.size() > most) return Error{path + ": too long"};
-  return text;
 }
 
 int config_validate(const json& arguments, bool as_json, std::ostream& out, std::ostream& errors) {

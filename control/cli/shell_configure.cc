@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <ctime>
-#include <fstream>
 #include <iostream>
 #include <iterator>
 #include <system_error>
@@ -12,6 +11,7 @@
 #include "control/cli/render.h"
 #include "control/cli/shell.h"
 #include "control/cli/text.h"
+#include "control/files/read_file.h"
 #include "control/store/replace_file.h"
 
 namespace sluice::control {
@@ -412,17 +412,11 @@ Shell::Fault Shell::load(const Line& line) {
   if (line.words.size() < 3) return failed_at(line, 2, "a file is expected");
   if (line.words.size() > 3) return failed_at(line, 3, "nothing more is expected here");
   const std::string& path = line.words[2].text;
-  std::ifstream file(path, std::ios::binary);
-  struct stat about {};
-  if (!file || ::stat(path.c_str(), &about) != 0 || S_ISDIR(about.st_mode)) {
-    return failed_at(line, 2, for_terminal(path) + ": cannot be read");
-  }
-  std::string text(std::istreambuf_iterator<char>(file), {});
-  if (text.size() > kMostFile)
-    return failed_at(line, 2, for_terminal(path) + ": longer than 8 MiB");
+  auto text = read_file(path, kMostFile);
+  if (!text) return failed_at(line, 2, for_terminal(text.error()));
   candidate_.tree.reset();
   Fault fault = ask_simple("config load-candidate",
-                           {{"mode", mode}, {"name", path}, {"text", std::move(text)}});
+                           {{"mode", mode}, {"name", path}, {"text", std::move(*text)}});
   if (fault.error.empty() && !fault.told) std::cout << "load complete\n";
   return fault;
 }

@@ -2,12 +2,12 @@
 // the running one, written down. One at a time; those that come meanwhile wait (case E07).
 #include <spdlog/spdlog.h>
 
-#include <fstream>
 #include <iterator>
 
 #include "control/api/migrate.h"
 #include "control/daemon/controller.h"
 #include "control/daemon/request_values.h"
+#include "control/files/read_file.h"
 #include "control/identity/prefix.h"
 
 namespace sluice::control {
@@ -118,11 +118,9 @@ Status Controller::first_configuration() {
     commit.what = "return to revision " + std::to_string(waiting_->unconfirmed.return_to);
     commit.is_return = true;
   } else {
-    std::ifstream file(options_.config, std::ios::binary);
-    if (!file) {
-      return Error{options_.config.string() + ": " + std::generic_category().message(errno)};
-    }
-    commit.text.assign(std::istreambuf_iterator<char>(file), {});
+    auto text = read_file(options_.config, kMaxConfigurationSize);
+    if (!text) return Error{text.error()};
+    commit.text = std::move(*text);
   }
   Prepared prepared;
   prepare(commit, options_.state / "databases", nullptr, nullptr, {}, {}, prepared);
@@ -195,18 +193,18 @@ void Controller::apply(const Prepared& prepared) {
 }
 
 void Controller::reload(const std::string& who) {
-  std::ifstream file(options_.config, std::ios::binary);
   Commit commit;
   commit.name = options_.config.string();
   commit.recompile = true;
   commit.who = who;
   commit.from = "signal";
   commit.what = "reload " + commit.name;
-  if (!file) {
-    spdlog::error("{}: cannot be read; the running configuration stays", commit.name);
+  auto text = read_file(options_.config, kMaxConfigurationSize);
+  if (!text) {
+    spdlog::error("{}; the running configuration stays", text.error());
     return;
   }
-  commit.text.assign(std::istreambuf_iterator<char>(file), {});
+  commit.text = std::move(*text);
   commit.done = [this, revision = revision_of(commit)](const json& answer) mutable {
     if (answer.value("ok", false)) {
       spdlog::info("configuration reloaded");

@@ -74,8 +74,9 @@ void Controller::api_request(ClientId client, const Peer& from, const json& requ
   if (command == "show config") return show_config(client, arguments);
   if (command == "show would-have") return answer(show_would_have(arguments));
   if (command == "show wire") {
-    json result = show_wire(arguments.value("wire", std::string{}), arguments);
-    if (result.is_null()) return fail(client, "no such wire");
+    const auto wire = arguments.value("wire", std::string{});
+    json result = show_wire(wire, arguments);
+    if (result.is_null()) return fail(client, "'" + wire + "': no such wire");
     return answer(std::move(result));
   }
   const std::string what = arguments.value("what", std::string{});

@@ -4,9 +4,10 @@
 #include <array>
 #include <cctype>
 #include <cstdlib>
-#include <fstream>
 #include <iterator>
 #include <optional>
+
+#include "control/files/read_file.h"
 
 namespace sluice::control {
 namespace {
@@ -356,12 +357,10 @@ class Reader {
       return fault("includes are nested too deep (a file includes itself?)");
     std::filesystem::path other(rest);
     if (other.is_relative()) other = path.parent_path() / other;
-    std::ifstream in(other, std::ios::binary);
-    std::string octets;
-    if (in) octets.assign(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
-    if (!in || in.bad()) return fault("the file " + other.string() + " cannot be read");
+    const auto octets = read_file(other);
+    if (!octets) return fault("an included file cannot be read: " + octets.error());
     const auto here = at_;
-    file(other, octets, depth + 1);
+    file(other, *octets, depth + 1);
     at_ = here;
   }
 

@@ -16,6 +16,8 @@
 #include <string_view>
 #include <system_error>
 
+#include "control/files/read_file.h"
+
 namespace sluice::control {
 namespace {
 
@@ -201,14 +203,14 @@ std::filesystem::path cache_path(const std::filesystem::path& cache, const Diges
 // File: magic, SHA-256 of key and database, database.
 bool read_cache(const std::filesystem::path& path, const Digest& key,
                 std::vector<std::uint8_t>& database) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return false;
-  std::array<char, 8> magic{};
+  const auto octets = read_file(path);
   Digest expected{};
-  file.read(magic.data(), magic.size());
-  file.read(reinterpret_cast<char*>(expected.data()), expected.size());
-  if (!file || magic != kCacheMagic) return false;
-  database.assign(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+  const std::size_t head = kCacheMagic.size() + expected.size();
+  if (!octets || octets->size() < head ||
+      !std::equal(kCacheMagic.begin(), kCacheMagic.end(), octets->begin()))
+    return false;
+  std::memcpy(expected.data(), octets->data() + kCacheMagic.size(), expected.size());
+  database.assign(octets->begin() + static_cast<std::ptrdiff_t>(head), octets->end());
   Hash hash;
   hash.add(key.data(), key.size());
   hash.add(database.data(), database.size());

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <fstream>
 #include <future>
 #include <iterator>
 #include <map>
@@ -12,6 +11,7 @@
 #include <span>
 #include <unordered_map>
 
+#include "control/files/read_file.h"
 #include "control/policy/databases.h"
 #include "control/policy/lowering.h"
 #include "control/policy/rule_text.h"
@@ -482,15 +482,9 @@ Result<std::shared_ptr<const CompiledRules>> compile_rules(
     auto files = files_of(path);
     if (!files) return Error{files.error()};
     for (const std::filesystem::path& file : *files) {
-      errno = 0;
-      std::ifstream in(file, std::ios::binary);
-      std::string octets;
-      if (in) octets.assign(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
-      if (!in || in.bad()) {
-        return Error{file.string() + ": " +
-                     (errno != 0 ? std::generic_category().message(errno) : "cannot be read")};
-      }
-      compiler.read_file(file, octets);
+      const auto octets = read_file(file);
+      if (!octets) return Error{octets.error()};
+      compiler.read_file(file, *octets);
     }
   }
   return compiler.compile();

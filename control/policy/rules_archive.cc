@@ -12,10 +12,11 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
 #include <iterator>
 #include <memory>
 #include <system_error>
+
+#include "control/files/read_file.h"
 
 namespace sluice::control {
 namespace {
@@ -55,18 +56,6 @@ fs::path beside(const fs::path& archive, std::initializer_list<const char*> ends
     if (fs::is_regular_file(path, error)) return path;
   }
   return {};
-}
-
-Result<std::string> read_file(const fs::path& path, std::uint64_t most) {
-  std::error_code error;
-  const auto size = fs::file_size(path, error);
-  if (error) return Error{path.string() + ": " + error.message()};
-  if (size > most) return Error{path.string() + ": too long"};
-  errno = 0;
-  std::ifstream in(path, std::ios::binary);
-  std::string octets(std::istreambuf_iterator<char>(in), {});
-  if (!in || in.bad()) return Error{system_error(path, errno != 0 ? errno : EIO)};
-  return octets;
 }
 
 // A file of our own that goes when it is no longer needed.

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <system_error>
 
+#include "control/files/read_file.h"
 #include "control/store/replace_file.h"
 
 namespace sluice::control {
@@ -58,19 +59,17 @@ std::optional<Stored> read_stored(const std::filesystem::path& path, bool with_t
   std::ifstream in(path, std::ios::binary);
   std::string line(kMostHeader, '\0');
   if (!in.getline(line.data(), static_cast<std::streamsize>(line.size()))) return std::nullopt;
-  line.resize(static_cast<std::size_t>(in.gcount()));
+  const auto header = static_cast<std::size_t>(in.gcount());
+  line.resize(header);
   while (!line.empty() && line.back() == '\0') line.pop_back();
   auto revision = parse_header(line);
   if (!revision) return std::nullopt;
   Stored stored{std::move(*revision), {}};
-  if (with_text) stored.text.assign(std::istreambuf_iterator<char>(in), {});
+  if (!with_text) return stored;
+  auto text = read_file(path);
+  if (!text || text->size() < header) return std::nullopt;
+  stored.text = text->substr(header);
   return stored;
-}
-
-std::optional<std::string> read_whole(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return std::nullopt;
-  return std::string(std::istreambuf_iterator<char>(in), {});
 }
 
 }  // namespace
@@ -120,7 +119,7 @@ Status ConfigArchive::recover() {
   std::error_code code;
   if (!std::filesystem::exists(pending, code)) return ok();
   auto stored = read_stored(pending, true);
-  const auto current = read_whole(file_);
+  const auto current = read_file(file_);
   if (stored && current && *current == stored->text) {
     note_ += "a commit that was cut off at its end is whole (revision " +
              std::to_string(stored->revision.sequence) + "); ";

@@ -31,7 +31,7 @@ constexpr Nanoseconds kTick = 10 * kMillisecond;
 constexpr Nanoseconds kSnapshotPatience = 5 * kSecond;
 constexpr std::size_t kSnapshotStep = 32;
 constexpr std::size_t kSnapshotsWaiting = 16;
-constexpr Nanoseconds kSaturated = 300 * kMicrosecond;  // without a pause for so long
+constexpr Nanoseconds kSaturated = kMillisecond;  // without a pause for so long
 // So few that come when nothing waits are not worth an order.
 constexpr std::size_t kFew = 2;
 

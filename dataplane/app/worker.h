@@ -106,7 +106,7 @@ class Worker final : private inspect::Output {
   // four times as many are sent together. Many are cheaper, which counts when there is no end of
   // them.
   static constexpr std::size_t kShortTurn = 1;
-  static constexpr std::size_t kLongTurn = 32;
+  static constexpr std::size_t kLongTurn = 8;
 
   struct Receiver {
     std::uint16_t wire;

@@ -70,10 +70,8 @@ void FlowTable::lookup(std::span<const FlowKey> keys, std::span<std::uint64_t> h
   const std::size_t n = std::min({keys.size(), hashes.size(), found.size()});
   for (std::size_t begin = 0; begin < n; begin += kMaxBurst) {
     const std::size_t end = std::min(n, begin + kMaxBurst);
-    for (std::size_t i = begin; i < end; ++i) {
-      hashes[i] = hash(keys[i], secret_);
-      __builtin_prefetch(&groups_[group_of(hashes[i])]);
-    }
+    flow::hash(keys.subspan(begin, end - begin), secret_, hashes.subspan(begin));
+    for (std::size_t i = begin; i < end; ++i) __builtin_prefetch(&groups_[group_of(hashes[i])]);
     // found[i] holds the likely entry for the moment.
     for (std::size_t i = begin; i < end; ++i) {
       const Group& g = groups_[group_of(hashes[i])];

@@ -94,6 +94,8 @@ struct HashKey {
 };
 // SipHash-1-3 of the key. For flow tables and for spreading flows over workers.
 std::uint64_t hash(const FlowKey& key, const HashKey& secret);
+// Of each; `hashes` has room for them.
+void hash(std::span<const FlowKey> keys, const HashKey& secret, std::span<std::uint64_t> hashes);
 
 enum class FlowClass : std::uint8_t {
   half_open,    // the handshake is not finished

@@ -32,11 +32,13 @@ Closing::Closing(const Start& start, Bytes unacknowledged, std::string_view repl
       farewell_(start.farewell, memory),
       first_(start.server_first),
       client_next_(start.client_next),
+      server_expects_(start.server_expects),
       client_timestamp_(start.client_timestamp),
       server_timestamp_(start.server_timestamp),
       begun_(now),
       heard_(now),
       resend_at_(now + kFirstTimeout),
+      reset_at_(now + kFirstTimeout),
       wire_(start.wire),
       client_port_(start.client_port),
       server_port_(start.server_port),
@@ -46,9 +48,10 @@ Closing::Closing(const Start& start, Bytes unacknowledged, std::string_view repl
       client_side_(start.client_side),
       timestamps_(start.timestamps),
       enhanced_(start.enhanced_status_codes) {
-  reset_server(start.server_expects);
+  reset_server(server_expects_);
   if (reply.empty()) {
     reset_client();
+    state_ = State::resetting;
     return;
   }
   const std::uint32_t reply_at = end();
@@ -101,9 +104,17 @@ void Closing::reset_server(std::uint32_t sequence) {
   if (size) output_.inject(wire_, opposite(client_side_), Bytes(frame, size));
 }
 
-void Closing::reset_client() {
-  send_segment(flag::rst | flag::ack, fin_ ? end() + 1 : end(), {});
-  state_ = State::ended;
+void Closing::reset_client() { send_segment(flag::rst | flag::ack, fin_ ? end() + 1 : end(), {}); }
+
+void Closing::reset_again(Nanoseconds now) {
+  if (resets_left_ == 0 || now < reset_at_) return;
+  --resets_left_;
+  reset_timeout_ *= 2;
+  reset_at_ = now + reset_timeout_;
+  reset_server(server_expects_);
+  if (state_ != State::resetting) return;
+  reset_client();
+  if (resets_left_ == 0) state_ = State::ended;
 }
 
 void Closing::say_farewell(std::string_view line) {
@@ -141,6 +152,7 @@ void Closing::client_segment(const net::Packet& packet, Bytes payload, Nanosecon
     state_ = State::ended;
     return;
   }
+  if (state_ == State::resetting) return reset_client();
   if (packet.has_timestamp &&
       static_cast<std::int32_t>(packet.timestamp_value - client_timestamp_) > 0)
     client_timestamp_ = packet.timestamp_value;
@@ -180,8 +192,9 @@ void Closing::client_segment(const net::Packet& packet, Bytes payload, Nanosecon
 }
 
 void Closing::server_segment(const net::Packet& packet) {
-  if (packet.checksum_bad || (packet.flags & flag::rst)) return;
-  if (packet.flags & flag::ack) reset_server(packet.acknowledgement);
+  if (packet.checksum_bad || (packet.flags & flag::rst) || !(packet.flags & flag::ack)) return;
+  server_expects_ = packet.acknowledgement;
+  reset_server(server_expects_);
 }
 
 bool Closing::tick(Nanoseconds now) {
@@ -190,6 +203,8 @@ bool Closing::tick(Nanoseconds now) {
     reset_client();
     return true;
   }
+  reset_again(now);
+  if (state_ == State::resetting) return false;
   if (state_ == State::replied && now - heard_ >= kSilence) say_closing();
   const bool owed = !octets_.empty() || (fin_ && !fin_acknowledged_);
   if (owed && now >= resend_at_) {

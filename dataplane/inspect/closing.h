@@ -6,11 +6,13 @@
 //      │                   │ client FIN: FIN sent                              │ FIN acknowledged,
 //      │                   ▼                                                   ▼ client FIN seen
 //      └── RST, or the bound in time ──────────────────────────────────────► ended
+//   resetting (no reply) ── the last RST was sent again ──────────────────────┘
 //
 // Kept are the server's octets that the client has not acknowledged, our replies, and nothing else;
 // all are sent again by timer (RFC 6298: doubling) until acknowledged. The server gets a RST with
 // the sequence number that it expects; each segment that still comes from it (a challenge ACK,
-// RFC 5961 3.2, tells the number) is answered by another. The whole state ends within kBound.
+// RFC 5961 3.2, tells the number) is answered by another, and a few are sent again by timer,
+// because nobody acknowledges a RST that was lost. The whole state ends within kBound.
 #pragma once
 
 #include <memory_resource>
@@ -28,6 +30,7 @@ class Closing {
   static constexpr Nanoseconds kBound = 30 * kSecond;
   static constexpr Nanoseconds kSilence = 5 * kSecond;  // then the farewell is said unasked
   static constexpr Nanoseconds kFirstTimeout = 300 * kMillisecond;
+  static constexpr std::uint8_t kResetsAgain = 3;
 
   struct Start {
     net::SegmentTemplate to_client;
@@ -59,9 +62,11 @@ class Closing {
   // Timers. True when there is nothing more to do.
   bool tick(Nanoseconds now);
   bool ended() const { return state_ == State::ended; }
+  // Both ends were reset and nothing else will be said: a SYN is a new connection's.
+  bool only_resets() const { return state_ == State::resetting; }
 
  private:
-  enum class State : std::uint8_t { replied, farewell, ended };
+  enum class State : std::uint8_t { replied, farewell, resetting, ended };
 
   void hear(Bytes octets);
   void say_farewell(std::string_view line);
@@ -70,6 +75,7 @@ class Closing {
   void send_segment(std::uint8_t flags, std::uint32_t sequence, Bytes payload);
   void reset_server(std::uint32_t sequence);
   void reset_client();
+  void reset_again(Nanoseconds now);
   std::uint32_t end() const;  // sequence number after the last octet to send, FIN not counted
 
   net::SegmentTemplate to_client_;
@@ -80,12 +86,15 @@ class Closing {
   std::pmr::string farewell_;
   std::uint32_t first_;
   std::uint32_t client_next_;
+  std::uint32_t server_expects_;
   std::uint32_t client_timestamp_;
   std::uint32_t server_timestamp_;
   Nanoseconds begun_;
   Nanoseconds heard_;  // last new octet or acknowledgement of the client
   Nanoseconds resend_at_;
   Nanoseconds timeout_ = kFirstTimeout;
+  Nanoseconds reset_at_;  // the next RST that nobody asked for
+  Nanoseconds reset_timeout_ = kFirstTimeout;
   std::uint16_t wire_;
   std::uint16_t client_port_;
   std::uint16_t server_port_;
@@ -93,6 +102,7 @@ class Closing {
   std::uint16_t mss_;
   Side client_side_;
   State state_ = State::replied;
+  std::uint8_t resets_left_ = kResetsAgain;
   bool timestamps_;
   bool enhanced_;
   bool fin_ = false;  // ours stands after the octets

@@ -214,8 +214,10 @@ void Conversation::finish(std::string_view reason) {
     emit_tls();
   if (!transacted_ && !tls_ && (!helo_.empty() || login_ || claimed_)) emit_session();
   while (!transactions_.empty()) on_transaction_end(transactions_.front()->id, {});
-  // Hits outside a transaction: commands before MAIL, smuggled text after the last one.
-  for (const scan::Hit& hit : gather_hits()) emit_alert(hit, 0, false);
+  // Hits outside a transaction: commands before MAIL, smuggled text after the last one. Those of a
+  // stopped message were told with it.
+  if (!stop_)
+    for (const scan::Hit& hit : gather_hits()) emit_alert(hit, 0, false);
   emit_drops();
   emit_flow(reason);
   forget_marks();
@@ -604,8 +606,7 @@ void Conversation::on_data_reply(smtp::TransactionId tx, const smtp::Reply& repl
   Transaction* transaction = find(tx);
   if (!transaction) return;
   note_refusal(*transaction, reply);
-  if (transaction->via == smtp::Via::data && !transaction->complete)
-    transaction->refused = reply.code >= 400;
+  if (!transaction->complete) transaction->refused = reply.code >= 400;
 }
 
 smtp::MessageVerdict Conversation::on_message_end(smtp::TransactionId tx, smtp::MessageEnd end) {
@@ -613,12 +614,14 @@ smtp::MessageVerdict Conversation::on_message_end(smtp::TransactionId tx, smtp::
   if (!transaction || !message_) return smtp::MessageVerdict::pass;
   scan_what_was_read();
   message_->finish();
-  if (end == smtp::MessageEnd::aborted && transaction->refused) {
-    transaction->begun = false;
-  } else if (end == smtp::MessageEnd::aborted) {
+  if (end == smtp::MessageEnd::aborted) {
+    // Behind a refused DATA there is no message; of one in chunks there is what was sent.
+    if (transaction->refused && transaction->via == smtp::Via::data) transaction->begun = false;
     transaction->summary.parsed = false;
-    context_.count(Counter::messages_aborted);
-    on_anomaly(Anomaly::aborted_message);
+    if (!transaction->refused) {
+      context_.count(Counter::messages_aborted);
+      on_anomaly(Anomaly::aborted_message);
+    }
   } else {
     transaction->complete = true;
     context_.count(Counter::messages);

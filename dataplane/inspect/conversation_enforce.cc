@@ -124,7 +124,8 @@ Disposition Conversation::after_stop(Direction direction, Frame&, const net::Pac
   // A new connection with the same ports begins afresh.
   if ((packet.flags & (net::tcp_flag::syn | net::tcp_flag::ack | net::tcp_flag::rst)) ==
           net::tcp_flag::syn &&
-      direction == Direction::to_server && phase_ == Phase::ended) {
+      direction == Direction::to_server &&
+      (phase_ == Phase::ended || (closing_ && closing_->only_resets()))) {
     restart_ = true;
     return {};
   }

@@ -33,7 +33,7 @@ void Conversation::emit_transaction(Transaction& transaction, const smtp::Reply&
   if (transaction.enforced)
     outcome = Outcome::blocked;
   else if (transaction.begun && !transaction.complete)
-    outcome = Outcome::aborted;
+    outcome = transaction.refused ? Outcome::refused : Outcome::aborted;
   else if (transaction.complete && reply.code)
     outcome =
         reply.code < 400 && !nobody_receives(transaction) ? Outcome::accepted : Outcome::refused;

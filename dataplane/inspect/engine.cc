@@ -90,7 +90,7 @@ void Engine::Impl::process(std::span<Frame> burst) {
     // All of it is read soon; the driver's memory is cold.
     if (i + 2 < burst.size()) prefetch(burst[i + 2].octets);
     Parsed& p = parsed[i];
-    p.packet = net::parse(burst[i].octets, options);
+    new (&p.packet) net::Packet(net::parse(burst[i].octets, options));  // in its place
     p.entry = nullptr;
     if (p.packet.kind != net::PacketKind::tcp) continue;
     p.keyed = flow::key_of(p.packet, burst[i].wire);

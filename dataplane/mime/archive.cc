@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "dataplane/mime/find_octet.h"
+
 namespace sluice::mime {
 namespace {
 
@@ -39,17 +41,18 @@ void release(voidpf opaque, voidpf address) {
 }
 
 // Where a zip file's signature may go on from `at`, `matched` octets of it having been seen: behind
-// "PK\3", or at the end of `text`. The third octet is looked for, which no text holds.
+// "PK\3", or at the end of `text`.
 std::size_t first_match(std::string_view text, std::size_t at, std::uint8_t& matched) {
-  for (std::size_t third = text.find('\3', at + 2); third != text.npos;
-       third = text.find('\3', third + 1)) {
-    if (text[third - 1] != 'K' || text[third - 2] != 'P') continue;
+  const char* const end = text.data() + text.size();
+  for (const char* p = text.data() + at; (p = find_pair<'P', 'K'>(p, end)) != end; p += 2) {
+    matched = 2;
+    if (end - p == 2) return text.size();
+    if (p[2] != '\3') continue;
     matched = 3;
-    return third + 1;
+    return static_cast<std::size_t>(p + 3 - text.data());
   }
-  text.remove_prefix(at);
-  matched = text.ends_with("PK") ? 2 : text.ends_with('P') ? 1 : 0;
-  return at + text.size();
+  matched = text.back() == 'P' ? 1 : 0;
+  return text.size();
 }
 
 }  // namespace
@@ -189,8 +192,31 @@ void Archive::begin_entry() {
     return;
   }
   // Data of unknown size goes to the next signature, as far as anyone can tell.
-  state_ = method_ == 0 && compressed_ > 0 ? State::stored : State::seek;
+  state_ = method_ == 0 && compressed_ > 0 ? State::probe : State::seek;
+  collected_ = 0;
   if (state_ == State::seek) end_member();
+}
+
+// Whether data is deflated that the header calls stored: what is not shows within a few octets.
+bool Archive::is_deflated(Bytes first) {
+  if (!begin_inflate(-MAX_WBITS)) return false;
+  std::uint8_t out[1024];
+  stream_->next_in = const_cast<Bytef*>(first.data());
+  stream_->avail_in = static_cast<uInt>(first.size());
+  stream_->next_out = out;
+  stream_->avail_out = sizeof out;
+  const int result = ::inflate(stream_, Z_NO_FLUSH);
+  if (stream_->avail_out == sizeof out) return false;
+  return result == Z_OK || (result == Z_STREAM_END && stream_->total_in == compressed_);
+}
+
+// The first octets of data that is said to be stored are there, or all.
+void Archive::end_probe() {
+  const std::array<std::uint8_t, kProbe> probe = probe_;
+  const Bytes first = Bytes(probe).first(std::exchange(collected_, 0));
+  state_ = is_deflated(first) && begin_inflate(-MAX_WBITS) ? State::deflated : State::stored;
+  position_ -= first.size();
+  read(first);
 }
 
 // Takes octets of deflated data. Near the bound they are inflated a unit at a time, and a member
@@ -335,6 +361,17 @@ void Archive::read(Bytes octets) {
         extra_ -= used;
         if (extra_ == 0) begin_entry();
         break;
+      case State::probe: {
+        const std::uint64_t wanted = std::min<std::uint64_t>(kProbe, remaining_) - collected_;
+        used = static_cast<std::size_t>(std::min<std::uint64_t>(wanted, octets.size()));
+        std::copy_n(octets.data(), used, probe_.data() + collected_);
+        collected_ += used;
+        if (used < wanted) break;
+        position_ += used;
+        end_probe();
+        position_ -= used;  // which is added below
+        break;
+      }
       case State::stored:
         used = static_cast<std::size_t>(std::min<std::uint64_t>(remaining_, octets.size()));
         remaining_ -= used;
@@ -357,6 +394,7 @@ void Archive::read(Bytes octets) {
 }
 
 void Archive::finish() {
+  if (state_ == State::probe && collected_ > 0) end_probe();
   if (state_ == State::deflated && unit_size_ > 0) inflate_unit();
   end_member();
   if (level_ == 0) context_.archives += std::exchange(fed_, 0);

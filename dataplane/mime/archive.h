@@ -31,7 +31,7 @@ class Archive {
   void finish();
 
  private:
-  //  zip: seek -- PK34 --> local -- name, extra --> stored | deflated --> seek
+  //  zip: seek -- PK34 --> local -- name, extra --> [probe] --> stored | deflated --> seek
   //       seek -- PK12 --> central --> seek
   //  gzip: deflated, and again while a member follows
   enum class State : std::uint8_t {
@@ -40,6 +40,7 @@ class Archive {
     local,
     name,
     extra,
+    probe,
     stored,
     deflated,
     central,
@@ -52,6 +53,8 @@ class Archive {
   void read_central();
   void begin_entry();
   bool begin_inflate(int window_bits);
+  void end_probe();
+  bool is_deflated(Bytes first);
   std::size_t inflate_some(Bytes in);
   void inflate_unit();
   std::size_t inflate_piece(Bytes piece);
@@ -88,6 +91,8 @@ class Archive {
   static constexpr std::size_t kUnit = 16;
   std::array<std::uint8_t, kUnit> unit_{};  // of deflated data, near the bound
   std::size_t unit_size_ = 0;
+  static constexpr std::size_t kProbe = 128;
+  std::array<std::uint8_t, kProbe> probe_{};  // what stored data begins with
   std::size_t collected_ = 0;
   std::array<std::uint8_t, 46> header_{};
   std::uint16_t name_size_ = 0;

@@ -21,13 +21,14 @@ bool is_attribute_char(char c) {
          c != '<' && c != '>' && c != ',' && c != '/';
 }
 
+// In the field's text, or in the memory of what was read from it.
 struct Parameter {
   std::string_view name;     // without the asterisks of RFC 2231
   int segment = -1;          // of a continuation, else -1
   bool extended = false;     // percent-encoded, in segment 0 with charset and language
-  std::pmr::string value;    // quotes undone
-  std::pmr::string literal;  // another reading of it, empty when there is none
-  std::pmr::string strict;   // every quoted pair undone, where that differs from `value`
+  std::string_view value;    // quotes undone
+  std::string_view literal;  // another reading of it, empty when there is none
+  std::string_view strict;   // every quoted pair undone, where that differs from `value`
 };
 
 void add_reading(Strings& list, std::string_view text) {
@@ -40,10 +41,12 @@ void assign_lower(std::pmr::string& out, std::string_view text, std::size_t limi
   for (char& c : out) c = lower(c);
 }
 
-// Reads the parameters of a field value after its first token.
+// Reads the parameters of a field value after its first token. What stands otherwise than in the
+// text goes to `memory`, which gives it back as a whole.
 class ParameterReader {
  public:
-  explicit ParameterReader(std::string_view text) : text_(text) {}
+  ParameterReader(std::string_view text, std::pmr::memory_resource* memory)
+      : text_(text), memory_(memory) {}
 
   // The next parameter; false at the end.
   bool next(Parameter& p) {
@@ -136,9 +139,6 @@ class ParameterReader {
   }
 
   void read_value(Parameter& p) {
-    p.value.clear();
-    p.literal.clear();
-    p.strict.clear();
     if (!text_.empty() && text_.front() == '(') {
       const std::string_view before = text_;
       skip_filling(false);
@@ -176,10 +176,10 @@ class ParameterReader {
     text_.remove_prefix(end);
     const std::string_view token = trim(value.substr(std::min(commented, value.size())));
     value = trim(value);
-    p.value.assign(value);
+    p.value = value;
     // RFC 2045 ends the token at a blank, a comment or a comma.
     const std::size_t stop = token.find_first_of(" \t(,");
-    if (stop != std::string_view::npos || commented > 0) p.literal.assign(token.substr(0, stop));
+    if (stop != std::string_view::npos || commented > 0) p.literal = token.substr(0, stop);
   }
 
   void read_quoted(Parameter& p) {
@@ -187,39 +187,22 @@ class ParameterReader {
     const char* const end = text_.data() + text_.size();
     const auto stop =
         static_cast<std::size_t>(find_octet<'"', '\\'>(text_.data(), end) - text_.data());
-    if (stop < text_.size() && text_[stop] == '"') {
-      p.value.assign(text_.substr(0, stop));
-      text_.remove_prefix(stop + 1);
-      return;
+    std::size_t i = stop;
+    for (; i < text_.size() && text_[i] != '"'; ++i) {
+      if (text_[i] == '\\' && i + 1 < text_.size()) ++i;
     }
-    bool escaped = false;
-    bool differs = false;
-    std::size_t i = 0;
-    for (; i < text_.size(); ++i) {
-      if (text_[i] == '"') break;
-      if (text_[i] == '\\' && i + 1 < text_.size()) {
-        // Only what needs it is unescaped: a path with backslashes stays one.
-        if (text_[i + 1] == '"' || text_[i + 1] == '\\') {
-          escaped = true;
-        } else {
-          differs = true;
-          p.value.push_back('\\');
-        }
-        ++i;
-      }
-      p.value.push_back(text_[i]);
-      p.strict.push_back(text_[i]);
-    }
-    if (!differs) p.strict.clear();
-    const std::string_view inside = text_.substr(0, std::min(i, text_.size()));
-    if (escaped) p.literal.assign(inside);
+    const std::string_view inside = text_.substr(0, i);
+    p.value = inside;
+    if (stop < i) undo_pairs(inside, p);
     if (i >= text_.size()) {
-      // Never closed: what another reader takes ends at the semicolon.
+      // Never closed: what another reader takes ends at the semicolon, or has the quote.
       malformed_ = true;
       const std::size_t semicolon = inside.find(';');
+      const std::size_t size = inside.substr(0, semicolon).size();
+      if (p.strict.empty()) p.strict = {inside.data() - 1, size + 1};
       if (semicolon != std::string_view::npos) {
         p.literal = p.value;
-        p.value.assign(trim(inside.substr(0, semicolon)));
+        p.value = trim(inside.substr(0, semicolon));
         text_.remove_prefix(semicolon);
         return;
       }
@@ -227,7 +210,30 @@ class ParameterReader {
     text_.remove_prefix(std::min(i + 1, text_.size()));
   }
 
+  void undo_pairs(std::string_view inside, Parameter& p) {
+    char* const value = static_cast<char*>(memory_->allocate(2 * inside.size(), 1));
+    char* const strict = value + inside.size();
+    std::size_t size = 0;
+    std::size_t strict_size = 0;
+    for (std::size_t i = 0; i < inside.size(); ++i) {
+      if (inside[i] == '\\' && i + 1 < inside.size()) {
+        ++i;
+        // Only what needs it is unescaped: a path with backslashes stays one.
+        if (inside[i] == '"' || inside[i] == '\\') {
+          p.literal = inside;
+        } else {
+          value[size++] = '\\';
+        }
+      }
+      value[size++] = inside[i];
+      strict[strict_size++] = inside[i];
+    }
+    p.value = {value, size};
+    if (strict_size < size) p.strict = {strict, strict_size};
+  }
+
   std::string_view text_;
+  std::pmr::memory_resource* memory_;
   const char* last_close_ = nullptr;  // the last ')' once a comment was not closed
   bool unclosed_ = false;
   bool malformed_ = false;
@@ -347,11 +353,11 @@ void readings_of(std::string_view name, const std::pmr::vector<Parameter>& list,
       continue;
     }
     bool other = false;
-    for (const std::pmr::string* reading : {&p.value, &p.strict, &p.literal}) {
+    for (const std::string_view reading : {p.value, p.strict, p.literal}) {
       if (words) {
-        add_name(out, *reading, other);
+        add_name(out, reading, other);
       } else {
-        add_reading(out, *reading);
+        add_reading(out, reading);
       }
       other = true;
     }
@@ -359,17 +365,15 @@ void readings_of(std::string_view name, const std::pmr::vector<Parameter>& list,
   if (segments.empty()) return;
   std::stable_sort(segments.begin(), segments.end(),
                    [](const Parameter* a, const Parameter* b) { return a->segment < b->segment; });
-  const auto other_value = [](const Parameter* p) -> const std::pmr::string& {
-    return !p->strict.empty() ? p->strict : !p->literal.empty() ? p->literal : p->value;
-  };
   Joiner joiner(out, words, false);
   for (const Parameter* p : segments) joiner.add(*p, p->value);
   joiner.finish();
   if (std::all_of(segments.begin(), segments.end(),
-                  [&](const Parameter* p) { return &other_value(p) == &p->value; }))
+                  [](const Parameter* p) { return p->strict.empty() && p->literal.empty(); }))
     return;
   Joiner other(out, words, true);
-  for (const Parameter* p : segments) other.add(*p, other_value(p));
+  for (const Parameter* p : segments)
+    other.add(*p, !p->strict.empty() ? p->strict : !p->literal.empty() ? p->literal : p->value);
   other.finish();
 }
 
@@ -379,24 +383,20 @@ std::pmr::vector<Parameter> read_parameters(std::string_view text, bool& malform
                                             std::pmr::memory_resource* memory) {
   std::pmr::vector<Parameter> list(memory);
   list.reserve(4);
-  ParameterReader reader(text);
-  // Each is read where it stays.
-  for (;;) {
-    list.push_back(Parameter{.name = {},
-                             .value = std::pmr::string(memory),
-                             .literal = std::pmr::string(memory),
-                             .strict = std::pmr::string(memory)});
-    const bool read = reader.next(list.back());
-    if (read && list.size() <= kMaxParameters) continue;
-    if (read) malformed = true;
-    list.pop_back();
-    break;
+  ParameterReader reader(text, memory);
+  for (Parameter parameter; reader.next(parameter); parameter = {}) {
+    if (list.size() == kMaxParameters) {
+      malformed = true;
+      break;
+    }
+    list.push_back(parameter);
   }
   if (reader.malformed()) malformed = true;
   return list;
 }
 
-void add_boundaries(const std::pmr::vector<Parameter>& list, Strings& out) {
+// Returns whether one is there that is empty.
+bool add_boundaries(const std::pmr::vector<Parameter>& list, Strings& out) {
   Strings all(list.get_allocator());
   readings_of("boundary", list, false, all);
   for (const std::pmr::string& b : all) {
@@ -406,6 +406,17 @@ void add_boundaries(const std::pmr::vector<Parameter>& list, Strings& out) {
     add_reading(out, text.substr(0, kMaxBoundary));
   }
   for (const std::pmr::string& b : all) add_reading(out, trim(b).substr(0, kMaxBoundary));
+  return std::any_of(list.begin(), list.end(), [](const Parameter& p) {
+    return equals_ignoring_case(p.name, "boundary") && trim(p.value).empty();
+  });
+}
+
+// A label in single quotes means what stands in them.
+std::string_view charset_label(std::string_view value) {
+  std::string_view label = first_token(value);
+  if (label.size() > 2 && label.front() == '\'' && label.back() == '\'')
+    label = label.substr(1, label.size() - 2);
+  return label;
 }
 
 // What follows the first token of a value.
@@ -446,7 +457,9 @@ void read_content_type(std::string_view value, ContentType& out) {
   const std::pmr::vector<Parameter> list = read_parameters(rest, out.malformed, memory.get());
   Strings charsets(memory.get());
   readings_of("charset", list, false, charsets);
-  if (!charsets.empty()) assign_lower(out.charset, first_token(charsets[0]), 64);
+  if (!charsets.empty()) assign_lower(out.charset, charset_label(charsets.front()), 64);
+  if (charsets.size() > 1) assign_lower(out.other_charset, charset_label(charsets.back()), 64);
+  if (out.other_charset == out.charset) out.other_charset.clear();
   const auto says = [&](std::string_view name, std::string_view value) {
     return std::any_of(list.begin(), list.end(), [&](const Parameter& p) {
       return equals_ignoring_case(p.name, name) && equals_ignoring_case(trim(p.value), value);
@@ -454,7 +467,7 @@ void read_content_type(std::string_view value, ContentType& out) {
   };
   out.delsp = says("delsp", "yes") && says("format", "flowed");
   readings_of("name", list, true, out.names);
-  add_boundaries(list, out.boundaries);
+  out.empty_boundary = add_boundaries(list, out.boundaries);
   if (out.type == "message" && out.subtype == "partial") {
     Strings numbers(memory.get());
     readings_of("number", list, false, numbers);
@@ -469,7 +482,6 @@ void read_content_type(std::string_view value, ContentType& out) {
   }
 }
 
-// Sorted, as is the next.
 constexpr std::string_view kRuns[] = {
     "ade",  "adp", "application", "appx", "bat",        "chm",       "cmd",
     "com",  "cpl", "diagcab",     "dll",  "exe",        "gadget",    "hlp",
@@ -485,8 +497,28 @@ constexpr std::string_view kCarries[] = {
     "lzh", "mht", "msg", "pdf", "ppam",  "ppsm", "ppt",  "pptm", "rar",  "rtf",  "shtml", "svg",
     "tar", "tgz", "uue", "xht", "xhtml", "xlam", "xls",  "xlsb", "xlsm", "xltm", "xz",    "zip"};
 
-static_assert(std::is_sorted(std::begin(kRuns), std::end(kRuns)) &&
-              std::is_sorted(std::begin(kCarries), std::end(kCarries)));
+// Its first eight octets, which tell most words apart.
+constexpr std::uint64_t head_of(std::string_view word) {
+  std::uint64_t head = 0;
+  for (const char c : word.substr(0, sizeof head)) head = head << 8 | static_cast<std::uint8_t>(c);
+  return head;
+}
+
+// What an extension says, by its head.
+struct Extension {
+  std::uint64_t head;
+  std::string_view word;
+  int danger;
+};
+constexpr auto kExtensions = [] {
+  std::array<Extension, std::size(kRuns) + std::size(kCarries)> all{};
+  std::size_t count = 0;
+  for (const std::string_view word : kRuns) all[count++] = {head_of(word), word, 3};
+  for (const std::string_view word : kCarries) all[count++] = {head_of(word), word, 2};
+  std::ranges::sort(all, {}, &Extension::head);
+  return all;
+}();
+static_assert(std::ranges::adjacent_find(kExtensions, {}, &Extension::head) == kExtensions.end());
 
 }  // namespace
 
@@ -501,8 +533,9 @@ int danger_of_name(std::string_view name) {
   if (name.size() > letters.size()) return 1;
   std::transform(name.begin(), name.end(), letters.begin(), lower);
   const std::string_view extension(letters.data(), name.size());
-  if (std::binary_search(std::begin(kRuns), std::end(kRuns), extension)) return 3;
-  if (std::binary_search(std::begin(kCarries), std::end(kCarries), extension)) return 2;
+  const auto* const known =
+      std::ranges::lower_bound(kExtensions, head_of(extension), {}, &Extension::head);
+  if (known != kExtensions.end() && known->word == extension) return known->danger;
   return 1;
 }
 
@@ -516,6 +549,34 @@ void ContentInfo::add_encoding(Encoding encoding) {
 void ContentInfo::field(std::string_view name, std::string_view value) {
   if (!starts_with_ignoring_case(name, "content-")) return;
   name.remove_prefix(8);
+  const std::size_t nul = value.find('\0');
+  // Names with a NUL have readings of their own, see add_name().
+  if (nul == std::string_view::npos || equals_ignoring_case(name, "disposition"))
+    return content_field(name, value);
+  // Some readers drop NULs, to others the value ends at the first; that is no second field.
+  const bool types_before = repeated_type;
+  const bool encodings_before = repeated_encoding;
+  FieldMemory temporary(content_id.get_allocator().resource());
+  std::pmr::string without(value, temporary.get());
+  std::erase(without, '\0');
+  const bool first_type = types.empty();
+  content_field(name, without);
+  if (first_type && !types.empty()) {
+    ContentType as_sent{types.get_allocator()};
+    read_content_type(value, as_sent);
+    types.front().names = std::move(as_sent.names);
+  }
+  const bool types_now = repeated_type;
+  const bool encodings_now = repeated_encoding;
+  const bool malformed_now = malformed;
+  const std::string_view before = trim(value.substr(0, nul));
+  content_field(name, before.empty() ? value : before);
+  repeated_type = types_before || types_now;
+  repeated_encoding = encodings_before || encodings_now;
+  malformed = malformed_now;
+}
+
+void ContentInfo::content_field(std::string_view name, std::string_view value) {
   std::pmr::memory_resource* const memory = content_id.get_allocator().resource();
   if (equals_ignoring_case(name, "type")) {
     if (types.empty()) {

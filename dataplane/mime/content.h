@@ -20,13 +20,15 @@ using Strings = std::pmr::vector<std::pmr::string>;
 struct ContentType {
   using allocator_type = std::pmr::polymorphic_allocator<>;
   explicit ContentType(const allocator_type& a = {})
-      : type(a), subtype(a), charset(a), boundaries(a), names(a) {}
+      : type(a), subtype(a), charset(a), other_charset(a), boundaries(a), names(a) {}
   ContentType(const ContentType& o, const allocator_type& a)
       : type(o.type, a),
         subtype(o.subtype, a),
         charset(o.charset, a),
+        other_charset(o.other_charset, a),
         boundaries(o.boundaries, a),
         names(o.names, a),
+        empty_boundary(o.empty_boundary),
         later_fragment(o.later_fragment),
         delsp(o.delsp),
         malformed(o.malformed) {}
@@ -39,10 +41,12 @@ struct ContentType {
   std::pmr::string type;  // lower case, as are subtype and charset
   std::pmr::string subtype;
   std::pmr::string charset;
-  Strings boundaries;           // each reading, the likelier first
-  Strings names;                // decoded, the "name" parameter in each of its forms
-  bool later_fragment = false;  // of a message/partial (RFC 2046 5.2.2): not the first one
-  bool delsp = false;           // format=flowed and delsp=yes (RFC 3676 3)
+  std::pmr::string other_charset;  // where a second parameter has another
+  Strings boundaries;              // each reading, the likelier first
+  Strings names;                   // decoded, the "name" parameter in each of its forms
+  bool empty_boundary = false;     // one was declared that is empty
+  bool later_fragment = false;     // of a message/partial (RFC 2046 5.2.2): not the first one
+  bool delsp = false;              // format=flowed and delsp=yes (RFC 3676 3)
   bool malformed = false;
 };
 
@@ -75,6 +79,8 @@ struct ContentInfo {
 
   // A field of the header; others than Content-* are ignored. `value`: unfolded.
   void field(std::string_view name, std::string_view value);
+  // A Content-* field, of which `name` is the rest of the name, in one reading of its value.
+  void content_field(std::string_view name, std::string_view value);
 
   void add_encoding(Encoding encoding);
 

@@ -30,11 +30,20 @@ inline const char* find_octet(const char* p, const char* end) {
 template <char first, char second>
 inline const char* find_pair(const char* p, const char* end) {
 #if defined(__SSE2__)
+  const auto pairs = [](const char* at) {
+    const __m128i here = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+    const __m128i next = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at + 1));
+    return _mm_and_si128(_mm_cmpeq_epi8(here, _mm_set1_epi8(first)),
+                         _mm_cmpeq_epi8(next, _mm_set1_epi8(second)));
+  };
+  // Mostly there is none.
+  for (; end - p >= 65; p += 64) {
+    const __m128i any = _mm_or_si128(_mm_or_si128(pairs(p), pairs(p + 16)),
+                                     _mm_or_si128(pairs(p + 32), pairs(p + 48)));
+    if (_mm_movemask_epi8(any) != 0) break;
+  }
   for (; end - p >= 17; p += 16) {
-    const __m128i here = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-    const __m128i next = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 1));
-    const int mask = _mm_movemask_epi8(_mm_and_si128(_mm_cmpeq_epi8(here, _mm_set1_epi8(first)),
-                                                     _mm_cmpeq_epi8(next, _mm_set1_epi8(second))));
+    const int mask = _mm_movemask_epi8(pairs(p));
     if (mask != 0) return p + __builtin_ctz(static_cast<unsigned>(mask));
   }
 #endif

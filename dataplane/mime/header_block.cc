@@ -1,6 +1,7 @@
 #include "dataplane/mime/header_block.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "dataplane/mime/encoded_word.h"
 #include "dataplane/mime/text.h"
@@ -124,6 +125,16 @@ void HeaderBlock::take_behind_junk(std::string_view line) {
   while (size < std::min(line.size(), kJunk) && !is_field_octet(line[size])) ++size;
   line.remove_prefix(size);
   if (size > 0 && classify(line) == Line::taken) return take(line);
+  // In the middle of a name too: readers that drop NULs or controls have the field.
+  const std::size_t colon = line.substr(0, kNameOctets).find(':');
+  if (colon != std::string_view::npos &&
+      line.substr(0, colon).find_first_of(" \t") == std::string_view::npos) {
+    std::pmr::string clean(&context_.memory);
+    std::copy_if(line.begin(), line.begin() + static_cast<std::ptrdiff_t>(colon),
+                 std::back_inserter(clean), is_field_octet);
+    clean.append(line.substr(colon));
+    if (classify(clean) == Line::taken) return take(clean);
+  }
   ++lines_;
   end_field();
 }

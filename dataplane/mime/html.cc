@@ -57,6 +57,42 @@ const HtmlEntity* find_entity(std::string_view name) {
   return found != std::end(kHtmlEntities) && found->name == name ? found : nullptr;
 }
 
+// Elements without an end tag (HTML 13.1.2), sorted.
+constexpr std::string_view kVoid[] = {"area",  "base", "br",   "col",   "embed",  "hr",    "img",
+                                      "input", "link", "meta", "param", "source", "track", "wbr"};
+constexpr NameSet kVoidNames(kVoid);
+
+// Whether a style attribute hides its element: the usual declarations, written in any of the usual
+// ways. Later declarations that show it again are left out of account.
+bool style_hides(std::string_view style) {
+  const auto next = [&](char until) {
+    const std::size_t at = std::min(style.find(until), style.size());
+    const std::string_view part = trim(style.substr(0, at));
+    style.remove_prefix(std::min(at + 1, style.size()));
+    return part;
+  };
+  while (!style.empty()) {
+    const std::size_t end = std::min(style.find(';'), style.size());
+    const std::size_t colon = style.find(':');
+    if (colon >= end) {
+      style.remove_prefix(std::min(end + 1, style.size()));
+      continue;
+    }
+    const std::string_view name = next(':');
+    std::string_view value = next(';');
+    value = trim(value.substr(0, value.find('!')));
+    if (equals_ignoring_case(name, "display") && equals_ignoring_case(value, "none")) return true;
+    if (equals_ignoring_case(name, "visibility") && equals_ignoring_case(value, "hidden"))
+      return true;
+    if (equals_ignoring_case(name, "mso-hide") && equals_ignoring_case(value, "all")) return true;
+    if (equals_ignoring_case(name, "font-size") || equals_ignoring_case(name, "opacity")) {
+      const std::size_t number = std::min(value.find_first_not_of("0."), value.size());
+      if (number > 0 && (number == value.size() || !is_digit(value[number]))) return true;
+    }
+  }
+  return false;
+}
+
 // Octets of an attribute's document that are given on at once.
 constexpr std::size_t kDocumentPiece = 1024;
 
@@ -73,7 +109,44 @@ void HtmlTokenizer::flush() {
     sink_.on_html_hidden(text);
   } else {
     sink_.on_html_text(text);
+    if (unseen_ == 0) note_seen(text);
   }
+}
+
+// The reader sees this.
+void HtmlTokenizer::note_seen(Bytes text) {
+  if (seen_left_ > 0) {
+    const Bytes again = text.first(std::min<std::size_t>(text.size(), seen_left_));
+    seen_left_ = static_cast<std::uint8_t>(seen_left_ - again.size());
+    sink_.on_html_seen(again);
+    if (seen_left_ == 0) sink_.on_html_seen(as_bytes("\n"));
+  }
+  const std::size_t kept = std::min<std::size_t>(text.size(), kSeen);
+  const std::size_t old = std::min<std::size_t>(tail_size_, kSeen - kept);
+  std::copy_n(tail_.data() + tail_size_ - old, old, tail_.data());
+  std::copy_n(text.data() + text.size() - kept, kept, tail_.data() + old);
+  tail_size_ = static_cast<std::uint8_t>(old + kept);
+}
+
+// What follows is in an element that hides itself.
+void HtmlTokenizer::begin_unseen() {
+  flush();
+  if (seen_left_ == 0 && tail_size_ > 0) sink_.on_html_seen(Bytes(tail_).first(tail_size_));
+  seen_left_ = kSeen;
+  unseen_ = 1;
+  unseen_name_ = name_;
+  unseen_size_ = name_size_;
+  space_before_ = pending_space_;
+}
+
+void HtmlTokenizer::end_unseen() {
+  if (pending_space_ && !space_before_) {  // it is hidden too
+    emit(' ');
+    pending_space_ = false;
+  }
+  flush();
+  unseen_ = 0;
+  if (space_before_ && !pending_space_) note_seen(as_bytes(" "));
 }
 
 void HtmlTokenizer::emit(char c) {
@@ -233,9 +306,14 @@ bool HtmlTokenizer::reference(char c) {
 
 void HtmlTokenizer::begin_tag_name(char c, bool end) {
   is_end_tag_ = end;
+  hides_ = false;
   name_[0] = lower(c);
   name_size_ = 1;
   state_ = State::tag_name;
+}
+
+void HtmlTokenizer::end_attribute_name() {
+  if (std::string_view(attribute_name_.data(), attribute_size_) == "hidden") hides_ = true;
 }
 
 void HtmlTokenizer::begin_attribute(char c) {
@@ -250,7 +328,11 @@ void HtmlTokenizer::end_attribute() {
   if (attribute_ != Attribute::other && !value_.empty()) {
     flush();  // what stands before comes first
     if (attribute_ == Attribute::link) sink_.on_html_link(value_.view());
-    if (attribute_ == Attribute::mixed) sink_.on_html_attribute(value_.view());
+    if (attribute_ == Attribute::mixed) {
+      const std::string_view name(attribute_name_.data(), attribute_size_);
+      if (name == "style" && style_hides(value_.view())) hides_ = true;
+      sink_.on_html_attribute(value_.view());
+    }
     if (attribute_ == Attribute::document) document_piece();
   }
   if (attribute_ == Attribute::document) sink_.on_html_document_end();
@@ -266,6 +348,16 @@ void HtmlTokenizer::begin_hidden() {
 void HtmlTokenizer::end_tag() {
   const std::string_view name(name_.data(), name_size_);
   state_ = State::text;
+  bool ends_unseen = false;
+  if (unseen_ > 0) {
+    if (name == std::string_view(unseen_name_.data(), unseen_size_)) {
+      ends_unseen = is_end_tag_ && unseen_ == 1;
+      if (!ends_unseen)
+        unseen_ = static_cast<std::uint8_t>(unseen_ + (is_end_tag_ ? -1 : unseen_ < 255));
+    }
+  } else if (hides_ && !is_end_tag_ && !kVoidNames.contains(name)) {
+    begin_unseen();
+  }
   if (name == "a" || name == "area") {
     flush();
     sink_.on_html_boundary();
@@ -274,6 +366,7 @@ void HtmlTokenizer::end_tag() {
   } else if (kBlockNames.contains(name)) {
     new_line();
   }
+  if (ends_unseen) end_unseen();
   if (!is_end_tag_ && (name == "script" || name == "style")) {
     begin_hidden();
     raw_name_ = name_;
@@ -332,6 +425,7 @@ void HtmlTokenizer::step(char c) {
       break;
     case State::attribute_name:
     case State::after_attribute_name:
+      if (c == '=' || c == '>' || c == '/' || is_space(c)) end_attribute_name();
       if (c == '=') {
         const std::string_view name(attribute_name_.data(), attribute_size_);
         attribute_ = kLinkNames.contains(name)                              ? Attribute::link

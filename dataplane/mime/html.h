@@ -8,8 +8,9 @@
 //   Character references are undone in text and in attribute values.
 //
 // White space is collapsed and block elements end a line, so that text cut up by inline tags is
-// whole again ("vi<b></b>agra"), and characters that nobody sees are left out. Hidden text is kept:
-// what hides it is not evaluated.
+// whole again ("vi<b></b>agra"), and characters that nobody sees are left out. Hidden text is kept,
+// because what hides it is a matter of style sheets and programs. Around an element that hides
+// itself beyond doubt (its style, or `hidden`) what a reader sees is given once more without it.
 #pragma once
 
 #include <array>
@@ -26,6 +27,8 @@ namespace sluice::mime {
 class HtmlSink {
  public:
   virtual void on_html_text(Bytes utf8) = 0;
+  // Again, without what stands in hidden elements: some octets before and behind each.
+  virtual void on_html_seen(Bytes utf8) { static_cast<void>(utf8); }
   // Octets a reader does not see and that may hold URLs: scripts and styles.
   virtual void on_html_hidden(Bytes utf8) = 0;
   // What follows is not of the same word or link: an anchor begins or ends.
@@ -51,6 +54,7 @@ class HtmlTokenizer {
 
  private:
   static constexpr std::size_t kOut = 512;
+  static constexpr std::uint8_t kSeen = 64;  // octets given again on each side of a hidden element
 
   enum class State : std::uint8_t {
     text,
@@ -82,8 +86,12 @@ class HtmlTokenizer {
   void new_line();
   void flush();
   void begin_hidden();
+  void begin_unseen();
+  void end_unseen();
+  void note_seen(Bytes text);
   void begin_tag_name(char c, bool end);
   void begin_attribute(char c);
+  void end_attribute_name();
   bool reference(char c);
   void reference_char(char c);
   bool named_reference(std::string_view name);
@@ -101,6 +109,12 @@ class HtmlTokenizer {
   bool hidden_ = false;  // out_ holds hidden text
   bool pending_space_ = false;
   bool line_start_ = true;
+  bool hides_ = false;         // the tag in progress hides its element
+  bool space_before_ = false;  // a blank stands before the hidden element
+  std::uint8_t unseen_ = 0;    // elements of that name that are open, 0: nothing is hidden
+  std::uint8_t unseen_size_ = 0;
+  std::uint8_t seen_left_ = 0;  // octets still to be given again
+  std::uint8_t tail_size_ = 0;
   std::uint8_t dashes_ = 0;
   Attribute attribute_ = Attribute::other;
   std::uint8_t name_size_ = 0;
@@ -112,7 +126,9 @@ class HtmlTokenizer {
   std::array<char, 16> name_{};
   std::array<char, 16> raw_name_{};
   std::array<char, 16> attribute_name_{};
-  std::array<char, 24> reference_{};  // the longest name has 21 letters
+  std::array<char, 16> unseen_name_{};
+  std::array<std::uint8_t, kSeen> tail_{};  // the last that a reader saw
+  std::array<char, 24> reference_{};        // the longest name has 21 letters
   std::array<char, 4> held_{};
   // Of feed() and finish(): nothing is kept from one call to the next.
   std::uint16_t out_size_ = 0;

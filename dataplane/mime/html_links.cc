@@ -47,9 +47,16 @@ void HtmlLinks::link(std::string_view value) {
   if (!data_url(value)) finder_.link(value);
 }
 
+void HtmlLinks::hidden(Bytes utf8) {
+  escapes_.feed(utf8, [this](Bytes text) { finder_.feed(text); });
+}
+
 void HtmlLinks::attribute(std::string_view value) {
+  const auto find = [this](Bytes text) { finder_.feed(text); };
   finder_.end();
-  finder_.feed(as_bytes(value));
+  StringEscapes escapes;
+  escapes.feed(as_bytes(value), find);
+  escapes.finish(find);
   finder_.end();
 }
 
@@ -70,6 +77,7 @@ void HtmlLinks::document_end() {
 
 void HtmlLinks::end() {
   document_end();
+  escapes_.finish([this](Bytes text) { finder_.feed(text); });
   finder_.end();
 }
 

@@ -8,6 +8,7 @@
 
 #include "dataplane/base/bytes.h"
 #include "dataplane/mime/html.h"
+#include "dataplane/mime/string_escapes.h"
 #include "dataplane/mime/url.h"
 
 namespace sluice::mime {
@@ -23,7 +24,7 @@ class HtmlLinks {
   HtmlLinks& operator=(const HtmlLinks&) = delete;
 
   // As HtmlSink gives them.
-  void hidden(Bytes utf8) { finder_.feed(utf8); }
+  void hidden(Bytes utf8);
   void link(std::string_view value);
   void attribute(std::string_view value);
   void document(Bytes utf8);
@@ -38,6 +39,7 @@ class HtmlLinks {
   std::pmr::memory_resource* memory_;
   std::uint32_t level_;
   UrlFinder finder_;
+  StringEscapes escapes_;  // of what is hidden
   Document* document_ = nullptr;
 };
 

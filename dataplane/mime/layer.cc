@@ -185,6 +185,8 @@ Layer::Match Layer::match(std::string_view line, bool whole) const {
     if (e.boundary.empty()) {
       // No boundary was declared: the first line that can be a delimiter makes one, as some do.
       const std::string_view word = trim(text);
+      if (whole && e.empty_boundary && (word.empty() || (e.delimited && word == "--")))
+        return {i, word.empty() ? Match::Kind::delimiter : Match::Kind::close};
       if (whole && !word.empty() && word.size() <= 70 && word.find_first_of(" \t") == word.npos)
         return {i, Match::Kind::delimiter};
       continue;

@@ -69,10 +69,11 @@ class Layer final : public OctetSink {
     Mode mode = Mode::header;
     bool digest = false;  // parts are messages unless they say otherwise (RFC 2046 5.1.5)
     bool in_digest = false;
-    bool begins_with = false;  // any line that begins with the boundary is a delimiter
-    bool delimited = false;    // a delimiter was seen
-    bool closed = false;       // the closing one
-    bool branched = false;     // another reading of its delimiters was begun
+    bool begins_with = false;     // any line that begins with the boundary is a delimiter
+    bool delimited = false;       // a delimiter was seen
+    bool empty_boundary = false;  // declared: "--" alone is a delimiter
+    bool closed = false;          // the closing one
+    bool branched = false;        // another reading of its delimiters was begun
     std::pmr::string boundary;
     Leaf* leaf = nullptr;    // of a leaf, or of a container's preamble or epilogue
     Layer* child = nullptr;  // of an encoded message
@@ -93,6 +94,7 @@ class Layer final : public OctetSink {
     bool identity = false;      // the transfer encoding is undone before, or is not believed
     std::size_t encoding = 0;   // else which of those the header names
     bool opposite = false;      // UTF-16 in the less likely order
+    bool other_charset = false;
   };
   struct Match {
     std::size_t entity = 0;

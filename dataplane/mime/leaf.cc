@@ -155,6 +155,9 @@ class TextPath final : public OctetSink, private HtmlSink {
     if (kind_) context_.sink.on_part_data(part_, *kind_, utf8);
     if (context_.limits.urls_wanted) finder_.feed(utf8);
   }
+  void on_html_seen(Bytes utf8) override {
+    if (kind_ == DataKind::text) context_.sink.on_part_data(part_, DataKind::alternative, utf8);
+  }
   void on_html_hidden(Bytes utf8) override {
     if (context_.limits.urls_wanted) html_->links.hidden(utf8);
   }

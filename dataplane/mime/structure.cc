@@ -197,7 +197,7 @@ void Layer::begin_leaf(Entity& e, const ContentType& type, const Reading& readin
                                    subtype == "x-vcard" || subtype == "directory"))
     plan.joined = LineJoiner::Kind::folded;
   plan.hashed = part.attachment;
-  plan.charset = type.charset;
+  plan.charset = reading.other_charset ? type.other_charset : type.charset;
   // Who opens an attachment from its file does not see what the header declared.
   plan.sniffed = plan.html && (type.charset.empty() || part.attachment);
   plan.opposite = reading.opposite;
@@ -226,6 +226,7 @@ void Layer::begin_container(Entity& e, const ContentType& type, const Reading& r
     if (type.boundaries.size() + info.disposition_boundaries.size() > 1)
       context_.raise(contract::Anomaly::bad_boundary);
     e.boundary.assign(boundary);
+    e.empty_boundary = type.empty_boundary;
     branch_readings(type, reading, false);
     header_.reset();
     line_start_ = true;
@@ -360,6 +361,8 @@ void Layer::branch_readings(const ContentType& type, const Reading& reading, boo
   if (whole) {
     for (std::size_t i = 1; i < info.encoding_count; ++i)
       branch_body({.type = reading.type, .encoding = i}, Encoding::identity);
+    if (type.type == "text" && !type.other_charset.empty())
+      branch_body({.type = reading.type, .other_charset = true}, Encoding::identity);
     if (type.type == "text" && CharsetDecoder(type.charset).has_opposite())
       branch_body({.type = reading.type, .opposite = true}, Encoding::identity);
     return;
@@ -433,6 +436,7 @@ Layer::Entity& Layer::copy_multipart(const Entity& e) {
   copy.mode = Mode::multipart;
   copy.begins_with = e.begins_with;
   copy.digest = e.digest;
+  copy.empty_boundary = e.empty_boundary;
   copy.boundary.assign(e.boundary);
   ++multiparts_;
   Part part;

@@ -24,6 +24,7 @@ enum class Slot : std::uint8_t {
   quit,
   data,
   data_between,  // DATA while a message in chunks is open
+  perhaps_data,  // a verb that we do not know, whose server may
   end_of_data,
   bdat,
   bdat_last,
@@ -45,7 +46,7 @@ struct Pending {
   TransactionId tx = 0;      // it belongs to; 0: none
   std::uint32_t detail = 0;  // rcpt: index; end_of_data, bdat_last: replies had (LMTP)
   Slot slot = Slot::other;
-  // data, bdat: the octets that follow were kept for a second reading; auth: its exchange is kept
+  // data, bdat, bad_bdat: the octets that follow were kept for a second reading; auth: its exchange
   bool kept = false;
 };
 

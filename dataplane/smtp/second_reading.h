@@ -14,6 +14,7 @@
 #include <string_view>
 
 #include "dataplane/base/bytes.h"
+#include "dataplane/smtp/command.h"
 #include "dataplane/smtp/session.h"
 
 namespace sluice::smtp {
@@ -113,6 +114,7 @@ struct SecondReading {
   bool lost = false;      // more octets than are kept
   bool after_cr = false;  // begins behind a CR: CRs and an LF that follow belong to the line before
   bool answered = false;  // passed by: the end of its message has had its reply
+  ChunkSize chunk;        // tolerated: that the octets begin with
   AlternateReader reader;
 };
 

@@ -1,6 +1,6 @@
 // The state of a Session; see session.h for what it does and README.md for why it does it so.
-// session.cc has what both directions share, session_client.cc reads the client's octets,
-// session_server.cc matches replies to commands.
+// session.cc has what both directions share, session_client.cc reads the client's commands,
+// session_content.cc its content, session_server.cc matches replies to commands.
 //
 // The client machine (`x | y`: event, what the server answers):
 //
@@ -83,6 +83,10 @@ struct Capabilities {
   bool enhanced_status_codes = false;
 };
 
+// So many octets of a session are read again; then readings are for scanning alone. Who pipelines
+// commands that will be refused would have each octet read once for each of them.
+inline constexpr std::uint32_t kReadAgain = 1u << 20;
+
 // What there is to be known of a session of which no octets are kept.
 struct SessionState {
   std::uint64_t chunk_left = 0;
@@ -94,8 +98,9 @@ struct SessionState {
   // Octets are read again while this transaction's message is open: messages among them are not
   // told, because the sink has one at a time (they were scanned as content and as second reading).
   TransactionId outer_tx = 0;
-  std::uint32_t other_ends = 0;  // of the message in progress, that only some readings have
-  std::uint32_t retired = 0;     // commands forgotten at the bound, whose replies will still come
+  std::uint32_t other_ends = 0;         // of the message in progress, that only some readings have
+  std::uint32_t read_again_octets = 0;  // in all, up to kReadAgain
+  std::uint32_t retired = 0;  // commands forgotten at the bound, whose replies will still come
   std::uint16_t preamble_octets = 0;  // of a PROXY v2 preamble: read so far
   std::uint16_t preamble_size = 0;    // and in all
   DataReader reader;
@@ -129,8 +134,10 @@ struct SessionState {
   bool stopped_in_queue = false;  // the stopped message's own command is in `pending`
   bool server_ended = false;      // nothing more of the server is read
   bool not_tls = false;           // what looked like a ClientHello was none to the server
+  bool tolerant = false;          // the server has taken a malformed BDAT for a chunk
   bool proxy_undecided = false;   // a PROXY line may get a reply from a server that knows none
-  // Octets read again opened transactions that the server meets before older ones of `pending`.
+  // Octets were read again whose commands the server meets before others of `pending`, read
+  // earlier.
   bool reordered = false;
 };
 static_assert(std::is_trivially_copyable_v<SessionState>, "packed as it is");
@@ -175,7 +182,8 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   std::uint32_t replies_owed() const;
   std::size_t memory_used() const;
 
-  // --- session_client.cc: each read_* takes octets from the front and returns how many.
+  // --- session_client.cc, session_content.cc: each read_* takes octets from the front and returns
+  // how many.
   std::size_t feed(Bytes octets);
   std::size_t read(Bytes octets);
   std::size_t read_start(Bytes octets);
@@ -197,12 +205,22 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   void rcpt(std::string_view argument);
   void data();
   bool bdat(std::string_view line);
+  void begin_tolerated(TransactionId tx, const ChunkSize& size);
+  // Whether what is read is told as what a malformed BDAT makes of it: until a reply decides, and
+  // then to the end of its chunk.
+  bool tolerated_tells() const {
+    return tolerated && (!tolerated->closed || tolerated->reader.in_chunk());
+  }
+  bool may_be_data();
+  bool begin_between(Slot slot, TransactionId tx);
+  bool goes_on_beside(SecondReading* open);
   bool end_of_chunks();
   void push(Slot slot, TransactionId tx = 0, std::uint32_t detail = 0);
   bool early_response(std::string_view line);
   void begin_early(SecondReading::Reason reason);
   void begin_data(TransactionId tx);
   SecondReading* open_reading() const;
+  SecondReading* create_reading(SecondReading::Reason reason, TransactionId tx);
   // Whether what was read so far is to be stopped, at an end that only some servers see.
   bool stops_at_ambiguous_end(TransactionId tx) override;
   EndJudge* judge() { return limits.stop_at_ambiguous_eod && outer_tx == 0 ? this : nullptr; }
@@ -224,6 +242,7 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   void answer_mail(const Pending& entry, const Reply& reply);
   void answer_data(const Pending& entry, const Reply& reply);
   void answer_chunk(const Pending& entry, const Reply& reply);
+  void answer_tolerated(const Pending& entry, const Reply& reply);
   void refuse(TransactionId tx, std::uint16_t code);
   bool adopt_envelope(TransactionId from, TransactionId by);
   std::uint32_t taken_into_open(TransactionId tx);
@@ -235,6 +254,7 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   bool answers_passed(const Reply& reply) const;
   bool later(Slot slot) const;
   SecondReading* take_reading();
+  Bytes kept_by(const SecondReading& reading);
   void read_again(SecondReading* reading);
 
   Limits limits;

@@ -17,6 +17,9 @@ constexpr bool is_tls_record(std::uint8_t first) { return first >= 0x14 && first
 constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
 constexpr bool is_positive(std::uint16_t code) { return code >= 200 && code < 300; }
 constexpr bool is_negative(std::uint16_t code) { return code >= 400; }
+constexpr bool is_transient(std::uint16_t code) { return code >= 400 && code < 500 && code != 421; }
+// Of the message, not of the command's syntax (RFC 5321 4.2.3).
+constexpr bool is_of_mail(std::uint16_t code) { return code >= 550 && code <= 554; }
 // Of the command (RFC 5321 4.2.2), not of what it carries: a transaction that is open stays so.
 constexpr bool is_out_of_place(std::uint16_t code) { return code >= 500 && code <= 503; }
 
@@ -129,8 +132,9 @@ void Session::Impl::match(const Reply& reply) {
       answer(pending.pop(), {});
       continue;
     }
-    if (reply.code == 354 && front.slot != Slot::data && front.slot != Slot::data_between) {
-      if (!later(Slot::data) && !later(Slot::data_between)) break;
+    if (reply.code == 354 && front.slot != Slot::data && front.slot != Slot::data_between &&
+        (front.slot != Slot::perhaps_data || later(Slot::data))) {
+      if (!later(Slot::data) && !later(Slot::data_between) && !later(Slot::perhaps_data)) break;
       answer(pending.pop(), {});
       continue;
     }
@@ -249,7 +253,7 @@ void Session::Impl::answer_data_between(const Pending& entry, const Reply& reply
   sink.on_data_reply(message_tx, reply);
   surplus = false;
   if (reading && !reading->lost && !reading->closed) {
-    feed(reading->kept());
+    feed(kept_by(*reading));
   } else {
     message_gap = true;
     reader.skip();
@@ -310,6 +314,7 @@ void Session::Impl::answer(const Pending& entry, const Reply& reply) {
       answer_data(entry, reply);
       break;
     case Slot::data_between:
+    case Slot::perhaps_data:
       answer_data_between(entry, reply);
       break;
     case Slot::bdat:
@@ -321,6 +326,8 @@ void Session::Impl::answer(const Pending& entry, const Reply& reply) {
       server_tx = 0;
       break;
     case Slot::bad_bdat:
+      answer_tolerated(entry, reply);
+      break;
     case Slot::other:
       break;
     case Slot::auth:
@@ -394,6 +401,8 @@ void Session::Impl::answer_data(const Pending& entry, const Reply& reply) {
   const bool waiting =
       pending.empty() && (state == ClientState::data_wait || state == ClientState::data_early);
   SecondReading* reading = entry.kept ? take_reading() : nullptr;
+  const bool beside = between && between->reason == Reason::early && between->tx == entry.tx;
+  if (beside) reading = std::exchange(between, nullptr);
   if (reply.code != 0) sink.on_data_reply(entry.tx, reply);
   if (!is_negative(reply.code)) {
     SecondReading::destroy(reading, memory);
@@ -409,6 +418,16 @@ void Session::Impl::answer_data(const Pending& entry, const Reply& reply) {
     return;
   }
   refuse(entry.tx, reply.code);
+  if (beside) {
+    if (message_open) abort_message();
+    forget_commands();
+    state = ClientState::command;
+    current_tx = find(entry.tx) ? entry.tx : 0;
+    if (reading->lost) client_line.skip_line(memory);
+    feed(kept_by(*reading));
+    SecondReading::destroy(reading, memory);
+    return;
+  }
   if (waiting) {
     const bool early = state == ClientState::data_early;
     if (early && message_open && message_via == Via::data) abort_message();
@@ -423,7 +442,8 @@ void Session::Impl::answer_chunk(const Pending& entry, const Reply& reply) {
   SecondReading* reading = entry.kept ? take_reading() : nullptr;
   // The reading is kept where CHUNKING was not offered: a server that refuses the command there
   // takes the chunk for commands. Where it was, it swallows it (RFC 3030 2).
-  const bool commands = reading && is_negative(reply.code);
+  const bool commands =
+      reading && is_negative(reply.code) && (!capabilities.chunking || is_out_of_place(reply.code));
   if (is_positive(reply.code)) taken_into_open(entry.tx);
   if (entry.slot == Slot::bdat_last && !commands && !is_out_of_place(reply.code)) {
     SecondReading::destroy(reading, memory);
@@ -443,6 +463,45 @@ void Session::Impl::answer_chunk(const Pending& entry, const Reply& reply) {
   if (!reading->closed) state = ClientState::command;
   if (current_tx == 0 && find(entry.tx)) current_tx = entry.tx;
   read_again(reading);
+}
+
+// A BDAT whose argument some servers take. One that has answered to the chunk itself has read it:
+// what we took for commands was content.
+void Session::Impl::answer_tolerated(const Pending& entry, const Reply& reply) {
+  if (!entry.kept || !tolerated) return;
+  const bool taken = is_positive(reply.code) || is_transient(reply.code) || is_of_mail(reply.code);
+  const bool whole =
+      tolerated->lost ? !tolerated->reader.in_chunk() : tolerated->size >= tolerated->chunk.octets;
+  if (!taken || !whole) {
+    tolerated->closed = true;
+    if (!tolerated_tells()) drop_tolerated();
+    return;
+  }
+  SecondReading* reading = std::exchange(tolerated, nullptr);
+  tolerant = true;
+  forget_commands();
+  taken_into_open(entry.tx);
+  state = ClientState::command;
+  current_tx = find(entry.tx) ? entry.tx : 0;
+  if (!message_open || message_via != Via::bdat || message_tx != entry.tx)
+    begin_message(entry.tx, Via::bdat);
+  message_gap = message_gap || reading->lost;
+  const Bytes kept = kept_by(*reading);
+  const Bytes chunk = kept.first(std::min<std::size_t>(kept.size(), reading->chunk.octets));
+  chunk_left = chunk.size();
+  chunk_last = reading->chunk.last;
+  push(chunk_last ? Slot::bdat_last : Slot::bdat, message_tx);
+  if (!chunk.empty()) {
+    state = ClientState::chunk;
+    feed(chunk);
+  } else if (chunk_last) {
+    end_of_chunks();
+  }
+  if (!stopped) {
+    answer(pending.pop(), reply);
+    feed(kept.subspan(chunk.size()));
+  }
+  SecondReading::destroy(reading, memory);
 }
 
 // DATA or a chunk was refused.
@@ -597,7 +656,7 @@ void Session::Impl::read_again(SecondReading* reading) {
   const bool last_words = reading->reason == Reason::chunk && pending.empty() &&
                           state == ClientState::command && client_line.pending() == 0;
   if (!reading->closed || last_words) {
-    feed(reading->kept());
+    feed(kept_by(*reading));
     SecondReading::destroy(reading, memory);
     return;
   }
@@ -609,7 +668,6 @@ void Session::Impl::read_again(SecondReading* reading) {
     std::uint64_t chunk_left;
     DataReader reader;
   };
-  const TransactionId known = last_tx;
   const Saved saved{state,       current_tx, message_tx, message_via, message_open,
                     message_gap, chunk_last, chunk_left, reader};
   SecondReading* const later_ambiguous = std::exchange(ambiguous, nullptr);
@@ -629,7 +687,7 @@ void Session::Impl::read_again(SecondReading* reading) {
   outer_tx = saved.open ? saved.message_tx : 0;
   state = ClientState::command;
   if (find(reading->tx)) current_tx = reading->tx;
-  feed(reading->kept());
+  feed(kept_by(*reading));
   SecondReading::destroy(reading, memory);
 
   // A message begun in there ended with them, or never.
@@ -656,7 +714,7 @@ void Session::Impl::read_again(SecondReading* reading) {
   chunk_last = saved.chunk_last;
   chunk_left = saved.chunk_left;
   reader = saved.reader;
-  if (last_tx != known && !rest.empty()) reordered = true;
+  if (!rest.empty()) reordered = true;
   while (!rest.empty()) {
     if (pending.size() >= limits.pending_commands || !pending.push(rest.front(), memory)) break;
     rest.pop();

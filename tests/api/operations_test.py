@@ -8,8 +8,10 @@ import pathlib
 import pty
 import pwd
 import select
+import signal
 import subprocess
 import sys
+import time
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -76,6 +78,30 @@ class Operations(unittest.TestCase):
             self.assertEqual(orders[f'192.0.2.{i}']['ticket'], f'AB-{i}')
             self.assertGreater(orders[f'192.0.2.{i}']['seconds_left'], 7000)
         self.assertEqual(len(s.show('show', 'audit')['audit']), 6)
+
+    def test_a_configuration_that_cannot_be_read_changes_nothing(self):
+        s = self.sluiced({'wire': [{'name': 'w1', 'mode': 'enforce'}]})
+        file = s.folder / 'sluice.json'
+        octets = file.read_bytes()
+        for how in ('folder', 'failing read', 'gone', 'empty'):
+            file.unlink()
+            if how == 'folder':
+                file.mkdir()
+            elif how == 'failing read':
+                file.symlink_to('/proc/self/mem')
+            elif how == 'empty':
+                file.touch()
+            before = s.log().count(' error: ')
+            s.process.send_signal(signal.SIGHUP)
+            deadline = time.monotonic() + 60
+            while s.log().count(' error: ') == before:
+                self.assertTrue(s.process.poll() is None and time.monotonic() < deadline, how)
+                time.sleep(0.02)
+            self.assertIn('sluice.json', s.log().splitlines()[-1], how)
+            self.assertIn('w1', s.ctl('show', 'config').stdout, how)
+            file.rmdir() if how == 'folder' else file.unlink(missing_ok=True)
+            file.write_bytes(octets)
+        self.assertIn("'nope': no such wire", s.ctl('show', 'wire', 'nope', check=False).stderr)
 
     def test_policy_is_explained(self):
         rules = {'file': []}

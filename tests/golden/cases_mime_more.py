@@ -309,6 +309,32 @@ class MimeMore(Cases):
         table['partial'] = b'Content-Type: message/partial; id="x@y"; number=1; total=2\r\n\r\nSubject: in\r\nMIME-Version: 1.0\r\nContent-Type: application/x\r\nContent-Transfer-Encoding: base64\r\n\r\n' + lines(SIGNATURE)
         self.signature_in_file(table)
 
+    def test_B19_nul_in_header_fields(self):
+        octets = lines(SIGNATURE)
+        parts = b'--ab\r\nContent-Type: application/x\r\nContent-Transfer-Encoding: base64\r\n\r\n' + octets + b'--ab--\r\n'
+        mixed = {n: b'MIME-Version: 1.0\r\n' + n + b'multipart/mixed; boundary=ab\r\n\r\n' + parts for n in (
+            b'Content-Type\0: ', b'Content-\0Type: ', b'\0Content-Type: ', b'C\0ontent-Typ\0e: ', b'Content-Type: \0', b'Content-Type\x01: ', b'Content-Type\xa0: ')}
+        mixed |= {v: b'Content-Type: multipart/mixed; ' + v + b'\r\n\r\n' + parts for v in (
+            b'boundary=ab\0', b'boundary="ab\0c"', b'boundary=a\0b', b'bound\0ary=ab')}
+        self.signature_in_file(mixed)
+        coded = {n: n + v + b'\r\nX: y\r\n\r\n' + body for n in (b'Content-Transfer-Encoding\0: ', b'Content-\0Transfer-Encoding: ')
+                 for v, body in ((b'base64', octets), (b'base64', SIGNATURE + b'\r\n'))}
+        coded |= {(v, body): b'Content-Transfer-Encoding: ' + v + b'\r\n\r\n' + body for v in (b'base64\0', b'ba\0se64', b'\0base64') for body in (octets,)}
+        coded['not believed'] = b'Content-Transfer-Encoding: \0base64\r\n\r\n' + SIGNATURE + b'\r\n'
+        coded['charset'] = b'Content-Type: text/plain; charset=utf-16le\0\r\nContent-Transfer-Encoding: base64\r\n\r\n' + lines(SIGNATURE.decode().encode('utf-16-le'))
+        self.signature_in_text(coded)
+
+    def test_B09_empty_and_unclosed_boundaries(self):
+        body = b'--%s\r\nContent-Type: application/x\r\nContent-Transfer-Encoding: base64\r\n\r\n' + lines(SIGNATURE) + b'--%s--\r\n'
+        table = {(p, b): b'Content-Type: multipart/mixed; ' + p + b'\r\n\r\n' + body % (b, b) for p, b in (
+            (b'boundary=""', b''), (b'boundary=', b''), (b'boundary=" "', b''), (b'boundary=""', b'x'), (b'boundary="ab', b'ab'), (b'boundary="ab', b'"ab'), (b'boundary="ab; x=y', b'"ab'))}
+        self.signature_in_file(table)
+
+    def test_B17_two_charsets(self):
+        table = {p: b'Content-Type: text/plain; ' + p + b'\r\nContent-Transfer-Encoding: base64\r\n\r\n' + lines(SIGNATURE.decode().encode('utf-16-le'))
+                 for p in (b'charset=us-ascii; charset=utf-16le', b'charset=utf-16le; charset=us-ascii', b'charset=utf-16be; charset=utf-16le', b"charset='utf-16le'")}
+        self.signature_in_text(table)
+
     def test_B05_lines_that_end_at_a_cr(self):
         parts = b'--b\r\n\r\nhi\r\n--b\r\nContent-Type: application/x; name=p.bin\r\nContent-Transfer-Encoding: base64\r\n\r\n' + lines(b'pre ' * 40 + SIGNATURE) + b'--b--\r\n'
         head = MIXED % b'b'
@@ -332,6 +358,26 @@ class MimeMore(Cases):
         html = (b"<a href=\"javascript:window.open('http://u.test/p')\">", b'<a href="data:text/html,<a href=http://u.test/p>x">', b'<a href="data:text/html;base64,' + base64.b64encode(b'<a href="http://u.test/p">x</a>') + b'">', b'<iframe srcdoc="&lt;a href=http://u.test/p&gt;">')
         self.urls_are({k: text_part(k + b'x</a>\r\n', b'text/html') for k in html}, [URL])
 
+    def test_B14_urls_behind_the_escapes_of_strings(self):
+        html = (b'<script type="application/ld+json">{"url":"http:\\/\\/u.test\\/p"}</script>', b'<script>a="\\x68ttp://u.test/p"</script>', b"<script>a='http\\u003a//u.test/p'</script>", b'<a onclick="location=\'http:\\/\\/u.test\\/p\'">x</a>',
+                b'<style>a{background:url(\\68ttp://u.test/p)}</style>', b'<i style="background:url(\\68 ttp://u.test/p)">x</i>', b'<i style="background:url(http\\3a//u.test/\\000070)">x</i>', b'<style>@import "http:\\2f\\2fu.test/\\70";</style>')
+        self.urls_are({k: text_part(k + b'\r\n', b'text/html') for k in html}, [URL])
+        # None of them: a backslash that means itself, and one that is left alone.
+        for text, url in ((b'"http:\\\\u.test/p"', 'http:\\\\u.test/p'), (b'"http://u.test/\\q"', 'http://u.test/\\q')):
+            self.urls_are({text: text_part(b'<!-- ' + text + b' -->\r\n', b'text/html')}, [url])
+
+    def test_B14_words_around_hidden_elements(self):
+        half, rest = SIGNATURE[:5], SIGNATURE[5:]
+        hidden = (b'<span style="display:none">zzz</span>', b"<SPAN STYLE='color:red; DISPLAY : None !important'>z</SPAN >", b'<div style=visibility:hidden>z<br>z</div>', b'<b style="font-size:0px">z</b>', b'<i hidden>z</i>', b'<i hidden=until-found title=x>z</i>', b'<span style="mso-hide:all">z</span>',
+                  b'<span style="opacity:0.0">z <span>q</span> z</span>', b'<span style="display:&#110;one">z</span>', b'<p hidden>z <p>q</p></p>', b'<font style="font-size:0"><b>z</b></font>', b'<span hidden>z</span><i></i><span hidden>z</span>', b'<span hidden>z </span>')
+        table = {h: text_part(b'<html><body><p>' + half + h + rest + b'</p></body></html>\r\n', b'text/html') for h in hidden}
+        table['chain'] = text_part(b'<p>' + b''.join(bytes([c]) + b'<s style="display:none">%c</s>' % (97 + i) for i, c in enumerate(SIGNATURE)) + b'</p>\r\n', b'text/html')
+        table['far'] = text_part(b'<p>' + b'word ' * 300 + half + b'<s hidden>' + b'chaff ' * 300 + b'</s>' + rest + b'</p>\r\n', b'text/html')
+        self.signature_in_text(table)
+        # Shown, or a blank between: nothing is made of it that nobody sees.
+        shown = (b'<span style="display:block">z</span>', b'<span style="font-size:0.9em">z</span>', b'<span style="font-size:10px">z</span>', b' <span hidden>z</span>', b'<span hidden>z</span> ', b'<span title="hidden">z</span>', b'<input type=hidden> z', b'<span style="opacity:1">z</span>')
+        self.messages({h: text_part(b'<p>' + half + h + rest + b'</p>\r\n', b'text/html') for h in shown}, lambda _, m, f: self.assertNotIn(2, f.hits), rules=TEXT)
+
     def test_B14_characters_that_nobody_sees(self):
         half, rest = SIGNATURE[:5], SIGNATURE[5:]
         table = {}
@@ -351,6 +397,22 @@ class MimeMore(Cases):
     def test_B19_archives_behind_other_octets(self):
         inner = zipped([('s.txt', b'ok ' * 50 + SIGNATURE)])
         self.signature_in_file({f: attached(f + inner) for f in (b'\0', b'junk', b'PK', b'MZ' + bytes(500), b'\x1f')})
+
+    def test_B19_deflated_data_that_is_called_stored(self):
+        def local(name, data, crc=0):
+            return struct.pack('<IHHHHHIIIHH', 0x04034b50, 20, 0, 0, 0, 0, crc, len(data), len(data), len(name), 0) + name + data
+        table = {}
+        for n in (1, 20, 400):
+            for level in (1, 9):
+                z = zlib.compressobj(level, zlib.DEFLATED, -15)
+                data = z.compress(bytes(range(97, 123)) * n + SIGNATURE + b' end') + z.flush()
+                table[n, level] = attached(local(b's.txt', data) + local(b't.txt', b'other'))
+                table[n, level, 'behind'] = attached(local(b't.txt', b'other' * 50) + local(b's.txt', data))
+        # And stored data is read as that, whatever it begins with.
+        for first in (b'', b'\x03\0', b'\x4b', b'\x01\x05\0\xfa\xff', b'\0' * 40, b'<html>', b'%PDF-'):
+            table[first] = attached(local(b's.txt', first + SIGNATURE))
+            table[first, 'zip'] = attached(local(b's.zip', first + zipped([('i.txt', b'ok ' * 50 + SIGNATURE)])))
+        self.signature_in_file(table)
 
     def test_B19_archives_are_opened(self):
         content = b'ok ' * 50 + SIGNATURE

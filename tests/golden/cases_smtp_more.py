@@ -62,6 +62,18 @@ class SmtpMore(Cases):
                                                        self.assertEqual(f.messages[-1]['smtp']['mail_from'], '<last@a.test>'),
                                                        self.assertNotIn('unsolicited-reply', f.anomalies)))
 
+    def test_A03_given_up_after_a_chunk_was_refused(self):
+        chunk = b'Subject: x\r\n\r\nhello\r\n'
+        scripts = {code: envelope() + [('C', b'BDAT %d\r\n' % len(chunk) + chunk), ('S', b'%d no\r\n' % code), ('C', b'RSET\r\n'), ('S', OK)]
+                   for code in (452, 552, 554)}
+        self.good_end(scripts, ('a@a.test', ['b@b.test'], chunk, 'refused'), anomalies=set())
+
+    def test_A04_malformed_chunks_that_the_server_takes(self):
+        chunk = b'Subject: x\r\n\r\nhello..\r\n'
+        scripts = {line: envelope() + [('C', line + b'\r\n' + chunk), ('S', OK)]
+                   for line in (b'BDAT  23 LAST', b'BDAT 23 LAST\r', b'BDAT +23 LAST', b'BDAT\t23 LAST', b'BDAT 23  last')}
+        self.good_end(scripts, ('a@a.test', ['b@b.test'], chunk, 'accepted'), anomalies={'bad-bdat-arg', 'bad-command'})
+
     def test_A06_pipelining_of_everything(self):
         whole = b''.join(o for who, o in envelope(b'1@a.test') + envelope(b'2@a.test', b'c@c.test', b'd@d.test') if who == 'C')
         script = [('C', whole + b'DATA\r\n'), ('S', OK + OK + OK + b'550 no\r\n' + OK + b'354 go\r\n'),

@@ -110,6 +110,28 @@ class Stop(Cases):
         result = self.stop(build, ('last', 'two', 'pipelined', 'zero'), complete=(chunk[-8:] + b'QUIT', b'BDAT 0 LAST\r\n'))
         del result
 
+    def test_E15_what_only_the_server_takes_for_a_message(self):
+        body = BODY[:-3]
+        opened = b'MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\n'
+        over = b'S: s\r\n\r\n.\r\n' + body
+        flights = {line: opened + line % len(body) + body for line in (b'BDAT  %d LAST\r\n', b'BDAT +%d LAST\r\n', b'BDAT %d LAST\r\r\n', b'BDAT +3\r\nabcBDAT +%d LAST\r\n')}
+        flights['not last'] = opened + b'BDAT %d\r\n' % len(body) + body + b'BDAT +0 LAST\r\n'
+        flights['unknown verb'] = opened + b'D\x01ATA\r\n' + BODY
+        flights['over the end'] = b'MAIL FROM:<a@a.test>\r\nDATA\r\nRCPT TO:<b@b.test>\r\nBDAT %d LAST\r\n' % len(over) + over
+        capture, played = w.Capture(), []
+        for name, octets in flights.items():
+            for mode in w.CUTS:
+                c = talk(w.Connection(capture).open(), GREETING)
+                c.flight(0, octets, mode)
+                played.append((name, mode, octets, c))
+        result = self.run_capture(capture, wire=False, rules=REJECT, policy=ENFORCE)
+        for name, mode, octets, c in played:
+            with self.subTest(name, mode=mode):
+                flow = result.flow(c)
+                self.assertNotIn(octets, w.stream(result.left, c, 0))
+                self.assertEqual([e['smtp']['outcome'] for e in flow.smtp if e['smtp'].get('mail_from') == '<a@a.test>'][:1], ['blocked'])
+                self.assertEqual([e['alert']['action'] for e in flow.events if e['event_type'] == 'alert'], ['blocked'])
+
     def test_E15_second_message_of_a_session(self):
         def build(capture, name):
             c = talk(w.Connection(capture).open(), GREETING + mail(b'Subject: x\r\n\r\nfine\r\n.\r\n') + envelope() + data(b'')[:2])

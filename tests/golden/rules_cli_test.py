@@ -4,6 +4,7 @@
 rules_cli_test.py SLUICECTL"""
 import json
 import pathlib
+import struct
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,55 @@ SCORED = b'From: a@b.test\nSubject: An OFFER\n\nbuy pills\n'
 REJECTED = b'From: a@b.test\nSubject: x\n\nmalware\n'
 POLICY = {'sluice:sluice': {'policy': {'group': [{'name': 'default', 'tag-score': '3.0',
                                                   'reject-score': '5.0'}]}}}
+
+
+class Words(unittest.TestCase):
+    def test_errors_and_help_name_every_command(self):
+        def said(*words):
+            done = subprocess.run([SLUICECTL, *words], capture_output=True, text=True, timeout=60)
+            return done.returncode, done.stdout + done.stderr
+        status, words = said('bogus')
+        self.assertEqual(status, 2)
+        expected = words.partition('expected ')[2].strip().split(', ')
+        self.assertIn('analyze', expected)
+        listed = {line.split()[0] for line in said('help')[1].partition('\n\n')[2].splitlines() if not line.startswith(' ')}
+        self.assertEqual(set(expected), listed)
+        self.assertEqual(said('help', 'bogus'), (status, words))
+        self.assertEqual(said('help', 'analyze'), said('analyze', '--help'))
+        self.assertEqual(said('--socket', '/none', 'analyze'), said('analyze'))
+
+
+class Files(unittest.TestCase):
+    """What cannot be read is named with its reason, and what is read is not written over."""
+    def analyze(self, *words):
+        done = subprocess.run([SLUICECTL, 'analyze', *words], capture_output=True, text=True, timeout=60)
+        return done.returncode, done.stderr
+
+    def test_folders_and_failing_reads(self):
+        with tempfile.TemporaryDirectory() as folder:
+            message = pathlib.Path(folder) / 'm.eml'
+            message.write_bytes(GOOD)
+            for path, reason in ((folder, 'Is a directory'), ('/proc/self/mem', 'Input/output error'), ('/nonexistent', 'No such file')):
+                for words in (('--message', path), ('--message', str(message), '--policy', path)):
+                    status, errors = self.analyze(*words)
+                    self.assertEqual(status, 2, (words, errors))
+                    self.assertRegex(errors, f'{path}: .*{reason}')
+
+    def test_input_is_not_written_over(self):
+        with tempfile.TemporaryDirectory() as folder:
+            here = pathlib.Path(folder)
+            octets = struct.pack('<IHHiIII', 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1)
+            (here / 'in.pcap').write_bytes(octets)
+            (here / 'm.eml').write_bytes(GOOD)
+            (here / 'link').symlink_to('in.pcap')
+            for option in ('--out', '--events'):
+                for path in ('in.pcap', 'link'):
+                    status, errors = self.analyze(str(here / 'in.pcap'), option, str(here / path))
+                    self.assertEqual(status, 2)
+                    self.assertIn(f'{option} {here / path}: is the file that is read', errors)
+            self.assertEqual(self.analyze('--message', str(here / 'm.eml'), '--events', str(here / 'm.eml'))[0], 2)
+            self.assertEqual(self.analyze(str(here / 'in.pcap'), '--out', str(here / 'o'), '--events', str(here / 'o'))[0], 2)
+            self.assertEqual(((here / 'in.pcap').read_bytes(), (here / 'm.eml').read_bytes()), (octets, GOOD))
 
 
 class Rules(unittest.TestCase):
@@ -119,4 +169,4 @@ class Rules(unittest.TestCase):
 
 if __name__ == '__main__':
     SLUICECTL = sys.argv[1]
-    sys.exit(tap.run(Rules))
+    sys.exit(tap.run(Words, Files, Rules))

@@ -102,6 +102,19 @@ TEST(FlowKey, HashIsSipHash13) {
   EXPECT_NE(hash(key, HashKey{0, 1}), hash(key, HashKey{0, 0}));
 }
 
+TEST(FlowKey, ManyAreHashedAsEach) {
+  std::mt19937_64 random(5);
+  for (std::size_t count = 0; count < 40; ++count) {
+    std::vector<FlowKey> keys(count);
+    const std::span octets(reinterpret_cast<std::uint8_t*>(keys.data()), count * sizeof(FlowKey));
+    for (std::uint8_t& octet : octets) octet = static_cast<std::uint8_t>(random());
+    const HashKey secret{random(), random()};
+    std::vector<std::uint64_t> hashes(count);
+    hash(keys, secret, hashes);
+    for (std::size_t i = 0; i < count; ++i) EXPECT_EQ(hashes[i], hash(keys[i], secret)) << i;
+  }
+}
+
 TEST(FlowTable, BulkLookupFindsWhatSingleLookupFinds) {
   FlowTable table({.max_flows = 5000}, kSecret, std::pmr::new_delete_resource());
   Removals removals;

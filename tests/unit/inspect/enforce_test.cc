@@ -72,6 +72,36 @@ TEST(Enforce, ResetResetsBothEndsWithoutAWord) {
   EXPECT_EQ(in[0].packet().sequence, talk.next(Direction::to_client));
 }
 
+// Nobody acknowledges a RST: one that is lost must not leave the server in the middle of a message
+// until its own patience ends.
+TEST(Enforce, AResetThatIsLostIsSentAgain) {
+  for (const bool reset : {false, true}) {
+    RigOptions options{.rules = rule("reject")};
+    if (reset)
+      options.spec.groups.push_back(
+          {.group = {.name = "default", .rule_reject = contract::Verdict::reset}, .members = {}});
+    Rig rig(options);
+    Conversation talk;
+    say_spam(talk);
+    rig.send(talk.take());
+    const auto resets = [&](Side side) {
+      std::vector<std::uint32_t> sequences;
+      for (const Left& l : rig.injected(side))
+        if (l.packet().flags & net::tcp_flag::rst) sequences.push_back(l.packet().sequence);
+      return sequences;
+    };
+    const auto first = resets(Side::outside);
+    ASSERT_FALSE(first.empty());
+    rig.pass(4 * kSecond);
+    const auto all = resets(Side::outside);
+    ASSERT_EQ(all.size(), first.size() + 3);
+    EXPECT_EQ(all.back(), first.back());
+    EXPECT_EQ(resets(Side::inside).size(), reset ? 4u : 0u);
+    rig.pass(20 * kSecond);
+    EXPECT_EQ(resets(Side::outside).size(), all.size()) << "bounded";
+  }
+}
+
 TEST(Enforce, ScoreReachesAThreshold) {
   RigOptions options{.rules =
                          "alert smtp any any -> any any (msg:\"a\"; content:\"XJS-SPAM\"; sid:1; "

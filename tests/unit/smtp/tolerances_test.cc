@@ -23,14 +23,14 @@ TEST(SmtpTolerances, A07_OddBlanksRoundData) {
   }
 }
 
-// A verb that we do not know and the server does: content in the same flight was read as commands,
-// what comes behind the 354 is content, and the message has its envelope and its reply.
+// A verb that we do not know and the server does: what stands behind it is content, in the same
+// flight too, and the message has its envelope and its reply.
 TEST(SmtpTolerances, A07_UnknownVerbThatIsData) {
   const Recorder r = play(
       opened({C(kEnvelope + "XDATA now\r\nSubject: x\r\n"), S("250 ok\r\n250 ok\r\n354 go\r\n"),
               C("\r\nhello\r\n.\r\n"), S("250 queued\r\n")}));
   ASSERT_EQ(r.messages.size(), 1u);
-  EXPECT_EQ(r.messages[0].text, "\r\nhello\r\n");
+  EXPECT_EQ(r.messages[0].text, "Subject: x\r\n\r\nhello\r\n");
   ASSERT_EQ(r.transactions.at(1).ends.size(), 1u);
   EXPECT_EQ(r.transactions.at(1).ends[0].second, "queued");
   EXPECT_FALSE(r.has(Anomaly::unsolicited_reply));
@@ -42,6 +42,140 @@ TEST(SmtpTolerances, A07_UnknownVerbThatIsData) {
   ASSERT_EQ(refused.messages.size(), 1u);
   EXPECT_EQ(refused.messages[0].text, "Subject: x\r\n\r\nhello\r\n");
   EXPECT_EQ(refused.smuggled, "");
+
+  // Pipelined to its end, with another message behind it.
+  const Recorder whole = play(opened({C(kEnvelope +
+                                        "D\x01"
+                                        "ATA\r\n" +
+                                        kBody + "MAIL FROM:<c@c.test>\r\n"),
+                                      S("250 ok\r\n250 ok\r\n354 go\r\n250 queued\r\n250 ok\r\n"),
+                                      C("RCPT TO:<d@d.test>\r\nDATA\r\n"),
+                                      S("250 ok\r\n354 go\r\n"), C("x\r\n.\r\n"), S("250 2\r\n")}));
+  ASSERT_EQ(whole.messages.size(), 2u);
+  EXPECT_EQ(whole.messages[0].text, "Subject: x\r\n\r\nhello\r\n");
+  EXPECT_EQ(whole.smuggled, "Subject: x\r\n\r\nhello\r\n");  // scanned before the reply
+  EXPECT_EQ(whole.transactions.at(whole.messages[1].tx).mailbox, "c@c.test");
+
+  // A server that says nothing to a line it does not know.
+  const Recorder silent = play(opened({C(kEnvelope), S("250 ok\r\n250 ok\r\n"), C("\r\nDATA\r\n"),
+                                       S("354 go\r\n"), C(kBody), S("250 queued\r\n")}));
+  ASSERT_EQ(silent.messages.size(), 1u);
+  EXPECT_EQ(silent.messages[0].text, "Subject: x\r\n\r\nhello\r\n");
+}
+
+// A server that takes a BDAT whose argument is none by the grammar says so by its reply, and the
+// chunk is content with an envelope.
+TEST(SmtpTolerances, A04_AcceptedThoughMalformed) {
+  const std::string next = "MAIL FROM:<c@c.test>\r\nRCPT TO:<d@d.test>\r\nBDAT 1 LAST\r\nx";
+  const std::string accepted = "250 ok\r\n250 ok\r\n250 next\r\n";
+  for (const std::string& line :
+       {"BDAT 7 LAST\r\r\n"s, "BDAT  7 LAST\r\n"s, "BDAT +7 LAST\r\n"s, "BDAT\t7\tLAST\r\n"s,
+        "BDAT" + std::string(5000, ' ') + "7 LAST\r\n"}) {
+    for (const bool waits : {false, true}) {
+      SCOPED_TRACE(line + (waits ? "waits" : "pipelines"));
+      const std::string chunk = line + "hello\r\n";
+      const Recorder r = waits ? play(opened({C(kEnvelope), S("250 ok\r\n250 ok\r\n"), C(chunk),
+                                              S("250 queued\r\n"), C(next), S(accepted)}))
+                               : play(opened({C(kEnvelope + chunk + next),
+                                              S("250 ok\r\n250 ok\r\n250 queued\r\n" + accepted)}));
+      // Read once before the reply, behind the chunk taken for commands, when it was pipelined.
+      ASSERT_EQ(r.messages.size(), waits ? 2u : 3u);
+      const auto& first = r.messages[waits ? 0 : 1];
+      const auto& last = r.messages.back();
+      EXPECT_EQ(first.text, "hello\r\n");
+      EXPECT_EQ(first.via, Via::bdat);
+      EXPECT_EQ(first.end, MessageEnd::complete);
+      EXPECT_EQ(r.transactions.at(first.tx).mailbox, "a@a.test");
+      ASSERT_EQ(r.transactions.at(first.tx).ends.size(), 1u);
+      EXPECT_EQ(r.transactions.at(first.tx).ends[0].second, "queued");
+      EXPECT_EQ(last.text, "x");
+      EXPECT_EQ(r.transactions.at(last.tx).mailbox, "c@c.test");
+      EXPECT_EQ(r.transactions.at(last.tx).ends[0].second, "next");
+      EXPECT_TRUE(r.smuggled.starts_with("hello\r\n")) << r.smuggled;
+      EXPECT_TRUE(r.has(Anomaly::bad_bdat_arg));
+      EXPECT_FALSE(r.has(Anomaly::unsolicited_reply));
+    }
+  }
+  // Refused, but read; one of several chunks; one of nothing.
+  const Recorder refused = play(opened({C(kEnvelope + "BDAT +6 LAST\r\nRSET\r\n" + next),
+                                        S("250 ok\r\n250 ok\r\n552 too big\r\n" + accepted)}));
+  ASSERT_EQ(refused.messages.size(), 3u);
+  EXPECT_EQ(refused.transactions.at(refused.messages[1].tx).ends[0].first, 552);
+  EXPECT_EQ(refused.transactions.at(refused.messages[2].tx).mailbox, "c@c.test");
+  const Recorder several =
+      play(opened({C(kEnvelope + "BDAT 3\r\nabcBDAT +3\r\ndef"),
+                   S("250 ok\r\n250 ok\r\n250 1\r\n250 2\r\n"), C("BDAT +3\r\nghi"), S("250 3\r\n"),
+                   C("BDAT +0 LAST\r\n"), S("250 queued\r\n"), C(next), S(accepted)}));
+  ASSERT_EQ(several.messages.size(), 2u);
+  EXPECT_EQ(several.messages[0].text, "abcdefghi");
+  EXPECT_EQ(several.transactions.at(several.messages[0].tx).ends[0].second, "queued");
+  EXPECT_EQ(several.messages[1].text, "x");
+  // A server that has taken one takes the next; one that it refuses it has read as commands.
+  for (const auto& [reply, sender] : {std::pair{"552 too big\r\n", "c@c.test"},
+                                      std::pair{"501 bad\r\n250 reset\r\n", "c@c.test"}}) {
+    const Recorder then =
+        play(opened({C(kEnvelope + "BDAT +3\r\nabc"), S("250 ok\r\n250 ok\r\n250 1\r\n"),
+                     C("BDAT +6 LAST\r\nRSET\r\n" + next), S(reply + accepted)}));
+    EXPECT_EQ(then.messages.back().text, "x");
+    EXPECT_EQ(then.transactions.at(then.messages.back().tx).mailbox, sender);
+    EXPECT_EQ(then.transactions.at(then.messages.back().tx).ends[0].second, "next");
+    EXPECT_FALSE(then.has(Anomaly::unsolicited_reply));
+  }
+  // Refused as what it is: the octets are commands.
+  const Recorder commands =
+      play(opened({C(kEnvelope + "BDAT +6 LAST\r\nRSET\r\n" + next),
+                   S("250 ok\r\n250 ok\r\n501 bad\r\n250 reset\r\n" + accepted)}));
+  ASSERT_EQ(commands.messages.size(), 1u);
+  EXPECT_EQ(commands.transactions.at(commands.messages[0].tx).mailbox, "c@c.test");
+}
+
+// DATA was refused and what follows are commands, with a chunk that holds what would have been the
+// end of the message.
+TEST(SmtpTolerances, A07_AChunkOverTheEndOfARefusedMessage) {
+  const std::string chunk = "Subject: x\r\n\r\n.\r\nhello\r\n";
+  const std::string flight = "DATA\r\nRCPT TO:<b@b.test>\r\nBDAT " + std::to_string(chunk.size()) +
+                             " LAST\r\n" + chunk + "MAIL FROM:<c@c.test>\r\n";
+  const Recorder r = play(opened({C("MAIL FROM:<a@a.test>\r\n" + flight),
+                                  S("250 ok\r\n503 no rcpt\r\n250 ok\r\n250 queued\r\n250 ok\r\n"),
+                                  C("RCPT TO:<d@d.test>\r\nDATA\r\n"), S("250 ok\r\n354 go\r\n"),
+                                  C("x\r\n.\r\n"), S("250 2\r\n")}));
+  ASSERT_GE(r.messages.size(), 2u);
+  const auto& first = r.messages[r.messages.size() - 2];
+  EXPECT_EQ(first.text, chunk);
+  EXPECT_EQ(first.via, Via::bdat);
+  EXPECT_EQ(r.transactions.at(first.tx).mailbox, "a@a.test");
+  EXPECT_EQ(r.transactions.at(first.tx).ends[0].second, "queued");
+  EXPECT_EQ(r.messages.back().text, "x\r\n");
+  EXPECT_EQ(r.transactions.at(r.messages.back().tx).mailbox, "c@c.test");
+  EXPECT_NE(r.smuggled.find("hello"), std::string::npos);  // before the reply
+  EXPECT_FALSE(r.has(Anomaly::unsolicited_reply));
+}
+
+// Who pipelines DATA again and again to a server that refuses it has what stands behind each read
+// again, but not without end; what comes later is read as ever.
+TEST(SmtpTolerances, A20_ReadingAgainIsBounded) {
+  std::string flight;
+  std::string replies;
+  for (int i = 0; i < 100; ++i) {
+    flight += "DATA\r\nNOOP " + std::string(400, 'x') + "\r\n";
+    replies += "503 no\r\n250 ok\r\n";
+  }
+  Dialogue dialogue = opened({});
+  for (int i = 0; i < 30; ++i) {
+    dialogue.push_back(C(flight));
+    dialogue.push_back(S(replies));
+  }
+  dialogue.push_back(C("\r\n.\r\n"));
+  dialogue.push_back(S("500 what\r\n500 what\r\n"));
+  dialogue = dialogue + with_message("c@c.test", "d@d.test", "x\r\n.\r\n", "250 queued\r\n");
+  Recorder r;
+  run(r, dialogue, whole());
+  std::size_t content = 0;
+  for (const Recorder::Message& message : r.messages) content += message.wire.size();
+  EXPECT_LT(content, 30 * flight.size() + (2u << 20));
+  EXPECT_EQ(r.messages.back().text, "x\r\n");
+  EXPECT_EQ(r.transactions.at(r.messages.back().tx).mailbox, "c@c.test");
+  EXPECT_EQ(r.transactions.at(r.messages.back().tx).ends[0].second, "queued");
 }
 
 // Exim and sendmail take an address in the form of a header field.

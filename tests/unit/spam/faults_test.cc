@@ -40,6 +40,8 @@ TEST(SpamFaults, EachNamesItsLineAndCostsItsRuleOnly) {
       {"endif x", "stands alone"},
       {"else", "second 'else'", false},
       {"include /nonexistent/file.cf", "cannot be read"},
+      {"include /", "cannot be read"},
+      {"include /proc/self/mem", "cannot be read"},
       {"body CAPTURE /%{NAME}/", "captured"},
   };
   std::string text;
