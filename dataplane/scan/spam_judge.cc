@@ -15,25 +15,24 @@ constexpr double kUnbounded = 1e15;
 void SpamJudgeScratch::reserve(const SpamRules& rules) {
   const std::span<const double> baseline = rules.baseline();
   tests.assign(baseline.size(), {});
-  for (std::size_t i = 0; i < baseline.size(); ++i) {
-    tests[i].low = tests[i].high = baseline[i];
-    tests[i].sure = baseline[i] != 0;
-  }
   dirty.assign((baseline.size() + 63) / 64, 0);
   sure.assign(dirty.size(), 0);
+  maybe.assign(dirty.size(), 0);
+  for (std::uint32_t i = 0; i < baseline.size(); ++i) reset(i, baseline[i]);
   touched.clear();
   touched.reserve(baseline.size());
+}
+
+void SpamJudgeScratch::reset(std::uint32_t test, double baseline) {
+  tests[test] = {.low = baseline, .high = baseline};
+  set_bit(sure, test, baseline != 0);
+  set_bit(maybe, test, baseline != 0);
 }
 
 SpamJudge::SpamJudge(const SpamRules& rules, SpamJudgeScratch& scratch, bool outbound)
     : rules_(rules), scratch_(scratch), outbound_(outbound) {
   const std::span<const double> baseline = rules.baseline();
-  for (const std::uint32_t test : scratch_.touched) {
-    Range& range = scratch_.tests[test];
-    range = {};
-    range.low = range.high = baseline[test];
-    range.sure = baseline[test] != 0;
-  }
+  for (const std::uint32_t test : scratch_.touched) scratch_.reset(test, baseline[test]);
   scratch_.touched.clear();
   for (const std::uint32_t meta : rules.baseline_hits()) {
     if (off(meta)) scratch_.dirty[meta / 64] |= std::uint64_t{1} << (meta % 64);
@@ -44,31 +43,22 @@ bool SpamJudge::rules_off(std::uint32_t test) const {
   return (rules_.tests()[test].flags & kTestNotOutbound) != 0;
 }
 
-SpamJudge::Range& SpamJudge::touch(std::uint32_t test) {
-  Range& range = scratch_.tests[test];
-  if (!range.touched) {
-    range.touched = true;
-    scratch_.touched.push_back(test);
-  }
-  return range;
+inline void SpamJudge::put(std::uint32_t test, const Range& range, bool sure) {
+  Range& of = scratch_.tests[test];
+  if (!of.touched) scratch_.touched.push_back(test);
+  of = range;
+  of.touched = true;
+  SpamJudgeScratch::set_bit(scratch_.sure, test, sure);
+  SpamJudgeScratch::set_bit(scratch_.maybe, test, range.high != 0);
 }
 
 void SpamJudge::set(std::uint32_t test, double value) {
-  if (off(test)) return;
-  Range& range = touch(test);
-  range.low = range.high = value;
-  range.sure = value != 0;
-  range.open = false;
+  if (!off(test)) put(test, {.low = value, .high = value}, value != 0);
 }
 
 void SpamJudge::open(std::uint32_t test, double least, double most, std::uint32_t cost) {
-  if (off(test)) return;
-  Range& range = touch(test);
-  range.low = least;
-  range.high = most;
-  range.sure = least > 0;
-  range.open = least < most;
-  range.cost = cost;
+  if (!off(test))
+    put(test, {.low = least, .high = most, .cost = cost, .open = least < most}, least > 0);
 }
 
 void SpamJudge::mark_dependents(std::uint32_t test) {
@@ -158,36 +148,48 @@ SpamJudge::Operand SpamJudge::compute(std::uint32_t meta) const {
       sum = arithmetic(static_cast<std::uint32_t>(MetaOperation::add), sum, more);
     }
   };
+  const auto value_of = [this](std::uint32_t test) -> Operand {
+    const Range& range = scratch_.tests[test];
+    return {range.low, range.high, scratch_.is_sure(test), range.open ? test : kNone};
+  };
+  constexpr auto kTest = static_cast<std::uint32_t>(MetaOperation::test);
   const std::span<const std::uint32_t> program = rules_.program(meta);  // checked at load
   for (std::size_t i = 0; i < program.size(); ++i) {
     const std::uint32_t word = program[i];
     const std::uint32_t operand = word & 0xffffff;
     switch (static_cast<MetaOperation>(word >> 24)) {
       case MetaOperation::test: {
-        const Range& range = scratch_.tests[operand];
-        const Operand value{range.low, range.high, range.sure, range.open ? operand : kNone};
-        // What is done with it mostly follows at once: that needs no second jump.
+        // What is done with it mostly follows at once: that needs no second jump. In sums and lists
+        // of ways most are 0.
         const auto next = i + 1 < program.size() ? static_cast<MetaOperation>(program[i + 1] >> 24)
                                                  : MetaOperation::test;
-        if (next == MetaOperation::logical_or) {
-          stack[depth - 1] = either(stack[depth - 1], value);
-          ++i;
+        if (next == MetaOperation::logical_or || next == MetaOperation::add) {
+          Operand& sum = stack[depth - 1];
+          do {
+            const std::uint32_t test = program[i] & 0xffffff;
+            i += 2;
+            if (!scratch_.may_be(test) && sum.low >= 0) continue;
+            if (next == MetaOperation::add) {
+              add(sum, value_of(test));
+            } else {
+              sum = either(sum, value_of(test));
+            }
+          } while (i + 1 < program.size() && program[i] >> 24 == kTest &&
+                   program[i + 1] >> 24 == program[i - 1] >> 24);
+          --i;
         } else if (next == MetaOperation::logical_and) {
-          stack[depth - 1] = both(stack[depth - 1], value);
-          ++i;
-        } else if (next == MetaOperation::add) {
-          add(stack[depth - 1], value);
+          stack[depth - 1] = both(stack[depth - 1], value_of(operand));
           ++i;
         } else {
-          stack[depth++] = value;
+          stack[depth++] = value_of(operand);
         }
         break;
       }
       case MetaOperation::need:
-        if (scratch_.tests[operand].high == 0) return {0, 0, false, kNone};
+        if (!scratch_.may_be(operand)) return {0, 0, false, kNone};
         break;
       case MetaOperation::unless:
-        if (scratch_.tests[operand].sure) return {0, 0, false, kNone};
+        if (scratch_.is_sure(operand)) return {0, 0, false, kNone};
         break;
       case MetaOperation::number: {
         const double value = rules_.number(operand);
@@ -252,12 +254,12 @@ SpamJudge::Operand SpamJudge::compute(std::uint32_t meta) const {
 }
 
 void SpamJudge::note(std::uint32_t meta, const Operand& found) {
-  Range& range = touch(meta);
-  range.low = found.low;
-  range.high = found.high;
-  range.sure = found.sure;
-  range.open = !found.known() && found.ask != kNone;
-  range.cost = found.ask == kNone ? 0 : scratch_.tests[found.ask].cost;
+  put(meta,
+      {.low = found.low,
+       .high = found.high,
+       .cost = found.ask == kNone ? 0 : scratch_.tests[found.ask].cost,
+       .open = !found.known() && found.ask != kNone},
+      found.sure);
 }
 
 // `exactly`: its value, else only whether it is 0.
@@ -271,7 +273,7 @@ void SpamJudge::ask(std::uint32_t test, Witness& witness, bool exactly) {
       asking.pop_back();
       continue;
     }
-    const bool was_sure = scratch_.tests[top].sure;
+    const bool was_sure = scratch_.is_sure(top);
     const Operand found = compute(top);
     note(top, found);
     // A part that was known not to be 0 and is asked for all the same must be known exactly.
@@ -314,13 +316,6 @@ void SpamJudge::decide(Witness& witness, bool everything) {
     const std::uint32_t test = scratch_.touched[i];
     if (scratch_.tests[test].open && wanted(test)) ask(test, witness, everything);
   }
-  auto& sure = scratch_.sure;
-  std::ranges::fill(sure, 0);
-  const auto mark = [&](std::uint32_t test) {
-    if (scratch_.tests[test].sure) sure[test / 64] |= std::uint64_t{1} << (test % 64);
-  };
-  for (const std::uint32_t test : scratch_.touched) mark(test);
-  for (const std::uint32_t test : rules_.baseline_hits()) mark(test);
 }
 
 }  // namespace sluice::scan

@@ -22,18 +22,25 @@ struct SpamJudgeScratch {
   struct Range {
     double low = 0;
     double high = 0;
-    bool sure = false;  // it is not 0
-    bool open = false;  // low to high is all that is known
-    bool touched = false;
     std::uint32_t cost = 0;  // of asking; octets, about
+    bool open = false;       // low to high is all that is known
+    bool touched = false;
   };
   std::vector<Range> tests;
   std::vector<std::uint32_t> touched;  // what is not as when nothing hits
   std::vector<std::uint64_t> dirty;    // a bit a test: metas to compute
-  std::vector<std::uint64_t> sure;     // a bit a test: it holds
+  std::vector<std::uint64_t> sure;     // a bit a test: it is not 0
+  std::vector<std::uint64_t> maybe;    // a bit a test: it may be more than 0
   std::vector<std::uint32_t> asking;
 
   void reserve(const SpamRules& rules);
+  void reset(std::uint32_t test, double baseline);
+  bool may_be(std::uint32_t test) const { return (maybe[test / 64] >> (test % 64) & 1) != 0; }
+  bool is_sure(std::uint32_t test) const { return (sure[test / 64] >> (test % 64) & 1) != 0; }
+  static void set_bit(std::vector<std::uint64_t>& bits, std::uint32_t at, bool value) {
+    const std::uint64_t bit = std::uint64_t{1} << (at % 64);
+    bits[at / 64] = (bits[at / 64] & ~bit) | (value ? bit : 0);
+  }
 };
 
 class SpamJudge {
@@ -85,7 +92,8 @@ class SpamJudge {
   };
   bool off(std::uint32_t test) const { return outbound_ && rules_off(test); }
   bool rules_off(std::uint32_t test) const;
-  Range& touch(std::uint32_t test);
+  // Its range is another from now on.
+  void put(std::uint32_t test, const Range& range, bool sure);
   void note(std::uint32_t meta, const Operand& found);
   Operand compute(std::uint32_t meta) const;
   Operand both(const Operand& a, const Operand& b) const;

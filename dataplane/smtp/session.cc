@@ -177,6 +177,18 @@ void Session::Impl::pass_by_ambiguous(Bytes rest) {
   passed->keep(rest, limits.early_octets, memory);
 }
 
+SecondReading* Session::Impl::create_reading(SecondReading::Reason reason, TransactionId tx) {
+  SecondReading* const reading = SecondReading::create(reason, tx, memory);
+  if (reading && read_again_octets >= kReadAgain) reading->lose(memory);
+  return reading;
+}
+
+// What is to be read again.
+Bytes Session::Impl::kept_by(const SecondReading& reading) {
+  read_again_octets = std::min(read_again_octets + reading.size, kReadAgain);
+  return reading.kept();
+}
+
 void Session::Impl::drop_readings() {
   while (readings) {
     SecondReading* next = readings->next;

@@ -564,7 +564,7 @@ bool Session::Impl::begin_between(Slot slot, TransactionId tx) {
   if (one_sided || (between && !between->closed)) return false;
   push(slot, tx);
   drop_between();
-  between = SecondReading::create(Reason::between, tx, memory);
+  between = create_reading(Reason::between, tx);
   if (between) between->reader.begin_content();
   return true;
 }
@@ -618,7 +618,7 @@ bool Session::Impl::bdat(std::string_view line) {
 // reply has decided, that one's reading goes on.
 void Session::Impl::begin_tolerated(TransactionId tx, const ChunkSize& size) {
   if (tolerated) return;
-  tolerated = SecondReading::create(Reason::tolerated, tx, memory);
+  tolerated = create_reading(Reason::tolerated, tx);
   if (!tolerated) return;
   tolerated->chunk = size;
   tolerated->reader.begin_chunk(size.octets, size.last);

@@ -51,7 +51,7 @@ void Session::Impl::begin_early(Reason reason) {
     ++count;
   }
   if (count >= kReadingsKept || pending.empty()) return;
-  *last = SecondReading::create(reason, pending.back().tx, memory);
+  *last = create_reading(reason, pending.back().tx);
   if (*last) pending.back().kept = true;
 }
 
@@ -185,11 +185,12 @@ std::size_t Session::Impl::read_data(Bytes octets) {
       raise(Anomaly::ambiguous_eod);
       // Of several such ends the one counts behind which commands were found.
       if (!ambiguous) {
-        ambiguous = SecondReading::create(Reason::ambiguous, tx, memory);
+        ambiguous = create_reading(Reason::ambiguous, tx);
       } else if (ambiguous->reason == Reason::ambiguous) {
         ambiguous->later_end = ambiguous->size;
         if (ambiguous->reader.found_envelope()) break;
         ambiguous->begin_again(tx);
+        if (read_again_octets >= kReadAgain) ambiguous->lose(memory);
       } else {
         break;
       }

@@ -83,6 +83,10 @@ struct Capabilities {
   bool enhanced_status_codes = false;
 };
 
+// So many octets of a session are read again; then readings are for scanning alone. Who pipelines
+// commands that will be refused would have each octet read once for each of them.
+inline constexpr std::uint32_t kReadAgain = 1u << 20;
+
 // What there is to be known of a session of which no octets are kept.
 struct SessionState {
   std::uint64_t chunk_left = 0;
@@ -94,8 +98,9 @@ struct SessionState {
   // Octets are read again while this transaction's message is open: messages among them are not
   // told, because the sink has one at a time (they were scanned as content and as second reading).
   TransactionId outer_tx = 0;
-  std::uint32_t other_ends = 0;  // of the message in progress, that only some readings have
-  std::uint32_t retired = 0;     // commands forgotten at the bound, whose replies will still come
+  std::uint32_t other_ends = 0;         // of the message in progress, that only some readings have
+  std::uint32_t read_again_octets = 0;  // in all, up to kReadAgain
+  std::uint32_t retired = 0;  // commands forgotten at the bound, whose replies will still come
   std::uint16_t preamble_octets = 0;  // of a PROXY v2 preamble: read so far
   std::uint16_t preamble_size = 0;    // and in all
   DataReader reader;
@@ -215,6 +220,7 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   void begin_early(SecondReading::Reason reason);
   void begin_data(TransactionId tx);
   SecondReading* open_reading() const;
+  SecondReading* create_reading(SecondReading::Reason reason, TransactionId tx);
   // Whether what was read so far is to be stopped, at an end that only some servers see.
   bool stops_at_ambiguous_end(TransactionId tx) override;
   EndJudge* judge() { return limits.stop_at_ambiguous_eod && outer_tx == 0 ? this : nullptr; }
@@ -248,6 +254,7 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   bool answers_passed(const Reply& reply) const;
   bool later(Slot slot) const;
   SecondReading* take_reading();
+  Bytes kept_by(const SecondReading& reading);
   void read_again(SecondReading* reading);
 
   Limits limits;

@@ -253,7 +253,7 @@ void Session::Impl::answer_data_between(const Pending& entry, const Reply& reply
   sink.on_data_reply(message_tx, reply);
   surplus = false;
   if (reading && !reading->lost && !reading->closed) {
-    feed(reading->kept());
+    feed(kept_by(*reading));
   } else {
     message_gap = true;
     reader.skip();
@@ -424,7 +424,7 @@ void Session::Impl::answer_data(const Pending& entry, const Reply& reply) {
     state = ClientState::command;
     current_tx = find(entry.tx) ? entry.tx : 0;
     if (reading->lost) client_line.skip_line(memory);
-    feed(reading->kept());
+    feed(kept_by(*reading));
     SecondReading::destroy(reading, memory);
     return;
   }
@@ -486,7 +486,7 @@ void Session::Impl::answer_tolerated(const Pending& entry, const Reply& reply) {
   if (!message_open || message_via != Via::bdat || message_tx != entry.tx)
     begin_message(entry.tx, Via::bdat);
   message_gap = message_gap || reading->lost;
-  const Bytes kept = reading->kept();
+  const Bytes kept = kept_by(*reading);
   const Bytes chunk = kept.first(std::min<std::size_t>(kept.size(), reading->chunk.octets));
   chunk_left = chunk.size();
   chunk_last = reading->chunk.last;
@@ -656,7 +656,7 @@ void Session::Impl::read_again(SecondReading* reading) {
   const bool last_words = reading->reason == Reason::chunk && pending.empty() &&
                           state == ClientState::command && client_line.pending() == 0;
   if (!reading->closed || last_words) {
-    feed(reading->kept());
+    feed(kept_by(*reading));
     SecondReading::destroy(reading, memory);
     return;
   }
@@ -687,7 +687,7 @@ void Session::Impl::read_again(SecondReading* reading) {
   outer_tx = saved.open ? saved.message_tx : 0;
   state = ClientState::command;
   if (find(reading->tx)) current_tx = reading->tx;
-  feed(reading->kept());
+  feed(kept_by(*reading));
   SecondReading::destroy(reading, memory);
 
   // A message begun in there ended with them, or never.

@@ -151,6 +151,33 @@ TEST(SmtpTolerances, A07_AChunkOverTheEndOfARefusedMessage) {
   EXPECT_FALSE(r.has(Anomaly::unsolicited_reply));
 }
 
+// Who pipelines DATA again and again to a server that refuses it has what stands behind each read
+// again, but not without end; what comes later is read as ever.
+TEST(SmtpTolerances, A20_ReadingAgainIsBounded) {
+  std::string flight;
+  std::string replies;
+  for (int i = 0; i < 100; ++i) {
+    flight += "DATA\r\nNOOP " + std::string(400, 'x') + "\r\n";
+    replies += "503 no\r\n250 ok\r\n";
+  }
+  Dialogue dialogue = opened({});
+  for (int i = 0; i < 30; ++i) {
+    dialogue.push_back(C(flight));
+    dialogue.push_back(S(replies));
+  }
+  dialogue.push_back(C("\r\n.\r\n"));
+  dialogue.push_back(S("500 what\r\n500 what\r\n"));
+  dialogue = dialogue + with_message("c@c.test", "d@d.test", "x\r\n.\r\n", "250 queued\r\n");
+  Recorder r;
+  run(r, dialogue, whole());
+  std::size_t content = 0;
+  for (const Recorder::Message& message : r.messages) content += message.wire.size();
+  EXPECT_LT(content, 30 * flight.size() + (2u << 20));
+  EXPECT_EQ(r.messages.back().text, "x\r\n");
+  EXPECT_EQ(r.transactions.at(r.messages.back().tx).mailbox, "c@c.test");
+  EXPECT_EQ(r.transactions.at(r.messages.back().tx).ends[0].second, "queued");
+}
+
 // Exim and sendmail take an address in the form of a header field.
 TEST(SmtpTolerances, A18_WordsInFrontOfThePath) {
   struct Case {

@@ -55,6 +55,27 @@ TEST(SpamRules, HeaderSelectors) {
                         "U1", "Z1", "R1", "C1"}));
 }
 
+// A plain selector is written from the fields, others are read once and kept: of fields that stand
+// there twice, are empty or lack, and whose names differ in case, both say the same.
+TEST(SpamRules, HeaderFieldsThatAreMany) {
+  const std::string_view message =
+      "Subject: s\nX-Two: one\nx-TWO: second\n line\nX-Empty:\nX-Space:   \n\ntext\n";
+  EXPECT_EQ(spam_hits("header P1 X-Two =~ /^one\\nsecond line\\n$/\n"
+                      "header P2 x-two =~ /^second/m\n"
+                      "header P3 X-Two =~ /one.second/\n"
+                      "header P4 X-Two:raw =~ /one\\n second\\n line/\n"
+                      "header P5 X-Two !~ /three/\n"
+                      "header P6 X-Two !~ /second/\n"
+                      "header P7 X-Tw =~ /./\n"
+                      "header P8 exists:X-TWO\n"
+                      "header E1 X-Empty =~ /^$/\n"
+                      "header E2 exists:X-Empty\n"
+                      "header E3 X-Empty =~ /\\S/\n"
+                      "header E4 X-Space =~ /^\\s*$/\n",
+                      message),
+            (Names{"P1", "P2", "P4", "P5", "P8", "E1", "E2", "E4"}));
+}
+
 // Return-Path below a Received field may be that of another delivery.
 TEST(SpamRules, EnvelopeFromOfTheFlowComesFirst) {
   spam::SpamScan::Options options;
@@ -99,6 +120,51 @@ TEST(SpamRules, UrisInTheTextAndInHtml) {
                 "Subject: x\nContent-Type: text/html\n\n"
                 "<a href=\"http://hid%64en.example/a\">x</a> <img src=http://0x0a010203/ >\n"),
       (Names{"U3", "U4", "U5"}));
+}
+
+// Text without anything that begins a URL is passed in pieces; what has it is not, wherever it
+// stands.
+TEST(SpamRules, UrisAtTheEdgesOfWords) {
+  const std::string rules = std::string(kTlds) +
+                            "uri U1 m{^http://one\\.example/?$}\n"
+                            "uri U2 m{^http://www\\.two\\.example/a$}\n"
+                            "uri U3 m{^mailto:me\\@three\\.example$}\n"
+                            "uri U4 m{^http://localhost}\n"
+                            "uri ANY /./\n";
+  const auto hits = [&](std::string_view text) {
+    return spam_hits(rules, "Subject: x\n\n" + std::string(text) + "\n");
+  };
+  EXPECT_EQ(hits("http://one.example"), (Names{"U1", "ANY"}));
+  EXPECT_EQ(hits("(http://one.example/)"), (Names{"U1", "ANY"}));
+  EXPECT_EQ(hits("one.example"), (Names{"U1", "ANY"}));
+  EXPECT_EQ(hits("see\twww.two.example/a."), (Names{"U2", "ANY"}));
+  EXPECT_EQ(hits("<me@three.example>"), (Names{"U3", "ANY"}));
+  EXPECT_EQ(hits("end. of one .example and two. example"), Names{});
+  EXPECT_EQ(hits("a: b:c 10:30 e...g www_two @ .. :/ ./"), Names{});
+  EXPECT_EQ(hits(std::string(500, 'a') + "!" + std::string(500, '-')), Names{});
+}
+
+// A gate that keeps its regex from all that does not match, and is left out where it mostly does
+// not, changes no answer, whatever it was asked before.
+TEST(SpamRules, GatesLeaveTheHitsAsTheyAre) {
+  const SpamRuleset rules(
+      "body G1 /\\b(?:[a-z]{4,}[\\s.]+){3}end\\b/\n"
+      "body G2 /q[0-9]{2,4}z/\ntflags G2 multiple\nmeta COUNT G2 == 3\nheader G3 Subject =~ "
+      "/^re[0-9]+$/\n");
+  ASSERT_TRUE(rules.ruleset);
+  std::size_t gates = 0;
+  const scan::SpamRules& spam = *rules.ruleset->spam();
+  for (std::uint32_t i = 0; i < spam.regexes(); ++i) gates += spam.gate(i) != nullptr ? 1 : 0;
+  EXPECT_GE(gates, 2u);
+  // First it lets its regex look until it is left out, then there is nothing.
+  for (int round = 0; round < 120; ++round) {
+    const bool there = round < 50 || round % 7 == 0;
+    const std::string text =
+        there ? "lorem ipsum. dolor end q12z q1z q123z q4567z" : "q12 z q1z lorem end";
+    const SpamResult result =
+        rules.run("Subject: re" + std::string(there ? "17" : "x7") + "\n\n" + text + "\n");
+    EXPECT_EQ(result.names, there ? (Names{"G1", "G2", "G3", "COUNT"}) : Names{}) << round;
+  }
 }
 
 TEST(SpamRules, MimeHeaders) {
