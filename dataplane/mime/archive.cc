@@ -118,6 +118,7 @@ void Archive::begin_member(std::string_view name) {
   part.attachment = true;
   part.alternative = true;
   context_.sink.on_part_begin(part);
+  context_.inflated_at(level_) += context_.limits.archive_member;
   in_member_ = true;
   member_octets_ = 0;
   member_type_ = TypeDetector();

@@ -31,7 +31,8 @@ struct Limits {
   // are always. What is scanned costs in proportion to what was sent.
   std::uint32_t archive_ratio = 10;
   std::uint32_t archive_free = 128 * 1024;
-  std::uint32_t archive_depth = 3;  // at most kArchiveDepth; 0: none is opened
+  std::uint32_t archive_member = 1024;  // what each counts beside its octets: its tables cost, too
+  std::uint32_t archive_depth = 3;      // at most kArchiveDepth; 0: none is opened
   bool hash_md5 = false;
   bool hash_sha256 = false;  // of attachments
   bool urls_wanted = true;
