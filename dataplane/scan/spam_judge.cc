@@ -10,6 +10,16 @@ namespace {
 
 constexpr double kUnbounded = 1e15;
 
+// Words from `at` on that are a test, or not that, in a conjunction with what is before; or 0.
+std::size_t conjunct(std::span<const std::uint32_t> program, std::size_t at) {
+  const auto is = [&](std::size_t word, MetaOperation operation) {
+    return word < program.size() && program[word] >> 24 == static_cast<std::uint32_t>(operation);
+  };
+  if (!is(at, MetaOperation::test)) return 0;
+  const std::size_t words = is(at + 1, MetaOperation::logical_not) ? 3 : 2;
+  return is(at + words - 1, MetaOperation::logical_and) ? words : 0;
+}
+
 }  // namespace
 
 void SpamJudgeScratch::reserve(const SpamRules& rules) {
@@ -85,6 +95,12 @@ void SpamJudge::mark_dependents(std::uint32_t test) {
   if (a.zero()) return b;
   if (a.sure || b.zero()) return a;
   return {std::min(a.low, b.low), std::max(a.high, b.high), b.sure, cheaper(a.ask, b.ask)};
+}
+
+[[gnu::always_inline]] inline SpamJudge::Operand SpamJudge::negation(const Operand& a) {
+  if (a.zero()) return {1, 1, true, kNone};
+  if (a.sure) return {0, 0, false, kNone};
+  return {0, 1, false, a.ask};
 }
 
 SpamJudge::Operand SpamJudge::arithmetic(std::uint32_t code, const Operand& a,
@@ -177,9 +193,15 @@ SpamJudge::Operand SpamJudge::compute(std::uint32_t meta) const {
           } while (i + 1 < program.size() && program[i] >> 24 == kTest &&
                    program[i + 1] >> 24 == program[i - 1] >> 24);
           --i;
-        } else if (next == MetaOperation::logical_and) {
-          stack[depth - 1] = both(stack[depth - 1], value_of(operand));
-          ++i;
+        } else if (conjunct(program, i) > 0) {
+          Operand& all = stack[depth - 1];
+          std::size_t words;
+          while ((words = conjunct(program, i)) > 0) {
+            const Operand one = value_of(program[i] & 0xffffff);
+            all = both(all, words == 3 ? negation(one) : one);
+            i += words;
+          }
+          --i;
         } else {
           stack[depth++] = value_of(operand);
         }
@@ -202,14 +224,7 @@ SpamJudge::Operand SpamJudge::compute(std::uint32_t meta) const {
         break;
       }
       case MetaOperation::logical_not: {
-        Operand& top = stack[depth - 1];
-        if (top.zero()) {
-          top = {1, 1, true, kNone};
-        } else if (top.sure) {
-          top = {0, 0, false, kNone};
-        } else {
-          top = {0, 1, false, top.ask};
-        }
+        stack[depth - 1] = negation(stack[depth - 1]);
         break;
       }
       case MetaOperation::choose: {

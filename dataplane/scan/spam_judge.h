@@ -98,6 +98,7 @@ class SpamJudge {
   Operand compute(std::uint32_t meta) const;
   Operand both(const Operand& a, const Operand& b) const;
   Operand either(const Operand& a, const Operand& b) const;
+  static Operand negation(const Operand& a);
   Operand arithmetic(std::uint32_t operation, const Operand& a, const Operand& b) const;
   std::uint32_t cheaper(std::uint32_t a, std::uint32_t b) const;
   void mark_dependents(std::uint32_t test);
