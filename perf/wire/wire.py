@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The appliance live, beside wires that do nothing: latency, bulk, connections, a SYN flood, sleep.
 
-    wire.py BUILD [--only PART...] [--repetitions 5] [--seconds 1] [--rules 1000] [--capacity 1000]
+    wire.py BUILD [--only PART...] [--repetitions 3] [--seconds 1] [--rules 1000] [--capacity 1000]
 
 Lines as in lines.py, all in one run, measured in turn, each repetition in another order. Both ends,
 what stands in the middle and its kernel part share this machine's cores. Prints JSON lines:
@@ -181,7 +181,7 @@ CORES = sorted(os.sched_getaffinity(0))
 PING_PORT = 587
 FLOWS = 8
 CLOSE = ('iperf3 on another port',)
-PAIRS = 3  # times as many
+PAIRS = 5  # times as many
 
 
 class Bench:
@@ -420,7 +420,7 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('build', type=lambda p: pathlib.Path(p).resolve())
     parser.add_argument('--only', nargs='+', choices=PARTS, default=PARTS)
-    parser.add_argument('--repetitions', type=int, default=5)
+    parser.add_argument('--repetitions', type=int, default=3)
     parser.add_argument('--seconds', type=int, default=1, help='of one transfer')
     parser.add_argument('--rules', type=int, default=1000)
     parser.add_argument('--capacity', type=float, default=1000,
