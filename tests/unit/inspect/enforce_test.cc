@@ -21,6 +21,14 @@ policy::HostRule order(policy::HostAction action) {
   return {.prefix = v4(192, 0, 2, 10), .length = 128, .action = action};
 }
 
+// What would be rejected is reset.
+RigOptions resetting() {
+  RigOptions options{.rules = rule("reject")};
+  options.spec.groups.push_back(
+      {.group = {.name = "default", .rule_reject = contract::Verdict::reset}, .members = {}});
+  return options;
+}
+
 bool end_of_data_left(const Rig& rig) {
   return std::any_of(rig.left.begin(), rig.left.end(), [](const Left& l) {
     return l.out == Side::outside && l.kind != Left::Kind::dropped &&
@@ -55,10 +63,7 @@ TEST(Enforce, DropIsSilentForGood) {
 }
 
 TEST(Enforce, ResetResetsBothEndsWithoutAWord) {
-  RigOptions options{.rules = rule("reject")};
-  options.spec.groups.push_back(
-      {.group = {.name = "default", .rule_reject = contract::Verdict::reset}, .members = {}});
-  Rig rig(options);
+  Rig rig(resetting());
   Conversation talk;
   say_spam(talk);
   rig.send(talk.take());
@@ -76,11 +81,7 @@ TEST(Enforce, ResetResetsBothEndsWithoutAWord) {
 // until its own patience ends.
 TEST(Enforce, AResetThatIsLostIsSentAgain) {
   for (const bool reset : {false, true}) {
-    RigOptions options{.rules = rule("reject")};
-    if (reset)
-      options.spec.groups.push_back(
-          {.group = {.name = "default", .rule_reject = contract::Verdict::reset}, .members = {}});
-    Rig rig(options);
+    Rig rig(reset ? resetting() : RigOptions{.rules = rule("reject")});
     Conversation talk;
     say_spam(talk);
     rig.send(talk.take());

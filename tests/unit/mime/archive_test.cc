@@ -288,6 +288,9 @@ TEST(MimeArchives, B19_ZipBehindOtherOctets) {
     // A member of another archive, too.
     EXPECT_TRUE(run(gzip(front + file)).sees("second member")) << front.substr(0, 9);
   }
+  // Wherever it stands in what is looked at together.
+  for (std::size_t size = 1; size < 160; ++size)
+    EXPECT_TRUE(run(std::string(size, 'P') + file).sees("second member")) << size;
   EXPECT_EQ(run("junk" + file).parts.at(0).detected, "application/zip");
   // Text that is shown is no archive.
   Recorder shown;
