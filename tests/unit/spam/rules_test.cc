@@ -137,6 +137,7 @@ TEST(SpamRules, UrisAtTheEdgesOfWords) {
   EXPECT_EQ(hits("http://one.example"), (Names{"U1", "ANY"}));
   EXPECT_EQ(hits("(http://one.example/)"), (Names{"U1", "ANY"}));
   EXPECT_EQ(hits("one.example"), (Names{"U1", "ANY"}));
+  EXPECT_EQ(hits("http://2130706433/"), Names{"ANY"});
   EXPECT_EQ(hits("see\twww.two.example/a."), (Names{"U2", "ANY"}));
   EXPECT_EQ(hits("<me@three.example>"), (Names{"U3", "ANY"}));
   EXPECT_EQ(hits("end. of one .example and two. example"), Names{});
