@@ -5,6 +5,7 @@
 
 #include "dataplane/spam/decode.h"
 #include "dataplane/spam/evals.h"
+#include "dataplane/spam/octets.h"
 #include "dataplane/spam/relays.h"
 
 namespace sluice::spam {

@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "dataplane/spam/evals.h"
+#include "dataplane/spam/octets.h"
 #include "dataplane/spam/relays.h"
 
 namespace sluice::spam {

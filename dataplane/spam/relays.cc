@@ -1,11 +1,14 @@
 #include "dataplane/spam/relays.h"
 
+#include <array>
+#include <bit>
 #include <cstdio>
 #include <cstdlib>
-#include <iterator>
+#include <cstring>
 #include <string>
 
-#include "dataplane/spam/received_forms.h"
+#include "dataplane/spam/octets.h"
+#include "dataplane/spam/received_matcher.h"
 
 namespace sluice::spam {
 namespace {
@@ -41,81 +44,26 @@ constexpr std::string_view kMailbox =
 // What ends a URL in a text, inside of brackets.
 constexpr std::string_view kUrlEnd = R"re(><"`}\]{[|\s\x1b\xa0)re";
 
-// What a form's regex has at a certain place: most forms differ there, and comparing costs less
-// than trying.
-struct FormHead {
-  explicit FormHead(std::string_view pattern) {
-    if (!pattern.starts_with('^')) return;
-    pattern.remove_prefix(1);
-    for (const std::string_view word : {R"((\S+) )", R"(\S+ )"}) {
-      if (!pattern.starts_with(word)) continue;
-      second = true;
-      pattern.remove_prefix(word.size());
-      break;
-    }
-    int depth = 0;
-    for (std::size_t i = 0; i < pattern.size(); ++i) {
-      if (pattern[i] == '\\')
-        ++i;
-      else if (pattern[i] == '(')
-        ++depth;
-      else if (pattern[i] == ')')
-        --depth;
-      else if (pattern[i] == '|' && depth == 0)
-        return;  // another way may begin otherwise
-    }
-    for (std::size_t i = 0; i < pattern.size(); ++i) {
-      char c = pattern[i];
-      if (c == '\\' && i + 1 < pattern.size() && !is_alnum(pattern[i + 1])) {
-        c = pattern[++i];
-      } else if (std::string_view("\\.^$*+?()[]{}|%").find(c) != std::string_view::npos) {
-        return;
-      }
-      const char next = i + 1 < pattern.size() ? pattern[i + 1] : '\0';
-      if (next == '?' || next == '*' || next == '{') return;
-      literal += c;
-    }
-  }
-  // `blank`: where the first one is, or npos.
-  bool fits(std::string_view s, std::size_t blank) const {
-    if (!second) return s.starts_with(literal);
-    return blank != std::string_view::npos && s.substr(blank + 1).starts_with(literal);
-  }
-
-  bool second = false;  // behind the first blank, else at the beginning
-  std::string literal;
-};
-
-struct Form {
-  std::string_view guard;
-  FormHead head;
-  scan::Regex regex;
-  std::string_view fields;
-};
-
+// What relays are asked for beyond the form of a field; most only where a few octets of them are.
 struct Tables {
-  Tables() {
-    for (const ReceivedForm& form : kReceivedForms) {
-      forms.push_back(
-          {form.guard, FormHead(form.pattern), constant_regex(form.pattern), form.fields});
-    }
+  Trigrams::Bits ask(std::string_view three) {
+    Trigrams::Bits bits{};
+    forms.trigrams().ask(three, bits);
+    return bits;
   }
-  std::vector<Form> forms;
+  ReceivedMatcher forms;
+  Trigrams::Bits has_local_for = ask("l f");
+  Trigrams::Bits has_helo = ask("elo");
+  Trigrams::Bits has_ehlo = ask("hlo");
+  Trigrams::Bits has_auth = ask("uth");
+  Trigrams::Bits has_communigate = ask("nig");
+  Trigrams::Bits has_dav = ask("-da");
+  Trigrams::Bits has_via = ask("(vi");
+  Trigrams::Bits has_return_path = ask("n-p");
+  Trigrams::Bits has_envelope = ask("pe-");
   scan::Regex address = constant_regex("%I");
   scan::Regex whole_address = constant_regex("^%I$");
   scan::Regex is_private = constant_regex(kPrivate);
-  scan::Regex useless = constant_regex(R"(^from (\S+) by [^\s;]+ ?;)", scan::kRegexCaseless);
-  scan::Regex bracket_ip = constant_regex(R"(^\[[\d.]+\]$)");
-  scan::Regex date = constant_regex(
-      R"([\s;]+(?:(?:Mon|T(?:ue|hu)|Wed|Fri|S(?:at|un)), )?\d+ (?:J(?:an|u[nl])|Feb|Ma[ry]|A(?:pr|ug)|Sep|Oct|Nov|Dec) \d+ \d+:\d+(?::\d+)? \S+$)");
-  scan::Regex id = constant_regex(R"( id <?([^\s<>;]{3,}))");
-  scan::Regex helo_equals = constant_regex(
-      R"(\bhelo=([-A-Za-z0-9\.\^+_&:=?!@%*\$\\\/]+)(?:[^-A-Za-z0-9\.\^+_&:=?!@%*\$\\\/]|$))");
-  scan::Regex helo_word = constant_regex(
-      R"(\b(?:HELO|EHLO) ([-A-Za-z0-9\.\^+_&:=?!@%*\$\\\/]+)(?:[^-A-Za-z0-9\.\^+_&:=?!@%*\$\\\/]|$))");
-  scan::Regex by = constant_regex(R"( by (\S+)(?:[^-A-Za-z0-9\;\.]|$))");
-  scan::Regex with_auth = constant_regex(
-      R"( with ((?:ES|L|UTF8S|UTF8L)MTPS?A|ASMTP|HTTP[SU]?)(?: |;|$))", scan::kRegexCaseless);
   scan::Regex sendmail_auth =
       constant_regex(R"(^from .*?(?:\](?: \([^)]*\))?\)|\)\]) .*?\(.*?authenticated.*?\).*? by)");
   scan::Regex auth_word = constant_regex(
@@ -147,12 +95,94 @@ const Tables& tables() {
 }
 
 // Characters that would break the text form.
-void strip(String& s) {
-  for (char& c : s) {
-    if (is_space(c) || c == '\0' || c == '#' || c == '[' || c == ']' || c == '(' || c == ')' ||
-        c == '<' || c == '>' || c == '|')
-      c = '!';
-  }
+constexpr std::array<bool, 256> kBreaking = [] {
+  std::array<bool, 256> breaking{};
+  for (const char c : std::string_view("\0\t\n\v\f\r #[]()<>|", 15))
+    breaking[static_cast<unsigned char>(c)] = true;
+  return breaking;
+}();
+// What may stand in the name that a client gives.
+constexpr std::array<bool, 256> kOfHelo = [] {
+  std::array<bool, 256> of{};
+  for (unsigned c = 0; c < 128; ++c) of[c] = is_alnum(static_cast<char>(c));
+  for (const char c : std::string_view("-.^+_&:=?!@%*$\\/"))
+    of[static_cast<unsigned char>(c)] = true;
+  return of;
+}();
+
+// `s` without them: itself, or a copy of `memory`.
+std::string_view stripped(std::string_view s, std::pmr::memory_resource* memory) {
+  const auto breaking = [](char c) { return kBreaking[static_cast<unsigned char>(c)]; };
+  if (std::none_of(s.begin(), s.end(), breaking)) return s;
+  char* copy = static_cast<char*>(memory->allocate(s.size(), 1));
+  std::replace_copy_if(s.begin(), s.end(), copy, breaking, '!');
+  return {copy, s.size()};
+}
+
+bool one_of(std::string_view word, std::initializer_list<std::string_view> words) {
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
+
+bool all_digits(std::string_view s) {
+  return !s.empty() && std::all_of(s.begin(), s.end(), is_digit);
+}
+
+// Where the date at the end of a field begins, with what stands between it and the rest:
+// [\s;]+(Mon, )?\d+ Jan \d+ \d+:\d+(:\d+)? \S+$. npos: there is none.
+std::size_t date_begin(std::string_view s) {
+  constexpr std::size_t kNone = std::string_view::npos;
+  std::string_view left = s;
+  const auto last_word = [&]() -> std::string_view {
+    const std::size_t blank = left.rfind(' ');
+    if (blank == kNone) return {};
+    const std::string_view word = left.substr(blank + 1);
+    left = left.substr(0, blank);
+    return word;
+  };
+  if (last_word().empty()) return kNone;
+  const std::string_view time = last_word();
+  const std::size_t colon = time.find(':');
+  if (colon == kNone || !all_digits(time.substr(0, colon))) return kNone;
+  const std::size_t second = time.find(':', colon + 1);
+  if (!all_digits(time.substr(colon + 1, second == kNone ? kNone : second - colon - 1)) ||
+      (second != kNone && !all_digits(time.substr(second + 1))))
+    return kNone;
+  if (!all_digits(last_word())) return kNone;
+  if (!one_of(last_word(),
+              {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"}))
+    return kNone;
+  const auto between = [&](std::size_t at) {
+    return at > 0 && (s[at - 1] == ' ' || s[at - 1] == ';');
+  };
+  std::size_t begin = left.size();
+  while (begin > 0 && is_digit(s[begin - 1])) --begin;
+  if (begin == left.size() || !between(begin)) return kNone;
+  if (begin > 5 && s[begin - 1] == ' ' && s[begin - 2] == ',' && between(begin - 5) &&
+      one_of(s.substr(begin - 5, 3), {"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"}))
+    begin -= 5;
+  while (between(begin)) --begin;
+  return begin;
+}
+
+// "from X by Y;" says nothing, unless X is an address.
+bool is_useless(std::string_view s) {
+  if (s.size() < 5 || !equals_lower(s.substr(0, 5), "from ")) return false;
+  s.remove_prefix(5);
+  const std::size_t blank = s.find(' ');
+  if (blank == 0 || blank == std::string_view::npos) return false;
+  const std::string_view word = s.substr(0, blank);
+  s.remove_prefix(blank);
+  if (s.size() < 4 || !equals_lower(s.substr(0, 4), " by ")) return false;
+  s.remove_prefix(4);
+  const std::size_t end = s.find_first_of(" ;");
+  if (end == 0 || end == std::string_view::npos) return false;
+  s.remove_prefix(end);
+  if (s.front() == ' ') s.remove_prefix(1);
+  if (!s.starts_with(';')) return false;
+  const bool address =
+      word.size() > 2 && word.starts_with('[') && word.ends_with(']') &&
+      std::all_of(word.begin() + 1, word.end() - 1, [](char c) { return is_digit(c) || c == '.'; });
+  return !address;
 }
 
 enum class Outcome : std::uint8_t { relay, nothing, unknown, fetched };
@@ -160,13 +190,14 @@ enum class Outcome : std::uint8_t { relay, nothing, unknown, fetched };
 class LineReader {
  public:
   LineReader(scan::RegexScratch& scratch, std::pmr::memory_resource* memory, Relay& relay)
-      : scratch_(scratch), text_(memory), relay_(relay) {}
+      : scratch_(scratch), memory_(memory), relay_(relay) {}
 
   Outcome read(std::string_view line) {
     const Tables& t = tables();
-    text_ = line;
-    squeeze(text_);
-    std::string_view s = text_;
+    constexpr std::size_t kBehind = 16;  // read, and one for a blank
+    char* const text = static_cast<char*>(memory_->allocate(line.size() + kBehind, 1));
+    std::string_view s(text, squeeze(line, text));
+    std::memset(text + s.size(), 0, line.size() + kBehind - s.size());
     if (s.starts_with(' ')) s.remove_prefix(1);
     if (s.ends_with(' ')) s.remove_suffix(1);
     while (s.ends_with(';')) {
@@ -176,25 +207,22 @@ class LineReader {
     std::string_view head = s;
     if (head.starts_with('(')) head.remove_prefix(1);
     if (head.size() < 5 || !equals_lower(head.substr(0, 5), "from ")) return Outcome::nothing;
-    if (sluice::spam::has(s, " with local for ")) return Outcome::nothing;
-    scan::Regex::Match m;
-    if (t.useless.find(s, scratch_, &m) && !t.bracket_ip.find(m.group(s, 1), scratch_)) {
+    if (is_useless(s)) return Outcome::nothing;
+    const std::string_view whole = s;
+    s = s.substr(0, date_begin(s));
+    have_ = t.forms.trigrams().of(s);
+    if (may_have(t.has_local_for) && sluice::spam::has(whole, " with local for "))
       return Outcome::nothing;
+    if (const std::size_t at = s.find(")by "); at != std::string_view::npos) {
+      char* const by = text + (s.data() - text) + at + 1;
+      std::memmove(by + 1, by, s.size() - at - 1);
+      *by = ' ';
+      s = {s.data(), s.size() + 1};
+      have_ = t.forms.trigrams().of(s);
     }
-    if (t.date.find(s, scratch_, &m)) s = s.substr(0, m.begin[0]);
-    String spaced(s, text_.get_allocator());
-    if (const std::size_t at = spaced.find(")by "); at != String::npos) {
-      spaced.insert(at + 1, 1, ' ');
-      text_ = spaced;
-      s = text_;
-    }
-    if (t.id.find(s, scratch_, &m)) relay_.id = m.group(s, 1);
-    if (t.helo_equals.find(s, scratch_, &m) || t.helo_word.find(s, scratch_, &m)) {
-      relay_.helo = m.group(s, 1);
-    }
-    if (t.by.find(s, scratch_, &m)) relay_.by = m.group(s, 1);
-    find_auth(s);
+    find_words(s);
     if (s.starts_with("from ")) return from(s.substr(5));
+    scan::Regex::Match m;
     if (s.starts_with("FROM ")) {
       s.remove_prefix(5);
       if (t.upper_from.find(s, scratch_, &m)) {
@@ -204,7 +232,7 @@ class LineReader {
         relay_.ip = m.group(s, 3);
         relay_.by = m.group(s, 4);
         relay_.id = m.group(s, 5);
-        if (relay_.rdns == "unverified") relay_.rdns.clear();
+        if (relay_.rdns == "unverified") relay_.rdns = {};
         return finish();
       }
     } else if (s.starts_with("(from ")) {
@@ -221,66 +249,143 @@ class LineReader {
   }
 
  private:
-  void find_auth(std::string_view s) {
+  // Of the field in hand, what `bits` asks for is there, perhaps.
+  bool may_have(const Trigrams::Bits& bits) const { return Trigrams::has_all(have_, bits); }
+
+  // " by ", " id " and " with ", and the name that the client gives.
+  void find_words(std::string_view s) {
+    bool by = false;
+    // kBehind octets may be read behind the text.
+    const auto is = [](const char* p, std::string_view word) {
+      return std::memcmp(p, word.data(), word.size()) == 0;
+    };
+    const auto blank = [&](std::size_t at) {
+      const char* const p = s.data() + at + 1;
+      const std::string_view rest = s.substr(at + 1);
+      if (p[0] == 'b' && is(p, "by ") && rest.size() >= 3) {
+        by = true;
+        const std::string_view host = rest.substr(3, rest.substr(3).find(' '));
+        if (relay_.by.empty()) relay_.by = host;
+      } else if (p[0] == 'i' && is(p, "id ") && rest.size() >= 3 && relay_.id.empty()) {
+        std::string_view id = rest.substr(3);
+        if (id.starts_with('<')) id.remove_prefix(1);
+        id = id.substr(0, id.find_first_of(" <>;"));
+        if (id.size() >= 3) relay_.id = id;
+      } else if ((p[0] | 0x20) == 'w' && rest.size() >= 5 &&
+                 equals_lower(rest.substr(0, 5), "with ") && relay_.auth.empty()) {
+        const std::string_view protocol = rest.substr(5, rest.substr(5).find_first_of(" ;"));
+        if (is_authenticating(protocol)) relay_.auth = protocol;
+      }
+    };
+    for (std::size_t i = 0; i < s.size(); i += 16) {
+      std::uint32_t blanks = equal16(s.data() + i, ' ');
+      if (s.size() - i < 16) blanks &= (1u << (s.size() - i)) - 1;
+      for (; blanks != 0; blanks &= blanks - 1)
+        blank(i + static_cast<std::size_t>(std::countr_zero(blanks)));
+    }
+    find_helo(s);
+    if (!by) relay_.auth = {};
+    if (relay_.auth.empty()) find_other_auth(s);
+  }
+
+  // Of "with ESMTPA" and the like.
+  static bool is_authenticating(std::string_view protocol) {
+    if (protocol.size() < 4 || protocol.size() > 10) return false;
+    char upper[10];
+    for (std::size_t i = 0; i < protocol.size(); ++i)
+      upper[i] = static_cast<char>(protocol[i] >= 'a' && protocol[i] <= 'z' ? protocol[i] - 32
+                                                                            : protocol[i]);
+    return one_of({upper, protocol.size()},
+                  {"ESMTPA", "ESMTPSA", "LMTPA", "LMTPSA", "UTF8SMTPA", "UTF8SMTPSA", "UTF8LMTPA",
+                   "UTF8LMTPSA", "ASMTP", "HTTP", "HTTPS", "HTTPU"});
+  }
+
+  // helo=NAME, or else HELO NAME or EHLO NAME.
+  void find_helo(std::string_view s) {
+    const Tables& t = tables();
+    const bool helo = may_have(t.has_helo);
+    if (!helo && !may_have(t.has_ehlo)) return;
+    const auto take = [&](std::string_view word) {
+      const std::size_t size = word.size();
+      for (std::size_t at = s.find(word); at != std::string_view::npos; at = s.find(word, at + 1)) {
+        if (at > 0 && is_word(s[at - 1])) continue;
+        std::size_t end = at + size;
+        while (end < s.size() && kOfHelo[static_cast<unsigned char>(s[end])]) ++end;
+        if (end == at + size) continue;
+        relay_.helo = s.substr(at + size, end - at - size);
+        return at;
+      }
+      return std::string_view::npos;
+    };
+    if (helo && take("helo=") != std::string_view::npos) return;
+    const std::size_t first = take("HELO ");
+    const std::string_view name = relay_.helo;
+    if (take("EHLO ") > first) relay_.helo = name;
+  }
+
+  void find_other_auth(std::string_view s) {
     const Tables& t = tables();
     scan::Regex::Match m;
-    if (sluice::spam::has(s, " by ") && t.with_auth.find(s, scratch_, &m)) {
+    const bool auth = may_have(t.has_auth);
+    if (auth && sluice::spam::has(s, "(AUTH: ") && t.auth_word.find(s, scratch_, &m)) {
       relay_.auth = m.group(s, 1);
-    } else if (sluice::spam::has(s, "(AUTH: ") && t.auth_word.find(s, scratch_, &m)) {
-      relay_.auth = m.group(s, 1);
-    } else if (sluice::spam::has(s, "authenticated") && t.sendmail_auth.find(s, scratch_)) {
+    } else if (auth && sluice::spam::has(s, "authenticated") && t.sendmail_auth.find(s, scratch_)) {
       relay_.auth = "Sendmail";
-    } else if (sluice::spam::has(s, "(Authenticated sender: ") &&
+    } else if (auth && sluice::spam::has(s, "(Authenticated sender: ") &&
                t.postfix_auth.find(s, scratch_, &m)) {
-      if (m.group(s, 1) == "Postfix") {
-        relay_.auth = "Postfix";
-      } else {
-        relay_.auth = "Postfix (";
-        relay_.auth += m.group(s, 1);
-        relay_.auth += ')';
+      relay_.auth = "Postfix";
+      if (m.group(s, 1) != "Postfix") {
+        String name("Postfix (", memory_);
+        name += m.group(s, 1);
+        name += ')';
+        relay_.auth = kept(name);
       }
-    } else if (sluice::spam::has(s, "CommuniGate Pro ") && t.communigate.find(s, scratch_)) {
+    } else if (may_have(t.has_communigate) && sluice::spam::has(s, "CommuniGate Pro ") &&
+               t.communigate.find(s, scratch_)) {
       relay_.auth = "Communigate";
-    } else if (sluice::spam::has(s, " with Microsoft Exchange Server HTTP-DAV")) {
+    } else if (may_have(t.has_dav) &&
+               sluice::spam::has(s, " with Microsoft Exchange Server HTTP-DAV")) {
       relay_.auth = "HTTP-DAV";
-    } else if (sluice::spam::has(s, " (via ") && t.via_http.find(s, scratch_, &m)) {
+    } else if (may_have(t.has_via) && t.via_http.find(s, scratch_, &m)) {
       relay_.auth = m.group(s, 1);
     }
+  }
+
+  std::string_view kept(std::string_view s) {
+    char* copy = static_cast<char*>(memory_->allocate(s.size(), 1));
+    std::memcpy(copy, s.data(), s.size());
+    return {copy, s.size()};
   }
 
   Outcome from(std::string_view s) {
     const Tables& t = tables();
     scan::Regex::Match m;
-    if (t.envelope.find(s, scratch_, &m)) {
+    if ((may_have(t.has_return_path) || may_have(t.has_envelope)) &&
+        t.envelope.find(s, scratch_, &m)) {
       relay_.envelope_from = m.group(s, 1);
       relay_.has_envelope_from = true;
     }
-    // White space is blanks here.
-    const std::size_t blank = s.find(' ');
-    for (const Form& form : t.forms) {
-      if (!form.head.fits(s, blank)) continue;
-      if (!form.guard.empty() && !sluice::spam::has(s, form.guard)) continue;
-      if (!form.regex.find(s, scratch_, &m)) continue;
-      if (form.fields == "S") return Outcome::nothing;
-      if (form.fields == "F") return Outcome::fetched;
-      take(form.fields, s, m);
+    ReceivedMatcher::Groups groups;
+    if (const std::string_view* fields = t.forms.find(s, have_, scratch_, groups)) {
+      if (*fields == "S") return Outcome::nothing;
+      if (*fields == "F") return Outcome::fetched;
+      take(*fields, groups);
       return finish();
     }
     if (relay_.helo.empty() && t.first_word.find(s, scratch_, &m)) relay_.helo = m.group(s, 1);
     return last_resort(s);
   }
 
-  void take(std::string_view fields, std::string_view s, const scan::Regex::Match& m) {
+  void take(std::string_view fields, const ReceivedMatcher::Groups& groups) {
     const Tables& t = tables();
     bool query = false;
     for (std::size_t i = 0; i < fields.size(); ++i) {
       const char c = fields[i];
       if (c == 'm') looked_up_ = true;
-      if (c == 'X') relay_.id.clear();
+      if (c == 'X') relay_.id = {};
       if (c == 'Q') query = true;
       if (c == 'm' || c == 'X' || c == 'Q' || c == 'U') continue;
-      const int number = fields[++i] - '0';
-      const std::string_view value = m.group(s, number);
+      const std::string_view value = groups[static_cast<std::size_t>(fields[++i] - '0')];
       scan::Regex::Match inner;
       switch (c) {
         case 'r':
@@ -330,7 +435,7 @@ class LineReader {
       if (relay_.rdns != "unknown") {
         looked_up_ = true;
       } else {
-        relay_.rdns.clear();
+        relay_.rdns = {};
       }
     }
   }
@@ -346,27 +451,26 @@ class LineReader {
 
   Outcome finish() {
     const Tables& t = tables();
-    String& rdns = relay_.rdns;
-    while (rdns.ends_with('.')) rdns.pop_back();
-    if (equals_lower(rdns, "unknown") || rdns.starts_with('[')) rdns.clear();
-    String& ip = relay_.ip;
-    if (ip.size() > 5 && equals_lower(std::string_view(ip).substr(0, 5), "ipv6:")) ip.erase(0, 5);
-    if (ip.starts_with('[')) ip.erase(0, 1);
-    if (ip.ends_with(']')) ip.pop_back();
+    std::string_view& rdns = relay_.rdns;
+    while (rdns.ends_with('.')) rdns.remove_suffix(1);
+    if (equals_lower(rdns, "unknown") || rdns.starts_with('[')) rdns = {};
+    std::string_view& ip = relay_.ip;
+    if (ip.size() > 5 && equals_lower(ip.substr(0, 5), "ipv6:")) ip.remove_prefix(5);
+    if (ip.starts_with('[')) ip.remove_prefix(1);
+    if (ip.ends_with(']')) ip.remove_suffix(1);
     scan::Regex::Match m;
-    if (sluice::spam::has(ip, "%") && t.scope.find(ip, scratch_, &m)) ip.resize(m.begin[0]);
-    if (sluice::spam::has(ip, ":") && t.mapped.find(ip, scratch_, &m)) {
-      ip = String(m.group(ip, 1), ip.get_allocator());
-    }
-    if (relay_.by.ends_with(';')) relay_.by.pop_back();
-    for (String* s : {&ip, &rdns, &relay_.helo, &relay_.by, &relay_.ident}) strip(*s);
+    if (ip.find('%') != std::string_view::npos && t.scope.find(ip, scratch_, &m))
+      ip = ip.substr(0, m.begin[0]);
+    if (ip.find(':') != std::string_view::npos && t.mapped.find(ip, scratch_, &m))
+      ip = m.group(ip, 1);
+    if (relay_.by.ends_with(';')) relay_.by.remove_suffix(1);
+    for (std::string_view* s : {&ip, &rdns, &relay_.helo, &relay_.by, &relay_.ident})
+      *s = stripped(*s, memory_);
     if (relay_.has_envelope_from) {
-      String& from = relay_.envelope_from;
-      std::size_t begin = 0;
-      while (begin < from.size() && from[begin] == '<') ++begin;
-      from.erase(0, begin);
-      while (from.ends_with('>')) from.pop_back();
-      strip(from);
+      std::string_view& from = relay_.envelope_from;
+      while (from.starts_with('<')) from.remove_prefix(1);
+      while (from.ends_with('>')) from.remove_suffix(1);
+      from = stripped(from, memory_);
     }
     relay_.no_reverse_dns = rdns.empty() && looked_up_;
     relay_.ip_private = is_private_address(ip, scratch_);
@@ -374,8 +478,9 @@ class LineReader {
   }
 
   scan::RegexScratch& scratch_;
-  String text_;
+  std::pmr::memory_resource* memory_;
   Relay& relay_;
+  Trigrams::Bits have_{};
   bool looked_up_ = false;
 };
 
@@ -428,7 +533,21 @@ scan::Regex constant_regex(std::string_view pattern, std::uint32_t options) {
 }
 
 bool is_private_address(std::string_view text, scan::RegexScratch& scratch) {
-  return tables().is_private.find(text, scratch);
+  if (text.find(':') != std::string_view::npos) return tables().is_private.find(text, scratch);
+  for (const std::string_view net : {"10.", "127.", "169.254.", "192.168."}) {
+    if (text.starts_with(net)) return true;
+  }
+  // 172.16.0.0/12, 100.64.0.0/10
+  const auto second = [&](unsigned from, unsigned to) {
+    unsigned value = 0;
+    std::size_t at = 4;
+    while (at < text.size() && is_digit(text[at]) && at < 7)
+      value = value * 10 + static_cast<unsigned>(text[at++] - '0');
+    return at > 4 && text[4] != '0' && at < text.size() && text[at] == '.' && value >= from &&
+           value <= to;
+  };
+  return (text.starts_with("172.") && second(16, 31)) ||
+         (text.starts_with("100.") && second(64, 127));
 }
 
 bool is_ip_address(std::string_view text, scan::RegexScratch& scratch) {
@@ -489,33 +608,37 @@ void read_relays(const std::vector<std::string_view>& received,
     if (in_trusted && !relay.ip_private && relay.auth.empty()) in_trusted = in_internal = false;
     relay.internal = in_internal;
     (in_trusted ? out.trusted : out.untrusted).push_back(relay);
-    (in_internal ? out.internal : out.external).push_back(relay);
+    String& text = in_trusted ? out.trusted_text : out.untrusted_text;
+    const std::size_t begin = text.size();
+    put_text(text, relay);
+    String& other = in_internal ? out.internal_text : out.external_text;
+    std::string_view put = std::string_view(text).substr(begin);
+    if (begin == 0 && !other.empty()) other += ' ';
+    if (begin != 0 && other.empty()) put.remove_prefix(1);
+    other += put;
     if (!field) return;
     markers = in_trusted;
     if (in_trusted) ++out.last_trusted;
     if (in_internal) ++out.last_internal;
   };
   if (!flow.client.empty()) {
-    Relay relay{Relay::allocator_type(memory)};
+    Relay relay;
     relay.ip = flow.client;
-    relay.helo = flow.helo;
-    strip(relay.helo);
+    relay.helo = stripped(flow.helo, memory);
     // Nobody asks the DNS in the path. A sender from outside is taken at its word, so that rules
     // for hosts without a name do not judge everybody; those of our own are off for mail that
     // leaves.
-    if (!flow.outbound && sluice::spam::has(relay.helo, ".")) relay.rdns = relay.helo;
+    if (!flow.outbound && relay.helo.find('.') != std::string_view::npos) relay.rdns = relay.helo;
     relay.by = "sluice";
-    relay.envelope_from = flow.mail_from;
-    strip(relay.envelope_from);
+    relay.envelope_from = stripped(flow.mail_from, memory);
     relay.has_envelope_from = flow.has_mail_from;
     if (flow.authenticated) relay.auth = "ESMTPA";
     relay.ip_private = is_private_address(relay.ip, scratch);
     place(relay, false);
   }
-  String text(memory);
   const auto read = [&](std::string_view line) {
     if (out.trusted.size() + out.untrusted.size() >= kMaxRelays) return;
-    Relay relay{Relay::allocator_type(memory)};
+    Relay relay;
     switch (LineReader(scratch, memory, relay).read(line)) {
       case Outcome::relay:
         place(relay, true);
@@ -526,8 +649,9 @@ void read_relays(const std::vector<std::string_view>& received,
       case Outcome::fetched:
         if (markers) {
           out.trusted.clear();
-          out.internal.clear();
-          out.external.clear();
+          out.trusted_text.clear();
+          out.internal_text.clear();
+          out.external_text.clear();
         }
         break;
       case Outcome::nothing:
@@ -536,7 +660,13 @@ void read_relays(const std::vector<std::string_view>& received,
     if (in_trusted) ++out.last_trusted;
     if (in_internal) ++out.last_internal;
   };
+  constexpr std::size_t kUsualRelays = 8;
+  constexpr std::size_t kUsualText = 1024;
+  out.untrusted.reserve(kUsualRelays);
+  out.untrusted_text.reserve(kUsualText);
+  out.external_text.reserve(kUsualText);
   for (const std::string_view line : received) read(line);
+  String text(memory);
   for (const std::string_view value : originating) {
     scan::Regex::Match m;
     if (!tables().address.find(value, scratch, &m)) continue;
@@ -544,10 +674,6 @@ void read_relays(const std::vector<std::string_view>& received,
     text += m.group(value, 0);
     read(text);
   }
-  for (const Relay& relay : out.trusted) put_text(out.trusted_text, relay);
-  for (const Relay& relay : out.untrusted) put_text(out.untrusted_text, relay);
-  for (const Relay& relay : out.internal) put_text(out.internal_text, relay);
-  for (const Relay& relay : out.external) put_text(out.external_text, relay);
 }
 
 }  // namespace sluice::spam

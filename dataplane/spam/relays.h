@@ -12,34 +12,16 @@
 
 namespace sluice::spam {
 
+// Its texts are constants, of the flow's facts or of the memory given to read_relays().
 struct Relay {
-  using allocator_type = std::pmr::polymorphic_allocator<>;
-  explicit Relay(const allocator_type& a = {})
-      : ip(a), rdns(a), helo(a), by(a), ident(a), envelope_from(a), id(a), auth(a) {}
-  Relay(const Relay& o, const allocator_type& a)
-      : ip(o.ip, a),
-        rdns(o.rdns, a),
-        helo(o.helo, a),
-        by(o.by, a),
-        ident(o.ident, a),
-        envelope_from(o.envelope_from, a),
-        id(o.id, a),
-        auth(o.auth, a),
-        has_envelope_from(o.has_envelope_from),
-        no_reverse_dns(o.no_reverse_dns),
-        ip_private(o.ip_private),
-        internal(o.internal) {}
-  Relay(Relay&& o, const allocator_type& a) : Relay(static_cast<const Relay&>(o), a) {}
-  Relay(const Relay&) = default;
-  Relay& operator=(const Relay&) = default;
-  String ip;
-  String rdns;
-  String helo;
-  String by;
-  String ident;
-  String envelope_from;
-  String id;
-  String auth;
+  std::string_view ip;
+  std::string_view rdns;
+  std::string_view helo;
+  std::string_view by;
+  std::string_view ident;
+  std::string_view envelope_from;
+  std::string_view id;
+  std::string_view auth;
   bool has_envelope_from = false;
   bool no_reverse_dns = false;
   bool ip_private = false;
@@ -52,16 +34,12 @@ struct Relays {
   explicit Relays(std::pmr::memory_resource* memory)
       : trusted(memory),
         untrusted(memory),
-        internal(memory),
-        external(memory),
         trusted_text(memory),
         untrusted_text(memory),
         internal_text(memory),
         external_text(memory) {}
   std::pmr::vector<Relay> trusted;
   std::pmr::vector<Relay> untrusted;
-  std::pmr::vector<Relay> internal;
-  std::pmr::vector<Relay> external;
   String trusted_text;
   String untrusted_text;
   String internal_text;
@@ -82,7 +60,7 @@ struct FlowFacts {
 };
 
 // `received`: the values of the Received fields, the topmost first; `originating`: addresses of
-// X-Originating-IP and the like.
+// X-Originating-IP and the like. `memory` lasts as long as `out`, and frees nothing before.
 void read_relays(const std::vector<std::string_view>& received,
                  const std::vector<std::string_view>& originating, const FlowFacts& flow,
                  scan::RegexScratch& scratch, std::pmr::memory_resource* memory, Relays& out);

@@ -45,19 +45,6 @@ inline std::string_view trim(std::string_view s) {
   while (!s.empty() && is_space(s.back())) s.remove_suffix(1);
   return s;
 }
-// Runs of white space become one blank.
-inline void squeeze(String& s) {
-  std::size_t out = 0;
-  for (std::size_t i = 0; i < s.size(); ++i) {
-    if (is_space(s[i])) {
-      if (out > 0 && s[out - 1] == ' ' && i > 0 && is_space(s[i - 1])) continue;
-      s[out++] = ' ';
-    } else {
-      s[out++] = s[i];
-    }
-  }
-  s.resize(out);
-}
 inline bool has_high(std::string_view s) {
   return std::any_of(s.begin(), s.end(), [](char c) { return (c & 0x80) != 0; });
 }

@@ -2,6 +2,7 @@
 
 #include "dataplane/spam/address_list.h"
 #include "dataplane/spam/decode.h"
+#include "dataplane/spam/octets.h"
 
 namespace sluice::spam {
 namespace {

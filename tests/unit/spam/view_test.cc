@@ -91,8 +91,9 @@ TEST(SpamView, Addresses) {
 
 std::string relay_of(std::string_view received) {
   scan::RegexScratch scratch;
-  spam::Relays relays(std::pmr::get_default_resource());
-  spam::read_relays({received}, {}, {}, scratch, std::pmr::get_default_resource(), relays);
+  std::pmr::monotonic_buffer_resource memory;
+  spam::Relays relays(&memory);
+  spam::read_relays({received}, {}, {}, scratch, &memory, relays);
   return std::string(relays.trusted_text + relays.untrusted_text) +
          (relays.unparseable != 0 ? "?" : "");
 }
@@ -109,6 +110,14 @@ TEST(SpamView, ReceivedForms) {
       relay_of(
           "from unknown (HELO foo) (192.0.2.3) by mx.example with SMTP; 1 Jan 2024 10:00:00 -0000"),
       "[ ip=192.0.2.3 rdns= helo=foo by=mx.example ident= envfrom= intl=0 id= auth= msa=0 ]");
+  for (const std::string_view date : {"", "; Mon, 1 Jan 2024 10:00:00 +0000",
+                                      "; 1 Jan 2024 10:00 +0000", " ; 1 Feb 24 1:2:3 x"}) {
+    EXPECT_EQ(relay_of("from [192.0.2.2] by web.example via HTTP" + std::string(date)),
+              "[ ip=192.0.2.2 rdns= helo= by=web.example ident= envfrom= intl=0 id= auth= msa=0 ]");
+  }
+  EXPECT_EQ(relay_of("from [192.0.2.2] by web.example via HTTP; 1 January 2024 10:00 +0000"),
+            "[ ip=192.0.2.2 rdns= helo= by=web.example ident= envfrom= intl=0 id= auth= msa=0 ]");
+  EXPECT_EQ(relay_of("from x by y; 1 Jan 2024 10:00:00 +0000"), "");
   EXPECT_EQ(relay_of("from local by mx.example with local id 1"), "");
   EXPECT_EQ(relay_of("by mx.example id 1"), "");
   EXPECT_EQ(
