@@ -113,6 +113,7 @@ class SpamRulesLoader {
     for (const std::string& selector : rules_.selectors_) {
       SpamRules::OfSelector& of = rules_.of_selector_.emplace_back();
       of.field = FieldNames::of_selector(selector);
+      of.hash = FieldNames::hash(selector);
     }
     std::uint32_t i = 0;
     for (const image::SpamRegex* regex : *tables_.regexes()) {

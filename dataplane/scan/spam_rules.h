@@ -152,7 +152,8 @@ class SpamRules {
   // Tests of one selector, by what they say without trying their regexes.
   struct OfSelector {
     bool looked_at = false;              // some of them have a regex
-    std::uint64_t field = 0;             // FieldNames
+    std::uint64_t field = 0;             // FieldNames::of_selector()
+    std::uint64_t hash = 0;              // FieldNames::hash()
     std::vector<std::uint32_t> there;    // hit when there is such a field (exists)
     std::vector<std::uint32_t> missing;  // when there is none (of a part: whose regexes match that)
     std::vector<std::uint32_t> empty;    // when it is empty

@@ -1,5 +1,8 @@
 #include "dataplane/spam/address_list.h"
 
+#include <array>
+#include <cstring>
+
 #include "dataplane/spam/relays.h"
 
 namespace sluice::spam {
@@ -46,6 +49,99 @@ std::string_view first_mailbox(std::string_view address) {
   return address.substr(0, address.find('@', at + 1));
 }
 
+enum class Octet : std::uint8_t { other, blank, address, name };
+
+// Of addresses and names that have no quirks; names may have all but `other`.
+constexpr std::array<Octet, 256> kOctets = [] {
+  std::array<Octet, 256> octets{};
+  for (unsigned c = 0; c < 256; ++c) {
+    const char octet = static_cast<char>(c);
+    octets[c] = is_space(octet) ? Octet::blank : is_alnum(octet) ? Octet::address : Octet::other;
+    if (c > 127) octets[c] = Octet::name;
+  }
+  for (const char c : std::string_view("!#$%&'*+-./=?^_`{|}~"))
+    octets[static_cast<unsigned char>(c)] = Octet::address;
+  return octets;
+}();
+Octet octet(char c) { return kOctets[static_cast<unsigned char>(c)]; }
+
+// One address at the beginning of `rest` as nearly all are written: address, <address>,
+// name <address>, "name" <address>, address (comment); with what ends it, which is taken off.
+// False, and nothing is taken, when it is none of these.
+bool read_plain(std::string_view& rest, std::pmr::memory_resource* memory, NamedAddress& out) {
+  std::size_t at = 0;
+  const auto skip_blanks = [&] {
+    while (at < rest.size() && octet(rest[at]) == Octet::blank) ++at;
+  };
+  const auto mailbox = [&]() -> std::string_view {
+    const std::size_t begin = at;
+    const auto run = [&] {
+      const std::size_t from = at;
+      while (at < rest.size() && octet(rest[at]) == Octet::address) ++at;
+      return at > from;
+    };
+    if (!run() || at >= rest.size() || rest[at] != '@') return {};
+    ++at;
+    return run() ? rest.substr(begin, at - begin) : std::string_view();
+  };
+  skip_blanks();
+  if (at >= rest.size()) return false;
+  NamedAddress found;
+  const std::size_t begin = at;
+  found.address = mailbox();
+  const bool bare = !found.address.empty();
+  if (bare) {
+    skip_blanks();
+    if (at < rest.size() && rest[at] == '(') {
+      const std::size_t from = ++at;
+      at = rest.find_first_of("()\\<\"", at);  // some of which mean more than a comment
+      if (at == std::string_view::npos || rest[at] != ')') return false;
+      found.name = rest.substr(from, at++ - from);
+      found.has_name = true;
+    }
+  } else {
+    at = begin;
+    if (rest[at] == '"') {
+      while (++at < rest.size() && rest[at] != '"' && rest[at] != '\\') {
+      }
+      if (at >= rest.size() || rest[at] != '"') return false;
+      const std::size_t end = at++;
+      skip_blanks();
+      found.name = rest.substr(begin + 1, end - begin - 1);
+      if (const std::size_t blanks = at - end - 1; blanks > 0) {  // they belong to the name
+        char* name = static_cast<char*>(memory->allocate(found.name.size() + blanks, 1));
+        std::memcpy(name, found.name.data(), found.name.size());
+        std::memcpy(name + found.name.size(), rest.data() + end + 1, blanks);
+        found.name = {name, found.name.size() + blanks};
+      }
+    } else {
+      while (at < rest.size() && octet(rest[at]) != Octet::other) ++at;
+      found.name = rest.substr(begin, at - begin);
+    }
+    if (at >= rest.size() || rest[at] != '<') return false;
+    ++at;
+    found.address = mailbox();
+    if (found.address.empty() || at >= rest.size() || rest[at] != '>') return false;
+    ++at;
+    // Another '>' behind it would be part of it.
+    if (at < rest.size() && octet(rest[at]) != Octet::blank &&
+        !(rest[at] == ',' && (at + 1 == rest.size() || octet(rest[at + 1]) == Octet::blank)))
+      return false;
+    found.has_name = !found.name.empty() && found.name != found.address;
+    if (!found.has_name) found.name = {};
+  }
+  skip_blanks();
+  if (at < rest.size() && rest[at] != ',') return false;
+  at = std::min(at + 1, rest.size());
+  const std::size_t end = at;
+  skip_blanks();
+  if (at < rest.size() && rest[at] == '>') return false;  // the address would end there
+  found.has_address = true;
+  rest.remove_prefix(end);
+  out = found;
+  return true;
+}
+
 }  // namespace
 
 void prepare_addresses() { tables(); }
@@ -54,26 +150,40 @@ void read_addresses(std::string_view raw, scan::RegexScratch& scratch,
                     std::pmr::vector<NamedAddress>& out) {
   const Tables& t = tables();
   const auto memory = out.get_allocator();
+  const auto kept = [&](std::string_view s) -> std::string_view {
+    char* copy = static_cast<char*>(memory.resource()->allocate(s.size(), 1));
+    std::memcpy(copy, s.data(), s.size());
+    return {copy, s.size()};
+  };
   while (!raw.empty() && is_space(raw.back())) raw.remove_suffix(1);
-  String text(memory);
-  for (std::size_t i = 0; i < raw.size(); ++i) {
-    if (raw[i] == '\\' && i + 1 < raw.size() && raw[i + 1] == '\\') {
-      ++i;
-      continue;
+  std::string_view rest = raw;
+  if (has(raw, "\\\\")) {
+    String text(memory);
+    for (std::size_t i = 0; i < raw.size(); ++i) {
+      if (raw[i] == '\\' && i + 1 < raw.size() && raw[i + 1] == '\\') {
+        ++i;
+        continue;
+      }
+      text += raw[i];
     }
-    text += raw[i];
+    rest = kept(text);
   }
   scan::Regex::Match m;
-  if (text.find(':') != String::npos && t.group.find(text, scratch, &m)) {
+  if (rest.find(':') != std::string_view::npos && t.group.find(rest, scratch, &m)) {
     // The head of a group goes; its lazy tail matches nothing.
-    const String kept(m.group(text, 1), memory);
-    text.replace(0, m.end[0], kept);
+    String text(m.group(rest, 1), memory);
+    text += rest.substr(m.end[0]);
+    rest = kept(text);
   }
-  std::string_view rest = text;
   String name(memory);
   String address(memory);
-  while (out.size() < kMaxAddresses && !trim(rest).empty() && t.one.find(rest, scratch, &m)) {
-    NamedAddress& added = out.emplace_back();
+  while (out.size() < kMaxAddresses && !trim(rest).empty()) {
+    NamedAddress added;
+    if (read_plain(rest, memory.resource(), added)) {
+      out.push_back(added);
+      continue;
+    }
+    if (!t.one.find(rest, scratch, &m)) break;
     const bool angle = m.has(2);
     bool has_name = m.has(1) || m.has(4);
     name = m.has(1) ? m.group(rest, 1) : m.group(rest, 4);
@@ -119,10 +229,11 @@ void read_addresses(std::string_view raw, scan::RegexScratch& scratch,
       has_name = true;
       name = comment;
     }
-    if (has_address) added.address = first_mailbox(address);
-    if (has_name) added.name = name;
+    if (has_address) added.address = kept(first_mailbox(address));
+    if (has_name) added.name = kept(name);
     added.has_address = has_address;
     added.has_name = has_name;
+    out.push_back(added);
     rest.remove_prefix(end);
     if (end == 0) break;
   }

@@ -10,21 +10,16 @@
 namespace sluice::spam {
 
 struct NamedAddress {
-  using allocator_type = std::pmr::polymorphic_allocator<>;
-  explicit NamedAddress(const allocator_type& a = {}) : name(a), address(a) {}
-  NamedAddress(const NamedAddress& o, const allocator_type& a)
-      : name(o.name, a), address(o.address, a), has_name(o.has_name), has_address(o.has_address) {}
-  NamedAddress(NamedAddress&& o, const allocator_type& a)
-      : NamedAddress(static_cast<const NamedAddress&>(o), a) {}
-  String name;  // words not decoded
-  String address;
+  std::string_view name;  // words not decoded
+  std::string_view address;
   bool has_name = false;
   bool has_address = false;
 };
 
 inline constexpr std::size_t kMaxAddresses = 256;
 
-// `raw`: the field's raw value.
+// `raw`: the field's raw value. What is found stands in `raw` or in memory of `out`'s resource,
+// which frees nothing before both are gone.
 void read_addresses(std::string_view raw, scan::RegexScratch& scratch,
                     std::pmr::vector<NamedAddress>& out);
 void prepare_addresses();

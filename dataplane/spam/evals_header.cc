@@ -58,7 +58,7 @@ double never(const View&, Arguments) { return 0; }
 double check_illegal_chars(const View& view, Arguments a) {
   String selector(a[0], view.memory);
   if (!selector.ends_with(":raw")) selector += ":raw";
-  const String text = view.get(selector);
+  const std::string_view text = view.get(Selector(std::string_view(selector)));
   if (trim(text).empty()) return 0;
   std::size_t controls = 0;
   std::size_t high = 0;
@@ -79,8 +79,8 @@ double check_illegal_chars(const View& view, Arguments a) {
 double gated_through(const View& view, Arguments) { return gated(view); }
 
 double check_for_matching_env_and_hdr_from(const View& view, Arguments) {
-  String envelope = view.get("EnvelopeFrom:addr");
-  String from = view.get("From:addr");
+  std::string_view envelope = view.get("EnvelopeFrom:addr");
+  std::string_view from = view.get("From:addr");
   return equals_nocase(envelope, from);
 }
 
@@ -130,12 +130,12 @@ double similar_recipients(const View& view, Arguments a) {
 }
 
 double check_for_missing_to_header(const View& view, Arguments) {
-  String to = view.get("To");
+  std::string_view to = view.get("To");
   if (to.empty()) to = view.get("Apparently-To");
   return to.empty();
 }
 double check_for_forged_gw05_received_headers(const View& view, Arguments) {
-  const String received = view.get("Received");
+  const std::string_view received = view.get("Received");
   scan::Regex::Match m;
   return view.find(tables().gw05, received, &m) &&
          m.group(received, 2).find('.') == std::string_view::npos;
@@ -189,7 +189,7 @@ double check_for_shifted_date(const View& view, Arguments a) {
 }
 
 double subject_is_all_caps(const View& view, Arguments) {
-  const String whole = view.get("Subject");
+  const std::string_view whole = view.get("Subject");
   std::string_view subject = trim(whole);
   scan::Regex::Match m;
   if (view.find(tables().reply_prefix, subject, &m)) subject.remove_prefix(m.end[0]);
@@ -210,9 +210,9 @@ bool word_border(std::string_view text, std::size_t at) {
 }
 
 double check_for_to_in_subject(const View& view, Arguments a) {
-  const String full = view.get("To:addr");
+  const std::string_view full = view.get("To:addr");
   if (full.empty()) return 0;
-  const String subject = view.get("Subject");
+  const std::string_view subject = view.get("Subject");
   std::string_view s = subject;
   const auto lower_of = [&](std::string_view t) {
     String l(t, view.memory);
@@ -262,7 +262,7 @@ double check_for_to_in_subject(const View& view, Arguments a) {
 }
 
 double check_outlook_message_id(const View& view, Arguments) {
-  const String id = view.get("MESSAGEID");
+  const std::string_view id = view.get("MESSAGEID");
   scan::Regex::Match m;
   if (!view.find(tables().outlook_id, id, &m)) return 0;
   const String token(m.group(id, 1), view.memory);
@@ -273,7 +273,7 @@ double check_outlook_message_id(const View& view, Arguments) {
   std::int64_t time = 0;
   if (!read_date(view.get("Date"), time)) time = 0;
   if (std::abs(stamp - expected(time)) < 250) return 0;
-  const String received = view.get("Received");
+  const std::string_view received = view.get("Received");
   time = 0;
   if (view.find(tables().last_received_date, received, &m)) read_date(m.group(received, 1), time);
   return std::abs(stamp - expected(time)) >= 250;
@@ -281,7 +281,7 @@ double check_outlook_message_id(const View& view, Arguments) {
 
 double check_messageid_not_usable(const View& view, Arguments) {
   if (view.find(tables().unsubscribe, view.get("List-Unsubscribe")) || gated(view)) return 1;
-  const String received = view.get("Received");
+  const std::string_view received = view.get("Received");
   return sluice::spam::has(received, "/CWT/DCE)") ||
          sluice::spam::has(received, "iPlanet Messaging Server");
 }
@@ -315,13 +315,13 @@ double check_unresolved_template(const View& view, Arguments) {
 }
 
 double check_ratware_name_id(const View& view, Arguments) {
-  const String id = view.get("MESSAGEID");
+  const std::string_view id = view.get("MESSAGEID");
   scan::Regex::Match m;
   if (!view.find(tables().name_id, id, &m)) return 0;
   String wanted("<", view.memory);
   wanted += m.group(id, 1);
   wanted += '>';
-  const String from = view.get("From");
+  const std::string_view from = view.get("From");
   const std::size_t at = from.find(wanted);
   if (at == String::npos) return 0;
   const std::string_view name = trim(std::string_view(from).substr(0, at));
@@ -329,8 +329,8 @@ double check_ratware_name_id(const View& view, Arguments) {
 }
 
 double check_ratware_envelope_from(const View& view, Arguments) {
-  const String to = view.get("To:addr");
-  const String from = view.get("EnvelopeFrom:addr");
+  const std::string_view to = view.get("To:addr");
+  const std::string_view from = view.get("EnvelopeFrom:addr");
   if (from.empty() || to.empty() || view.find(tables().srs, from)) return 0;
   const std::size_t at = to.find('@');
   if (at == String::npos || at == 0) return 0;
@@ -362,8 +362,8 @@ double check_equal_from_domains(const View& view, Arguments) {
     const std::size_t before = domain.rfind('.', last - 1);
     return before == std::string_view::npos || before == 0 ? domain : domain.substr(before + 1);
   };
-  const String from = view.get("From:addr");
-  const String envelope = view.get("EnvelopeFrom:addr");
+  const std::string_view from = view.get("From:addr");
+  const std::string_view envelope = view.get("EnvelopeFrom:addr");
   const std::string_view a = second_level(from);
   const std::string_view b = second_level(envelope);
   return !a.empty() && !b.empty() && !equals_nocase(a, b);
@@ -375,7 +375,7 @@ bool is_gated(const View& view) {
       view.find(tables().qmail, view.get("Received")))
     return true;
   if (!view.has("Received")) return true;
-  const String received = view.get("Received");
+  const std::string_view received = view.get("Received");
   const std::size_t at = received.find("from groups.msn.com (");
   return at != String::npos && received.find(".msn.com ", at) != String::npos;
 }
@@ -414,7 +414,7 @@ bool gated(const View& view) {
 std::string_view squeezed_received(const View& view) {
   auto& known = view.notes().received;
   if (!known) {
-    known = view.get("Received");
+    known.emplace(view.get("Received"), view.memory);
     squeeze(*known);
   }
   return *known;

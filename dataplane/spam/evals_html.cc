@@ -144,7 +144,7 @@ double text_match(const View& view, Arguments a, bool matches) {
 double html_text_match(const View& view, Arguments a) { return text_match(view, a, true); }
 double html_text_not_match(const View& view, Arguments a) { return text_match(view, a, false); }
 double html_title_subject_ratio(const View& view, Arguments a) {
-  const String subject = view.get("Subject");
+  const std::string_view subject = view.get("Subject");
   if (subject.empty()) return 0;
   return any(view, [&](const HtmlFacts& html) {
     double most = 0;

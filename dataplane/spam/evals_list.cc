@@ -51,7 +51,7 @@ bool is_freemail(const View& view, std::string_view address) {
   return false;
 }
 
-Strings lower_values(const View& view, std::string_view selector) {
+Strings lower_values(const View& view, const Selector& selector) {
   Strings values(view.values(selector), view.memory);
   for (String& value : values) lower(value);
   return values;
@@ -75,7 +75,7 @@ double check_freemail_from(const View& view, Arguments a) {
 double check_freemail_header(const View& view, Arguments a) {
   String selector(a[0], view.memory);
   selector += ":addr";
-  for (const String& address : lower_values(view, selector)) {
+  for (const String& address : lower_values(view, Selector(std::string_view(selector)))) {
     if (is_freemail(view, address) && matches(view, a, 1, address)) return 1;
   }
   return 0;
@@ -183,7 +183,7 @@ double check_from_in_list(const View& view, Arguments a) {
   return 0;
 }
 double check_replyto_in_list(const View& view, Arguments a) {
-  const String address = view.get("Reply-To:addr");
+  const std::string_view address = view.get("Reply-To:addr");
   return !address.empty() && address_listed(view, a[0], address);
 }
 

@@ -63,7 +63,7 @@ double check_for_mime(const View& view, Arguments a) {
 }
 
 bool header_is_html(const View& view) {
-  const String type = view.get("Content-Type");
+  const std::string_view type = view.get("Content-Type");
   return type.size() >= 9 && equals_lower(std::string_view(type).substr(0, 9), "text/html");
 }
 

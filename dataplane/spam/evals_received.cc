@@ -69,14 +69,14 @@ const Tables& tables() {
 
 bool msn_groups(const View& view) {
   const Tables& t = tables();
-  const String to = view.get("To");
+  const std::string_view to = view.get("To");
   scan::Regex::Match m;
   if (!view.find(t.msn_group, to, &m)) return false;
   const String list(m.group(to, 1), view.memory);
-  const String path = view.get("Received");
+  const std::string_view path = view.get("Received");
   if (!view.find(t.msn_pickup, path, &m)) return false;
   const String server(m.group(path, 1), view.memory);
-  const String id = view.get("Message-Id");
+  const std::string_view id = view.get("Message-Id");
   if (list == "notifications") {
     const std::size_t at = id.find('@');
     return id.starts_with('<') && at != String::npos &&
@@ -127,12 +127,12 @@ double check_for_forged_eudoramail_received_headers(const View& view, Arguments)
 
 double check_for_forged_yahoo_received_headers(const View& view, Arguments) {
   const Tables& t = tables();
-  const String from = view.get("From:addr");
+  const std::string_view from = view.get("From:addr");
   if (!view.find(t.yahoo_from, from)) return 0;
-  String path = view.get("Received");
+  String path(view.get("Received"), view.memory);
   if (!view.get("Resent-From").empty() && !view.get("Resent-To").empty()) {
-    String other = view.get("X-Received");
-    if (!other.empty()) path = std::move(other);
+    const std::string_view other = view.get("X-Received");
+    if (!other.empty()) path = other;
   }
   squeeze(path);
   if (gated(view) || view.find(t.yahoo_trusted, view.relays.trusted_text) ||
@@ -144,9 +144,9 @@ double check_for_forged_yahoo_received_headers(const View& view, Arguments) {
 double check_for_forged_juno_received_headers(const View& view, Arguments) {
   const Tables& t = tables();
   if (!view.find(t.juno_from, view.get("From:addr")) || gated(view)) return 0;
-  const String origin = view.get("X-Originating-IP");
-  const String mailer = view.get("X-Mailer");
-  const String path = view.get("Received");
+  const std::string_view origin = view.get("X-Originating-IP");
+  const std::string_view mailer = view.get("X-Mailer");
+  const std::string_view path = view.get("Received");
   if (!origin.empty()) {
     return (!view.find(t.juno_1, path) && !view.find(t.juno_2, path)) || !has(mailer, "Juno ");
   }
@@ -204,7 +204,7 @@ double check_for_sender_no_reverse(const View& view, Arguments) {
 double check_for_from_domain_in_received_headers(const View& view, Arguments a) {
   String domain(a[0], view.memory);
   lower(domain);
-  String from = view.get("From:addr");
+  String from(view.get("From:addr"), view.memory);
   lower(from);
   if (!has(from, domain)) return 0;
   bool found = false;

@@ -177,19 +177,22 @@ void SpamScan::add_headers(scan::SpamJudge& judge) {
     const scan::SpamBuffer buffer = rules_.buffer_of_selector(s);
     if (buffer == scan::SpamBuffer::mime_header) continue;
     const auto& tests = rules_.of_selector(s);
-    if (view_.lacks(tests.field) || !view_.joined(rules_.selectors()[s], tests.field, value)) {
+    std::optional<std::string_view> text;
+    if (!view_.lacks(tests.field))
+      text = view_.joined({rules_.selectors()[s], tests.field, tests.hash}, value);
+    if (!text) {
       for (const std::uint32_t test : tests.missing) judge.set(test, 1);
       continue;
     }
     for (const std::uint32_t test : tests.there) judge.set(test, 1);
-    if (value.empty()) {
+    if (text->empty()) {
       for (const std::uint32_t test : tests.empty) judge.set(test, 1);
       continue;
     }
     for (const std::uint32_t test : tests.negated) judge.set(test, 1);  // unless it is open
     if (!tests.looked_at) continue;
     scanner_.add(buffer,
-                 {.text = value, .high = scanner_.takes_high(buffer, value), .selector = s});
+                 {.text = *text, .high = scanner_.takes_high(buffer, *text), .selector = s});
   }
 }
 

@@ -1,11 +1,15 @@
 #include "dataplane/spam/view.h"
 
+#include <span>
+
 #include "dataplane/spam/address_list.h"
 #include "dataplane/spam/decode.h"
 #include "dataplane/spam/octets.h"
 
 namespace sluice::spam {
 namespace {
+
+constexpr std::size_t kUsualAddresses = 8;
 
 struct Request {
   std::string_view name;
@@ -55,6 +59,18 @@ const Tables& tables() {
   return tables;
 }
 
+void put_fields(std::span<const Field> fields, String& out) {
+  std::size_t octets = 0;
+  for (const Field& field : fields) octets += field.name.size() + field.value.size() + 3;
+  out.reserve(octets);
+  for (const Field& field : fields) {
+    out += field.name;
+    out += ": ";
+    out += field.value;
+    out += '\n';
+  }
+}
+
 }  // namespace
 
 void prepare_view() { tables(); }
@@ -71,46 +87,45 @@ View::View(const scan::SpamRules& the_rules, scan::RegexScratch& the_scratch,
       images(resource),
       uris(the_rules, the_scratch, resource),
       body(resource),
-      body_ends(resource),
-      values_(resource) {}
+      body_ends(resource) {}
 
 // Fields from the n-th Received field on (ALL-EXTERNAL, ALL-UNTRUSTED) or up to it.
-void View::received_range(std::string_view selector, bool, Strings& out) const {
+void View::received_range(std::string_view selector, Strings& out) const {
   const bool upper = selector == "ALL-TRUSTED" || selector == "ALL-INTERNAL";
   const int last = selector == "ALL-TRUSTED" || selector == "ALL-UNTRUSTED" ? relays.last_trusted
                                                                             : relays.last_internal;
   const int border = last + 1;
   int received = -1;
-  for (const Field& field : parts->header().fields()) {
-    if (field.lower_name == "received") ++received;
-    if (upper && received > border) break;
-    if (upper || received >= border) {
-      String& line = out.emplace_back(field.name);
-      line += ": ";
-      line += field.value;
-      line += '\n';
+  const auto& fields = parts->header().fields();
+  auto begin = fields.begin();
+  auto end = fields.end();
+  for (auto field = fields.begin(); field != fields.end(); ++field) {
+    if (field->lower_name == "received" && ++received == border) {
+      (upper ? end : begin) = upper ? field + 1 : field;
+      break;
     }
-    if (upper && received == border) break;
   }
+  if (!upper && received < border) begin = fields.end();
+  if (begin != end) put_fields({begin, end}, out.emplace_back());
 }
 
-std::optional<String> View::envelope_from() const {
-  if (flow.has_mail_from) return String(flow.mail_from, memory);
+std::optional<std::string_view> View::envelope_from() const {
+  if (flow.has_mail_from) return flow.mail_from;
   const Relay* hop = !relays.untrusted.empty() ? &relays.untrusted.front()
                      : !relays.trusted.empty() ? &relays.trusted.back()
                                                : nullptr;
   if (hop != nullptr && hop->has_envelope_from &&
-      (hop->envelope_from.empty() || hop->envelope_from.find('@', 1) != String::npos)) {
-    return String(hop->envelope_from, memory);
+      (hop->envelope_from.empty() || hop->envelope_from.find('@', 1) != std::string_view::npos)) {
+    return hop->envelope_from;
   }
-  const auto first_address = [&](std::string_view selector) -> std::optional<String> {
+  const auto first_address = [&](const Selector& selector) -> std::optional<std::string_view> {
     const Strings& found = values(selector);
     if (found.empty()) return std::nullopt;
-    return String(found.front(), memory);
+    return found.front();
   };
   const auto& fields = parts->header().fields();
   if (const auto sender = first_address("X-Sender:first:addr");
-      sender && sender->find('@') != String::npos) {
+      sender && sender->find('@') != std::string_view::npos) {
     for (const Field& field : fields) {
       if (field.lower_name == "received" && sluice::spam::has(field.value, "(fetchmail"))
         return std::nullopt;
@@ -145,13 +160,23 @@ bool View::lacks(std::uint64_t field) const {
   return names_->lacks(field);
 }
 
-const Strings& View::values(std::string_view selector) const {
+View::Entry& View::entry(const Selector& selector) const {
+  Entry*& place = entries_[selector.hash >> 40 & (kPlaces - 1)];
+  for (Entry* known = place; known != nullptr; known = known->next) {
+    if (known->selector.hash == selector.hash && known->name == selector.name) return *known;
+  }
+  std::pmr::polymorphic_allocator<> allocator(memory);
+  Entry* made = allocator.new_object<Entry>(selector, memory);
+  read_values(made->name, made->values);
+  // Reading may have read others.
+  made->next = place;
+  place = made;
+  return *made;
+}
+
+const Strings& View::values(const Selector& selector) const {
   static const Strings kNone;
-  if (lacks(scan::FieldNames::of_selector(selector))) return kNone;
-  if (const auto known = values_.find(selector); known != values_.end()) return known->second;
-  Strings found(memory);
-  read_values(selector, found);
-  return values_.emplace(String(selector, memory), std::move(found)).first->second;
+  return lacks(selector.field) ? kNone : entry(selector).values;
 }
 
 void View::read_values(std::string_view selector, Strings& out) const {
@@ -171,19 +196,13 @@ void View::read_values(std::string_view selector, Strings& out) const {
     if (request.raw) {
       out.emplace_back(parts->pristine_header());
     } else {
-      String& all = out.emplace_back();
-      for (const Field& field : header.fields()) {
-        all += field.name;
-        all += ": ";
-        all += field.value;
-        all += '\n';
-      }
+      put_fields(header.fields(), out.emplace_back());
     }
     return;
   }
-  if (request.name.starts_with("ALL-")) return received_range(request.name, request.raw, out);
+  if (request.name.starts_with("ALL-")) return received_range(request.name, out);
   if (name == "envelopefrom") {
-    if (auto from = envelope_from()) out.push_back(std::move(*from));
+    if (const auto from = envelope_from()) out.emplace_back(*from);
   } else if (name == "x-spam-relays-untrusted") {
     out.emplace_back(relays.untrusted_text);
   } else if (name == "x-spam-relays-trusted") {
@@ -212,15 +231,16 @@ void View::read_values(std::string_view selector, Strings& out) const {
   if (request.address || request.display) {
     Strings found(memory);
     std::pmr::vector<NamedAddress> addresses(memory);
+    addresses.reserve(kUsualAddresses);
     for (const String& line : out) {
       addresses.clear();
       read_addresses(line, scratch, addresses);
       for (const NamedAddress& address : addresses) {
         if (request.address) {
-          if (address.has_address) found.push_back(address.address);
+          if (address.has_address) found.emplace_back(address.address);
         } else if (address.has_name) {
           if (request.raw) {
-            found.push_back(address.name);
+            found.emplace_back(address.name);
             continue;
           }
           String decoded(memory);
@@ -267,50 +287,56 @@ void View::read_values(std::string_view selector, Strings& out) const {
   out = std::move(found);
 }
 
-bool View::joined(std::string_view selector, std::uint64_t field, String& out) const {
-  out.clear();
-  if (field != scan::FieldNames::kNoField && selector.find(':') == std::string_view::npos) {
+std::optional<std::string_view> View::joined(const Selector& selector, String& buffer) const {
+  if (selector.field != scan::FieldNames::kNoField &&
+      selector.name.find(':') == std::string_view::npos) {
+    buffer.clear();
     bool found = false;
     for (const Field& one : parts->header().fields()) {
-      if (!equals_lower(selector, one.lower_name)) continue;
+      if (!equals_lower(selector.name, one.lower_name)) continue;
       found = true;
-      out += one.value;
-      out += '\n';
+      buffer += one.value;
+      buffer += '\n';
     }
-    return found;
+    if (!found) return std::nullopt;
+    return buffer;
   }
   const Strings& found = values(selector);
-  if (found.empty()) return false;
+  if (found.empty()) return std::nullopt;
+  if (found.size() == 1) return found.front();
+  buffer.clear();
   const bool newline = found.front().ends_with('\n');
   for (std::size_t i = 0; i < found.size(); ++i) {
-    if (i > 0 && !newline) out += '\n';
-    out += found[i];
+    if (i > 0 && !newline) buffer += '\n';
+    buffer += found[i];
   }
-  return true;
+  return buffer;
 }
 
-bool View::has(std::string_view selector) const { return !values(selector).empty(); }
-
-String View::get(std::string_view selector) const {
-  const Strings& found = values(selector);
-  if (found.empty()) return String(memory);
-  const bool one = selector.find(":addr") != std::string_view::npos ||
-                   selector.find(":name") != std::string_view::npos ||
-                   selector.find(":host") != std::string_view::npos || selector == "EnvelopeFrom";
+std::string_view View::get(const Selector& selector) const {
+  if (lacks(selector.field)) return {};
+  Entry& of = entry(selector);
+  if (of.values.empty()) return {};
+  std::string_view first = of.values.front();
+  const bool one = selector.name.find(":addr") != std::string_view::npos ||
+                   selector.name.find(":name") != std::string_view::npos ||
+                   selector.name.find(":host") != std::string_view::npos ||
+                   selector.name == "EnvelopeFrom";
   if (one) {
-    std::string_view first = found.front();
     if (first.ends_with('\n')) first.remove_suffix(1);
-    return String(first, memory);
+    return first;
   }
-  String all(memory);
-  for (const String& value : found) all += value;
-  return all;
+  if (of.values.size() == 1) return first;
+  if (of.all.empty()) {
+    for (const String& value : of.values) of.all += value;
+  }
+  return of.all;
 }
 
 const Strings& View::from_addresses() const {
   if (from_addresses_) return *from_addresses_;
   Strings& all = from_addresses_.emplace(memory);
-  const auto add = [&](std::string_view selector) {
+  const auto add = [&](const Selector& selector) {
     for (const String& address : values(selector)) {
       // Some write two dots.
       String clean(memory);
@@ -324,10 +350,9 @@ const Strings& View::from_addresses() const {
   };
   add("Resent-From:first:addr");
   if (!all.empty()) return all;
-  for (const std::string_view selector : {"From:addr", "Envelope-Sender:addr", "Resent-Sender:addr",
-                                          "X-Envelope-From:addr", "EnvelopeFrom:addr"}) {
-    add(selector);
-  }
+  static constexpr Selector kSenders[] = {"From:addr", "Envelope-Sender:addr", "Resent-Sender:addr",
+                                          "X-Envelope-From:addr", "EnvelopeFrom:addr"};
+  for (const Selector& selector : kSenders) add(selector);
   return all;
 }
 

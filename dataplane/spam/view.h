@@ -7,7 +7,6 @@
 #include <memory_resource>
 #include <optional>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "dataplane/scan/spam_rules.h"
@@ -55,25 +54,38 @@ struct Image {
   String name;
 };
 
+// A header selector ("Subject:raw", "From:addr", "ALL", "X-Spam-Relays-External") and what finds
+// its values; of a literal it is known when compiling.
+struct Selector {
+  // NOLINTNEXTLINE(google-explicit-constructor)
+  consteval Selector(const char* literal) : Selector(std::string_view(literal)) {}
+  explicit constexpr Selector(std::string_view text)
+      : Selector(text, scan::FieldNames::of_selector(text), scan::FieldNames::hash(text)) {}
+  constexpr Selector(std::string_view text, std::uint64_t of_field, std::uint64_t of_name)
+      : name(text), field(of_field), hash(of_name) {}
+
+  std::string_view name;
+  std::uint64_t field;  // scan::FieldNames::of_selector()
+  std::uint64_t hash;   // scan::FieldNames::hash()
+};
+
 class View {
  public:
   View(const scan::SpamRules& rules, scan::RegexScratch& scratch, const FlowFacts& flow,
        std::pmr::memory_resource* memory);
 
-  // The values of a selector ("Subject:raw", "From:addr", "ALL", "X-Spam-Relays-External"), in
-  // order; none when there is no such field. Only when the header and the relays are whole; read
-  // once, valid as long as the view.
-  const Strings& values(std::string_view selector) const;
-  // Them as one text, as a regex sees it; false when there is none. `field`: its
-  // scan::FieldNames::of_selector().
-  bool joined(std::string_view selector, std::uint64_t field, String& out) const;
-  // The first address or the whole text: what SpamAssassin's functions get.
-  String get(std::string_view selector) const;
-  bool has(std::string_view selector) const;
+  // The values of a selector, in order; none when there is no such field. Only when the header and
+  // the relays are whole; read once, valid as long as the view.
+  const Strings& values(const Selector& selector) const;
+  // Them as one text, as a regex sees it; nothing when there is none. `buffer` may hold it.
+  std::optional<std::string_view> joined(const Selector& selector, String& buffer) const;
+  // The first address or the whole text: what SpamAssassin's functions get. Valid as the values.
+  std::string_view get(const Selector& selector) const;
+  bool has(const Selector& selector) const { return !values(selector).empty(); }
   // The header is whole: whether it certainly lacks a field (scan/field_names.h).
   bool lacks(std::uint64_t field) const;
   const Strings& from_addresses() const;  // of all fields that name a sender, each once
-  std::optional<String> envelope_from() const;
+  std::optional<std::string_view> envelope_from() const;
 
   // What several native functions ask for, read once.
   struct Notes {
@@ -116,20 +128,23 @@ class View {
   }
 
  private:
-  // Finds names without making strings.
-  struct Hash {
-    using is_transparent = void;
-    std::size_t operator()(std::string_view s) const { return std::hash<std::string_view>()(s); }
-  };
-  struct Equal {
-    using is_transparent = void;
-    bool operator()(std::string_view a, std::string_view b) const { return a == b; }
+  // What was read of one selector.
+  struct Entry {
+    Entry(const Selector& of, std::pmr::memory_resource* memory)
+        : selector(of), name(of.name, memory), values(memory), all(memory) {}
+    Selector selector;
+    String name;
+    Strings values;
+    String all;             // of several values: them all
+    Entry* next = nullptr;  // in the same place of the table
   };
 
+  Entry& entry(const Selector& selector) const;
   void read_values(std::string_view selector, Strings& out) const;
-  void received_range(std::string_view selector, bool raw, Strings& out) const;
+  void received_range(std::string_view selector, Strings& out) const;
 
-  mutable std::pmr::unordered_map<String, Strings, Hash, Equal> values_;
+  static constexpr std::size_t kPlaces = 64;
+  mutable std::array<Entry*, kPlaces> entries_{};  // in the memory of the view, which frees nothing
   mutable std::optional<scan::FieldNames> names_;
   mutable std::optional<Strings> from_addresses_;
   mutable Notes notes_;
