@@ -48,31 +48,27 @@ void SpamNameList::add(std::string_view word) {
   }
 }
 
-bool SpamNameList::has_domain_above(const std::unordered_set<std::string>& set,
-                                    std::string_view host) const {
+bool SpamNameList::has_domain_above(const Names& set, std::string_view host) {
   if (set.empty()) return false;
-  std::string name;
   for (std::size_t dot = host.find('.'); dot != std::string_view::npos; dot = host.find('.')) {
     host.remove_prefix(dot + 1);
-    name = host;
-    if (set.contains(name)) return true;
+    if (set.contains(host)) return true;
   }
   return false;
 }
 
 bool SpamNameList::has_address(std::string_view address) const {
-  if (exact_.contains(std::string(address))) return true;
+  if (exact_.contains(address)) return true;
   if (const std::size_t at = address.rfind('@'); at != std::string_view::npos) {
     const std::string_view domain = address.substr(at + 1);
-    if (domains_.contains(std::string(domain)) || has_domain_above(subdomains_, domain))
-      return true;
+    if (domains_.contains(domain) || has_domain_above(subdomains_, domain)) return true;
   }
   return std::ranges::any_of(
       globs_, [&](const std::string& glob) { return glob_matches(glob, address, false); });
 }
 
 bool SpamNameList::has_host(std::string_view host) const {
-  return exact_.contains(std::string(host)) || has_domain_above(exact_, host);
+  return exact_.contains(host) || has_domain_above(exact_, host);
 }
 
 }  // namespace sluice::scan

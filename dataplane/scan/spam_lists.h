@@ -2,6 +2,7 @@
 // prepared once: exact names and domains by hash, other patterns one by one.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 #include <unordered_set>
@@ -24,11 +25,17 @@ class SpamNameList {
   bool has_host(std::string_view host) const;
 
  private:
-  bool has_domain_above(const std::unordered_set<std::string>& set, std::string_view host) const;
+  // Looked up without making strings.
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view s) const { return std::hash<std::string_view>()(s); }
+  };
+  using Names = std::unordered_set<std::string, Hash, std::equal_to<>>;
+  static bool has_domain_above(const Names& set, std::string_view host);
 
-  std::unordered_set<std::string> exact_;
-  std::unordered_set<std::string> domains_;     // of *@domain
-  std::unordered_set<std::string> subdomains_;  // of *@*.domain
+  Names exact_;
+  Names domains_;     // of *@domain
+  Names subdomains_;  // of *@*.domain
   std::vector<std::string> globs_;
 };
 

@@ -1,7 +1,9 @@
 #include "dataplane/spam/evals.h"
 
+#include <array>
 #include <charconv>
 #include <cstdlib>
+#include <span>
 #include <vector>
 
 #include "dataplane/scan/spam_evals.h"
@@ -64,19 +66,20 @@ double number_of(std::string_view text) {
 
 bool read_date(std::string_view text, std::int64_t& seconds) {
   // Words; commas are blanks.
-  std::vector<std::string_view> words;
-  words.reserve(32);
-  std::string clean(text.substr(0, 512));
-  for (char& c : clean) {
-    if (c == ',') c = ' ';
-  }
-  for (std::size_t i = 0; i < clean.size();) {
-    while (i < clean.size() && is_space(clean[i])) ++i;
+  constexpr std::size_t kMostOctets = 512;
+  text = text.substr(0, kMostOctets);
+  std::array<std::string_view, kMostOctets / 2> found;
+  std::size_t count = 0;
+  const auto blank = [](char c) { return is_space(c) || c == ','; };
+  for (std::size_t i = 0; i < text.size();) {
+    while (i < text.size() && blank(text[i])) ++i;
     const std::size_t begin = i;
-    while (i < clean.size() && !is_space(clean[i])) ++i;
-    if (i > begin) words.push_back(std::string_view(clean).substr(begin, i - begin));
+    while (i < text.size() && !blank(text[i])) ++i;
+    if (i > begin) found[count++] = text.substr(begin, i - begin);
   }
+  const std::span<const std::string_view> words(found.data(), count);
   const auto month_of = [](std::string_view word) {
+    if (word.size() != 3) return 0;
     for (int m = 0; m < 12; ++m) {
       if (equals_lower(word, kMonths[m])) return m + 1;
     }
@@ -95,7 +98,7 @@ bool read_date(std::string_view text, std::int64_t& seconds) {
   std::size_t year_digits = 0;
   for (const std::size_t least : {4u, 2u}) {  // four digits of year first
     for (std::size_t i = 0; i + 2 < words.size() && year < 0; ++i) {
-      const int m = month_of(words[i + 1]);
+      const int m = is_digit(words[i].front()) ? month_of(words[i + 1]) : 0;
       int d = 0;
       int y = 0;
       if (m != 0 && number(words[i], 1, 9, d) &&

@@ -36,6 +36,9 @@ double number_of(std::string_view text);
 // Seconds since the epoch of an RFC 5322 date, as tolerantly as SpamAssassin reads it; false when
 // it cannot be read.
 bool read_date(std::string_view text, std::int64_t& seconds);
+// The first date of a Received field, as SpamAssassin looks for it, the blank in front of it
+// included: \s.?\d+ \S\S\S \d+ \d+:\d+:\d+ \S+; empty: there is none.
+std::string_view date_in(std::string_view field);
 // No usable Received fields, or such of list software that removes them.
 bool gated(const View& view);
 // The Received fields, each run of white space one blank. Valid as long as the view.

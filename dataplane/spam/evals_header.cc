@@ -20,7 +20,6 @@ struct Tables {
   scan::Regex ezmlm_to = constant_regex(R"(^mailing list \S+\@\S+)", scan::kRegexMultiline);
   scan::Regex qmail =
       constant_regex(R"(qmail \d+ invoked (?:from network|by .{3,20})\); \d+ ... \d+)");
-  scan::Regex date_in_received = constant_regex(R"((\s.?\d+ \S\S\S \d+ \d+:\d+:\d+ \S+))");
   scan::Regex local_received = constant_regex(
       R"(\bfrom (?:localhost\s|(?:\S+ ){1,2}\S*\b127\.0\.0\.1\b)|qmail \d+ invoked by uid \d+)");
   scan::Regex fetchmail = constant_regex(R"(\bby localhost with \w+ \(fetchmail-[\d.]+)");
@@ -160,19 +159,25 @@ double date_difference(const View& view) {
       received.push_back(field.value);
   }
   std::size_t skip = 0;
-  if (!received.empty() && view.find(tables().local_received, received[0])) {
-    skip = received.size() > 1 && view.find(tables().fetchmail, received[1]) ? 2 : 0;
-  } else if (!received.empty() && view.find(tables().fetchmail, received[0])) {
+  const auto local = [&](std::string_view field) {
+    return (sluice::spam::has(field, "from localhost") || sluice::spam::has(field, "127.0.0.1") ||
+            sluice::spam::has(field, "invoked by uid")) &&
+           view.find(tables().local_received, field);
+  };
+  const auto fetched = [&](std::string_view field) {
+    return sluice::spam::has(field, "(fetchmail-") && view.find(tables().fetchmail, field);
+  };
+  if (!received.empty() && local(received[0])) {
+    skip = received.size() > 1 && fetched(received[1]) ? 2 : 0;
+  } else if (!received.empty() && fetched(received[0])) {
     skip = 1;
   }
   std::vector<double> differences;
-  scan::Regex::Match m;
   for (std::size_t i = skip; i < received.size(); ++i) {
     std::int64_t time = 0;
-    if (view.find(tables().date_in_received, received[i], &m) &&
-        read_date(m.group(received[i], 1), time)) {
+    const std::string_view written = date_in(received[i]);
+    if (!written.empty() && read_date(written, time))
       differences.push_back(static_cast<double>(date - time));
-    }
   }
   if (differences.empty()) return 0;
   // The last one equal to the date came of the sender's own machine.
@@ -418,6 +423,37 @@ std::string_view squeezed_received(const View& view) {
     squeeze(*known);
   }
   return *known;
+}
+
+std::string_view date_in(std::string_view field) {
+  const auto at = [&](std::size_t i) { return i < field.size() ? field[i] : '\0'; };
+  // Digits and the octet behind them, from `i` on; npos: they are not there.
+  const auto number = [&](std::size_t i, char behind) {
+    const std::size_t begin = i;
+    while (is_digit(at(i))) ++i;
+    return i > begin && at(i) == behind ? i + 1 : std::string_view::npos;
+  };
+  const auto rest = [&](std::size_t i) {
+    i = number(i, ' ');
+    if (i == std::string_view::npos || i + 3 >= field.size() || at(i + 3) != ' ') return i = 0;
+    if (is_space(at(i)) || is_space(at(i + 1)) || is_space(at(i + 2))) return i = 0;
+    i += 4;
+    for (const char behind : {' ', ':', ':', ' '}) {
+      i = number(i, behind);
+      if (i == std::string_view::npos) return i = 0;
+    }
+    const std::size_t zone = i;
+    while (i < field.size() && !is_space(field[i])) ++i;
+    return i > zone ? i : 0;
+  };
+  for (std::size_t blank = 0; blank < field.size(); ++blank) {
+    if (!is_space(field[blank])) continue;
+    std::size_t end = 0;
+    if (is_digit(at(blank + 2)) && at(blank + 1) != '\n') end = rest(blank + 2);
+    if (end == 0 && is_digit(at(blank + 1))) end = rest(blank + 1);
+    if (end != 0) return field.substr(blank, end - blank);
+  }
+  return {};
 }
 
 std::span<const NamedEval> header_evals() { return kEvals; }

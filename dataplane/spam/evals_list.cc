@@ -1,4 +1,5 @@
 // FreeMail, and WLBLEval's lists of addresses and hosts.
+#include <algorithm>
 #include <string>
 
 #include "dataplane/spam/evals.h"
@@ -34,8 +35,9 @@ const Tables& tables() {
   return tables;
 }
 
-bool is_freemail(const View& view, std::string_view address) {
-  if (address.empty()) return false;
+constexpr std::size_t kMostKnown = 32;
+
+bool look_up_freemail(const View& view, std::string_view address) {
   const std::size_t at = address.rfind('@');
   const std::string_view domain = at == std::string_view::npos ? address : address.substr(at + 1);
   for (const std::string_view list : {"freemail_welcomelist", "freemail_whitelist"}) {
@@ -49,6 +51,18 @@ bool is_freemail(const View& view, std::string_view address) {
     if (scan::glob_matches(pattern, domain, true)) return true;
   }
   return false;
+}
+
+// Several functions ask for the same addresses.
+bool is_freemail(const View& view, std::string_view address) {
+  if (address.empty()) return false;
+  auto& known = view.notes().freemail;
+  for (const auto& [name, free] : known) {
+    if (name == address) return free;
+  }
+  const bool free = look_up_freemail(view, address);
+  if (known.size() < kMostKnown) known.emplace_back(String(address, view.memory), free);
+  return free;
 }
 
 Strings lower_values(const View& view, const Selector& selector) {
@@ -187,19 +201,29 @@ double check_replyto_in_list(const View& view, Arguments a) {
   return !address.empty() && address_listed(view, a[0], address);
 }
 
-double host_listed(const View& view, std::string_view name) {
-  const scan::SpamNameList& list = view.rules.name_list("enlist_uri_host", name);
-  String lowered(view.memory);
+// The hosts of all URLs, each once.
+const std::pmr::vector<std::string_view>& hosts(const View& view) {
+  auto& known = view.notes().hosts;
+  if (known) return *known;
+  auto& found = known.emplace(view.memory);
+  found.reserve(view.uris.uris().size());
   for (const Uri& uri : view.uris.uris()) {
     if (uri.raw.size() >= 7 && equals_lower(std::string_view(uri.raw).substr(0, 7), "mailto:"))
       continue;
     for (const String& host : uri.hosts) {
-      lowered = host;
-      lower(lowered);
-      if (list.has_host(lowered)) return 1;
+      // Of many, neighbours are often the same.
+      if (found.size() < kMostKnown ? std::find(found.begin(), found.end(), host) == found.end()
+                                    : found.back() != host)
+        found.emplace_back(host);
     }
   }
-  return 0;
+  return found;
+}
+
+double host_listed(const View& view, std::string_view name) {
+  const scan::SpamNameList& list = view.rules.name_list("enlist_uri_host", name);
+  return std::ranges::any_of(hosts(view),
+                             [&](std::string_view host) { return list.has_host(host); });
 }
 double check_uri_host_listed(const View& view, Arguments a) { return host_listed(view, a[0]); }
 double check_uri_host_in_welcomelist(const View& view, Arguments) {

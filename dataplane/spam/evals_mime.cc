@@ -1,14 +1,17 @@
 // MIMEEval, BodyEval and ImageInfo.
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <functional>
 #include <iterator>
+#include <random>
 #include <set>
 #include <string_view>
 #include <vector>
 
 #include "dataplane/spam/evals.h"
+#include "dataplane/spam/octets.h"
 
 namespace sluice::spam {
 namespace {
@@ -123,15 +126,26 @@ bool looks_like_base64(std::string_view line) {
   return true;
 }
 
-// By octet: what it adds to the count of capitals (upper half) and of other letters and digits.
-constexpr std::array<std::uint64_t, 256> letter_counts() {
-  std::array<std::uint64_t, 256> counts{};
-  for (std::size_t c = 'a'; c <= 'z'; ++c) {
-    counts[c] = 1;
-    counts[c - 32] = std::uint64_t{1} << 32;
+struct Letters {
+  std::uint64_t upper = 0;
+  std::uint64_t others = 0;  // other letters and digits
+};
+
+void count_letters(std::string_view text, Letters& letters) {
+  std::size_t i = 0;
+  for (; i + 16 <= text.size(); i += 16) {
+    const char* const p = text.data() + i;
+    letters.upper += static_cast<unsigned>(std::popcount(between16(p, 'A', 'Z')));
+    letters.others +=
+        static_cast<unsigned>(std::popcount(between16(p, 'a', 'z') | between16(p, '0', '9')));
   }
-  for (std::size_t c = '0'; c <= '9'; ++c) counts[c] = 1;
-  return counts;
+  for (; i < text.size(); ++i) {
+    if (text[i] >= 'A' && text[i] <= 'Z') {
+      ++letters.upper;
+    } else if (is_alnum(text[i])) {
+      ++letters.others;
+    }
+  }
 }
 
 // Percent of letters that are capitals; -1 when too little is known.
@@ -140,16 +154,13 @@ double uppercase_percent(const View& view) {
     if (part.has_charset && likely_capitals(part.charset)) return -1;
   }
   std::uint64_t length = 0;
-  std::uint64_t lower_letters = 0;
-  std::uint64_t upper_letters = 0;
+  Letters letters;
   for (std::size_t i = 0; i < view.body_ends.size(); ++i) {
     const std::string_view line = view.paragraph(i);
     if (trim(line).find_first_of(" \t\n") == std::string_view::npos) continue;
     if (looks_like_base64(line)) continue;
-    static constexpr auto kCounts = letter_counts();
-    std::uint64_t counts = 0;
     const auto count = [&](std::string_view text) {
-      for (const char c : text) counts += kCounts[static_cast<unsigned char>(c)];
+      count_letters(text, letters);
       length += text.size();
     };
     // Kanji do not count, from one escape sequence to the other.
@@ -162,12 +173,10 @@ double uppercase_percent(const View& view) {
       if (end == std::string_view::npos) break;
       rest.remove_prefix(end);
     }
-    lower_letters += counts & UINT32_MAX;
-    upper_letters += counts >> 32;
   }
-  if (length < 200 || upper_letters + lower_letters == 0) return -1;
-  return 100.0 * static_cast<double>(upper_letters) /
-         static_cast<double>(upper_letters + lower_letters);
+  const std::uint64_t all = letters.upper + letters.others;
+  if (length < 200 || all == 0) return -1;
+  return 100.0 * static_cast<double>(letters.upper) / static_cast<double>(all);
 }
 double check_for_uppercase(const View& view, Arguments a) {
   auto& known = view.notes().uppercase;
@@ -223,26 +232,73 @@ bool within(const View& view, std::uint32_t part, std::uint32_t container) {
   return false;
 }
 
-using Words = std::vector<std::string_view>;
+// What a text has of words, each once: a table in which a word stands at the first free place from
+// that of its hash.
+class Words {
+ public:
+  // Of texts of so many octets, two more for each text: a place is always free.
+  explicit Words(std::size_t octets)
+      : places_(std::bit_ceil(std::max<std::size_t>(octets / 2, 16))) {}
 
-void words(std::string_view text, Words& out) {
+  // Whether it is new.
+  bool add(std::string_view word, std::uint64_t hash) {
+    Place& place = find(word, hash);
+    if (place.word.data() != nullptr) return false;
+    place = {.word = word, .hash = hash};
+    ++size_;
+    return true;
+  }
+  bool has(std::string_view word, std::uint64_t hash) const {
+    return const_cast<Words*>(this)->find(word, hash).word.data() != nullptr;
+  }
+  std::size_t size() const { return size_; }
+
+ private:
+  struct Place {
+    std::string_view word;
+    std::uint64_t hash = 0;
+  };
+  Place& find(std::string_view word, std::uint64_t hash) {
+    const std::size_t mask = places_.size() - 1;
+    for (std::size_t at = hash >> 20 & mask;; at = (at + 1) & mask) {
+      Place& place = places_[at];
+      if (place.word.data() == nullptr || (place.hash == hash && place.word == word)) return place;
+    }
+  }
+  std::vector<Place> places_;
+  std::size_t size_ = 0;
+};
+
+template <typename Visit>
+void for_each_word(std::string_view text, Visit visit) {
+  static constexpr auto kOfWord =
+      [] {  // 0: ends a word, 1: makes one, 2: is in one, 3: perhaps a blank
+        std::array<std::uint8_t, 256> of{};
+        for (unsigned c = 0; c < 256; ++c) {
+          const char octet = static_cast<char>(c);
+          of[c] = is_space(octet) ? 0 : is_word(octet) || c > 127 ? 1 : 2;
+        }
+        of[0xc2] = 3;
+        return of;
+      }();
+  // Who sends the words shall not know where they stand in a table.
+  static const std::uint64_t seed = std::random_device()();
   std::size_t i = 0;
   while (i < text.size()) {
-    while (i < text.size() && (is_space(text[i]) || text.substr(i).starts_with("\xc2\xa0"))) {
-      i += is_space(text[i]) ? 1 : 2;
-    }
     const std::size_t begin = i;
-    while (i < text.size() && !is_space(text[i]) && !text.substr(i).starts_with("\xc2\xa0")) ++i;
-    const std::string_view word = text.substr(begin, i - begin);
-    if (std::any_of(word.begin(), word.end(), [](char c) { return is_word(c) || (c & 0x80) != 0; }))
-      out.push_back(word);
+    bool word = false;
+    std::uint64_t hash = seed;
+    for (; i < text.size(); ++i) {
+      const auto c = static_cast<unsigned char>(text[i]);
+      const std::uint8_t of = kOfWord[c];
+      if (of == 0 || (of == 3 && i + 1 < text.size() && text[i + 1] == '\xa0')) break;
+      word = word || of != 2;
+      hash = (hash ^ c) * 0x9fb21c651e98df25u;
+      hash ^= hash >> 29;
+    }
+    if (word) visit(text.substr(begin, i - begin), hash);
+    if (i < text.size()) i += is_space(text[i]) ? 1 : 2;
   }
-}
-
-// In order, each once.
-void make_set(Words& words) {
-  std::sort(words.begin(), words.end());
-  words.erase(std::unique(words.begin(), words.end()), words.end());
 }
 
 Difference alternative_difference(const View& view) {
@@ -252,22 +308,35 @@ Difference alternative_difference(const View& view) {
   const auto& parts = view.parts->parts();
   for (std::uint32_t i = 0; i < parts.size(); ++i) {
     if (parts[i].type != "multipart/alternative") continue;
-    Words html;
-    Words text;
+    // Words of the text parts first, then which of the HTML parts are not among them.
+    std::size_t octets[2] = {};
+    bool image_only = false;
     for (const RenderedPart& rendered : view.rendered) {
-      if (!within(view, rendered.part, i)) continue;
-      words(rendered.text, rendered.html ? html : text);
-      if (rendered.html && html.empty() && rendered.has_image) html.emplace_back("\n");
+      if (within(view, rendered.part, i)) octets[rendered.html ? 1 : 0] += rendered.text.size() + 2;
     }
-    if (html.empty()) continue;
-    make_set(html);
-    make_set(text);
-    result.html = static_cast<double>(html.size());
+    Words text(octets[0] + 2);
+    Words html(octets[1] + 2);
+    std::size_t left = 0;
+    for (const bool of_html : {false, true}) {
+      for (const RenderedPart& rendered : view.rendered) {
+        if (rendered.html != of_html || !within(view, rendered.part, i)) continue;
+        for_each_word(rendered.text, [&](std::string_view word, std::uint64_t hash) {
+          if (!of_html) {
+            text.add(word, hash);
+          } else if (html.add(word, hash)) {
+            left += text.has(word, hash) ? 0 : 1;
+          }
+        });
+        image_only = image_only || (of_html && html.size() == 0 && rendered.has_image);
+      }
+    }
+    // An image counts as a word that no text has.
+    const std::size_t image = image_only ? 1 : 0;
+    if (html.size() + image == 0) continue;
+    result.html = static_cast<double>(html.size() + image);
     result.text = static_cast<double>(text.size());
-    const auto left = std::count_if(html.begin(), html.end(), [&](std::string_view w) {
-      return !std::binary_search(text.begin(), text.end(), w);
-    });
-    result.percent = std::max(result.percent, static_cast<double>(left) / result.html * 100);
+    result.percent =
+        std::max(result.percent, static_cast<double>(left + image) / result.html * 100);
   }
   view.notes().alternatives = {result.percent, result.html, result.text};
   return result;
@@ -290,17 +359,31 @@ double check_blank_line_ratio(const View& view, Arguments a) {
   const double least = number_of(a[0]);
   return (least == 0 || ratio > least) && ratio <= number_of(a[1]);
 }
-double tvd_vertical_words(const View& view, Arguments a) {
+std::uint64_t count_blanks(std::string_view text) {
+  std::uint64_t blanks = 0;
+  std::size_t i = 0;
+  for (; i + 16 <= text.size(); i += 16)
+    blanks += static_cast<unsigned>(std::popcount(equal16(text.data() + i, ' ')));
+  for (; i < text.size(); ++i) blanks += text[i] == ' ';
+  return blanks;
+}
+
+double vertical_percent(const View& view) {
   double most = -1;
   for (std::size_t i = 0; i < view.body_ends.size(); ++i) {
     const std::string_view line = view.paragraph(i);
     if (line.size() <= 5) continue;
-    const double blanks = static_cast<double>(std::count(line.begin(), line.end(), ' '));
+    const double blanks = static_cast<double>(count_blanks(line));
     const double others = static_cast<double>(line.size()) - blanks;
     most = std::max(most, blanks > others || others == 0 ? 100 : std::floor(100 * blanks / others));
   }
+  return most;
+}
+double tvd_vertical_words(const View& view, Arguments a) {
+  auto& known = view.notes().vertical;
+  if (!known) known = vertical_percent(view);
   const double limit = number_of(a[1]) >= 100 ? 101 : number_of(a[1]);
-  return most >= number_of(a[0]) && most < limit;
+  return *known >= number_of(a[0]) && *known < limit;
 }
 
 double check_stock_info(const View& view, Arguments a) {

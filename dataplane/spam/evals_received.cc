@@ -71,7 +71,9 @@ bool msn_groups(const View& view) {
   const Tables& t = tables();
   const std::string_view to = view.get("To");
   scan::Regex::Match m;
-  if (!view.find(t.msn_group, to, &m)) return false;
+  if (to.find('@') == std::string_view::npos || !contains_nocase(to, "@groups.msn.com>") ||
+      !view.find(t.msn_group, to, &m))
+    return false;
   const String list(m.group(to, 1), view.memory);
   const std::string_view path = view.get("Received");
   if (!view.find(t.msn_pickup, path, &m)) return false;
@@ -98,8 +100,10 @@ Hotmail hotmail(const View& view) {
   const std::string_view path = squeezed_received(view);
   const bool named = has(path, "hotmail.com");  // without it the costlier ones cannot match
   if ((named && view.find(t.hotmail_pickup, path)) || msn_groups(view)) return Hotmail::fine;
-  const bool ip = view.find(t.ip, view.get("X-Originating-Ip"));
-  const bool originator = view.find(t.originator, view.get("X-OriginatorOrg"));
+  const std::string_view origin = view.get("X-Originating-Ip");
+  const bool ip = !origin.empty() && view.find(t.ip, origin);
+  const std::string_view organization = view.get("X-OriginatorOrg");
+  const bool originator = !organization.empty() && view.find(t.originator, organization);
   if (gated(view)) return Hotmail::fine;
   if (ip && (view.find(t.hotmail_1, path) || view.find(t.hotmail_2, path) ||
              view.find(t.hotmail_3, path) || view.find(t.hotmail_4, path)))

@@ -2,11 +2,17 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cctype>
+#include <cstring>
 #include <memory_resource>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 namespace sluice::spam {
 
@@ -37,8 +43,27 @@ inline bool contains_nocase(std::string_view text, std::string_view lower_case) 
   return std::search(text.begin(), text.end(), lower_case.begin(), lower_case.end(),
                      [](char x, char y) { return to_lower(x) == y; }) != text.end();
 }
+// Whether `part`, which is not empty, is in `text`: where its first and last octets stand is looked
+// for 16 places at a time.
 inline bool has(std::string_view text, std::string_view part) {
-  return text.find(part) != std::string_view::npos;
+  std::size_t i = 0;
+#ifdef __SSE2__
+  if (part.size() > 1 && text.size() >= part.size() + 15) {
+    const __m128i first = _mm_set1_epi8(part.front());
+    const __m128i last = _mm_set1_epi8(part.back());
+    for (; i + part.size() + 15 <= text.size(); i += 16) {
+      const auto* p = reinterpret_cast<const __m128i*>(text.data() + i);
+      const auto* q = reinterpret_cast<const __m128i*>(text.data() + i + part.size() - 1);
+      auto places = static_cast<unsigned>(_mm_movemask_epi8(_mm_and_si128(
+          _mm_cmpeq_epi8(_mm_loadu_si128(p), first), _mm_cmpeq_epi8(_mm_loadu_si128(q), last))));
+      for (; places != 0; places &= places - 1) {
+        const std::size_t at = i + static_cast<std::size_t>(std::countr_zero(places));
+        if (std::memcmp(text.data() + at, part.data(), part.size()) == 0) return true;
+      }
+    }
+  }
+#endif
+  return text.find(part, i) != std::string_view::npos;
 }
 inline std::string_view trim(std::string_view s) {
   while (!s.empty() && is_space(s.front())) s.remove_prefix(1);

@@ -72,6 +72,11 @@ void resolve_dots(std::string_view in, String& out) {
 }  // namespace
 
 void target_uri(std::string_view base_text, std::string_view reference, String& out) {
+  if ((reference.starts_with("http://") || reference.starts_with("https://")) &&
+      !has(reference, "/.")) {
+    out += reference;  // says all itself
+    return;
+  }
   Parts r = parse(reference);
   const Parts base = parse(base_text);
   if (r.has_scheme && base.has_scheme && r.scheme == base.scheme) r.has_scheme = false;

@@ -1,8 +1,10 @@
 #include "dataplane/spam/uris.h"
 
+#include <bit>
 #include <charconv>
 #include <functional>
 
+#include "dataplane/spam/octets.h"
 #include "dataplane/spam/relays.h"
 
 namespace sluice::spam {
@@ -101,13 +103,31 @@ bool read_octet(std::string_view text, std::uint64_t& value) {
 
 void put_number(String& out, std::uint64_t value) { out += std::to_string(value); }
 
-// Octets of a text that neither end a piece of it nor make a URL of one.
-constexpr std::array<bool, 256> kPlain = [] {
-  std::array<bool, 256> plain{};
-  for (unsigned c = 0; c < 256; ++c)
-    plain[c] = !is_space(static_cast<char>(c)) && c != '@' && c != '.' && c != ':';
-  return plain;
-}();
+// A URL as nearly all are: of a host of names and a path without escapes, of which there is no
+// other form.
+bool is_plain_url(std::string_view uri) {
+  const std::size_t host = uri.starts_with("http://") ? 7 : uri.starts_with("https://") ? 8 : 0;
+  if (host == 0) return false;
+  std::size_t end = host;
+  while (end < uri.size() && (is_alnum(uri[end]) || uri[end] == '-' || uri[end] == '.')) ++end;
+  std::string_view name = uri.substr(host, end - host);
+  const std::size_t dot = name.rfind('.');
+  // A last label that begins with a letter makes no number.
+  if (dot == std::string_view::npos || dot + 1 == name.size() || !is_alpha(name[dot + 1]) ||
+      !is_alnum(name.back()))
+    return false;
+  if (starts(name, "www.")) name.remove_prefix(4);
+  if (name.find('.') == std::string_view::npos) return false;
+  if (end == uri.size()) return true;
+  if (uri[end] != '/') return false;
+  for (std::size_t i = end; i < uri.size(); ++i) {
+    const char c = uri[i];
+    if (static_cast<unsigned char>(c) <= 0x20 || c == '\\' || c == '%' || c == ':' ||
+        (c == '#' && uri[i - 1] == '&'))
+      return false;
+  }
+  return true;
+}
 
 }  // namespace
 
@@ -171,11 +191,9 @@ std::string_view Domains::registered(std::string_view host) const {
 }
 
 bool Domains::of_uri(std::string_view uri, String& host, String& domain) const {
-  String lowered(uri, host.get_allocator());
-  lower(lowered);
-  std::string_view s = lowered;
-  if (s.starts_with("javascript:") || s.starts_with("cid:") || s.starts_with("file:")) return false;
-  if (s.starts_with("mailto:")) {
+  std::string_view s = uri;
+  if (starts(s, "javascript:") || starts(s, "cid:") || starts(s, "file:")) return false;
+  if (starts(s, "mailto:")) {
     s.remove_prefix(7);
     s = s.substr(0, s.find('?'));
     const std::size_t at = s.find('@');
@@ -188,7 +206,9 @@ bool Domains::of_uri(std::string_view uri, String& host, String& domain) const {
       s.remove_prefix(i + 1);
       for (int n = 0; n < 2 && s.starts_with('/'); ++n) s.remove_prefix(1);
     }
-    s = s.substr(0, s.find_first_of("/?#"));
+    std::size_t end = 0;
+    while (end < s.size() && s[end] != '/' && s[end] != '?' && s[end] != '#') ++end;
+    s = s.substr(0, end);
     const std::size_t at = s.rfind('@');
     if (at != std::string_view::npos) s.remove_prefix(at + 1);
     const std::size_t colon = s.rfind(':');
@@ -205,6 +225,7 @@ bool Domains::of_uri(std::string_view uri, String& host, String& domain) const {
       return false;
   }
   host = s;
+  lower(host);
   if (is_ipv4_address(host)) {
     domain = host;
     return true;
@@ -227,27 +248,51 @@ UriList::UriList(const scan::SpamRules& rules, scan::RegexScratch& scratch,
       form_hashes_(memory),
       seen_hashes_(memory) {}
 
-// The text is cut at what ends a URL for every form of it; a piece without '.', '@' or ':' holds
-// none.
+// The text is cut at white space, which ends a URL of every form; only pieces with an '@', a '.' in
+// them or "://" may hold one.
 void UriList::add_text(std::string_view paragraph) {
-  std::size_t begin = 0;
-  while (begin < paragraph.size()) {
-    while (begin < paragraph.size() && is_space(paragraph[begin])) ++begin;
-    std::size_t end = begin;
-    bool dot = false;
-    for (; end < paragraph.size(); ++end) {
-      const char c = paragraph[end];
-      if (kPlain[static_cast<unsigned char>(c)]) continue;
-      if (is_space(c)) break;
-      if (c == '@' ||
-          (c == '.' && end + 1 < paragraph.size() && !is_space(paragraph[end + 1]) &&
-           paragraph[end + 1] != '.') ||
-          (c == ':' && end + 2 < paragraph.size() && paragraph[end + 1] == '/'))
-        dot = true;
+  const std::size_t size = paragraph.size();
+  const auto marks = [&](std::size_t i) {
+    const char c = paragraph[i];
+    const char next = i + 1 < size ? paragraph[i + 1] : ' ';
+    return c == '@' || (c == '.' && !is_space(next) && next != '.') ||
+           (c == ':' && i + 2 < size && next == '/');
+  };
+  std::size_t i = 0;
+  while (i < size) {
+    if (i + 18 <= size) {
+      const char* const p = paragraph.data() + i;
+      const std::uint32_t dots = equal16(p, '.');
+      std::uint32_t found = equal16(p, '@') | (equal16(p, ':') & equal16(p + 1, '/'));
+      if (dots != 0)
+        found |= dots & ~(equal16(p + 1, '.') | equal16(p + 1, ' ') | between16(p + 1, '\t', '\r'));
+      if (found == 0) {
+        i += 16;
+        continue;
+      }
+      i += static_cast<std::size_t>(std::countr_zero(found));
+    } else if (!marks(i)) {
+      ++i;
+      continue;
     }
-    if (dot) add_token(paragraph, begin, end);
-    begin = end;
+    std::size_t begin = i;
+    while (begin > 0 && !is_space(paragraph[begin - 1])) --begin;
+    std::size_t end = i;
+    while (end < size && !is_space(paragraph[end])) ++end;
+    add_token(paragraph, begin, end);
+    i = end;
   }
+}
+
+// Whether a label behind a dot in `piece` is a top-level domain.
+bool UriList::has_top(std::string_view piece) const {
+  for (std::size_t dot = piece.find('.'); dot != std::string_view::npos;
+       dot = piece.find('.', dot + 1)) {
+    std::size_t end = dot + 1;
+    while (end < piece.size() && (is_alnum(piece[end]) || piece[end] == '-')) ++end;
+    if (domains_.known_top(piece.substr(dot + 1, end - dot - 1))) return true;
+  }
+  return false;
 }
 
 void UriList::add_token(std::string_view paragraph, std::size_t begin, std::size_t end) {
@@ -290,7 +335,7 @@ void UriList::add_token(std::string_view paragraph, std::size_t begin, std::size
     if (at != from && (has(left, "@") || (has(left, ":") && contains_nocase(left, "mailto:"))))
       try_form(t.mail, 2);
     // A bare host must end in a top-level domain: the longest that does.
-    if (at != from) {
+    if (at != from && has_top(left)) {
       std::size_t place = from;
       while (place < piece.size() && t.bare.find(piece, scratch_, &m, place)) {
         if (!starts_there(m.begin[0])) {
@@ -398,6 +443,12 @@ void UriList::add_html(const HtmlFacts& facts) {
 
 bool UriList::add(std::string_view uri, bool valid_domain, Uri** added) {
   if (uris_.size() >= kMaxUris) return false;
+  for (Uri& known : uris_) {
+    if (known.raw != uri) continue;
+    if (valid_domain && known.hosts.empty()) return false;
+    *added = &known;
+    return true;
+  }
   Strings forms(memory_);
   canonicalize(uri, forms);
   if (forms.empty()) return false;
@@ -416,12 +467,6 @@ bool UriList::add(std::string_view uri, bool valid_domain, Uri** added) {
     }
   }
   if (valid_domain && entry.hosts.empty()) return false;
-  for (Uri& known : uris_) {
-    if (known.raw == uri) {
-      *added = &known;
-      return true;
-    }
-  }
   for (const String& form : forms) {
     const std::size_t hash = std::hash<std::string_view>()(form);
     if (forms_.size() >= kMaxUriForms ||
@@ -439,6 +484,10 @@ bool UriList::add(std::string_view uri, bool valid_domain, Uri** added) {
 
 // Util::uri_list_canonicalize: the URL itself and every other form of it that counts.
 void UriList::canonicalize(std::string_view given, Strings& forms) {
+  if (is_plain_url(given)) {
+    forms.emplace_back(given);
+    return;
+  }
   Strings queue(memory_);
   Strings found(memory_);
   queue.emplace_back(given);

@@ -65,6 +65,7 @@ class UriList {
 
  private:
   void add_token(std::string_view paragraph, std::size_t begin, std::size_t end);
+  bool has_top(std::string_view piece) const;
   void add_parsed(std::string_view raw, bool mail, bool schemeless);
   bool add(std::string_view uri, bool valid_domain, Uri** added);
   void canonicalize(std::string_view uri, Strings& forms);

@@ -87,7 +87,8 @@ View::View(const scan::SpamRules& the_rules, scan::RegexScratch& the_scratch,
       images(resource),
       uris(the_rules, the_scratch, resource),
       body(resource),
-      body_ends(resource) {}
+      body_ends(resource),
+      notes_(resource) {}
 
 // Fields from the n-th Received field on (ALL-EXTERNAL, ALL-UNTRUSTED) or up to it.
 void View::received_range(std::string_view selector, Strings& out) const {

@@ -89,11 +89,15 @@ class View {
 
   // What several native functions ask for, read once.
   struct Notes {
+    explicit Notes(std::pmr::memory_resource* a) : freemail(a) {}
     std::optional<double> date_difference;
     std::optional<bool> gated;
     std::optional<double> uppercase;  // percent; -1: cannot be said
+    std::optional<double> vertical;   // percent of blanks, of the paragraph with most
     std::optional<std::array<double, 3>> alternatives;
-    std::optional<String> received;  // the Received fields, squeezed
+    std::optional<String> received;                           // the Received fields, squeezed
+    std::optional<std::pmr::vector<std::string_view>> hosts;  // of URLs
+    std::pmr::vector<std::pair<String, bool>> freemail;       // addresses, and what they are
   };
   Notes& notes() const { return notes_; }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "dataplane/spam/evals.h"
 #include "dataplane/spam/octets.h"
 #include "dataplane/spam/received_forms.h"
 #include "dataplane/spam/received_matcher.h"
@@ -112,6 +113,50 @@ TEST(SpamReceived, SimpleFormsAsTheirRegexes) {
     }
   }
   EXPECT_GT(simple_forms, 30u);
+}
+
+TEST(SpamReceived, DatesAsTheirRegex) {
+  const scan::Regex regex = spam::constant_regex(R"(\s.?\d+ \S\S\S \d+ \d+:\d+:\d+ \S+)");
+  scan::RegexScratch scratch;
+  std::mt19937 random(4);
+  std::size_t dates = 0;
+  const std::string_view pieces[] = {" ",
+                                     "12 ",
+                                     "\t",
+                                     "Jan ",
+                                     "1:2:3 ",
+                                     "2024 ",
+                                     ",",
+                                     "x",
+                                     ":",
+                                     "\n",
+                                     "; Mon, 1 Jan 2024 10:00:00 +0000"};
+  for (int n = 0; n < 20000; ++n) {
+    std::string text = "by x; Tue, 22 Jan 2024 10:00:59 +0100 (CET)";
+    for (std::size_t k = random() % 4; k > 0; --k) {
+      const std::size_t at = random() % (text.size() + 1);
+      if (random() % 2 == 0)
+        text.erase(at, random() % 3);
+      else
+        text.insert(at, pieces[random() % std::size(pieces)]);
+    }
+    scan::Regex::Match m;
+    const bool found = regex.find(text, scratch, &m);
+    dates += found ? 1 : 0;
+    ASSERT_EQ(spam::date_in(text), found ? m.group(text, 0) : std::string_view()) << text;
+  }
+  EXPECT_GT(dates, 5000u);
+}
+
+TEST(SpamReceived, Has) {
+  std::mt19937 random(5);
+  for (int n = 0; n < 5000; ++n) {
+    std::string text;
+    for (std::size_t i = random() % 70; i > 0; --i) text += "aab"[random() % 3];
+    std::string part;
+    for (std::size_t i = 1 + random() % 6; i > 0; --i) part += "aab"[random() % 3];
+    ASSERT_EQ(spam::has(text, part), text.find(part) != std::string::npos) << text << " " << part;
+  }
 }
 
 TEST(SpamReceived, Squeezed) {

@@ -74,7 +74,8 @@ TEST(SpamView, Targets) {
 TEST(SpamView, Addresses) {
   const auto read = [](std::string_view raw) {
     scan::RegexScratch scratch;
-    std::pmr::vector<spam::NamedAddress> found;
+    std::pmr::monotonic_buffer_resource memory;
+    std::pmr::vector<spam::NamedAddress> found(&memory);
     spam::read_addresses(raw, scratch, found);
     std::string text;
     for (const auto& address : found) {
@@ -87,6 +88,11 @@ TEST(SpamView, Addresses) {
             "Doe, J <j@d.example>;K <k@d.example>;");
   EXPECT_EQ(read("a@b.example (The Name)"), "The Name<a@b.example>;");
   EXPECT_EQ(read("undisclosed"), "undisclosed<>;");
+  // What looks plain and is not.
+  EXPECT_EQ(read("<a@b.example>, ><c@d.example>"), "<>;");
+  EXPECT_EQ(read("a@b.example (x <y@z.example>, z)"), "a@b.example (x <y@z.example>;z)<>;");
+  EXPECT_EQ(read("\"a@b.example\"<a@b.example>,c@d.example"), "<a@b.example>;<c@d.example>;");
+  EXPECT_EQ(read("a@b.example; c@d.example"), "<a@b.example>;<c@d.example>;");
 }
 
 std::string relay_of(std::string_view received) {
