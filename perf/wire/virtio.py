@@ -2,7 +2,7 @@
 """What is not mail, through the appliance on a driver that does XDP as those of NICs do (veth copies
 each frame of a TCP sender for an XDP program): virtio_net, in a guest of Debian's kernel under QEMU.
 
-    virtio.py BUILD [--pairs 15] [--seconds 3] [--kernel linux-image-amd64] [--cpus 1]
+    virtio.py BUILD [--pairs 9] [--seconds 2] [--kernel linux-image-amd64] [--cpus 1]
 
     near (namespace, tap) --- NIC [ line in the guest ] NIC --- (tap, namespace) far
 
@@ -12,9 +12,15 @@ by itself; `redirect`, a bare XDP redirect; `appliance`, ours in enforcement. ip
 not mail's, in turn, the order turned around each time; the ratios are the medians of pairs.
 
 All NICs are alike: 1,500 octets, the sender's segments are cut before they enter the tap (guest_tso off);
-checksums are the host's affair, as they are the NIC's elsewhere: a bridge neither makes nor checks one.
-The guest's CPU is emulated (TCG) and the bottleneck (`guest_busy_percent` says so), so that the ratio of
-the throughputs is the inverse ratio of the work for each octet, ACKs included.
+checksums are the host's affair, as they are the NIC's elsewhere: a bridge neither makes nor checks one. No
+mitigations, which would cost the bridge more: it makes more indirect calls.
+
+The guest's CPU is emulated and counts its instructions, each of which takes the same time (icount), so that
+what else runs on this machine changes little: `ratio_to` is of the throughputs that one CPU would have, were
+it always busy, that is the inverse ratio of the instructions for each octet received, ACKs, interrupts and
+both processes of the appliance included. Caches and what a real instruction takes are not in it. `least` is
+of the run in which most frames met at a time, from which `gro` gains most.
+`mbit_ratio_to` is of what passed meanwhile, where both ends and the emulation share this machine's cores.
 
 Before that it is seen that the program is attached in native mode, mail passes and is inspected, a
 condemned message is stopped, nothing stops when the dataplane is killed, and ports with queues on which
@@ -45,9 +51,12 @@ MODULES = ('virtio_net', 'bridge')
 SCRIPT = 'exec python3 -u -B /mnt/source/perf/wire/virtio_guest.py /mnt/build\n'
 TUNSETIFF = 0x400454ca
 TAP, NO_PI, VNET_HDR, MULTI_QUEUE = 0x0002, 0x1000, 0x4000, 0x0100
+SEGMENT = 1448  # octets of a full one, with time stamps
 # Octets that a receiver lets be on their way, so that they wait and are not lost where they wait.
-WINDOW = 400_000
+WINDOW = 2_000_000
 PORT = 5201
+# Of the emulated CPU: an instruction takes 2 to this nanoseconds of the guest's clock.
+SHIFT = 1
 
 
 class TapTopology(netns.Topology):
@@ -70,7 +79,7 @@ class TapTopology(netns.Topology):
                     fcntl.ioctl(descriptors[-1], TUNSETIFF, struct.pack('16sH22x', b'eth0', flags))
                 pathlib.Path('/proc/sys/net/ipv4/tcp_rmem').write_text(f'4096 {WINDOW} {WINDOW}')
             self.taps.append(descriptors)
-            self._ip(name, 'link set eth0 up')
+            self._ip(name, 'link set eth0 txqueuelen 10000 up')
             hosts.append(self._address(name, net, 1))
 
     def close(self):
@@ -110,8 +119,10 @@ class Guest:
         self.console = folder / 'console'
         path = folder / 'port'
         nics = [word for line in lines for word in line.options()]
+        counting = [] if guest.kvm() else ['-icount', f'shift={SHIFT},sleep=on']
         command = guest.command(unpacked, image, shares, cpus=options.cpus, arguments='mitigations=off',
-                                options=['-serial', f'unix:{path},server=on,wait=off', *nics])
+                                options=['-serial', f'unix:{path},server=on,wait=off', *counting, *nics],
+                                emulation='tcg,thread=single')
         taps = [d for line in lines for descriptors in line.topology.taps for d in descriptors]
         with open(self.console, 'wb') as console:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console,
@@ -174,13 +185,13 @@ class Bench:
     def open(self):
         self.about = self.guest.call('name', list(self.lines)) | {
             'queues': self.options.cpus,
-            'accelerator': os.environ.get('SLUICE_KERNEL_ACCEL', 'tcg'),
+            'accelerator': 'kvm' if guest.kvm() else 'tcg',
             'qemu': subprocess.run(['qemu-system-x86_64', '--version'], capture_output=True, text=True,
                                    check=True).stdout.split('\n')[0].split('version ')[-1]}
         self.guest.call('bridge', 'bridge', 'off')
         self.guest.call('bridge', 'gro', 'on')
         self.guest.call('redirect', 'redirect')
-        self.interfaces = self.guest.call('appliance', 'appliance', 'enforce')
+        self.interfaces = self.guest.call('appliance', 'appliance')
         for name in LINES:
             self.lines[name].topology.wait_reachable(30)
 
@@ -192,7 +203,7 @@ class Bench:
         line = self.lines['appliance']
         with SinkProcess(line.topology, line.far.netns) as sink:
             report = mailer.run_mailer(line.far.v4, 25, mailer.generate(count, **options), netns=line.near.netns,
-                                       concurrency=2, timeout=60)
+                                       concurrency=2, per_connection=1, timeout=60)
         return report, sink.messages
 
     def works(self):
@@ -257,26 +268,39 @@ class Bench:
                 before = self.guest.call('work')
                 mbit = iperf3(self.lines[name], PORT, self.options.seconds)
                 after = self.guest.call('work')
-                frames = [after['frames'][f'{name}-{side}'] - before['frames'][f'{name}-{side}']
-                          for side in ('in', 'out')]
-                busy = 100 * (after['busy'] - before['busy']) / (after['all'] - before['all'])
-                found[name].append({'mbit': mbit, 'frames': frames, 'busy': busy})
+                clock = (after['now'] - before['now']) * self.options.cpus
+                busy = clock - after['idle'] + before['idle']
+                segments = mbit * 1e6 / 8 * self.options.seconds / SEGMENT
+                found[name].append({
+                    'mbit': mbit, 'busy': 100 * busy / clock, 'cost': busy / segments,
+                    'frames': [after['frames'][f'{name}-{side}'] - before['frames'][f'{name}-{side}']
+                               for side in ('in', 'out')]})
         self.guest.call('signal', 'SIGCONT')
+
+        def middle(name, key, digits):
+            return round(statistics.median(r[key] for r in found[name]), digits)
+
+        def beside(name, ratio):
+            return {other: round(statistics.median(map(ratio, found[name], found[other])), 3)
+                    for other in LINES if other != name}
         for name, runs in found.items():
-            mbits = [r['mbit'] for r in runs]
-            beside = {other: round(statistics.median(a / b['mbit'] for a, b in zip(mbits, found[other])), 3)
-                      for other in LINES if other != name}
-            self.report('bulk', line=name, work='iperf3 on another port', mbit=round(statistics.median(mbits), 1),
-                        mbits=[round(m, 1) for m in mbits], ratio_to=beside,
-                        guest_busy_percent=round(statistics.median(r['busy'] for r in runs), 1),
+            cost = ({'guest_ns_a_segment': middle(name, 'cost', 0)} if guest.kvm() else
+                    {'instructions_a_segment': round(middle(name, 'cost', 3) / 2 ** SHIFT),
+                     'least': round(min(r['cost'] for r in runs) / 2 ** SHIFT)})
+            self.report('bulk', line=name, work='iperf3 on another port',
+                        ratio_to=beside(name, lambda a, b: b['cost'] / a['cost']),
+                        ratios_to_bridge=[round(b['cost'] / a['cost'], 3) for a, b in zip(runs, found['bridge'])],
+                        **cost, mbit=middle(name, 'mbit', 1), mbits=[round(r['mbit'], 1) for r in runs],
+                        mbit_ratio_to=beside(name, lambda a, b: a['mbit'] / b['mbit']),
+                        guest_busy_percent=middle(name, 'busy', 1),
                         frames=[round(statistics.median(r['frames'][side] for r in runs)) for side in (0, 1)])
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('build', type=lambda p: pathlib.Path(p).resolve())
-    parser.add_argument('--pairs', type=int, default=15)
-    parser.add_argument('--seconds', type=int, default=3, help='of one transfer')
+    parser.add_argument('--pairs', type=int, default=9)
+    parser.add_argument('--seconds', type=int, default=2, help='of one transfer')
     parser.add_argument('--kernel', default='linux-image-amd64', help="Debian's package")
     parser.add_argument('--cpus', type=int, default=1, help='of the guest')
     parser.add_argument('--only', nargs='+', choices=('works', 'bulk'), default=('works', 'bulk'))

@@ -62,12 +62,13 @@ class Guest:
         if self.redirector.stdout.readline() != 'ready\n':
             raise RuntimeError('the redirecting program did not start')
 
-    def appliance(self, line, mode):
-        self.box = Appliance(self.build, '/tmp/sluice', 'w1', f'{line}-in', f'{line}-out', heartbeat=2000)
+    def appliance(self, line, options=''):
+        self.box = Appliance(self.build, '/tmp/sluice', 'w1', f'{line}-in', f'{line}-out', heartbeat=2000,
+                             wire_options=options)
         rules = pathlib.Path('/tmp/a.rules')
         rules.write_text(RULE)
         self.box.prepare({'sluice:sluice': {
-            'wire': [{'name': 'w1', 'inside': f'{line}-in', 'outside': f'{line}-out', 'mode': mode}],
+            'wire': [{'name': 'w1', 'inside': f'{line}-in', 'outside': f'{line}-out', 'mode': 'enforce'}],
             'inside': {'prefix': [{'prefix': '10.77.1.0/24'}]},
             'rules': {'file': [str(rules)]},
             # The sender of the condemned messages shall go on sending.
@@ -124,9 +125,10 @@ class Guest:
         return (done.stdout + done.stderr).strip()[-500:] if done.returncode else None
 
     def work(self):
-        """Ticks of the CPUs, busy and in all, and frames that each port has received."""
-        ticks = [int(n) for n in pathlib.Path('/proc/stat').read_text().split('\n', 1)[0].split()[1:9]]
-        return {'busy': sum(ticks) - ticks[3] - ticks[4], 'all': sum(ticks),
+        """Nanoseconds of the clock, and of all CPUs idle, and frames that each port has received."""
+        text = pathlib.Path('/proc/timer_list').read_text()
+        return {'now': int(re.search(r'now at (\d+)', text)[1]),
+                'idle': sum(map(int, re.findall(r'\.idle_sleeptime *: *(\d+)', text))),
                 'frames': {link['ifname']: link['stats64']['rx']['packets']
                            for link in json.loads(run('ip', '-j', '-s', 'link'))}}
 

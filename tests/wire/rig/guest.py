@@ -104,14 +104,17 @@ def make_initramfs(unpacked, folder, modules, script, shares):
     return image
 
 
-def command(unpacked, image, shares, cpus=2, arguments='', options=()):
+def kvm():
+    return os.environ.get('SLUICE_KERNEL_ACCEL') == 'kvm'
+
+
+def command(unpacked, image, shares, cpus=2, arguments='', options=(), emulation='tcg,thread=multi'):
     """The QEMU that boots it, with its console on the standard output. arguments: of the kernel;
-    options: further ones of QEMU."""
+    options: further ones of QEMU; emulation: unless kvm()."""
     share = 'local,security_model=none,readonly=on,multidevs=remap'
-    accelerator = os.environ.get('SLUICE_KERNEL_ACCEL', 'tcg,thread=multi')
     folders = [word for tag, path in {'root': '/', **shares}.items()
                for word in ('-virtfs', f'{share},path={path},mount_tag={tag}')]
-    return ['qemu-system-x86_64', '-accel', accelerator, '-cpu', 'host' if accelerator == 'kvm' else 'Nehalem',
+    return ['qemu-system-x86_64', *(('-accel', 'kvm', '-cpu', 'host') if kvm() else ('-accel', emulation, '-cpu', 'Nehalem')),
             '-smp', str(cpus), '-m', '2048', '-display', 'none', '-serial', 'stdio', '-no-reboot', '-nic', 'none',
             '-kernel', str(next(unpacked.glob('boot/vmlinuz-*'))), '-initrd', str(image),
             '-append', f'console=ttyS0 quiet panic=-1 no_timer_check {arguments}', *folders, *options]
