@@ -239,16 +239,15 @@ class Bench:
         counters = self.guest.call('counters')
         past = {name: value for name, value in counters.items() if 'open-' in name or 'queue' in name}
         check(not past, 'went past the dataplane:', past)
-        # A stream that is on its way when it dies, and mail after that.
+        # Frames that are on their way when it dies, and mail after that.
         line = self.lines['appliance']
-        pings = line.topology.popen(line.near.netns, ['ping', '-i', '0.02', '-q', line.far.v4], stdout=subprocess.PIPE,
-                                    text=True)
+        pings = line.topology.popen(line.near.netns, ['ping', '-i', '0.02', '-c', '400', '-W', '10', '-q', line.far.v4],
+                                    stdout=subprocess.PIPE, text=True)
         time.sleep(2)
         self.guest.call('kill')
         killed, passed = self.mail(10, seed=3, text='X-MARKER-0001-SPAM')
         check(killed.counts['accepted'] == 10 == len(passed), 'mail without the dataplane:', killed.counts)
-        pings.send_signal(2)
-        told = pings.communicate(timeout=20)[0]
+        told = pings.communicate(timeout=60)[0]
         check(' 0% packet loss' in told, told)
         self.guest.call('restart')
         again, stopped = self.mail(5, seed=4, text='X-MARKER-0001-SPAM')
