@@ -110,16 +110,16 @@ class Guest:
         time.sleep(1)
         self.box.wait_adopted(240)
 
-    def refused(self, line, queues):
+    def refused(self, line, queues, options=''):
         """Why the dataplane does not take the line's ports with so many queues in use; None: it does."""
         for side in ('in', 'out'):
             run('ethtool', '-L', f'{line}-{side}', 'combined', str(queues))
         os.makedirs('/tmp/refused', exist_ok=True)
         try:
             done = subprocess.run(
-                [self.build / 'dataplane/app/sluice-dataplane', '--wire', f'name=r,inside={line}-in,outside={line}-out',
-                 '--socket', '/tmp/refused.sock', '--bpffs', '/tmp/refused', '--memory', '256'], capture_output=True,
-                text=True, timeout=60, check=False)
+                [self.build / 'dataplane/app/sluice-dataplane', '--wire',
+                 f'name=r,inside={line}-in,outside={line}-out{options}', '--socket', '/tmp/refused.sock', '--bpffs',
+                 '/tmp/refused', '--memory', '256'], capture_output=True, text=True, timeout=60, check=False)
         except subprocess.TimeoutExpired:
             return None
         return (done.stdout + done.stderr).strip()[-500:] if done.returncode else None

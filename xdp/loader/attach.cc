@@ -499,7 +499,8 @@ class Attachment {
     flags &= ~static_cast<std::uint32_t>(STEER_PORT_GENERIC);
     if (attached->generic) flags |= STEER_PORT_GENERIC;
     // After the program: drivers, veth among them, change offloads when one is attached.
-    if (Status off = turn_off_offloads(name, attached->generic); !off) return off;
+    if (Status off = turn_off_offloads(name, ports_[at(side)].driver, attached->generic); !off)
+      return off;
     if ((flags & STEER_PORT_MIRRORED_DOWN) == 0)
       if (Status up = change_port_flags(name, IFF_UP, 0); !up) return up;
     return ok();

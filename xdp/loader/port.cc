@@ -218,7 +218,7 @@ std::string native_trouble(const std::string& name, const PortInfo& port, std::u
   return text.str();
 }
 
-Status turn_off_offloads(const std::string& name, bool generic) {
+Status turn_off_offloads(const std::string& name, const std::string& driver, bool generic) {
   // Must be off, and what may stay.
   std::vector<std::string> harmful{"rx-lro", "rx-gro-hw", "rx-vlan-hw-parse",
                                    "rx-vlan-stag-hw-parse"};
@@ -227,6 +227,9 @@ Status turn_off_offloads(const std::string& name, bool generic) {
   // Behind a native program GRO sees only what the program passed on, which is nothing; and veth
   // turns it on itself with the program, for the sake of its NAPI.
   (generic ? harmful : harmless).emplace_back("rx-gro");
+  // What its host sends has half a checksum, which only the stack completes. In native mode it asks
+  // the host for whole ones.
+  if (generic && driver == "virtio_net") harmful.emplace_back("rx-checksum");
 
   const std::vector<std::string> names = feature_names(name);
   if (names.empty()) return ok();  // a driver without features has none of these
@@ -240,8 +243,10 @@ Status turn_off_offloads(const std::string& name, bool generic) {
   if (active.empty()) return Error{"cannot read the offloads of " + name};
   for (std::size_t i = 0; i < names.size(); i++)
     if (active[i] && std::find(harmful.begin(), harmful.end(), names[i]) != harmful.end())
-      return Error{name + ": offload " + names[i] +
-                   " stays on; it would change frames before they are seen"};
+      return Error{
+          name + ": offload " + names[i] +
+          " stays on; it would change frames before they are seen" +
+          (names[i] == "rx-checksum" ? " (the host can turn it off: guest_csum=off)" : "")};
   return ok();
 }
 

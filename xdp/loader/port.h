@@ -50,6 +50,6 @@ std::string native_trouble(const std::string& name, const PortInfo& port, std::u
 // VLAN stripping; GRO as well when XDP runs behind it, in generic mode), and reads back that it is
 // off (cases D04, D06). Fails when one of them stays on. What only concerns frames that the stack
 // sends is turned off where possible.
-Status turn_off_offloads(const std::string& name, bool generic);
+Status turn_off_offloads(const std::string& name, const std::string& driver, bool generic);
 
 }  // namespace sluice::xdp
