@@ -283,11 +283,13 @@ std::uint32_t SpamScanner::try_item(std::uint32_t test, const SpamWork::Candidat
   return regex.find(text, scratch_.regex(), nullptr, from, candidate.to) ? 1 : 0;
 }
 
-std::uint32_t SpamScanner::count(std::uint32_t number, std::uint32_t before) {
+std::uint32_t SpamScanner::count(std::uint32_t number, std::uint32_t before,
+                                 std::uint32_t enough) {
   const SpamTest& test = rules_.tests()[number];
   std::uint32_t most = 1;
   if ((test.flags & kTestMultiple) != 0)
     most = test.max_hits == 0 ? std::numeric_limits<std::uint16_t>::max() : test.max_hits;
+  most = std::min(most, enough);
   std::uint32_t found = before;
   const SpamWork& all = work();
   for (std::uint32_t at = all.tests[number].candidate; at != 0 && found < most;) {
