@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <unordered_set>
 #include <utility>
 
 #include "dataplane/scan/spam_rules.h"
@@ -140,21 +141,15 @@ Formula group(Formula::Kind kind, std::vector<Formula> parts) {
     }
   }
   auto& of = whole.parts;
-  std::ranges::stable_sort(of, [](const Formula& a, const Formula& b) {
-    const bool literals[] = {a.kind == Formula::Kind::literal, b.kind == Formula::Kind::literal};
-    if (literals[0] != literals[1]) return literals[0];
-    return literals[0] && a.literal < b.literal;
+  std::unordered_set<std::uint32_t> literals;
+  std::erase_if(of, [&](const Formula& part) {
+    return part.kind == Formula::Kind::literal && !literals.insert(part.literal).second;
   });
-  const auto same = [](const Formula& a, const Formula& b) {
-    return a.kind == Formula::Kind::literal && b.kind == Formula::Kind::literal &&
-           a.literal == b.literal;
-  };
-  of.erase(std::unique(of.begin(), of.end(), same), of.end());
   if (of.size() == 1) {
     Formula only = std::move(of.front());
     return only;
   }
-  // What decides soonest first; of what is nested the deepest, so that the stack stays small.
+  // The deepest first, so that the stack stays small.
   std::ranges::stable_sort(of, std::greater<>(), &Formula::depth);
   whole.depth = 1;
   Likely likely{1, 1};
@@ -183,7 +178,6 @@ class SpamFormulasMaker {
     const auto count = static_cast<std::uint32_t>(tests_.size());
     of_.resize(count);
     likely_.resize(count + 1);
-    users_.resize(count + 1);
     out_.number_of_.assign(count, 0);
     out_.meta_of_.assign(count + 1, 0);
     for (std::uint32_t i = 0; i < count; ++i) {
@@ -422,7 +416,6 @@ class SpamFormulasMaker {
     out_.flags_.push_back(SpamFormulas::kMeta | SpamFormulas::kUsed);
     out_.meta_of_.push_back(0);
     likely_.emplace_back();
-    users_.emplace_back();
     write_meta(fact, formula);
     return SpamFormulas::literal(fact);
   }
@@ -499,7 +492,8 @@ class SpamFormulasMaker {
     formula.least = least;
     formula.most = most;
     double open = 0;
-    for (const std::uint32_t one : sum.literals) open += literal(one / 2, (one & 1) != 0).likely.open;
+    for (const std::uint32_t one : sum.literals)
+      open += literal(one / 2, (one & 1) != 0).likely.open;
     for (const std::uint32_t test : sum.counted) open += likely_[test].open;
     formula.likely = {std::min(1.0, open / std::max(least, 1u)), 0.05};
     if (opposite) formula.likely = {1 - formula.likely.yes, 1 - formula.likely.open};
@@ -569,41 +563,50 @@ class SpamFormulasMaker {
     likely_[fact] = formula.likely;
     if (formula.is_no()) return;  // as it is before a message
     out_.meta_of_[fact] = index;
-    std::vector<std::uint32_t> words;
-    std::uint32_t gate = SpamFormulas::literal(always());
-    if (fact < tests_.size() && of_[fact].valued)
-      words.push_back(SpamFormulas::word(SpamFormulas::Step::store, number(fact, UINT32_MAX)));
-    if (formula.kind == Formula::Kind::all && !formula.is_yes()) {
-      std::vector<const Formula*> parts;
+    using Step = SpamFormulas::Step;
+    std::vector<const Formula*> parts;
+    if (formula.kind == Formula::Kind::all) {
       for (const Formula& part : formula.parts) parts.push_back(&part);
-      std::ranges::stable_sort(parts, std::less<>(),
-                               [](const Formula* part) { return part->likely.open; });
-      const auto first_nested = std::ranges::stable_partition(
-          parts, [](const Formula* part) { return part->kind == Formula::Kind::literal; });
-      std::vector<std::uint32_t> literals;
-      for (auto at = parts.begin(); at != first_nested.begin(); ++at)
-        literals.push_back((*at)->literal);
-      if (!literals.empty()) {
-        gate = literals.front();
-        literals.erase(literals.begin());
-      }
-      write_literals(SpamFormulas::Step::all, literals, words);
-      for (auto at = first_nested.begin(); at != parts.end(); ++at) {
-        write(**at, words);
-        words.push_back(SpamFormulas::word(SpamFormulas::Step::both));
-      }
-      for (const Formula& part : formula.parts) take_users(part, index);
-    } else if (formula.kind == Formula::Kind::literal) {
-      gate = formula.literal;
-      take_users(formula, index);
-    } else if (!formula.is_yes()) {
-      write(formula, words);
-      words.push_back(SpamFormulas::word(SpamFormulas::Step::both));
-      take_users(formula, index);
+    } else {
+      parts.push_back(&formula);
     }
-    words.push_back(SpamFormulas::word(SpamFormulas::Step::end));
-    out_.metas_.push_back({fact, gate, static_cast<std::uint32_t>(out_.words_.size())});
-    out_.words_.insert(out_.words_.end(), words.begin(), words.end());
+    // What is no most often first; of what is no test those that cost little to look at.
+    std::ranges::stable_sort(parts, std::less<>(),
+                             [](const Formula* part) { return part->likely.open; });
+    std::ranges::stable_sort(parts, std::less<>(), [](const Formula* part) {
+      return part->kind == Formula::Kind::literal ? 0 : is_one_of(*part) ? 1 : 2;
+    });
+    std::vector<std::uint32_t> literals;
+    std::vector<std::uint32_t> steps;
+    if (fact < tests_.size() && of_[fact].valued)
+      steps.push_back(SpamFormulas::word(Step::store, number(fact, UINT32_MAX)));
+    for (const Formula* part : parts) {
+      if (part->kind == Formula::Kind::literal) {
+        literals.push_back(part->literal);
+      } else if (is_one_of(*part)) {
+        std::vector<std::uint32_t> of;
+        for (const Formula& one : part->parts) of.push_back(one.literal);
+        write_literals(Step::one_of, of, steps);
+      } else {
+        write(*part, steps);
+        steps.push_back(SpamFormulas::word(Step::both));
+      }
+    }
+    steps.push_back(SpamFormulas::word(Step::end));
+    if (literals.empty()) literals.push_back(SpamFormulas::literal(always()));
+    auto& words = out_.words_;
+    out_.metas_.push_back({literals.front(), static_cast<std::uint32_t>(words.size())});
+    words.push_back(fact);
+    words.push_back(static_cast<std::uint32_t>(literals.size() - 1));
+    words.insert(words.end(), literals.begin() + 1, literals.end());
+    words.insert(words.end(), steps.begin(), steps.end());
+  }
+
+  static bool is_one_of(const Formula& formula) {
+    return formula.kind == Formula::Kind::any &&
+           std::ranges::all_of(formula.parts, [](const Formula& part) {
+             return part.kind == Formula::Kind::literal;
+           });
   }
 
   static void write_literals(SpamFormulas::Step step, const std::vector<std::uint32_t>& literals,
@@ -651,20 +654,6 @@ class SpamFormulasMaker {
     write_literals(any ? Step::any : Step::all, literals, words);
   }
 
-  void take_users(const Formula& formula, std::uint32_t meta) {
-    if (formula.kind == Formula::Kind::literal) users_[formula.literal / 2].push_back(meta);
-    for (const std::uint32_t literal : formula.literals) users_[literal / 2].push_back(meta);
-    for (const std::uint32_t number : formula.counted)
-      users_[out_.counted_[number].fact].push_back(meta);
-    for (const std::uint32_t word : formula.program) {
-      if (meta_operation(word) == MetaOperation::test)
-        users_[meta_operand(word) / 2].push_back(meta);
-      if (meta_operation(word) == MetaOperation::counted)
-        users_[out_.counted_[meta_operand(word)].fact].push_back(meta);
-    }
-    for (const Formula& part : formula.parts) take_users(part, meta);
-  }
-
   void finish() {
     out_.initial_.assign(2 * out_.flags_.size(), kNo);
     for (std::uint32_t fact = 0; fact < out_.flags_.size(); ++fact) {
@@ -673,20 +662,13 @@ class SpamFormulasMaker {
       out_.initial_[SpamFormulas::literal(fact)] = kNown;
       out_.initial_[SpamFormulas::literal(fact, true)] = opposite(kNown);
     }
-    for (auto& users : users_) {
-      users.erase(std::unique(users.begin(), users.end()), users.end());  // they are in order
-      out_.first_user_.push_back(static_cast<std::uint32_t>(out_.users_.size()));
-      out_.users_.insert(out_.users_.end(), users.begin(), users.end());
-    }
-    out_.first_user_.push_back(static_cast<std::uint32_t>(out_.users_.size()));
   }
 
   std::span<const SpamTest> tests_;
   const std::function<Likely(std::uint32_t)>& likely_of_test_;
   SpamFormulas out_;
-  std::vector<Of> of_;                             // by test
-  std::vector<Likely> likely_;                     // by fact
-  std::vector<std::vector<std::uint32_t>> users_;  // by fact
+  std::vector<Of> of_;          // by test
+  std::vector<Likely> likely_;  // by fact
 };
 
 SpamFormulas SpamFormulas::make(std::span<const SpamTest> tests, std::span<const double> numbers,

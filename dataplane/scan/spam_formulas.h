@@ -60,12 +60,27 @@ class SpamFormulas {
   // What is known before a message: nothing hits, native functions may. By literal.
   std::span<const Known> initial() const { return initial_; }
 
-  // Words of `step << 24 | operand`, on a stack of kMetaStack that begins with a yes, the whole.
+  // In order: what a meta is decided by stands in front of it. Metas that nobody needs are not
+  // there.
+  struct Meta {
+    std::uint32_t gate;   // a literal: no without it
+    std::uint32_t begin;  // in words()
+  };
+  std::span<const Meta> metas() const { return metas_; }
+  // Of a meta kHeadWords (its fact; how many literals), literals of which each decides as the gate
+  // does, then steps.
+  const std::uint32_t* words(const Meta& meta) const { return words_.data() + meta.begin; }
+  static constexpr std::size_t kHeadWords = 2;
+  // Index in metas() of a fact that is a meta there.
+  std::uint32_t meta_of(std::uint32_t fact) const { return meta_of_[fact]; }
+
+  // Words of `step << 24 | operand`, on a stack of kMetaStack. At its bottom stands the whole.
   enum class Step : std::uint8_t {
     end,
+    one_of,   // whole = whole and any of `operand` literals, which follow
     yes,      // push
     no,       // push
-    all,      // top = top and all of `operand` literals, which follow
+    all,      // top = top and all of them
     any,      // top = top or any of them
     both,     // pop into the one below
     either,   // pop
@@ -79,22 +94,6 @@ class SpamFormulas {
   static constexpr std::uint32_t kNoEnd = UINT32_MAX;
   static constexpr std::uint32_t word(Step step, std::size_t operand = 0) {
     return static_cast<std::uint32_t>(step) << 24 | static_cast<std::uint32_t>(operand);
-  }
-
-  // In order: what a meta is decided by stands in front of it. Metas that nobody needs are not
-  // there.
-  struct Meta {
-    std::uint32_t fact;
-    std::uint32_t gate;   // a literal: no without it
-    std::uint32_t begin;  // in words()
-  };
-  std::span<const Meta> metas() const { return metas_; }
-  const std::uint32_t* words(const Meta& meta) const { return words_.data() + meta.begin; }
-  // Index in metas() of a fact that is a meta there.
-  std::uint32_t meta_of(std::uint32_t fact) const { return meta_of_[fact]; }
-  // Metas, as indexes of metas(), that `fact` is a part of.
-  std::span<const std::uint32_t> users(std::uint32_t fact) const {
-    return std::span(users_).subspan(first_user_[fact], first_user_[fact + 1] - first_user_[fact]);
   }
 
   // Numbers: which fact has one, and from where on more hits make no difference.
@@ -114,8 +113,6 @@ class SpamFormulas {
   std::vector<Meta> metas_;
   std::vector<std::uint32_t> words_;
   std::vector<std::uint32_t> meta_of_;
-  std::vector<std::uint32_t> first_user_;
-  std::vector<std::uint32_t> users_;
   std::vector<Counted> counted_;
   std::vector<std::uint32_t> number_of_;
   std::vector<double> constants_;

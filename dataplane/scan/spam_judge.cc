@@ -1,7 +1,6 @@
 #include "dataplane/scan/spam_judge.h"
 
 #include <algorithm>
-#include <bit>
 
 #include "dataplane/scan/spam_rules.h"
 
@@ -18,11 +17,11 @@ void SpamJudgeScratch::reserve(const SpamRules& rules) {
   known.assign(formulas.initial().begin(), formulas.initial().end());
   numbers.assign(formulas.counted().size(), {});
   values.assign(rules.tests().size(), 0);
-  costs.assign(formulas.facts(), 0);
+  asks.assign(formulas.metas().size(), {});
   opened.reserve(rules.tests().size());
   open.reserve(formulas.metas().size());
   hits.reserve(rules.tests().size());
-  changed.assign((formulas.metas().size() + 63) / 64, 0);
+  asking.reserve(formulas.metas().size());
 }
 
 SpamJudge::SpamJudge(const SpamRules& rules, SpamJudgeScratch& scratch, bool outbound,
@@ -91,17 +90,7 @@ void SpamJudge::decide(Witness& witness) {
   }
   if (everything_) return decide_everything();
   look_at_metas();
-  for (const std::uint32_t index : scratch_.open) {
-    const SpamFormulas::Meta& meta = formulas_.metas()[index];
-    while (is_open(meta)) {
-      std::uint32_t fact = look<true>(meta).ask;
-      while (fact != kNone && (formulas_.flags(fact) & SpamFormulas::kMeta) != 0)
-        fact = look<true>(formulas_.metas()[formulas_.meta_of(fact)]).ask;
-      if (fact == kNone) break;  // never: what is known wholly is decided
-      ask(fact);
-      compute_users(fact);
-    }
-  }
+  for (const std::uint32_t meta : scratch_.open) decide(meta);
   auto& hits = scratch_.hits;
   std::ranges::sort(hits);
   hits.erase(std::unique(hits.begin(), hits.end()), hits.end());
@@ -125,104 +114,99 @@ void SpamJudge::decide_everything() {
 }
 
 void SpamJudge::look_at_metas() {
-  for (std::uint32_t i = 0; i < formulas_.metas().size(); ++i) {
-    const SpamFormulas::Meta& meta = formulas_.metas()[i];
-    if (scratch_.known[meta.gate] == kNo || off(meta.fact)) continue;
-    compute(meta);
-    if (!is_open(meta)) continue;
-    const std::uint8_t flags = formulas_.flags(meta.fact);
-    if ((flags & SpamFormulas::kReported) != 0) scratch_.open.push_back(i);
-    if ((flags & SpamFormulas::kUsed) != 0) scratch_.costs[meta.fact] = look<true>(meta).cost;
-  }
-}
-
-inline bool SpamJudge::is_open(const SpamFormulas::Meta& meta) const {
-  if (scratch_.known[SpamFormulas::literal(meta.fact)] == kOpen) return true;
-  if ((formulas_.flags(meta.fact) & SpamFormulas::kCounted) == 0) return false;
-  const SpamJudgeScratch::Range& range = scratch_.numbers[formulas_.number_of(meta.fact)];
-  return range.low != range.high;
-}
-
-// Gives whether it is another than before.
-bool SpamJudge::compute(const SpamFormulas::Meta& meta) {
-  const Known was = scratch_.known[SpamFormulas::literal(meta.fact)];
-  bool changed = false;
-  Known known;
-  const std::uint32_t* const words = formulas_.words(meta);
-  if (words[0] >> 24 == static_cast<std::uint32_t>(SpamFormulas::Step::store)) {
-    Operand found = number({words + 2, words[1] & 0xffffff});
-    known = found.known();
-    // What hits counts at least something.
-    if (found.high < 0) {
-      found.low = found.high = 1;
-    } else if (found.low < 0) {
-      found.low = 0;
-      found.high = std::max(found.high, 1.0);
-    }
-    SpamJudgeScratch::Range& range = scratch_.numbers[words[0] & 0xffffff];
-    changed = range.low != found.low || range.high != found.high;
-    range = {found.low, found.high};
-  } else {
-    known = look<false>(meta).known;
-  }
-  if (known == was) return changed;
-  put(meta.fact, known);
-  return true;
-}
-
-// Computes again what is open and computed from `fact`.
-void SpamJudge::compute_users(std::uint32_t fact) {
-  auto& changed = scratch_.changed;
+  constexpr std::size_t kAhead = 6;
   const auto metas = formulas_.metas();
-  const auto mark = [&](std::uint32_t of) {
-    for (const std::uint32_t user : formulas_.users(of)) {
-      if (is_open(metas[user])) changed[user / 64] |= std::uint64_t{1} << (user % 64);
-    }
-  };
-  mark(fact);
-  for (std::size_t word = 0; word < changed.size(); ++word) {
-    while (changed[word] != 0) {
-      const std::size_t index =
-          word * 64 + static_cast<std::size_t>(std::countr_zero(changed[word]));
-      changed[word] &= changed[word] - 1;
-      if (compute(metas[index])) mark(metas[index].fact);
+  for (std::uint32_t i = 0; i < metas.size(); ++i) {
+    if (i + kAhead < metas.size() && scratch_.known[metas[i + kAhead].gate] != kNo)
+      __builtin_prefetch(formulas_.words(metas[i + kAhead]));
+    if (scratch_.known[metas[i].gate] == kNo) continue;
+    const Found found = look(metas[i]);
+    if (found.known == kNo) continue;
+    const std::uint32_t fact = *formulas_.words(metas[i]);
+    if (off(fact)) continue;
+    put(fact, found.known);
+    if (found.known != kOpen) continue;
+    scratch_.asks[i] = found.ask;
+    if ((formulas_.flags(fact) & SpamFormulas::kReported) != 0) scratch_.open.push_back(i);
+  }
+}
+
+// Asks until a meta is decided. A part that is a meta is decided wholly, once it is begun.
+void SpamJudge::decide(std::uint32_t meta) {
+  const auto metas = formulas_.metas();
+  auto& asking = scratch_.asking;
+  asking.assign(1, meta);
+  while (!asking.empty()) {
+    const std::uint32_t top = asking.back();
+    const Found found = look(metas[top]);
+    const std::uint32_t fact = found.ask.fact;
+    if (found.known != kOpen) {
+      put(*formulas_.words(metas[top]), found.known);
+      asking.pop_back();
+    } else if ((formulas_.flags(fact) & SpamFormulas::kMeta) != 0) {
+      asking.push_back(formulas_.meta_of(fact));
+    } else {
+      ask(fact);
     }
   }
 }
 
 std::uint32_t SpamJudge::cost(std::uint32_t fact) const {
-  return (formulas_.flags(fact) & SpamFormulas::kMeta) != 0 ? scratch_.costs[fact]
-                                                            : witness_->cost(fact);
+  return (formulas_.flags(fact) & SpamFormulas::kMeta) != 0
+             ? scratch_.asks[formulas_.meta_of(fact)].cost
+             : witness_->cost(fact);
 }
 
 // --- formulas ------------------------------------------------------------------------------------
 
 // `fact` is open and decides about `found`, which was `was` without it.
-template <bool kAsks>
-void SpamJudge::depend(Found& found, Known was, std::uint32_t fact) const {
-  if constexpr (kAsks) {
-    const std::uint32_t its = cost(fact);
-    if (was == kOpen && found.cost <= its) return;
-    found.ask = fact;
-    found.cost = its;
-  }
+inline void SpamJudge::depend(Found& found, Known was, std::uint32_t fact) const {
+  const std::uint32_t its = cost(fact);
+  if (was != kOpen || its < found.ask.cost) found.ask = {fact, its};
 }
 
-template <bool kAsks>
-SpamJudge::Found SpamJudge::look(const SpamFormulas::Meta& meta) const {
+SpamJudge::Found SpamJudge::look(const SpamFormulas::Meta& meta) {
   using Step = SpamFormulas::Step;
   const Known* const known = scratch_.known.data();
+  Found whole{known[meta.gate], {kNone, 0}};
+  if (whole.known == kNo) return whole;
+  if (whole.known == kOpen) depend(whole, kYes, meta.gate / 2);
+  const std::uint32_t* at = formulas_.words(meta) + SpamFormulas::kHeadWords;
+  for (const std::uint32_t* const end = at + at[-1]; at != end; ++at) {
+    const Known one = known[*at];
+    if (one == kNo) return {kNo, {kNone, 0}};
+    if (one == kOpen) depend(whole, whole.known, *at / 2);
+    whole.known &= one;
+  }
   Found stack[kMetaStack];  // as deep as the logarithm of the formula, about
   Found* top = stack;
-  top->known = known[meta.gate];
-  top->ask = kNone;
-  if (top->known == kOpen) depend<kAsks>(*top, kYes, meta.gate / 2);
-  for (const std::uint32_t* at = formulas_.words(meta);;) {
+  const auto any = [&](Found& of, std::size_t literals) {
+    const std::uint32_t* const end = at + literals;
+    for (; at != end && of.known != kYes; ++at) {
+      const Known one = known[*at];
+      if (one == kOpen) depend(of, of.known, *at / 2);
+      of.known |= one;
+    }
+    at = end;
+  };
+  const auto merge = [](Found& with, const Found& other, Known merged) {
+    if (other.known == kOpen && (with.known != kOpen || other.ask.cost < with.ask.cost))
+      with.ask = other.ask;
+    with.known = merged;
+  };
+  for (;;) {
     const std::uint32_t word = *at++;
     const std::size_t operand = word & 0xffffff;
     switch (static_cast<Step>(word >> 24)) {
       case Step::end:
-        return *top;
+        return whole;
+      case Step::one_of: {
+        Found one{kNo, {kNone, 0}};
+        any(one, operand);
+        if (one.known == kNo) return one;
+        merge(whole, one, whole.known & one.known);
+        break;
+      }
       case Step::yes:
         (++top)->known = kYes;
         break;
@@ -233,71 +217,67 @@ SpamJudge::Found SpamJudge::look(const SpamFormulas::Meta& meta) const {
         const std::uint32_t* const end = at + operand;
         for (; at != end && top->known != kNo; ++at) {
           const Known one = known[*at];
-          if (one == kOpen) depend<kAsks>(*top, top->known, *at / 2);
+          if (one == kOpen) depend(*top, top->known, *at / 2);
           top->known &= one;
         }
         at = end;
-        if (top == stack && top->known == kNo) return *top;
         break;
       }
-      case Step::any: {
-        const std::uint32_t* const end = at + operand;
-        for (; at != end && top->known != kYes; ++at) {
-          const Known one = known[*at];
-          if (one == kOpen) depend<kAsks>(*top, top->known, *at / 2);
-          top->known |= one;
-        }
-        at = end;
+      case Step::any:
+        any(*top, operand);
+        break;
+      case Step::both: {
+        const Found& upper = *top--;
+        Found& lower = top == stack ? whole : *top;
+        merge(lower, upper, lower.known & upper.known);
+        if (whole.known == kNo) return whole;
         break;
       }
-      case Step::both:
       case Step::either: {
         const Found& upper = *top--;
-        const Known was = top->known;
-        if (static_cast<Step>(word >> 24) == Step::both) {
-          top->known &= upper.known;
-        } else {
-          top->known |= upper.known;
-        }
-        if (kAsks && upper.known == kOpen && (was != kOpen || upper.cost < top->cost)) {
-          top->ask = upper.ask;
-          top->cost = upper.cost;
-        }
-        if (top == stack && top->known == kNo) return *top;
+        merge(*top, upper, top->known | upper.known);
         break;
       }
       case Step::sum:
       case Step::not_sum:
-        *++top = sum<kAsks>(at, operand);
+        *++top = sum(at, operand);
         if (static_cast<Step>(word >> 24) == Step::not_sum) top->known = opposite(top->known);
         at += SpamFormulas::kSumWords + operand + *at;
         break;
       case Step::value:
       case Step::not_value: {
         const Operand value = number({at, operand});
-        (++top)->known = value.known();
-        top->ask = value.ask;
+        *++top = {value.known(), {value.ask, value.ask == kNone ? 0 : cost(value.ask)}};
         if (static_cast<Step>(word >> 24) == Step::not_value) top->known = opposite(top->known);
-        if (kAsks && top->known == kOpen) top->cost = cost(top->ask);
         at += operand;
         break;
       }
-      case Step::store:  // its range is asked for too
-        if constexpr (kAsks) {
-          const Operand value = number({at + 1, *at & 0xffffff});
-          return {value.known(), value.ask, value.ask == kNone ? 0 : cost(value.ask)};
-        }
-        break;
+      case Step::store:
+        return store(at, static_cast<std::uint32_t>(operand));
     }
   }
 }
 
-template <bool kAsks>
+// Of a meta whose number others need: open until that is known.
+SpamJudge::Found SpamJudge::store(const std::uint32_t* words, std::uint32_t at) {
+  Operand found = number({words + 1, words[0] & 0xffffff});
+  // What hits counts at least something.
+  if (found.high < 0) {
+    found = {1, 1, true, kNone};
+  } else if (found.low < 0) {
+    found.low = 0;
+    found.high = std::max(found.high, 1.0);
+  }
+  scratch_.numbers[at] = {found.low, found.high};
+  if (found.fixed() || found.ask == kNone) return {found.known(), {kNone, 0}};
+  return {kOpen, {found.ask, cost(found.ask)}};
+}
+
 SpamJudge::Found SpamJudge::sum(const std::uint32_t* words, std::size_t literals) const {
-  const std::span counted(words + SpamFormulas::kSumWords + literals, words[0]);
+  const std::span of(words + SpamFormulas::kSumWords, literals);
+  const std::span counted(of.data() + literals, words[0]);
   const std::uint32_t least = words[1];
   const std::uint32_t most = words[2];
-  const std::span of(words + SpamFormulas::kSumWords, literals);
   std::uint64_t sure = 0;
   std::uint64_t may = 0;
   for (const std::uint32_t literal : of) {
@@ -311,25 +291,20 @@ SpamJudge::Found SpamJudge::sum(const std::uint32_t* words, std::size_t literals
     low += scratch_.numbers[number].low;
     high += scratch_.numbers[number].high;
   }
-  Found found{kOpen, kNone, 0};
   const bool ended = most != SpamFormulas::kNoEnd;
-  if (high < least || (ended && low > most)) {
-    found.known = kNo;
-  } else if (low >= least && (!ended || high <= most)) {
-    found.known = kYes;
-  } else if (kAsks) {
-    Known was = kNo;
-    const auto take = [&](std::uint32_t fact) {
-      depend<kAsks>(found, was, fact);
-      was = kOpen;
-    };
-    for (const std::uint32_t literal : of) {
-      if (scratch_.known[literal] == kOpen) take(literal / 2);
-    }
-    for (const std::uint32_t number : counted) {
-      if (scratch_.numbers[number].low != scratch_.numbers[number].high)
-        take(formulas_.counted()[number].fact);
-    }
+  if (high < least || (ended && low > most)) return {kNo, {kNone, 0}};
+  if (low >= least && (!ended || high <= most)) return {kYes, {kNone, 0}};
+  Found found{kNo, {kNone, 0}};
+  const auto take = [&](std::uint32_t fact) {
+    depend(found, found.known, fact);
+    found.known = kOpen;
+  };
+  for (const std::uint32_t literal : of) {
+    if (scratch_.known[literal] == kOpen) take(literal / 2);
+  }
+  for (const std::uint32_t number : counted) {
+    if (scratch_.numbers[number].low != scratch_.numbers[number].high)
+      take(formulas_.counted()[number].fact);
   }
   return found;
 }

@@ -4,8 +4,8 @@
 // no words in the message is 0, and `A && B` is 0 with A. So a test that could hold is open until
 // somebody must know it. What is reported itself is asked for first; then all metas are looked at
 // once, in order (scan/spam_formulas.h). While one that is reported is still open, the cheapest
-// part that it depends on is asked for, and what is computed from that is computed again. What is
-// never asked for is never tried. Nothing that is reported depends on the order of asking.
+// part that it depends on is asked for. What is never asked for is never tried. Nothing that is
+// reported depends on the order of asking.
 #pragma once
 
 #include <cstdint>
@@ -25,14 +25,19 @@ struct SpamJudgeScratch {
     double low = 0;
     double high = 0;
   };
-  std::vector<Known> known;            // by literal
-  std::vector<Range> numbers;          // by SpamFormulas::number_of
-  std::vector<double> values;          // by test: when everything is decided
-  std::vector<std::uint32_t> costs;    // of asking for an open meta, by fact
-  std::vector<std::uint32_t> opened;   // to be asked for in any case
-  std::vector<std::uint32_t> open;     // metas that are reported and not decided
-  std::vector<std::uint32_t> hits;     // what may be reported
-  std::vector<std::uint64_t> changed;  // a bit a meta: to compute again
+  std::vector<Known> known;    // by literal
+  std::vector<Range> numbers;  // by SpamFormulas::number_of
+  std::vector<double> values;  // by test: when everything is decided
+  // Of an open meta: the cheapest fact that would tell more.
+  struct Ask {
+    std::uint32_t fact;
+    std::uint32_t cost;
+  };
+  std::vector<Ask> asks;              // by meta
+  std::vector<std::uint32_t> opened;  // to be asked for in any case
+  std::vector<std::uint32_t> open;    // metas that are reported and not decided
+  std::vector<std::uint32_t> hits;    // what may be reported
+  std::vector<std::uint32_t> asking;  // metas, each a part of that before it
 
   void reserve(const SpamRules& rules);
 };
@@ -68,12 +73,10 @@ class SpamJudge {
 
  private:
   static constexpr std::uint32_t kNone = UINT32_MAX;
-  // What is known of a meta or of a part of it; when it is open, the cheapest fact that would tell
-  // more, if that was looked for.
+  // What is known of a meta or of a part of it; when it is open, what to ask.
   struct Found {
     Known known;
-    std::uint32_t ask;
-    std::uint32_t cost;
+    SpamJudgeScratch::Ask ask;
   };
   // A number on the stack of a meta, and the same.
   struct Operand {
@@ -84,7 +87,11 @@ class SpamJudge {
 
     bool fixed() const { return low == high; }
     bool zero() const { return low == 0 && high == 0; }
-    Known known() const { return zero() ? kNo : sure || fixed() ? kYes : kOpen; }
+    // What is no number (NaN) is not 0.
+    Known known() const {
+      if (zero()) return kNo;
+      return sure || fixed() || ask == kNone ? kYes : kOpen;
+    }
   };
 
   bool off(std::uint32_t fact) const {
@@ -93,18 +100,13 @@ class SpamJudge {
   void put(std::uint32_t fact, Known known);
   void put_number(std::uint32_t test, double low, double high);
   void ask(std::uint32_t test);
-  void ask_what_is_reported();
   void decide_everything();
   void look_at_metas();
-  bool compute(const SpamFormulas::Meta& meta);
-  void compute_users(std::uint32_t fact);
-  bool is_open(const SpamFormulas::Meta& meta) const;
-  template <bool kAsks>
-  Found look(const SpamFormulas::Meta& meta) const;
-  template <bool kAsks>
-  void depend(Found& found, Known was, std::uint32_t fact) const;
-  template <bool kAsks>
+  void decide(std::uint32_t meta);
+  Found store(const std::uint32_t* words, std::uint32_t number);
+  Found look(const SpamFormulas::Meta& meta);
   Found sum(const std::uint32_t* words, std::size_t literals) const;
+  void depend(Found& found, Known was, std::uint32_t fact) const;
   Operand number(std::span<const std::uint32_t> program) const;
   std::uint32_t cost(std::uint32_t fact) const;
 

@@ -23,6 +23,8 @@ std::string place(const char* table, std::size_t index, const char* what) {
 constexpr std::uint32_t kAllFlags = kTestSub | kTestMultiple | kTestNegated | kTestNoSubject |
                                     kTestMatchesEmpty | kTestNotOutbound | kTestMatchesUnset;
 
+static_assert(kAllFlags <= UINT8_MAX);  // SpamRules::flags()
+
 SpamBuffer buffer_of(std::string_view selector) {
   if (selector == "ALL" || selector.starts_with("ALL:")) return SpamBuffer::all_headers;
   if (selector.starts_with("X-Spam-Relays-")) return SpamBuffer::relays;
@@ -153,6 +155,7 @@ class SpamRulesLoader {
       if (table.meta() != nullptr) test.meta.assign(table.meta()->begin(), table.meta()->end());
       if (Status status = check(i, test); !status) return status;
       take_arguments(test);
+      rules_.flags_.push_back(static_cast<std::uint8_t>(test.flags));
       rules_.tests_.push_back(std::move(test));
     }
     return ok();
@@ -215,8 +218,8 @@ class SpamRulesLoader {
   }
 
   Status formulas() {
-    rules_.formulas_ = SpamFormulas::make(
-        rules_.tests_, rules_.numbers_, [this](std::uint32_t test) { return likely(test); });
+    rules_.formulas_ = SpamFormulas::make(rules_.tests_, rules_.numbers_,
+                                          [this](std::uint32_t test) { return likely(test); });
     return ok();
   }
 

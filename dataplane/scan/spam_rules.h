@@ -106,6 +106,8 @@ class SpamRules {
   static Result<std::unique_ptr<const SpamRules>> open(const contract::image::SpamRules& tables);
 
   std::span<const SpamTest> tests() const { return tests_; }
+  // tests()[test].flags, side by side.
+  std::uint32_t flags(std::uint32_t test) const { return flags_[test]; }
   std::span<const std::string> selectors() const { return selectors_; }
   const SpamDatabase& database(SpamBuffer buffer) const {
     return databases_[static_cast<std::size_t>(buffer)];
@@ -150,6 +152,7 @@ class SpamRules {
   SpamRules() = default;
 
   std::vector<SpamTest> tests_;
+  std::vector<std::uint8_t> flags_;
   std::vector<std::string> selectors_;
   std::vector<SpamBuffer> selector_buffer_;
   std::array<SpamDatabase, kSpamBufferCount> databases_;

@@ -133,8 +133,7 @@ void SpamScan::finish() {
   for (const std::uint32_t test : rules_.lines()) {
     if (longest_line_.octets() >= rules_.tests()[test].max_hits) counts_[test] = 1;
   }
-  scan::SpamJudge judge(rules_, scanner_.judge_scratch(), options_.outbound,
-                        options_.everything);
+  scan::SpamJudge judge(rules_, scanner_.judge_scratch(), options_.outbound, options_.everything);
   scanner_.begin();
   add_headers(judge);
   for (const MessagePart& part : parts_.parts()) add_mime_headers(part);
@@ -413,7 +412,6 @@ void SpamScan::add_text() {
 // What may hit is open, what was counted before is known.
 void SpamScan::open_tests(scan::SpamJudge& judge) {
   constexpr double kMostCounted = std::numeric_limits<std::uint16_t>::max();
-  const auto tests = rules_.tests();
   counts_.for_each([&](std::uint32_t test, std::uint32_t count) { judge.set(test, count); });
   // Of parts, not of one field: none may have matched.
   for (std::uint32_t s = 0; s < rules_.selectors().size(); ++s) {
@@ -421,26 +419,26 @@ void SpamScan::open_tests(scan::SpamJudge& judge) {
     for (const std::uint32_t test : rules_.of_selector(s).negated) judge.set(test, 1);
   }
   for (const std::uint32_t index : scanner_.open()) {
-    const scan::SpamTest& test = tests[index];
-    if ((test.flags & scan::kTestMultiple) == 0) {
+    if ((rules_.flags(index) & scan::kTestMultiple) == 0) {
       if (!counts_.has(index)) judge.open(index, 0, 1);
       continue;
     }
     const double before = counts_.has(index) ? counts_[index] : 0;
-    const double most = test.max_hits == 0 ? kMostCounted : test.max_hits;
+    const std::uint32_t max_hits = rules_.tests()[index].max_hits;
+    const double most = max_hits == 0 ? kMostCounted : max_hits;
     if (before < most) judge.open(index, before, most);
   }
 }
 
 std::uint32_t SpamScan::cost(std::uint32_t test) const {
   constexpr std::uint32_t kEvalCost = 300;
-  return rules_.tests()[test].kind == scan::TestKind::eval ? kEvalCost : scanner_.cost(test);
+  return scanner_.is_open(test) ? scanner_.cost(test) : kEvalCost;
 }
 
 double SpamScan::answer(std::uint32_t index, std::uint32_t enough) {
   const scan::SpamTest& test = rules_.tests()[index];
   if (test.kind != scan::TestKind::eval) {
-    const std::uint32_t count = 
+    const std::uint32_t count =
         scanner_.count(index, counts_.has(index) ? counts_[index] : 0, enough);
     return (test.flags & scan::kTestNegated) != 0 ? count == 0 : count;
   }
