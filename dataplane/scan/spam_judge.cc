@@ -10,104 +10,334 @@ namespace {
 
 constexpr double kUnbounded = 1e15;
 
-// Words from `at` on that are a test, or not that, in a conjunction with what is before; or 0.
-std::size_t conjunct(std::span<const std::uint32_t> program, std::size_t at) {
-  const auto is = [&](std::size_t word, MetaOperation operation) {
-    return word < program.size() && program[word] >> 24 == static_cast<std::uint32_t>(operation);
-  };
-  if (!is(at, MetaOperation::test)) return 0;
-  const std::size_t words = is(at + 1, MetaOperation::logical_not) ? 3 : 2;
-  return is(at + words - 1, MetaOperation::logical_and) ? words : 0;
-}
-
 }  // namespace
 
 void SpamJudgeScratch::reserve(const SpamRules& rules) {
-  const std::span<const double> baseline = rules.baseline();
-  tests.assign(baseline.size(), {});
-  dirty.assign((baseline.size() + 63) / 64, 0);
-  sure.assign(dirty.size(), 0);
-  maybe.assign(dirty.size(), 0);
-  for (std::uint32_t i = 0; i < baseline.size(); ++i) reset(i, baseline[i]);
-  touched.clear();
-  touched.reserve(baseline.size());
+  const SpamFormulas& formulas = rules.formulas();
+  known.assign(formulas.initial().begin(), formulas.initial().end());
+  numbers.assign(formulas.counted().size(), {});
+  values.assign(rules.tests().size(), 0);
+  asks.assign(formulas.metas().size(), {});
+  opened.reserve(rules.tests().size());
+  open.reserve(formulas.metas().size());
+  hits.reserve(rules.tests().size());
+  asking.reserve(formulas.metas().size());
 }
 
-void SpamJudgeScratch::reset(std::uint32_t test, double baseline) {
-  tests[test] = {.low = baseline, .high = baseline};
-  set_bit(sure, test, baseline != 0);
-  set_bit(maybe, test, baseline != 0);
-}
-
-SpamJudge::SpamJudge(const SpamRules& rules, SpamJudgeScratch& scratch, bool outbound)
-    : rules_(rules), scratch_(scratch), outbound_(outbound) {
-  const std::span<const double> baseline = rules.baseline();
-  for (const std::uint32_t test : scratch_.touched) scratch_.reset(test, baseline[test]);
-  scratch_.touched.clear();
-  for (const std::uint32_t meta : rules.baseline_hits()) {
-    if (off(meta)) scratch_.dirty[meta / 64] |= std::uint64_t{1} << (meta % 64);
+SpamJudge::SpamJudge(const SpamRules& rules, SpamJudgeScratch& scratch, bool outbound,
+                     bool everything)
+    : rules_(rules),
+      formulas_(rules.formulas()),
+      scratch_(scratch),
+      outbound_(outbound),
+      everything_(everything) {
+  scratch_.known.assign(formulas_.initial().begin(), formulas_.initial().end());
+  scratch_.numbers.assign(scratch_.numbers.size(), {});
+  scratch_.opened.clear();
+  scratch_.open.clear();
+  scratch_.hits.clear();
+  for (const std::uint32_t test : rules.evals()) {
+    if (off(test)) {
+      put(test, kNo);
+    } else if (everything || (formulas_.flags(test) & SpamFormulas::kReported) != 0) {
+      scratch_.opened.push_back(test);
+    }
   }
 }
 
-bool SpamJudge::rules_off(std::uint32_t test) const {
-  return (rules_.tests()[test].flags & kTestNotOutbound) != 0;
+// --- what is known -------------------------------------------------------------------------------
+
+inline void SpamJudge::put(std::uint32_t fact, Known known) {
+  scratch_.known[SpamFormulas::literal(fact)] = known;
+  scratch_.known[SpamFormulas::literal(fact, true)] = opposite(known);
+  if (known == kYes && (formulas_.flags(fact) & SpamFormulas::kReported) != 0)
+    scratch_.hits.push_back(fact);
 }
 
-inline void SpamJudge::put(std::uint32_t test, const Range& range, bool sure) {
-  Range& of = scratch_.tests[test];
-  if (!of.touched) scratch_.touched.push_back(test);
-  of = range;
-  of.touched = true;
-  SpamJudgeScratch::set_bit(scratch_.sure, test, sure);
-  SpamJudgeScratch::set_bit(scratch_.maybe, test, range.high != 0);
+inline void SpamJudge::put_number(std::uint32_t test, double low, double high) {
+  if ((formulas_.flags(test) & SpamFormulas::kCounted) != 0)
+    scratch_.numbers[formulas_.number_of(test)] = {low, high};
 }
 
 void SpamJudge::set(std::uint32_t test, double value) {
-  if (!off(test)) put(test, {.low = value, .high = value}, value != 0);
+  if (off(test)) return;
+  put(test, value != 0 ? kYes : kNo);
+  put_number(test, value, value);
+  if (everything_) scratch_.values[test] = value;
 }
 
-void SpamJudge::open(std::uint32_t test, double least, double most, std::uint32_t cost) {
-  if (!off(test))
-    put(test, {.low = least, .high = most, .cost = cost, .open = least < most}, least > 0);
+void SpamJudge::open(std::uint32_t test, double least, double most) {
+  if (off(test)) return;
+  put(test, least > 0 ? kYes : kOpen);
+  put_number(test, least, most);
+  if (everything_ || (formulas_.flags(test) & SpamFormulas::kReported) != 0)
+    scratch_.opened.push_back(test);
 }
 
-void SpamJudge::mark_dependents(std::uint32_t test) {
-  for (const std::uint32_t meta : rules_.dependents(test))
-    scratch_.dirty[meta / 64] |= std::uint64_t{1} << (meta % 64);
+// --- asking --------------------------------------------------------------------------------------
+
+void SpamJudge::ask(std::uint32_t test) {
+  std::uint32_t enough = everything_ ? UINT32_MAX : 1;
+  if ((formulas_.flags(test) & SpamFormulas::kCounted) != 0 && !everything_)
+    enough = formulas_.counted()[formulas_.number_of(test)].enough;
+  set(test, witness_->answer(test, enough));
 }
 
-[[gnu::always_inline]] inline std::uint32_t SpamJudge::cheaper(std::uint32_t a,
-                                                               std::uint32_t b) const {
-  if (a == kNone) return b;
-  if (b == kNone) return a;
-  return scratch_.tests[b].cost < scratch_.tests[a].cost ? b : a;
+void SpamJudge::decide(Witness& witness) {
+  witness_ = &witness;
+  for (const std::uint32_t test : scratch_.opened) {
+    if (everything_ || scratch_.known[SpamFormulas::literal(test)] == kOpen) ask(test);
+  }
+  if (everything_) return decide_everything();
+  look_at_metas();
+  for (const std::uint32_t meta : scratch_.open) decide(meta);
+  auto& hits = scratch_.hits;
+  std::ranges::sort(hits);
+  hits.erase(std::unique(hits.begin(), hits.end()), hits.end());
+  std::erase_if(hits, [this](std::uint32_t test) {
+    return scratch_.known[SpamFormulas::literal(test)] != kYes;
+  });
 }
 
-[[gnu::always_inline]] inline SpamJudge::Operand SpamJudge::both(const Operand& a,
-                                                                 const Operand& b) const {
+// Expressions as they stand.
+void SpamJudge::decide_everything() {
+  scratch_.hits.clear();
+  for (std::uint32_t test = 0; test < scratch_.values.size(); ++test) {
+    double& value = scratch_.values[test];
+    if (rules_.tests()[test].kind == TestKind::meta) {
+      value = off(test) ? 0 : rules_.evaluate(test, scratch_.values);
+    } else if (scratch_.known[SpamFormulas::literal(test)] == kNo) {
+      value = 0;  // of another message
+    }
+    if (value != 0) scratch_.hits.push_back(test);
+  }
+}
+
+void SpamJudge::look_at_metas() {
+  constexpr std::size_t kAhead = 6;
+  const auto metas = formulas_.metas();
+  for (std::uint32_t i = 0; i < metas.size(); ++i) {
+    if (i + kAhead < metas.size() && scratch_.known[metas[i + kAhead].gate] != kNo)
+      __builtin_prefetch(formulas_.words(metas[i + kAhead]));
+    if (scratch_.known[metas[i].gate] == kNo) continue;
+    const Found found = look(metas[i]);
+    if (found.known == kNo) continue;
+    const std::uint32_t fact = *formulas_.words(metas[i]);
+    if (off(fact)) continue;
+    put(fact, found.known);
+    if (found.known != kOpen) continue;
+    scratch_.asks[i] = found.ask;
+    if ((formulas_.flags(fact) & SpamFormulas::kReported) != 0) scratch_.open.push_back(i);
+  }
+}
+
+// Asks until a meta is decided. A part that is a meta is decided wholly, once it is begun.
+void SpamJudge::decide(std::uint32_t meta) {
+  const auto metas = formulas_.metas();
+  auto& asking = scratch_.asking;
+  asking.assign(1, meta);
+  while (!asking.empty()) {
+    const std::uint32_t top = asking.back();
+    const Found found = look(metas[top]);
+    const std::uint32_t fact = found.ask.fact;
+    if (found.known != kOpen) {
+      put(*formulas_.words(metas[top]), found.known);
+      asking.pop_back();
+    } else if ((formulas_.flags(fact) & SpamFormulas::kMeta) != 0) {
+      asking.push_back(formulas_.meta_of(fact));
+    } else {
+      ask(fact);
+    }
+  }
+}
+
+std::uint32_t SpamJudge::cost(std::uint32_t fact) const {
+  return (formulas_.flags(fact) & SpamFormulas::kMeta) != 0
+             ? scratch_.asks[formulas_.meta_of(fact)].cost
+             : witness_->cost(fact);
+}
+
+// --- formulas ------------------------------------------------------------------------------------
+
+// `fact` is open and decides about `found`, which was `was` without it.
+inline void SpamJudge::depend(Found& found, Known was, std::uint32_t fact) const {
+  const std::uint32_t its = cost(fact);
+  if (was != kOpen || its < found.ask.cost) found.ask = {fact, its};
+}
+
+SpamJudge::Found SpamJudge::look(const SpamFormulas::Meta& meta) {
+  using Step = SpamFormulas::Step;
+  const Known* const known = scratch_.known.data();
+  Found whole{known[meta.gate], {kNone, 0}};
+  if (whole.known == kNo) return whole;
+  if (whole.known == kOpen) depend(whole, kYes, meta.gate / 2);
+  const std::uint32_t* at = formulas_.words(meta) + SpamFormulas::kHeadWords;
+  for (const std::uint32_t* const end = at + at[-1]; at != end; ++at) {
+    const Known one = known[*at];
+    if (one == kNo) return {kNo, {kNone, 0}};
+    if (one == kOpen) depend(whole, whole.known, *at / 2);
+    whole.known &= one;
+  }
+  Found stack[kMetaStack];  // as deep as the logarithm of the formula, about
+  Found* top = stack;
+  const auto any = [&](Found& of, std::size_t literals) {
+    const std::uint32_t* const end = at + literals;
+    for (; at != end && of.known != kYes; ++at) {
+      const Known one = known[*at];
+      if (one == kOpen) depend(of, of.known, *at / 2);
+      of.known |= one;
+    }
+    at = end;
+  };
+  const auto merge = [](Found& with, const Found& other, Known merged) {
+    if (other.known == kOpen && (with.known != kOpen || other.ask.cost < with.ask.cost))
+      with.ask = other.ask;
+    with.known = merged;
+  };
+  for (;;) {
+    const std::uint32_t word = *at++;
+    const std::size_t operand = word & 0xffffff;
+    switch (static_cast<Step>(word >> 24)) {
+      case Step::end:
+        return whole;
+      case Step::one_of: {
+        Found one{kNo, {kNone, 0}};
+        any(one, operand);
+        if (one.known == kNo) return one;
+        merge(whole, one, whole.known & one.known);
+        break;
+      }
+      case Step::yes:
+        (++top)->known = kYes;
+        break;
+      case Step::no:
+        (++top)->known = kNo;
+        break;
+      case Step::all: {
+        const std::uint32_t* const end = at + operand;
+        for (; at != end && top->known != kNo; ++at) {
+          const Known one = known[*at];
+          if (one == kOpen) depend(*top, top->known, *at / 2);
+          top->known &= one;
+        }
+        at = end;
+        break;
+      }
+      case Step::any:
+        any(*top, operand);
+        break;
+      case Step::both: {
+        const Found& upper = *top--;
+        Found& lower = top == stack ? whole : *top;
+        merge(lower, upper, lower.known & upper.known);
+        if (whole.known == kNo) return whole;
+        break;
+      }
+      case Step::either: {
+        const Found& upper = *top--;
+        merge(*top, upper, top->known | upper.known);
+        break;
+      }
+      case Step::sum:
+      case Step::not_sum:
+        *++top = sum(at, operand);
+        if (static_cast<Step>(word >> 24) == Step::not_sum) top->known = opposite(top->known);
+        at += SpamFormulas::kSumWords + operand + *at;
+        break;
+      case Step::value:
+      case Step::not_value: {
+        const Operand value = number({at, operand});
+        *++top = {value.known(), {value.ask, value.ask == kNone ? 0 : cost(value.ask)}};
+        if (static_cast<Step>(word >> 24) == Step::not_value) top->known = opposite(top->known);
+        at += operand;
+        break;
+      }
+      case Step::store:
+        return store(at, static_cast<std::uint32_t>(operand));
+    }
+  }
+}
+
+// Of a meta whose number others need: open until that is known.
+SpamJudge::Found SpamJudge::store(const std::uint32_t* words, std::uint32_t at) {
+  Operand found = number({words + 1, words[0] & 0xffffff});
+  // What hits counts at least something.
+  if (found.high < 0) {
+    found = {1, 1, true, kNone};
+  } else if (found.low < 0) {
+    found.low = 0;
+    found.high = std::max(found.high, 1.0);
+  }
+  scratch_.numbers[at] = {found.low, found.high};
+  if (found.fixed() || found.ask == kNone) return {found.known(), {kNone, 0}};
+  return {kOpen, {found.ask, cost(found.ask)}};
+}
+
+SpamJudge::Found SpamJudge::sum(const std::uint32_t* words, std::size_t literals) const {
+  const std::span of(words + SpamFormulas::kSumWords, literals);
+  const std::span counted(of.data() + literals, words[0]);
+  const std::uint32_t least = words[1];
+  const std::uint32_t most = words[2];
+  std::uint64_t sure = 0;
+  std::uint64_t may = 0;
+  for (const std::uint32_t literal : of) {
+    const Known one = scratch_.known[literal];
+    sure += one >> 1;
+    may += one & 1;
+  }
+  auto low = static_cast<double>(sure);
+  auto high = static_cast<double>(may);
+  for (const std::uint32_t number : counted) {
+    low += scratch_.numbers[number].low;
+    high += scratch_.numbers[number].high;
+  }
+  const bool ended = most != SpamFormulas::kNoEnd;
+  if (high < least || (ended && low > most)) return {kNo, {kNone, 0}};
+  if (low >= least && (!ended || high <= most)) return {kYes, {kNone, 0}};
+  Found found{kNo, {kNone, 0}};
+  const auto take = [&](std::uint32_t fact) {
+    depend(found, found.known, fact);
+    found.known = kOpen;
+  };
+  for (const std::uint32_t literal : of) {
+    if (scratch_.known[literal] == kOpen) take(literal / 2);
+  }
+  for (const std::uint32_t number : counted) {
+    if (scratch_.numbers[number].low != scratch_.numbers[number].high)
+      take(formulas_.counted()[number].fact);
+  }
+  return found;
+}
+
+// --- numbers -------------------------------------------------------------------------------------
+
+std::uint32_t SpamJudge::cheaper(std::uint32_t a, std::uint32_t b) const {
+  if (a == kNone || b == kNone) return a == kNone ? b : a;
+  return cost(b) < cost(a) ? b : a;
+}
+
+SpamJudge::Operand SpamJudge::both(const Operand& a, const Operand& b) const {
   if (a.zero() || b.zero()) return {0, 0, false, kNone};
   if (a.sure) return b;
   return {std::min(0.0, b.low), std::max(0.0, b.high), false, cheaper(a.ask, b.ask)};
 }
 
-[[gnu::always_inline]] inline SpamJudge::Operand SpamJudge::either(const Operand& a,
-                                                                   const Operand& b) const {
+SpamJudge::Operand SpamJudge::either(const Operand& a, const Operand& b) const {
   if (a.zero()) return b;
   if (a.sure || b.zero()) return a;
   return {std::min(a.low, b.low), std::max(a.high, b.high), b.sure, cheaper(a.ask, b.ask)};
 }
 
-[[gnu::always_inline]] inline SpamJudge::Operand SpamJudge::negation(const Operand& a) {
+SpamJudge::Operand SpamJudge::negation(const Operand& a) {
   if (a.zero()) return {1, 1, true, kNone};
   if (a.sure) return {0, 0, false, kNone};
   return {0, 1, false, a.ask};
 }
 
-SpamJudge::Operand SpamJudge::arithmetic(std::uint32_t code, const Operand& a,
+SpamJudge::Operand SpamJudge::arithmetic(MetaOperation operation, const Operand& a,
                                          const Operand& b) const {
-  const auto operation = static_cast<MetaOperation>(code);
-  if (a.known() && b.known()) {
-    const double value = SpamRules::apply(operation, a.low, b.low);
+  if (a.fixed() && b.fixed()) {
+    const double value = apply_meta(operation, a.low, b.low);
     return {value, value, value != 0, kNone};
   }
   const std::uint32_t ask = cheaper(a.ask, b.ask);
@@ -151,186 +381,64 @@ SpamJudge::Operand SpamJudge::arithmetic(std::uint32_t code, const Operand& a,
   }
 }
 
-SpamJudge::Operand SpamJudge::compute(std::uint32_t meta) const {
-  if (off(meta)) return {0, 0, false, kNone};
-  Operand stack[kMetaStack];
-  std::size_t depth = 0;
-  const auto add = [this](Operand& sum, const Operand& more) {
-    // Sums of many tests are sums of zeros.
-    if (more.zero() && sum.low >= 0) return;
-    if (sum.zero() && more.low >= 0) {
-      sum = more;
-    } else {
-      sum = arithmetic(static_cast<std::uint32_t>(MetaOperation::add), sum, more);
-    }
-  };
-  const auto value_of = [this](std::uint32_t test) -> Operand {
-    const Range& range = scratch_.tests[test];
-    return {range.low, range.high, scratch_.is_sure(test), range.open ? test : kNone};
-  };
-  constexpr auto kTest = static_cast<std::uint32_t>(MetaOperation::test);
-  const std::span<const std::uint32_t> program = rules_.program(meta);  // checked at load
-  for (std::size_t i = 0; i < program.size(); ++i) {
-    const std::uint32_t word = program[i];
-    const std::uint32_t operand = word & 0xffffff;
-    switch (static_cast<MetaOperation>(word >> 24)) {
-      case MetaOperation::test: {
-        // What is done with it mostly follows at once: that needs no second jump. In sums and lists
-        // of ways most are 0.
-        const auto next = i + 1 < program.size() ? static_cast<MetaOperation>(program[i + 1] >> 24)
-                                                 : MetaOperation::test;
-        if (next == MetaOperation::logical_or || next == MetaOperation::add) {
-          Operand& sum = stack[depth - 1];
-          do {
-            const std::uint32_t test = program[i] & 0xffffff;
-            i += 2;
-            if (!scratch_.may_be(test) && sum.low >= 0) continue;
-            if (next == MetaOperation::add) {
-              add(sum, value_of(test));
-            } else {
-              sum = either(sum, value_of(test));
-            }
-          } while (i + 1 < program.size() && program[i] >> 24 == kTest &&
-                   program[i + 1] >> 24 == program[i - 1] >> 24);
-          --i;
-        } else if (conjunct(program, i) > 0) {
-          Operand& all = stack[depth - 1];
-          std::size_t words;
-          while ((words = conjunct(program, i)) > 0) {
-            const Operand one = value_of(program[i] & 0xffffff);
-            all = both(all, words == 3 ? negation(one) : one);
-            i += words;
-          }
-          --i;
-        } else {
-          stack[depth++] = value_of(operand);
-        }
+SpamJudge::Operand SpamJudge::number(std::span<const std::uint32_t> program) const {
+  Operand stack[kMetaStack + 1];
+  Operand* top = stack;  // above a place that stays free
+  for (const std::uint32_t word : program) {
+    const std::uint32_t operand = meta_operand(word);
+    switch (meta_operation(word)) {
+      case MetaOperation::test: {  // 0 or 1
+        const Known known = scratch_.known[operand];
+        *++top = {known == kYes ? 1.0 : 0.0, known == kNo ? 0.0 : 1.0, known == kYes,
+                  known == kOpen ? operand / 2 : kNone};
         break;
       }
-      case MetaOperation::need:
-        if (!scratch_.may_be(operand)) return {0, 0, false, kNone};
+      case MetaOperation::counted: {
+        const SpamJudgeScratch::Range& range = scratch_.numbers[operand];
+        const std::uint32_t fact = formulas_.counted()[operand].fact;
+        *++top = {range.low, range.high, scratch_.known[SpamFormulas::literal(fact)] == kYes,
+                  range.low != range.high ? fact : kNone};
         break;
-      case MetaOperation::unless:
-        if (scratch_.is_sure(operand)) return {0, 0, false, kNone};
-        break;
+      }
       case MetaOperation::number: {
-        const double value = rules_.number(operand);
-        stack[depth++] = {value, value, value != 0, kNone};
+        const double value = formulas_.constant(operand);
+        *++top = {value, value, value != 0, kNone};
         break;
       }
-      case MetaOperation::negate: {
-        Operand& top = stack[depth - 1];
-        top = {-top.high, -top.low, top.sure, top.ask};
+      case MetaOperation::negate:
+        *top = {-top->high, -top->low, top->sure, top->ask};
         break;
-      }
-      case MetaOperation::logical_not: {
-        stack[depth - 1] = negation(stack[depth - 1]);
+      case MetaOperation::logical_not:
+        *top = negation(*top);
         break;
-      }
       case MetaOperation::choose: {
-        depth -= 2;
-        const Operand condition = stack[depth - 1];
-        const Operand& yes = stack[depth];
-        const Operand& no = stack[depth + 1];
+        top -= 2;
+        const Operand condition = top[0];
+        const Operand& yes = top[1];
+        const Operand& no = top[2];
         if (condition.sure || condition.zero()) {
-          stack[depth - 1] = condition.sure ? yes : no;
+          *top = condition.sure ? yes : no;
         } else {
-          stack[depth - 1] = {std::min(yes.low, no.low), std::max(yes.high, no.high),
-                              yes.sure && no.sure, condition.ask};
+          *top = {std::min(yes.low, no.low), std::max(yes.high, no.high), yes.sure && no.sure,
+                  condition.ask};
         }
         break;
       }
       case MetaOperation::logical_and:
-        --depth;
-        stack[depth - 1] = both(stack[depth - 1], stack[depth]);
+        --top;
+        *top = both(top[0], top[1]);
         break;
       case MetaOperation::logical_or:
-        --depth;
-        stack[depth - 1] = either(stack[depth - 1], stack[depth]);
-        break;
-      case MetaOperation::add:
-        --depth;
-        add(stack[depth - 1], stack[depth]);
+        --top;
+        *top = either(top[0], top[1]);
         break;
       default:
-        --depth;
-        stack[depth - 1] = arithmetic(word >> 24, stack[depth - 1], stack[depth]);
+        --top;
+        *top = arithmetic(meta_operation(word), top[0], top[1]);
         break;
     }
   }
-  Operand result = stack[0];
-  // What hits counts at least something.
-  if (result.high < 0) return {1, 1, true, kNone};
-  if (result.low < 0) {
-    result.low = 0;
-    result.high = std::max(result.high, 1.0);
-  }
-  return result;
-}
-
-void SpamJudge::note(std::uint32_t meta, const Operand& found) {
-  put(meta,
-      {.low = found.low,
-       .high = found.high,
-       .cost = found.ask == kNone ? 0 : scratch_.tests[found.ask].cost,
-       .open = !found.known() && found.ask != kNone},
-      found.sure);
-}
-
-// `exactly`: its value, else only whether it is 0.
-void SpamJudge::ask(std::uint32_t test, Witness& witness, bool exactly) {
-  auto& asking = scratch_.asking;
-  asking.assign(1, test);
-  while (!asking.empty()) {
-    const std::uint32_t top = asking.back();
-    if (rules_.tests()[top].kind != TestKind::meta) {
-      if (scratch_.tests[top].open) set(top, witness.answer(top));
-      asking.pop_back();
-      continue;
-    }
-    const bool was_sure = scratch_.is_sure(top);
-    const Operand found = compute(top);
-    note(top, found);
-    // A part that was known not to be 0 and is asked for all the same must be known exactly.
-    const bool enough = asking.size() == 1 && !exactly && found.sure;
-    const bool more = asking.size() > 1 && found.sure && !was_sure;
-    if (!scratch_.tests[top].open || enough || more) {
-      asking.pop_back();
-      continue;
-    }
-    asking.push_back(found.ask);
-  }
-}
-
-void SpamJudge::decide(Witness& witness, bool everything) {
-  const auto tests = rules_.tests();
-  const auto wanted = [&](std::uint32_t test) {
-    return everything || (tests[test].flags & kTestSub) == 0;
-  };
-  for (std::size_t i = 0; i < scratch_.touched.size(); ++i) {
-    const std::uint32_t test = scratch_.touched[i];
-    if (scratch_.tests[test].open && wanted(test)) set(test, witness.answer(test));
-    const Range& range = scratch_.tests[test];
-    if (range.open || range.high != 0) mark_dependents(test);
-  }
-  // In order, so that what a meta is computed from is known before it, as far as it is.
-  auto& dirty = scratch_.dirty;
-  const std::span<const double> baseline = rules_.baseline();
-  for (std::size_t word = 0; word < dirty.size(); ++word) {
-    while (dirty[word] != 0) {
-      const int bit = std::countr_zero(dirty[word]);
-      dirty[word] &= dirty[word] - 1;
-      const auto meta = static_cast<std::uint32_t>(word * 64 + static_cast<std::size_t>(bit));
-      const Operand found = compute(meta);
-      if (found.known() && found.low == baseline[meta]) continue;
-      note(meta, found);
-      mark_dependents(meta);
-    }
-  }
-  for (std::size_t i = 0; i < scratch_.touched.size(); ++i) {
-    const std::uint32_t test = scratch_.touched[i];
-    if (scratch_.tests[test].open && wanted(test)) ask(test, witness, everything);
-  }
+  return *top;
 }
 
 }  // namespace sluice::scan

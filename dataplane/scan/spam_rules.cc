@@ -9,7 +9,6 @@
 
 #include "dataplane/contract/policy_image_tables.h"
 #include "dataplane/scan/spam_evals.h"
-#include "dataplane/scan/spam_meta.h"
 
 namespace sluice::scan {
 
@@ -24,6 +23,8 @@ std::string place(const char* table, std::size_t index, const char* what) {
 constexpr std::uint32_t kAllFlags = kTestSub | kTestMultiple | kTestNegated | kTestNoSubject |
                                     kTestMatchesEmpty | kTestNotOutbound | kTestMatchesUnset;
 
+static_assert(kAllFlags <= UINT8_MAX);  // SpamRules::flags()
+
 SpamBuffer buffer_of(std::string_view selector) {
   if (selector == "ALL" || selector.starts_with("ALL:")) return SpamBuffer::all_headers;
   if (selector.starts_with("X-Spam-Relays-")) return SpamBuffer::relays;
@@ -31,62 +32,7 @@ SpamBuffer buffer_of(std::string_view selector) {
   return SpamBuffer::header;
 }
 
-// How many values an operation takes; it gives one.
-std::size_t operands(MetaOperation operation) {
-  switch (operation) {
-    case MetaOperation::test:
-    case MetaOperation::number:
-      return 0;
-    case MetaOperation::negate:
-    case MetaOperation::logical_not:
-      return 1;
-    case MetaOperation::choose:
-      return 3;
-    default:
-      return 2;
-  }
-}
-
-std::int64_t whole(double value) {
-  constexpr double kMost = 9e18;
-  if (!(value > -kMost && value < kMost)) return 0;
-  return static_cast<std::int64_t>(value);
-}
-
 }  // namespace
-
-double SpamRules::apply(MetaOperation operation, double a, double b) {
-  switch (operation) {
-    case MetaOperation::add:
-      return a + b;
-    case MetaOperation::subtract:
-      return a - b;
-    case MetaOperation::multiply:
-      return a * b;
-    case MetaOperation::divide:
-      return b == 0 ? 0 : a / b;  // SpamAssassin's rule dies, which counts as no hit
-    case MetaOperation::logical_and:
-      return a != 0 ? b : a;
-    case MetaOperation::logical_or:
-      return a != 0 ? a : b;
-    case MetaOperation::exclusive_or:
-      return static_cast<double>(whole(a) ^ whole(b));
-    case MetaOperation::less:
-      return a < b;
-    case MetaOperation::less_equal:
-      return a <= b;
-    case MetaOperation::greater:
-      return a > b;
-    case MetaOperation::greater_equal:
-      return a >= b;
-    case MetaOperation::equal:
-      return a == b;
-    case MetaOperation::not_equal:
-      return a != b;
-    default:
-      return 0;
-  }
-}
 
 class SpamRulesLoader {
  public:
@@ -94,7 +40,7 @@ class SpamRulesLoader {
     std::unique_ptr<SpamRules> rules(new SpamRules());
     SpamRulesLoader loader(*rules, tables);
     for (const auto part : {&SpamRulesLoader::small, &SpamRulesLoader::tests,
-                            &SpamRulesLoader::databases, &SpamRulesLoader::dependencies}) {
+                            &SpamRulesLoader::databases, &SpamRulesLoader::formulas}) {
       if (Status status = (loader.*part)(); !status) return Error{status.error()};
     }
     return std::unique_ptr<const SpamRules>(std::move(rules));
@@ -210,6 +156,7 @@ class SpamRulesLoader {
       if (table.meta() != nullptr) test.meta.assign(table.meta()->begin(), table.meta()->end());
       if (Status status = check(i, test); !status) return status;
       take_arguments(test);
+      rules_.flags_.push_back(static_cast<std::uint8_t>(test.flags));
       rules_.tests_.push_back(std::move(test));
     }
     return ok();
@@ -250,8 +197,8 @@ class SpamRulesLoader {
       if (operation == MetaOperation::number && operand >= rules_.numbers_.size()) {
         return Error{place("test", index, "unknown constant")};
       }
-      if (depth < operands(operation)) return Error{place("test", index, "broken program")};
-      depth = depth - operands(operation) + 1;
+      if (depth < meta_operands(operation)) return Error{place("test", index, "broken program")};
+      depth = depth - meta_operands(operation) + 1;
       if (depth > kMetaStack) return Error{place("test", index, "program too deep")};
     }
     if (depth != 1) return Error{place("test", index, "broken program")};
@@ -271,39 +218,21 @@ class SpamRulesLoader {
     if (negated) of.negated.push_back(index);
   }
 
-  Status dependencies() {
-    const auto count = static_cast<std::uint32_t>(rules_.tests_.size());
-    rules_.baseline_.assign(count, 0);
-    const MetaFacts facts{rules_.numbers_, rules_.baseline_,
-                          [this](std::uint32_t test) { return rate(test); }};
-    std::vector<std::vector<std::uint32_t>> users(count);
-    for (std::uint32_t i = 0; i < count; ++i) {
-      rules_.first_word_.push_back(static_cast<std::uint32_t>(rules_.programs_.size()));
-      if (rules_.tests_[i].kind != TestKind::meta) continue;
-      MetaPlan plan = plan_meta(rules_.tests_[i].meta, facts);
-      rules_.tests_[i].meta = std::move(plan.program);
-      rules_.programs_.insert(rules_.programs_.end(), rules_.tests_[i].meta.begin(),
-                              rules_.tests_[i].meta.end());
-      rules_.baseline_[i] = rules_.evaluate(i, rules_.baseline_);
-      if (rules_.baseline_[i] != 0) rules_.baseline_hits_.push_back(i);
-      for (const std::uint32_t test : plan.watched) users[test].push_back(i);
-    }
-    rules_.first_word_.push_back(static_cast<std::uint32_t>(rules_.programs_.size()));
-    rules_.first_dependent_.push_back(0);
-    for (const auto& of : users) {
-      rules_.dependents_.insert(rules_.dependents_.end(), of.begin(), of.end());
-      rules_.first_dependent_.push_back(static_cast<std::uint32_t>(rules_.dependents_.size()));
-    }
+  Status formulas() {
+    rules_.formulas_ = SpamFormulas::make(rules_.tests_, rules_.numbers_,
+                                          [this](std::uint32_t test) { return likely(test); });
     return ok();
   }
 
-  // How often a test is more than 0, about.
-  double rate(std::uint32_t test) const {
+  Likely likely(std::uint32_t test) const {
     const SpamTest& of = rules_.tests_[test];
-    if (rules_.baseline_[test] != 0) return 1.5;
-    if (of.kind == TestKind::meta) return 0.2;
-    if (of.kind != TestKind::pattern || direct_.contains(test)) return 1;
-    return of.selector == UINT32_MAX ? 0.05 : 0.1;
+    const bool asked = (of.flags & kTestSub) == 0;  // before metas are looked at
+    if ((of.flags & kTestNegated) != 0) return {0.8, 0.5};
+    if (of.kind == TestKind::eval) return asked ? Likely{0.1, 0.1} : Likely{1, 0};
+    if (of.kind != TestKind::pattern) return {0.3, 0.3};
+    if (asked) return {0.02, 0.02};
+    if (direct_.contains(test)) return {1, 0};
+    return of.selector == UINT32_MAX ? Likely{0.05, 0} : Likely{0.1, 0};
   }
 
   Status databases() {
@@ -400,43 +329,6 @@ class SpamRulesLoader {
 
 Result<std::unique_ptr<const SpamRules>> SpamRules::open(const image::SpamRules& tables) {
   return SpamRulesLoader::load(tables);
-}
-
-double SpamRules::evaluate(std::uint32_t meta, std::span<const double> values) const {
-  double stack[kMetaStack];
-  std::size_t depth = 0;
-  for (const std::uint32_t word : tests_[meta].meta) {  // checked at load
-    const auto operation = static_cast<MetaOperation>(word >> 24);
-    switch (operation) {
-      case MetaOperation::test:
-        stack[depth++] = values[word & 0xffffff];
-        break;
-      case MetaOperation::number:
-        stack[depth++] = numbers_[word & 0xffffff];
-        break;
-      case MetaOperation::negate:
-        stack[depth - 1] = -stack[depth - 1];
-        break;
-      case MetaOperation::logical_not:
-        stack[depth - 1] = stack[depth - 1] == 0;
-        break;
-      case MetaOperation::need:
-        if (values[word & 0xffffff] == 0) return 0;
-        break;
-      case MetaOperation::unless:
-        if (values[word & 0xffffff] != 0) return 0;
-        break;
-      case MetaOperation::choose:
-        depth -= 2;
-        stack[depth - 1] = stack[depth - 1] != 0 ? stack[depth] : stack[depth + 1];
-        break;
-      default:
-        --depth;
-        stack[depth - 1] = apply(operation, stack[depth - 1], stack[depth]);
-        break;
-    }
-  }
-  return depth == 1 ? stack[0] : 0;
 }
 
 const SpamList& SpamRules::list(std::string_view name) const {

@@ -10,10 +10,7 @@
 // value of a test is how often
 // it hit (of a meta: what its expression gave).
 //
-// Metas stand behind what they are computed from. Their values with no test hit are known at load;
-// a message computes only those of which an input changed (scan/spam_judge.h).
-//
-// The program of a meta is for a stack machine: words of `operation << 24 | operand`.
+// Metas stand behind what they are computed from (scan/spam_meta.h, scan/spam_formulas.h).
 #pragma once
 
 #include <array>
@@ -34,6 +31,7 @@
 #include "dataplane/scan/regex_gate.h"
 #include "dataplane/scan/ruleset.h"
 #include "dataplane/scan/scan.h"
+#include "dataplane/scan/spam_formulas.h"
 #include "dataplane/scan/spam_lists.h"
 #include "dataplane/scan/spam_times.h"
 #include "dataplane/scan/spam_words.h"
@@ -75,35 +73,6 @@ inline constexpr std::uint32_t kTestMatchesEmpty = 16;  // its regex matches an 
 inline constexpr std::uint32_t kTestNotOutbound = 32;   // off for mail that leaves
 inline constexpr std::uint32_t kTestMatchesUnset = 64;  // matches what stands for a missing field
 
-enum class MetaOperation : std::uint8_t {
-  test,    // push the value of test `operand`
-  number,  // push constant `operand`
-  add,
-  subtract,
-  multiply,
-  divide,
-  negate,
-  logical_not,
-  logical_and,  // as Perl's: one of the operands
-  logical_or,
-  exclusive_or,
-  less,
-  less_equal,
-  greater,
-  greater_equal,
-  equal,
-  not_equal,
-  choose,  // a ? b : c
-  // Made at load, never in an image: the whole is 0 unless test `operand` is not, or when it is
-  // not.
-  need,
-  unless,
-};
-inline constexpr std::size_t kMetaStack = 64;
-constexpr std::uint32_t meta_word(MetaOperation operation, std::uint32_t operand = 0) {
-  return static_cast<std::uint32_t>(operation) << 24 | operand;
-}
-
 struct SpamTest {
   RuleInfo info;  // score in hundredths, rounded
   TestKind kind = TestKind::pattern;
@@ -137,6 +106,8 @@ class SpamRules {
   static Result<std::unique_ptr<const SpamRules>> open(const contract::image::SpamRules& tables);
 
   std::span<const SpamTest> tests() const { return tests_; }
+  // tests()[test].flags, side by side.
+  std::uint32_t flags(std::uint32_t test) const { return flags_[test]; }
   std::span<const std::string> selectors() const { return selectors_; }
   const SpamDatabase& database(SpamBuffer buffer) const {
     return databases_[static_cast<std::size_t>(buffer)];
@@ -163,26 +134,12 @@ class SpamRules {
   SpamBuffer buffer_of_selector(std::uint32_t selector) const { return selector_buffer_[selector]; }
   std::span<const std::uint32_t> evals() const { return evals_; }
   std::span<const std::uint32_t> lines() const { return lines_; }
-  // Metas that are computed from `test`.
-  std::span<const std::uint32_t> dependents(std::uint32_t test) const {
-    return std::span(dependents_)
-        .subspan(first_dependent_[test], first_dependent_[test + 1] - first_dependent_[test]);
-  }
-  // Of a meta, as it is computed (scan/spam_meta.h).
-  std::span<const std::uint32_t> program(std::uint32_t meta) const {
-    return std::span(programs_).subspan(first_word_[meta],
-                                        first_word_[meta + 1] - first_word_[meta]);
-  }
-  // A constant of a meta.
-  double number(std::uint32_t index) const { return numbers_[index]; }
-  // An operation with two values (as Perl has it).
-  static double apply(MetaOperation operation, double a, double b);
+  // What a message decides metas by.
+  const SpamFormulas& formulas() const { return formulas_; }
   // What the expression of a meta gives. `values`: by test.
-  double evaluate(std::uint32_t meta, std::span<const double> values) const;
-  // Values of all tests when nothing hits.
-  std::span<const double> baseline() const { return baseline_; }
-  // Metas that hold when nothing hits.
-  std::span<const std::uint32_t> baseline_hits() const { return baseline_hits_; }
+  double evaluate(std::uint32_t meta, std::span<const double> values) const {
+    return evaluate_meta(tests_[meta].meta, numbers_, values);
+  }
   const SpamList& list(std::string_view name) const;
   // Entries of a list in the order of the files (patterns).
   std::span<const std::string> entries(std::string_view name) const;
@@ -196,6 +153,7 @@ class SpamRules {
   SpamRules() = default;
 
   std::vector<SpamTest> tests_;
+  std::vector<std::uint8_t> flags_;
   std::vector<std::string> selectors_;
   std::vector<SpamBuffer> selector_buffer_;
   std::array<SpamDatabase, kSpamBufferCount> databases_;
@@ -206,12 +164,7 @@ class SpamRules {
   std::vector<OfSelector> of_selector_;
   std::vector<std::uint32_t> evals_;
   std::vector<std::uint32_t> lines_;
-  std::vector<std::uint32_t> first_dependent_;
-  std::vector<std::uint32_t> dependents_;
-  std::vector<std::uint32_t> first_word_;  // by test, and the end: into programs_
-  std::vector<std::uint32_t> programs_;
-  std::vector<double> baseline_;
-  std::vector<std::uint32_t> baseline_hits_;
+  SpamFormulas formulas_;
   std::unordered_map<std::string, std::vector<std::string>> entries_;
   std::unordered_map<std::string, SpamList> lists_;
   std::unordered_map<std::string, SpamNameList> name_lists_;  // by "setting list"

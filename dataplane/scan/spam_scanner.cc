@@ -278,16 +278,20 @@ std::uint32_t SpamScanner::try_item(std::uint32_t test, const SpamWork::Candidat
   const Look look(times_, candidate.buffer, test);
   const std::size_t from = first_match(candidate, text);
   if (from == RegexGate::npos) return 0;
-  if ((rules_.tests()[test].flags & kTestMultiple) != 0)
+  if ((rules_.flags(test) & kTestMultiple) != 0)
     return regex.count(text, scratch_.regex(), most, from, candidate.to);
   return regex.find(text, scratch_.regex(), nullptr, from, candidate.to) ? 1 : 0;
 }
 
-std::uint32_t SpamScanner::count(std::uint32_t number, std::uint32_t before) {
-  const SpamTest& test = rules_.tests()[number];
+std::uint32_t SpamScanner::count(std::uint32_t number, std::uint32_t before, std::uint32_t enough) {
+  const std::uint32_t flags = rules_.flags(number);
   std::uint32_t most = 1;
-  if ((test.flags & kTestMultiple) != 0)
-    most = test.max_hits == 0 ? std::numeric_limits<std::uint16_t>::max() : test.max_hits;
+  if ((flags & kTestMultiple) != 0) {
+    const std::uint32_t max_hits = rules_.tests()[number].max_hits;
+    most = std::min(
+        max_hits == 0 ? std::uint32_t{std::numeric_limits<std::uint16_t>::max()} : max_hits,
+        enough);
+  }
   std::uint32_t found = before;
   const SpamWork& all = work();
   for (std::uint32_t at = all.tests[number].candidate; at != 0 && found < most;) {
@@ -303,7 +307,7 @@ std::uint32_t SpamScanner::count(std::uint32_t number, std::uint32_t before) {
     }
     const auto& items = all.rows[static_cast<std::size_t>(candidate.buffer)].items;
     for (std::uint32_t i = 0; i < items.size() && found < most; ++i) {
-      if (items[i].first && (test.flags & kTestNoSubject) != 0) continue;
+      if (items[i].first && (flags & kTestNoSubject) != 0) continue;
       found += try_item(number, candidate, i, most - found);
     }
   }

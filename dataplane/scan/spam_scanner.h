@@ -101,8 +101,9 @@ class SpamScanner {
   bool is_open(std::uint32_t test) const;
   // What it costs to know, in octets of a simple regex.
   std::uint32_t cost(std::uint32_t test) const;
-  // How often it hits, with the `before` hits that were counted elsewhere.
-  std::uint32_t count(std::uint32_t test, std::uint32_t before);
+  // How often it hits, with the `before` hits that were counted elsewhere; `enough` or more when
+  // there are so many.
+  std::uint32_t count(std::uint32_t test, std::uint32_t before, std::uint32_t enough = UINT32_MAX);
 
   // One item alone, at once: hits are added to `hits`.
   void scan(SpamBuffer buffer, const SpamItem& item, SpamHits& hits);

@@ -124,7 +124,7 @@ void SpamScan::finish() {
   for (const std::uint32_t test : rules_.lines()) {
     if (longest_line_.octets() >= rules_.tests()[test].max_hits) counts_[test] = 1;
   }
-  scan::SpamJudge judge(rules_, scanner_.judge_scratch(), options_.outbound);
+  scan::SpamJudge judge(rules_, scanner_.judge_scratch(), options_.outbound, options_.everything);
   scanner_.begin();
   add_headers(judge);
   for (const MessagePart& part : parts_.parts()) add_mime_headers(part);
@@ -133,7 +133,7 @@ void SpamScan::finish() {
   scanner_.look();
   const scan::SpamTimer meta(options_.times, scan::SpamGroup::meta);
   open_tests(judge);
-  judge.decide(*this, options_.everything);
+  judge.decide(*this);
   take_hits(judge);
 }
 
@@ -452,9 +452,7 @@ void SpamScan::add_text() {
 
 // What may hit is open, what was counted before is known.
 void SpamScan::open_tests(scan::SpamJudge& judge) {
-  constexpr std::uint32_t kEvalCost = 300;
   constexpr double kMostCounted = std::numeric_limits<std::uint16_t>::max();
-  const auto tests = rules_.tests();
   counts_.for_each([&](std::uint32_t test, std::uint32_t count) { judge.set(test, count); });
   // Of parts, not of one field: none may have matched.
   for (std::uint32_t s = 0; s < rules_.selectors().size(); ++s) {
@@ -462,22 +460,27 @@ void SpamScan::open_tests(scan::SpamJudge& judge) {
     for (const std::uint32_t test : rules_.of_selector(s).negated) judge.set(test, 1);
   }
   for (const std::uint32_t index : scanner_.open()) {
-    const scan::SpamTest& test = tests[index];
-    if ((test.flags & scan::kTestMultiple) == 0) {
-      if (!counts_.has(index)) judge.open(index, 0, 1, scanner_.cost(index));
+    if ((rules_.flags(index) & scan::kTestMultiple) == 0) {
+      if (!counts_.has(index)) judge.open(index, 0, 1);
       continue;
     }
     const double before = counts_.has(index) ? counts_[index] : 0;
-    const double most = test.max_hits == 0 ? kMostCounted : test.max_hits;
-    if (before < most) judge.open(index, before, most, scanner_.cost(index));
+    const std::uint32_t max_hits = rules_.tests()[index].max_hits;
+    const double most = max_hits == 0 ? kMostCounted : max_hits;
+    if (before < most) judge.open(index, before, most);
   }
-  for (const std::uint32_t test : rules_.evals()) judge.open(test, 0, 1, kEvalCost);
 }
 
-double SpamScan::answer(std::uint32_t index) {
+std::uint32_t SpamScan::cost(std::uint32_t test) const {
+  constexpr std::uint32_t kEvalCost = 300;
+  return scanner_.is_open(test) ? scanner_.cost(test) : kEvalCost;
+}
+
+double SpamScan::answer(std::uint32_t index, std::uint32_t enough) {
   const scan::SpamTest& test = rules_.tests()[index];
   if (test.kind != scan::TestKind::eval) {
-    const std::uint32_t count = scanner_.count(index, counts_.has(index) ? counts_[index] : 0);
+    const std::uint32_t count =
+        scanner_.count(index, counts_.has(index) ? counts_[index] : 0, enough);
     return (test.flags & scan::kTestNegated) != 0 ? count == 0 : count;
   }
   const scan::SpamTimer eval(options_.times, scan::SpamGroup::eval);
@@ -490,12 +493,12 @@ double SpamScan::answer(std::uint32_t index) {
 void SpamScan::take_hits(const scan::SpamJudge& judge) {
   const auto tests = rules_.tests();
   std::int64_t score = 0;
-  judge.for_each([&](std::uint32_t i) {
+  for (const std::uint32_t i : judge.hits()) {
     if (options_.everything) all_hits_.emplace_back(i, judge.value(i));
-    if ((tests[i].flags & scan::kTestSub) != 0) return;
+    if ((tests[i].flags & scan::kTestSub) != 0) continue;
     hits_.push_back({&tests[i].info, buffer_of(tests[i]), tests[i].score, true});
     score += tests[i].score;
-  });
+  }
   score_ = static_cast<std::int32_t>(std::clamp<std::int64_t>(score, INT32_MIN, INT32_MAX));
 }
 

@@ -57,7 +57,8 @@ class SpamScan final : private PartsSink, private scan::SpamJudge::Witness {
   void on_raw_lines(std::uint32_t part, std::string_view lines) override;
   void on_leaf(std::uint32_t part, TextBuffer& raw) override;
 
-  double answer(std::uint32_t test) override;
+  double answer(std::uint32_t test, std::uint32_t enough) override;
+  std::uint32_t cost(std::uint32_t test) const override;
 
   void add_headers(scan::SpamJudge& judge);
   void add_mime_headers(const MessagePart& part);
