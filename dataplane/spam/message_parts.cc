@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "dataplane/spam/white_space.h"
+
 namespace sluice::spam {
 namespace {
 
@@ -24,7 +26,7 @@ bool is_blank(std::string_view line) { return trim(line).empty(); }
 // A parameter's value as SpamAssassin's expressions find it; empty when it is not there.
 std::size_t find_parameter(std::string_view value, std::string_view lower_name) {
   for (std::size_t at = 0; at + lower_name.size() <= value.size(); ++at) {
-    if (at > 0 && is_word(value[at - 1])) continue;
+    if (to_lower(value[at]) != lower_name.front() || (at > 0 && is_word(value[at - 1]))) continue;
     if (!equals_lower(value.substr(at, lower_name.size()), lower_name)) continue;
     std::size_t i = at + lower_name.size();
     while (i < value.size() && is_space(value[i])) ++i;
@@ -46,6 +48,23 @@ std::string_view quoted_value(std::string_view value, std::size_t at) {
     ++end;
   }
   return value.substr(at, end - at);
+}
+
+// Copies a line to `to`, where kTextBlock octets more may be written. Where its line end stands, or
+// nullptr when it has none.
+const char* copy_line(const char* p, const char* end, char* to) {
+#if defined(__SSE4_1__)
+  for (; end - p >= static_cast<std::ptrdiff_t>(kTextBlock); p += kTextBlock, to += kTextBlock) {
+    const __m128i block = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), block);
+    const int ends = _mm_movemask_epi8(_mm_cmpeq_epi8(block, _mm_set1_epi8('\n')));
+    if (ends != 0) return p + std::countr_zero(static_cast<unsigned>(ends));
+  }
+#endif
+  const auto rest = static_cast<std::size_t>(end - p);
+  const auto* const line_end = static_cast<const char*>(std::memchr(p, '\n', rest));
+  if (line_end != nullptr) std::memcpy(to, p, static_cast<std::size_t>(line_end - p));
+  return line_end;
 }
 
 }  // namespace
@@ -168,14 +187,13 @@ std::size_t MessageParts::leaf_lines(std::string_view text) {
   Frame& top = frames_.back();
   if (top.state != State::leaf || top.expects_header) return 0;
   MessagePart& part = parts_[top.part];
-  char* const begin = top.text.room(text.size());
+  char* const begin = top.text.room(text.size() + kTextBlock);
   char* to = begin;
   std::size_t last = top.text.size() - top.held;  // octets of the last line so far
   const char* p = text.data();
   const char* const end = p + text.size();
   while (end - p > 1 && (p[0] != '-' || p[1] != '-')) {
-    const char* const line_end =
-        static_cast<const char*>(std::memchr(p, '\n', static_cast<std::size_t>(end - p)));
+    const char* const line_end = copy_line(p, end, to);
     if (line_end == nullptr || line_end - p >= static_cast<std::ptrdiff_t>(kMaxBodyLine)) break;
     const char* const next = line_end + 1;
     if (is_space(*p) && is_blank({p, next})) {
@@ -190,7 +208,6 @@ std::size_t MessageParts::leaf_lines(std::string_view text) {
     part.longest_line = std::max(part.longest_line, static_cast<std::uint32_t>(last));
     last = static_cast<std::size_t>(line_end - p);
     if (crlf_ && last > 0 && line_end[-1] == '\r') --last;
-    std::memcpy(to, p, last);
     to[last++] = '\n';
     to += last;
     p = next;
@@ -444,7 +461,7 @@ void MessageParts::end_header() {
     frame.kept = kept_octets(part);
   }
   if (number == 0) sink_.on_message_header();
-  sink_.on_part_header(number);
+  sink_.on_part_header(number, type);
   begin_content();
 }
 

@@ -68,8 +68,9 @@ class PartsSink {
  public:
   // The header of the message itself is whole.
   virtual void on_message_header() = 0;
-  // The header of a part (the message is part 0) is whole.
-  virtual void on_part_header(std::uint32_t part) = 0;
+  // The header of a part (the message is part 0) is whole. `type`: as its field says; the part has
+  // what is made of it.
+  virtual void on_part_header(std::uint32_t part, const ContentType& type) = 0;
   // Lines of a leaf's encoded body, line ends LF included; its last line may have none. All of
   // them, in order.
   virtual void on_raw_lines(std::uint32_t part, std::string_view lines) = 0;

@@ -90,13 +90,9 @@ std::uint64_t count_unicode(std::string_view lines) {
 
 }  // namespace
 
-void SpamScan::count_part(std::uint32_t number) {
+void SpamScan::on_part_header(std::uint32_t number, const ContentType& type) {
   const MessagePart& part = parts_.parts()[number];
   MimeFacts& mime = view_.mime;
-  const Field* field = part.header.last("content-type");
-  const std::string_view value =
-      field != nullptr ? std::string_view(field->value) : std::string_view();
-  const ContentType type = read_content_type(field != nullptr ? &value : nullptr, &arena_);
   String charset(type.charset, &arena_);
   lower(charset);
   if (type.missing) charset = "us-ascii";

@@ -187,8 +187,6 @@ void SpamScan::add_headers(scan::SpamJudge& judge) {
   }
 }
 
-void SpamScan::on_part_header(std::uint32_t part) { count_part(part); }
-
 void SpamScan::add_mime_headers(const MessagePart& part) {
   const scan::SpamTimer timer(options_.times, scan::SpamGroup::values);
   String value(&arena_);
@@ -299,18 +297,12 @@ void SpamScan::first_plain_body(std::string_view text) {
 
 // Decoded text in pieces of 2 to 4 KiB, cut at line ends where there are some.
 void SpamScan::raw_body(std::string_view text) {
-  std::uint64_t lines = 0;
-  std::uint64_t blank = 0;
   const auto give = [&](std::string_view piece) {
     raw_piece(piece);
     // As split(/^/m, ..., -1) counts them.
-    while (!piece.empty()) {
-      const std::size_t end = piece.find('\n');
-      ++lines;
-      if (is_space(piece.front()) && trim(piece.substr(0, end)).empty()) ++blank;
-      if (end == std::string_view::npos) break;
-      piece.remove_prefix(end + 1);
-    }
+    const LineCount count = count_lines(piece);
+    view_.decoded_lines += count.lines;
+    view_.blank_lines += count.blank;
   };
   if (text.size() <= kMaxLine) {
     give(text);
@@ -328,8 +320,6 @@ void SpamScan::raw_body(std::string_view text) {
     }
     if (begin < text.size()) give(text.substr(begin));
   }
-  view_.decoded_lines += lines;
-  view_.blank_lines += blank;
 }
 
 void SpamScan::raw_piece(std::string_view piece) {
@@ -370,8 +360,14 @@ std::size_t SpamScan::take_black(std::string_view text) {
     out += size;
     if (size + 1 < kTextBlock) break;
   }
-  if (end - p < room) {
-    while (p < end && !begins_white(*p)) *out++ = *p++;
+  if (p < end && end - p < room) {
+    const auto left = static_cast<std::size_t>(end - p);
+    char rest[kTextBlock] = {};
+    std::memcpy(rest, p, left);
+    std::size_t size = std::min(take_block<true>(rest, out), left);
+    if (size == left && is_space(rest[left - 1])) --size;  // what follows it is not known yet
+    p += size;
+    out += size;
   }
   view_.body.add(static_cast<std::size_t>(out - begin));
   return static_cast<std::size_t>(p - text.data());

@@ -53,7 +53,7 @@ class SpamScan final : private PartsSink, private scan::SpamJudge::Witness {
 
  private:
   void on_message_header() override;
-  void on_part_header(std::uint32_t part) override;
+  void on_part_header(std::uint32_t part, const ContentType& type) override;
   void on_raw_lines(std::uint32_t part, std::string_view lines) override;
   void on_leaf(std::uint32_t part, TextBuffer& raw) override;
 
@@ -75,7 +75,6 @@ class SpamScan final : private PartsSink, private scan::SpamJudge::Witness {
   void end_white_space();
   void end_paragraph();
   void paragraph(std::size_t begin, std::size_t end);
-  void count_part(std::uint32_t part);
   void image(const MessagePart& part, std::string_view raw);
 
   std::pmr::monotonic_buffer_resource arena_;

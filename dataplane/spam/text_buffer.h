@@ -62,7 +62,8 @@ class TextBuffer {
     std::swap(capacity_, other.capacity_);
   }
   void grow(std::size_t octets) {
-    const std::size_t capacity = std::max(size_ + octets, capacity_ * 2);
+    constexpr std::size_t kLeast = 256;
+    const std::size_t capacity = std::max({size_ + octets, capacity_ * 2, kLeast});
     char* const data = static_cast<char*>(memory_->allocate(capacity, 1));
     if (data_ != nullptr) {
       std::memcpy(data, data_, size_);

@@ -78,6 +78,60 @@ inline std::size_t count_white(std::string_view text) {
   return count;
 }
 
+struct LineCount {
+  std::size_t lines = 0;  // what stands behind the last line end is one too
+  std::size_t blank = 0;  // of nothing but white space
+};
+
+inline LineCount count_lines(std::string_view text) {
+  LineCount count;
+  if (text.empty()) return count;
+  bool black = false;  // in the line in progress
+#if defined(__SSE4_1__)
+  // Bits for 64 octets. In the octets that are no line end, all ones, the addition of one that is
+  // black carries up to the line end.
+  const auto look = [&](const char* p) {
+    std::uint64_t whites = 0;
+    std::uint64_t ends = 0;
+    for (unsigned i = 0; i < 64; i += kTextBlock) {
+      const __m128i block = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + i));
+      const auto bits = [i](__m128i octets) {
+        return std::uint64_t{static_cast<std::uint32_t>(_mm_movemask_epi8(octets))} << i;
+      };
+      whites |= bits(white_octets(block));
+      ends |= bits(_mm_cmpeq_epi8(block, _mm_set1_epi8('\n')));
+    }
+    unsigned long long sum = 0;
+    const bool first = __builtin_uaddll_overflow(~ends, ~whites, &sum);
+    const bool second = __builtin_uaddll_overflow(sum, black ? 1 : 0, &sum);
+    black = first || second;
+    count.lines += static_cast<std::size_t>(std::popcount(ends));
+    count.blank += static_cast<std::size_t>(std::popcount(ends & ~sum));
+  };
+  std::string_view rest = text;
+  for (; rest.size() >= 64; rest.remove_prefix(64)) look(rest.data());
+  char tail[64];
+  std::memset(tail, ' ', sizeof tail);
+  std::memcpy(tail, rest.data(), rest.size());
+  look(tail);
+#else
+  for (const char c : text) {
+    if (c == '\n') {
+      ++count.lines;
+      count.blank += black ? 0 : 1;
+      black = false;
+    } else if (!is_space(c)) {
+      black = true;
+    }
+  }
+#endif
+  if (text.back() != '\n') {
+    ++count.lines;
+    count.blank += black ? 0 : 1;
+  }
+  return count;
+}
+
 // Characters of UTF-8 text.
 inline std::size_t count_characters(std::string_view utf8) {
   std::size_t behind = 0;  // the first octet of a character
@@ -113,13 +167,14 @@ inline void append_squeezed(std::string_view text, TextBuffer& to) {
     *out++ = ' ';
   }
   while (!text.empty()) {
-    if (const std::size_t white = leading_white(text); white > 0) {
-      text.remove_prefix(white);
-      *out++ = ' ';
-      continue;
-    }
-    *out++ = text.front();
-    text.remove_prefix(1);
+    char rest[kTextBlock] = {};
+    std::memcpy(rest, text.data(), text.size());
+    const std::size_t size = std::min(take_block<false>(rest, out), text.size());
+    text.remove_prefix(size);
+    out += size;
+    if (text.empty()) break;
+    text.remove_prefix(leading_white(text));
+    *out++ = ' ';
   }
   to.add(static_cast<std::size_t>(out - begin));
 }

@@ -57,6 +57,17 @@ TEST(SpamReading, WhiteSpace) {
     spam::append_squeezed(text, out);
     ASSERT_EQ(out.view(), "before" + squeezed);
     ASSERT_EQ(spam::count_white(text), white);
+    const std::string repeated = text + text + texts.next(60);
+    std::size_t lines = 0;
+    std::size_t blank = 0;
+    for (std::size_t at = 0; at < repeated.size(); ++lines) {
+      const std::size_t end = std::min(repeated.find('\n', at), repeated.size());
+      blank += spam::trim(std::string_view(repeated).substr(at, end - at)).empty() ? 1 : 0;
+      at = end + 1;
+    }
+    const spam::LineCount count = spam::count_lines(repeated);
+    ASSERT_EQ(count.lines, lines) << testing::PrintToString(repeated);
+    ASSERT_EQ(count.blank, blank) << testing::PrintToString(repeated);
     ASSERT_EQ(spam::count_characters(text), characters);
   }
 }
@@ -231,7 +242,7 @@ TEST(SpamReading, Fields) {
 
 struct Leaves final : spam::PartsSink {
   void on_message_header() override {}
-  void on_part_header(std::uint32_t) override {}
+  void on_part_header(std::uint32_t, const spam::ContentType&) override {}
   void on_raw_lines(std::uint32_t part, std::string_view lines) override {
     raw[part] += lines;
     most = std::max(most, lines.size());
