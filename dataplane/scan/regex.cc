@@ -13,6 +13,8 @@ namespace {
 constexpr std::uint32_t kDepthLimit = 2000;
 constexpr std::size_t kLeastStack = std::size_t{32} << 10;
 constexpr std::size_t kMostStack = std::size_t{512} << 10;
+// More than there are octets in a subject: sums of octets of a set and of octets beyond ASCII.
+constexpr std::uint64_t kBeyond = std::uint64_t{1} << 32;
 
 }  // namespace
 
@@ -50,7 +52,7 @@ struct Regex::Impl {
   std::uint32_t least = 0;  // octets of what it matches
   std::uint32_t weight = 1;
   bool jit = false;
-  std::vector<std::uint8_t> set;  // by octet: 1, or 2 for octets above 127; empty: not a set
+  std::vector<std::uint64_t> set;  // by octet: 1, or kBeyond above 127; empty: not a set
 };
 
 Regex::Regex(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -120,7 +122,7 @@ bool Regex::find(std::string_view subject, RegexScratch& scratch, Match* match, 
 
 void Regex::set_octets(std::span<const std::uint8_t> octets) {
   impl_->set.assign(256, 0);
-  std::fill(impl_->set.begin() + 128, impl_->set.end(), 2);
+  std::fill(impl_->set.begin() + 128, impl_->set.end(), kBeyond);
   for (const std::uint8_t octet : octets) {
     if (octet < 128) impl_->set[octet] = 1;
   }
@@ -129,15 +131,10 @@ void Regex::set_octets(std::span<const std::uint8_t> octets) {
 std::uint32_t Regex::count(std::string_view subject, RegexScratch& scratch, std::uint32_t most,
                            std::size_t from, std::uint32_t to) const {
   if (!impl_->set.empty()) {
-    const std::uint8_t* set = impl_->set.data();
-    std::uint32_t members = 0;
-    std::uint32_t others = 0;
-    for (const char c : subject) {
-      const std::uint8_t kind = set[static_cast<unsigned char>(c)];
-      members += kind & 1;
-      others += kind >> 1;
-    }
-    if (others == 0) return std::min(members, most);
+    const std::uint64_t* const set = impl_->set.data();
+    std::uint64_t sum = 0;
+    for (const char c : subject) sum += set[static_cast<unsigned char>(c)];
+    if (sum < kBeyond) return static_cast<std::uint32_t>(std::min<std::uint64_t>(sum, most));
   }
   std::uint32_t found = 0;
   Match match;

@@ -65,7 +65,8 @@ class RegexStarts {
   };
   Halves halves_of(std::size_t table, bool whole) const;
   std::array<Halves, 1 + kMostOctets> halves_{};
-  std::size_t looked_at_ = 0;  // of them
+  std::size_t looked_at_ = 0;   // of them
+  std::size_t of_buckets_ = 0;  // of these, the first: not whole
 };
 
 }  // namespace sluice::scan
