@@ -32,7 +32,7 @@ def main():
     unpacked = guest.fetch("linux-image-amd64")
     script = SCRIPT.replace("ONLY", os.environ.get("SLUICE_KERNEL_ONLY", ""))
     with tempfile.TemporaryDirectory() as folder:
-        image = guest.make_initramfs(unpacked, folder, ["veth"], script, shares)
+        image = guest.make_initramfs(unpacked, folder, ["veth", "macvlan"], script, shares)
         with open(pathlib.Path(folder) / "console", "wb+") as console:
             try:
                 subprocess.run(guest.command(unpacked, image, shares), stdin=subprocess.DEVNULL, stdout=console,
