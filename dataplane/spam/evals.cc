@@ -1,9 +1,7 @@
 #include "dataplane/spam/evals.h"
 
-#include <array>
 #include <charconv>
 #include <cstdlib>
-#include <span>
 #include <vector>
 
 #include "dataplane/scan/spam_evals.h"
@@ -57,6 +55,15 @@ constexpr Zone kZones[] = {
 }  // namespace
 
 double number_of(std::string_view text) {
+  // Whole numbers, as most are.
+  const bool negative = text.starts_with('-');
+  const std::string_view digits = text.substr(negative ? 1 : 0);
+  if (!digits.empty() && digits.size() < 10 &&
+      std::all_of(digits.begin(), digits.end(), is_digit)) {
+    std::int64_t whole = 0;
+    for (const char c : digits) whole = whole * 10 + (c - '0');
+    return static_cast<double>(negative ? -whole : whole);
+  }
   double value = 0;
   if (std::from_chars(text.data(), text.data() + text.size(), value).ec == std::errc())
     return value;
@@ -68,16 +75,21 @@ bool read_date(std::string_view text, std::int64_t& seconds) {
   // Words; commas are blanks.
   constexpr std::size_t kMostOctets = 512;
   text = text.substr(0, kMostOctets);
-  std::array<std::string_view, kMostOctets / 2> found;
+  struct Word {
+    std::uint16_t begin;
+    std::uint16_t size;
+  };
+  Word found[kMostOctets / 2];  // NOLINT(modernize-avoid-c-arrays): nothing is set before
   std::size_t count = 0;
   const auto blank = [](char c) { return is_space(c) || c == ','; };
   for (std::size_t i = 0; i < text.size();) {
     while (i < text.size() && blank(text[i])) ++i;
     const std::size_t begin = i;
     while (i < text.size() && !blank(text[i])) ++i;
-    if (i > begin) found[count++] = text.substr(begin, i - begin);
+    if (i > begin)
+      found[count++] = {static_cast<std::uint16_t>(begin), static_cast<std::uint16_t>(i - begin)};
   }
-  const std::span<const std::string_view> words(found.data(), count);
+  const auto word_at = [&](std::size_t i) { return text.substr(found[i].begin, found[i].size); };
   const auto month_of = [](std::string_view word) {
     if (word.size() != 3) return 0;
     for (int m = 0; m < 12; ++m) {
@@ -97,25 +109,25 @@ bool read_date(std::string_view text, std::int64_t& seconds) {
   int day = 0;
   std::size_t year_digits = 0;
   for (const std::size_t least : {4u, 2u}) {  // four digits of year first
-    for (std::size_t i = 0; i + 2 < words.size() && year < 0; ++i) {
-      const int m = is_digit(words[i].front()) ? month_of(words[i + 1]) : 0;
+    for (std::size_t i = 0; i + 2 < count && year < 0; ++i) {
+      const int m = is_digit(word_at(i).front()) ? month_of(word_at(i + 1)) : 0;
       int d = 0;
       int y = 0;
-      if (m != 0 && number(words[i], 1, 9, d) &&
-          number(words[i + 2], least, least == 4 ? 4 : 3, y)) {
+      if (m != 0 && number(word_at(i), 1, 9, d) &&
+          number(word_at(i + 2), least, least == 4 ? 4 : 3, y)) {
         day = d;
         month = m;
         year = y;
-        year_digits = words[i + 2].size();
+        year_digits = word_at(i + 2).size();
       }
     }
     if (least == 4) {  // Mon dd hh:mm:ss yyyy
-      for (std::size_t i = 0; i + 3 < words.size() && year < 0; ++i) {
-        const int m = month_of(words[i]);
+      for (std::size_t i = 0; i + 3 < count && year < 0; ++i) {
+        const int m = month_of(word_at(i));
         int d = 0;
         int y = 0;
-        if (m != 0 && number(words[i + 1], 1, 9, d) && has(words[i + 2], ":") &&
-            number(words[i + 3], 4, 4, y)) {
+        if (m != 0 && number(word_at(i + 1), 1, 9, d) && has(word_at(i + 2), ":") &&
+            number(word_at(i + 3), 4, 4, y)) {
           day = d;
           month = m;
           year = y;
@@ -133,7 +145,8 @@ bool read_date(std::string_view text, std::int64_t& seconds) {
   int hour = 0;
   int minute = 0;
   int second = 0;
-  for (const std::string_view word : words) {
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::string_view word = word_at(i);
     const std::size_t colon = word.find(':');
     if (colon == std::string_view::npos || colon == 0 || colon > 2) continue;
     const std::size_t second_colon = word.find(':', colon + 1);
@@ -153,7 +166,8 @@ bool read_date(std::string_view text, std::int64_t& seconds) {
   }
   int zone = 0;
   bool numeric = false;
-  for (const std::string_view word : words) {
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::string_view word = word_at(i);
     int value = 0;
     if (word.size() == 5 && (word[0] == '+' || word[0] == '-') &&
         number(word.substr(1), 4, 4, value)) {
@@ -162,8 +176,8 @@ bool read_date(std::string_view text, std::int64_t& seconds) {
       break;
     }
   }
-  for (std::size_t i = 0; i < words.size() && !numeric; ++i) {
-    std::string_view word = words[i];
+  for (std::size_t i = 0; i < count && !numeric; ++i) {
+    std::string_view word = word_at(i);
     while (!word.empty() && !is_alpha(word.front())) word.remove_prefix(1);
     while (!word.empty() && !is_alpha(word.back())) word.remove_suffix(1);
     for (const Zone& known : kZones) {

@@ -446,7 +446,7 @@ std::string_view date_in(std::string_view field) {
     while (i < field.size() && !is_space(field[i])) ++i;
     return i > zone ? i : 0;
   };
-  for (std::size_t blank = 0; blank < field.size(); ++blank) {
+  for (std::size_t blank = 0; blank + 2 < field.size(); ++blank) {
     if (!is_space(field[blank])) continue;
     std::size_t end = 0;
     if (is_digit(at(blank + 2)) && at(blank + 1) != '\n') end = rest(blank + 2);

@@ -96,7 +96,7 @@ double check_freemail_header(const View& view, Arguments a) {
 }
 
 // Addresses of free mail in the text; `useful` is false when there are too many to mean something.
-Strings body_freemails(const View& view, bool& useful) {
+Strings read_body_freemails(const View& view, bool& useful) {
   constexpr std::size_t kMostAddresses = 5;
   constexpr std::size_t kMostFreemails = 3;
   Strings addresses(view.memory);
@@ -128,8 +128,15 @@ Strings body_freemails(const View& view, bool& useful) {
       text.replace(m.begin[0], m.end[0] - m.begin[0], " ");
       from = m.begin[0] + 1;
     }
+    // An address begins no more than so many octets before its '@', which is the next one.
+    constexpr std::size_t kMostBefore = 64;
     from = 0;
-    while (from < text.size() && view.find(t.address, text, &m, from)) {
+    for (std::size_t at = text.find('@'); at != String::npos; at = text.find('@', from)) {
+      if (!t.address.find(text, view.scratch, &m, std::max(from, at - std::min(at, kMostBefore)),
+                          static_cast<std::uint32_t>(at))) {
+        from = at + 1;
+        continue;
+      }
       const std::string_view address = m.group(text, 1);
       from = std::max(m.end[0], from + 1);
       const std::string_view domain = address.substr(address.rfind('.') + 1);
@@ -153,6 +160,13 @@ Strings body_freemails(const View& view, bool& useful) {
   return found;
 }
 
+const Strings& body_freemails(const View& view, bool& useful) {
+  auto& known = view.notes().body_freemails;
+  if (!known) known = read_body_freemails(view, view.notes().useful_freemails);
+  useful = view.notes().useful_freemails;
+  return *known;
+}
+
 double check_freemail_replyto(const View& view, Arguments a) {
   if (const auto envelope = view.envelope_from(); envelope && view.find(tables().bulk, *envelope))
     return 0;
@@ -174,7 +188,7 @@ double check_freemail_replyto(const View& view, Arguments a) {
     return 0;
   }
   bool useful = false;
-  const Strings body = body_freemails(view, useful);
+  const Strings& body = body_freemails(view, useful);
   if (!useful) return 0;
   const Strings& answers = a[0] == "replyto" || reply_free ? reply : from;
   for (const String& address : body) {

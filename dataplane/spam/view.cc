@@ -153,12 +153,10 @@ std::optional<std::string_view> View::envelope_from() const {
   return std::nullopt;
 }
 
-bool View::lacks(std::uint64_t field) const {
-  if (!names_) {
-    names_.emplace();
-    for (const Field& one : parts->header().fields()) names_->add(one.lower_name);
-  }
-  return names_->lacks(field);
+const scan::FieldNames& View::read_names() const {
+  names_.emplace();
+  for (const Field& one : parts->header().fields()) names_->add(one.lower_name);
+  return *names_;
 }
 
 View::Entry& View::entry(const Selector& selector) const {
@@ -187,7 +185,9 @@ void View::read_values(std::string_view selector, Strings& out) const {
   const auto take_field = [&](std::string_view lower_name, bool raw) {
     for (const Field& field : header.fields()) {
       if (field.lower_name != lower_name) continue;
-      String& value = out.emplace_back(raw ? field.raw : field.value);
+      String& value = out.emplace_back();
+      value.reserve((raw ? field.raw : field.value).size() + 1);
+      value += raw ? field.raw : field.value;
       if (!raw) value += '\n';
     }
   };

@@ -81,7 +81,7 @@ class View {
   std::string_view get(const Selector& selector) const;
   bool has(const Selector& selector) const { return !values(selector).empty(); }
   // The header is whole: whether it certainly lacks a field (scan/field_names.h).
-  bool lacks(std::uint64_t field) const;
+  bool lacks(std::uint64_t field) const { return (names_ ? *names_ : read_names()).lacks(field); }
   const Strings& from_addresses() const;  // of all fields that name a sender, each once
   std::optional<std::string_view> envelope_from() const;
 
@@ -95,7 +95,9 @@ class View {
     std::optional<std::array<double, 3>> alternatives;
     std::optional<String> received;                           // the Received fields, squeezed
     std::optional<std::pmr::vector<std::string_view>> hosts;  // of URLs
-    std::pmr::vector<std::pair<String, bool>> freemail;       // addresses, and what they are
+    std::optional<Strings> body_freemails;
+    bool useful_freemails = false;
+    std::pmr::vector<std::pair<String, bool>> freemail;  // addresses, and what they are
   };
   Notes& notes() const { return notes_; }
 
@@ -142,6 +144,7 @@ class View {
   };
 
   Entry& entry(const Selector& selector) const;
+  const scan::FieldNames& read_names() const;
   void read_values(std::string_view selector, Strings& out) const;
   void received_range(std::string_view selector, Strings& out) const;
 
