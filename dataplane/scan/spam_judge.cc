@@ -17,7 +17,6 @@ void SpamJudgeScratch::reserve(const SpamRules& rules) {
   known.assign(formulas.initial().begin(), formulas.initial().end());
   numbers.assign(formulas.counted().size(), {});
   values.assign(rules.tests().size(), 0);
-  asks.assign(formulas.metas().size(), {});
   opened.reserve(rules.tests().size());
   open.reserve(formulas.metas().size());
   hits.reserve(rules.tests().size());
@@ -120,13 +119,12 @@ void SpamJudge::look_at_metas() {
     if (i + kAhead < metas.size() && scratch_.known[metas[i + kAhead].gate] != kNo)
       __builtin_prefetch(formulas_.words(metas[i + kAhead]));
     if (scratch_.known[metas[i].gate] == kNo) continue;
-    const Found found = look(metas[i]);
-    if (found.known == kNo) continue;
     const std::uint32_t fact = *formulas_.words(metas[i]);
     if (off(fact)) continue;
+    const Found found = look<false>(metas[i]);
+    if (found.known == kNo) continue;
     put(fact, found.known);
     if (found.known != kOpen) continue;
-    scratch_.asks[i] = found.ask;
     if ((formulas_.flags(fact) & SpamFormulas::kReported) != 0) scratch_.open.push_back(i);
   }
 }
@@ -138,8 +136,8 @@ void SpamJudge::decide(std::uint32_t meta) {
   asking.assign(1, meta);
   while (!asking.empty()) {
     const std::uint32_t top = asking.back();
-    const Found found = look(metas[top]);
-    const std::uint32_t fact = found.ask.fact;
+    const Found found = look<true>(metas[top]);
+    const std::uint32_t fact = found.ask;
     if (found.known != kOpen) {
       put(*formulas_.words(metas[top]), found.known);
       asking.pop_back();
@@ -152,30 +150,39 @@ void SpamJudge::decide(std::uint32_t meta) {
 }
 
 std::uint32_t SpamJudge::cost(std::uint32_t fact) const {
-  return (formulas_.flags(fact) & SpamFormulas::kMeta) != 0
-             ? scratch_.asks[formulas_.meta_of(fact)].cost
-             : witness_->cost(fact);
+  constexpr std::uint32_t kMetaCost = 1000;  // whatever it asks
+  if ((formulas_.flags(fact) & SpamFormulas::kMeta) != 0) return kMetaCost;
+  return witness_->cost(fact);
 }
 
 // --- formulas ------------------------------------------------------------------------------------
 
-// `fact` is open and decides about `found`, which was `was` without it.
-inline void SpamJudge::depend(Found& found, Known was, std::uint32_t fact) const {
-  const std::uint32_t its = cost(fact);
-  if (was != kOpen || its < found.ask.cost) found.ask = {fact, its};
+// `found` depends on `other` too, when that is open.
+template <bool kAsks>
+[[gnu::always_inline]] inline void SpamJudge::depend(Found& found, const Found& other) const {
+  if (!kAsks || other.known != kOpen) return;
+  if (found.known != kOpen) {
+    found.ask = other.ask;
+    found.cost = other.cost;
+    return;
+  }
+  if (found.cost == kUnknownCost) found.cost = cost(found.ask);
+  const std::uint32_t its = other.cost == kUnknownCost ? cost(other.ask) : other.cost;
+  if (its >= found.cost) return;
+  found.ask = other.ask;
+  found.cost = its;
 }
 
+template <bool kAsks>
 SpamJudge::Found SpamJudge::look(const SpamFormulas::Meta& meta) {
   using Step = SpamFormulas::Step;
   const Known* const known = scratch_.known.data();
-  Found whole{known[meta.gate], {kNone, 0}};
-  if (whole.known == kNo) return whole;
-  if (whole.known == kOpen) depend(whole, kYes, meta.gate / 2);
+  Found whole{known[meta.gate], meta.gate / 2, kUnknownCost};
   const std::uint32_t* at = formulas_.words(meta) + SpamFormulas::kHeadWords;
   for (const std::uint32_t* const end = at + at[-1]; at != end; ++at) {
     const Known one = known[*at];
-    if (one == kNo) return {kNo, {kNone, 0}};
-    if (one == kOpen) depend(whole, whole.known, *at / 2);
+    if (one == kNo) return {kNo, kNone, kUnknownCost};
+    depend<kAsks>(whole, {one, *at / 2, kUnknownCost});
     whole.known &= one;
   }
   Found stack[kMetaStack];  // as deep as the logarithm of the formula, about
@@ -184,15 +191,10 @@ SpamJudge::Found SpamJudge::look(const SpamFormulas::Meta& meta) {
     const std::uint32_t* const end = at + literals;
     for (; at != end && of.known != kYes; ++at) {
       const Known one = known[*at];
-      if (one == kOpen) depend(of, of.known, *at / 2);
+      depend<kAsks>(of, {one, *at / 2, kUnknownCost});
       of.known |= one;
     }
     at = end;
-  };
-  const auto merge = [](Found& with, const Found& other, Known merged) {
-    if (other.known == kOpen && (with.known != kOpen || other.ask.cost < with.ask.cost))
-      with.ask = other.ask;
-    with.known = merged;
   };
   for (;;) {
     const std::uint32_t word = *at++;
@@ -201,10 +203,11 @@ SpamJudge::Found SpamJudge::look(const SpamFormulas::Meta& meta) {
       case Step::end:
         return whole;
       case Step::one_of: {
-        Found one{kNo, {kNone, 0}};
+        Found one{kNo, kNone, kUnknownCost};
         any(one, operand);
         if (one.known == kNo) return one;
-        merge(whole, one, whole.known & one.known);
+        depend<kAsks>(whole, one);
+        whole.known &= one.known;
         break;
       }
       case Step::yes:
@@ -217,7 +220,7 @@ SpamJudge::Found SpamJudge::look(const SpamFormulas::Meta& meta) {
         const std::uint32_t* const end = at + operand;
         for (; at != end && top->known != kNo; ++at) {
           const Known one = known[*at];
-          if (one == kOpen) depend(*top, top->known, *at / 2);
+          depend<kAsks>(*top, {one, *at / 2, kUnknownCost});
           top->known &= one;
         }
         at = end;
@@ -229,25 +232,27 @@ SpamJudge::Found SpamJudge::look(const SpamFormulas::Meta& meta) {
       case Step::both: {
         const Found& upper = *top--;
         Found& lower = top == stack ? whole : *top;
-        merge(lower, upper, lower.known & upper.known);
+        depend<kAsks>(lower, upper);
+        lower.known &= upper.known;
         if (whole.known == kNo) return whole;
         break;
       }
       case Step::either: {
         const Found& upper = *top--;
-        merge(*top, upper, top->known | upper.known);
+        depend<kAsks>(*top, upper);
+        top->known |= upper.known;
         break;
       }
       case Step::sum:
       case Step::not_sum:
-        *++top = sum(at, operand);
+        *++top = sum<kAsks>(at, operand);
         if (static_cast<Step>(word >> 24) == Step::not_sum) top->known = opposite(top->known);
         at += SpamFormulas::kSumWords + operand + *at;
         break;
       case Step::value:
       case Step::not_value: {
         const Operand value = number({at, operand});
-        *++top = {value.known(), {value.ask, value.ask == kNone ? 0 : cost(value.ask)}};
+        *++top = {value.known(), value.ask, kUnknownCost};
         if (static_cast<Step>(word >> 24) == Step::not_value) top->known = opposite(top->known);
         at += operand;
         break;
@@ -269,10 +274,11 @@ SpamJudge::Found SpamJudge::store(const std::uint32_t* words, std::uint32_t at) 
     found.high = std::max(found.high, 1.0);
   }
   scratch_.numbers[at] = {found.low, found.high};
-  if (found.fixed() || found.ask == kNone) return {found.known(), {kNone, 0}};
-  return {kOpen, {found.ask, cost(found.ask)}};
+  if (found.fixed() || found.ask == kNone) return {found.known(), kNone, kUnknownCost};
+  return {kOpen, found.ask, kUnknownCost};
 }
 
+template <bool kAsks>
 SpamJudge::Found SpamJudge::sum(const std::uint32_t* words, std::size_t literals) const {
   const std::span of(words + SpamFormulas::kSumWords, literals);
   const std::span counted(of.data() + literals, words[0]);
@@ -292,11 +298,12 @@ SpamJudge::Found SpamJudge::sum(const std::uint32_t* words, std::size_t literals
     high += scratch_.numbers[number].high;
   }
   const bool ended = most != SpamFormulas::kNoEnd;
-  if (high < least || (ended && low > most)) return {kNo, {kNone, 0}};
-  if (low >= least && (!ended || high <= most)) return {kYes, {kNone, 0}};
-  Found found{kNo, {kNone, 0}};
+  if (high < least || (ended && low > most)) return {kNo, kNone, kUnknownCost};
+  if (low >= least && (!ended || high <= most)) return {kYes, kNone, kUnknownCost};
+  Found found{kNo, kNone, kUnknownCost};
+  if (!kAsks) return {kOpen, kNone, kUnknownCost};
   const auto take = [&](std::uint32_t fact) {
-    depend(found, found.known, fact);
+    depend<kAsks>(found, {kOpen, fact, kUnknownCost});
     found.known = kOpen;
   };
   for (const std::uint32_t literal : of) {

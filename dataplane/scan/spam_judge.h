@@ -25,15 +25,9 @@ struct SpamJudgeScratch {
     double low = 0;
     double high = 0;
   };
-  std::vector<Known> known;    // by literal
-  std::vector<Range> numbers;  // by SpamFormulas::number_of
-  std::vector<double> values;  // by test: when everything is decided
-  // Of an open meta: the cheapest fact that would tell more.
-  struct Ask {
-    std::uint32_t fact;
-    std::uint32_t cost;
-  };
-  std::vector<Ask> asks;              // by meta
+  std::vector<Known> known;           // by literal
+  std::vector<Range> numbers;         // by SpamFormulas::number_of
+  std::vector<double> values;         // by test: when everything is decided
   std::vector<std::uint32_t> opened;  // to be asked for in any case
   std::vector<std::uint32_t> open;    // metas that are reported and not decided
   std::vector<std::uint32_t> hits;    // what may be reported
@@ -73,11 +67,14 @@ class SpamJudge {
 
  private:
   static constexpr std::uint32_t kNone = UINT32_MAX;
-  // What is known of a meta or of a part of it; when it is open, what to ask.
+  // What is known of a meta or of a part of it; when it is open, the cheapest fact that would tell
+  // more. Its cost is looked up when there are two.
   struct Found {
     Known known;
-    SpamJudgeScratch::Ask ask;
+    std::uint32_t ask;
+    std::uint32_t cost;
   };
+  static constexpr std::uint32_t kUnknownCost = UINT32_MAX;
   // A number on the stack of a meta, and the same.
   struct Operand {
     double low;
@@ -104,9 +101,12 @@ class SpamJudge {
   void look_at_metas();
   void decide(std::uint32_t meta);
   Found store(const std::uint32_t* words, std::uint32_t number);
+  template <bool kAsks>
   Found look(const SpamFormulas::Meta& meta);
+  template <bool kAsks>
   Found sum(const std::uint32_t* words, std::size_t literals) const;
-  void depend(Found& found, Known was, std::uint32_t fact) const;
+  template <bool kAsks>
+  void depend(Found& found, const Found& other) const;
   Operand number(std::span<const std::uint32_t> program) const;
   std::uint32_t cost(std::uint32_t fact) const;
 
