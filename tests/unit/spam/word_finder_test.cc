@@ -123,10 +123,10 @@ TEST(WordAnchors, AreRareAndSharedWhereThatAddsNothing) {
 TEST(WordFinder, RefusesWordsThatAreNone) {
   WordFinder finder;
   EXPECT_FALSE(finder.add("", 0, 0));
-  EXPECT_FALSE(finder.add("abcde", 0, 2));  // its anchor would end behind it
+  EXPECT_FALSE(finder.add("abcde", 0, 3));  // its anchor would end behind it
   EXPECT_FALSE(finder.add("ab", 0, 1));
   EXPECT_FALSE(finder.add(std::string(65536, 'a'), 0, 0));
-  EXPECT_TRUE(finder.add("abcde", 0, 1));
+  EXPECT_TRUE(finder.add("abcde", 0, 2));
   EXPECT_TRUE(finder.add("ab", 0, 0));
   EXPECT_EQ(finder.size(), 2u);
 }
