@@ -21,6 +21,9 @@ BUILD that build and this one in turn, --pairs times.
             100 Gbit/s on 32 cores from the costs measured (root)
   wire      live: latency, bulk, connections, a SYN flood, messages, sleep, beside a bridge, a bare
             redirect and dpdk-testpmd (root, namespaces, three minutes)
+  virtio    what is not mail, and that mail is inspected, on a driver that does XDP as NICs' do: a guest
+            under QEMU, beside a bridge, one with GRO, and a bare redirect, in instructions (root, namespaces,
+            fetches Debian's kernel, ten minutes)
   loss      throughput of one flow that loses segments, beside a bare wire (root, namespaces)
   failover  how long mail stands still when the dataplane dies or hangs (root, namespaces)
 """
@@ -134,6 +137,7 @@ MEASURES = {
     'memory': memory,
     'scale': json_lines_of([sys.executable, HERE / 'scale/scale.py', '{build}']),
     'wire': json_lines_of([sys.executable, HERE / 'wire/wire.py', '{build}']),
+    'virtio': json_lines_of([sys.executable, HERE / 'wire/virtio.py', '{build}']),
     'loss': json_lines_of([sys.executable, HERE / 'wire/loss.py', '{build}']),
     'rules': rules,
     'spamassassin': json_lines_of([sys.executable, HERE / 'spamassassin/peers.py', '{build}/control/cli/sluicectl']),

@@ -7,33 +7,48 @@
 namespace sluice {
 namespace {
 
-// The compiler's portable vectors (GCC and clang).
-using Lanes = std::uint64_t __attribute__((vector_size(16)));
-constexpr Lanes kLowWords = {0xffffffff, 0xffffffff};
+// The compiler's portable vectors (GCC and clang). Lanes of 64 bits take 32-bit words: no carry is
+// lost for any size that fits memory.
+using Lanes2 = std::uint64_t __attribute__((vector_size(16)));
+using Lanes4 = std::uint64_t __attribute__((vector_size(32)));
+using Lanes8 = std::uint64_t __attribute__((vector_size(64)));
+
+// All whole vectors.
+template <typename Lanes>
+[[gnu::always_inline]] inline std::uint64_t add_whole(const std::uint8_t*& octets,
+                                                      std::size_t& size) {
+  Lanes low{};
+  Lanes high{};
+  for (; size >= sizeof(Lanes); octets += sizeof(Lanes), size -= sizeof(Lanes)) {
+    Lanes v;
+    std::memcpy(&v, octets, sizeof v);
+    low += v & 0xffffffff;
+    high += v >> 32;
+  }
+  low += high;
+  std::uint64_t sum = 0;
+  for (std::size_t i = 0; i < sizeof(Lanes) / 8; ++i) sum += low[i];
+  return sum;
+}
 
 #ifdef __x86_64__
 const bool kWide = __builtin_cpu_supports("avx512bw");
+const bool kVectors = __builtin_cpu_supports("avx2");
 
-// The same in 512 bits. Octets that are not there count as zero, also that of the last pair.
+// Octets that are not there count as zero, also that of the last pair.
 [[gnu::target("avx512f,avx512bw")]] std::uint64_t add_wide(const std::uint8_t* octets,
-                                                           std::size_t size, std::uint64_t sum) {
-  using Wide = std::uint64_t __attribute__((vector_size(64)));
-  Wide low{};
-  Wide high{};
-  const auto add = [&](Wide v) __attribute__((always_inline, target("avx512f,avx512bw"))) {
-    low += v & 0xffffffff;
-    high += v >> 32;
-  };
-  for (; size >= 64; octets += 64, size -= 64) {
-    Wide v;
-    std::memcpy(&v, octets, sizeof v);
-    add(v);
-  }
-  if (size != 0)
-    add(reinterpret_cast<Wide>(_mm512_maskz_loadu_epi8((std::uint64_t{1} << size) - 1, octets)));
-  low += high;
-  for (std::size_t i = 0; i < 8; ++i) sum += low[i];
-  return sum;
+                                                           std::size_t size) {
+  std::uint64_t sum = add_whole<Lanes8>(octets, size);
+  if (size == 0) return sum;
+  alignas(64) std::uint8_t rest[64];
+  _mm512_store_si512(rest, _mm512_maskz_loadu_epi8((std::uint64_t{1} << size) - 1, octets));
+  const std::uint8_t* at = rest;
+  std::size_t left = sizeof rest;
+  return sum + add_whole<Lanes8>(at, left);
+}
+
+[[gnu::target("avx2")]] std::uint64_t add_vectors(const std::uint8_t*& octets, std::size_t& size) {
+  return add_whole<Lanes4>(octets, size);
 }
 #endif
 
@@ -41,23 +56,10 @@ const bool kWide = __builtin_cpu_supports("avx512bw");
 
 std::uint64_t checksum_add(const std::uint8_t* octets, std::size_t size, std::uint64_t sum) {
 #ifdef __x86_64__
-  if (size >= 64 && kWide) return add_wide(octets, size, sum);
+  if (size >= 64 && kWide) return sum + add_wide(octets, size);
+  if (size >= 64 && kVectors) sum += add_vectors(octets, size);
 #endif
-  // Two lanes of 64 bits that take 32-bit words: no carry is lost for any size that fits memory.
-  if (size >= 64) {
-    Lanes a{};
-    Lanes b{};
-    do {
-      Lanes v[4];
-      std::memcpy(v, octets, sizeof v);
-      a += (v[0] & kLowWords) + (v[0] >> 32) + (v[2] & kLowWords) + (v[2] >> 32);
-      b += (v[1] & kLowWords) + (v[1] >> 32) + (v[3] & kLowWords) + (v[3] >> 32);
-      octets += 64;
-      size -= 64;
-    } while (size >= 64);
-    a += b;
-    sum += a[0] + a[1];
-  }
+  if (size >= 32) sum += add_whole<Lanes2>(octets, size);
   while (size >= 8) {
     std::uint64_t v;
     std::memcpy(&v, octets, sizeof v);

@@ -1,10 +1,5 @@
-#include <bit>
 #include <cstring>
 #include <tuple>
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 #include "dataplane/flow/flow_table.h"
 
@@ -36,106 +31,110 @@ KeyedPacket key_of(const net::Packet& packet, std::uint16_t wire) {
 }
 
 namespace {
-// Aumasson and Bernstein, "SipHash: a fast short-input PRF" (2012), with one compression and three
-// finalization rounds.
-struct SipState {
-  std::uint64_t v0, v1, v2, v3;
 
-  explicit SipState(const HashKey& key)
-      : v0(key.k0 ^ 0x736f6d6570736575),
-        v1(key.k1 ^ 0x646f72616e646f6d),
-        v2(key.k0 ^ 0x6c7967656e657261),
-        v3(key.k1 ^ 0x7465646279746573) {}
-  void round() {
-    v0 += v1;
-    v1 = std::rotl(v1, 13) ^ v0;
-    v0 = std::rotl(v0, 32);
-    v2 += v3;
-    v3 = std::rotl(v3, 16) ^ v2;
-    v0 += v3;
-    v3 = std::rotl(v3, 21) ^ v0;
-    v2 += v1;
-    v1 = std::rotl(v1, 17) ^ v2;
-    v2 = std::rotl(v2, 32);
+// Aumasson and Bernstein, "SipHash: a fast short-input PRF" (2012), with one compression and three
+// finalization rounds. Word: 64 bits, or the compiler's portable vector of such (GCC and clang).
+template <typename Word>
+struct SipState {
+  Word v0{}, v1{}, v2{}, v3{};
+
+  [[gnu::always_inline]] explicit SipState(const HashKey& key) {
+    v0 += key.k0 ^ 0x736f6d6570736575;
+    v1 += key.k1 ^ 0x646f72616e646f6d;
+    v2 += key.k0 ^ 0x6c7967656e657261;
+    v3 += key.k1 ^ 0x7465646279746573;
   }
-  void word(std::uint64_t m) {
+  [[gnu::always_inline]] static void rotate(Word& v, int left) { v = v << left | v >> (64 - left); }
+  [[gnu::always_inline]] void round() {
+    v0 += v1;
+    rotate(v1, 13);
+    v1 ^= v0;
+    rotate(v0, 32);
+    v2 += v3;
+    rotate(v3, 16);
+    v3 ^= v2;
+    v0 += v3;
+    rotate(v3, 21);
+    v3 ^= v0;
+    v2 += v1;
+    rotate(v1, 17);
+    v1 ^= v2;
+    rotate(v2, 32);
+  }
+  [[gnu::always_inline]] void word(const Word& m) {
     v3 ^= m;
     round();
     v0 ^= m;
   }
+  [[gnu::always_inline]] void finish(Word& hash) {
+    v2 ^= 0xff;
+    round();
+    round();
+    round();
+    hash = v0 ^ v1 ^ v2 ^ v3;
+  }
 };
-}  // namespace
 
-std::uint64_t hash(const FlowKey& key, const HashKey& secret) {
-  std::uint64_t words[6]{};
-  std::memcpy(words, &key, sizeof key);
-  SipState sip(secret);
-  static_assert(sizeof(FlowKey) % 8 == 4, "the length goes into the rest of the last word");
-  for (std::size_t i = 0; i < 5; ++i) sip.word(words[i]);
-  sip.word(words[5] | std::uint64_t{sizeof(FlowKey)} << 56);
-  sip.v2 ^= 0xff;
-  sip.round();
-  sip.round();
-  sip.round();
-  return sip.v0 ^ sip.v1 ^ sip.v2 ^ sip.v3;
+static_assert(sizeof(FlowKey) % 8 == 4, "the length goes into the rest of the last word");
+constexpr std::size_t kWords = sizeof(FlowKey) / 8;  // whole ones
+constexpr std::uint64_t kLength = std::uint64_t{sizeof(FlowKey)} << 56;
+
+// As many keys at once as a vector has lanes.
+template <typename Words>
+[[gnu::always_inline]] inline void hash_lanes(const FlowKey* keys, const HashKey& secret,
+                                              std::uint64_t* hashes) {
+  constexpr std::size_t lanes = sizeof(Words) / 8;
+  const auto* const octets = reinterpret_cast<const std::uint8_t*>(keys);
+  SipState<Words> sip(secret);
+  for (std::size_t i = 0; i <= kWords; ++i) {
+    std::uint64_t words[lanes];
+    for (std::size_t lane = 0; lane < lanes; ++lane) {
+      words[lane] = i < kWords ? 0 : kLength;
+      std::memcpy(&words[lane], octets + lane * sizeof(FlowKey) + 8 * i, i < kWords ? 8 : 4);
+    }
+    Words word;
+    std::memcpy(&word, words, sizeof word);
+    sip.word(word);
+  }
+  Words result;
+  sip.finish(result);
+  std::memcpy(hashes, &result, sizeof result);
 }
 
 #if defined(__x86_64__)
-namespace {
-// Eight at once, as above; AVX-512 rotates.
+using Words4 = std::uint64_t __attribute__((vector_size(32)));
+using Words8 = std::uint64_t __attribute__((vector_size(64)));
+
 [[gnu::target("avx512f")]] void hash_eight(const FlowKey* keys, const HashKey& secret,
                                            std::uint64_t* hashes) {
-  // GCC 12 warns of what the forms without a mask leave undefined.
-  constexpr __mmask8 kAll = 0xff;
-  const SipState first(secret);
-  __m512i v0 = _mm512_set1_epi64(static_cast<long long>(first.v0));
-  __m512i v1 = _mm512_set1_epi64(static_cast<long long>(first.v1));
-  __m512i v2 = _mm512_set1_epi64(static_cast<long long>(first.v2));
-  __m512i v3 = _mm512_set1_epi64(static_cast<long long>(first.v3));
-  const auto round = [&]() __attribute__((target("avx512f"))) {
-    v0 = _mm512_add_epi64(v0, v1);
-    v1 = _mm512_xor_si512(_mm512_maskz_rol_epi64(kAll, v1, 13), v0);
-    v0 = _mm512_maskz_rol_epi64(kAll, v0, 32);
-    v2 = _mm512_add_epi64(v2, v3);
-    v3 = _mm512_xor_si512(_mm512_maskz_rol_epi64(kAll, v3, 16), v2);
-    v0 = _mm512_add_epi64(v0, v3);
-    v3 = _mm512_xor_si512(_mm512_maskz_rol_epi64(kAll, v3, 21), v0);
-    v2 = _mm512_add_epi64(v2, v1);
-    v1 = _mm512_xor_si512(_mm512_maskz_rol_epi64(kAll, v1, 17), v2);
-    v2 = _mm512_maskz_rol_epi64(kAll, v2, 32);
-  };
-  constexpr long long kStep = sizeof(FlowKey) / 4;
-  const __m512i at =
-      _mm512_setr_epi64(0, kStep, 2 * kStep, 3 * kStep, 4 * kStep, 5 * kStep, 6 * kStep, 7 * kStep);
-  const auto* const octets = reinterpret_cast<const std::uint8_t*>(keys);
-  for (std::size_t i = 0; i < 6; ++i) {
-    __m512i word;
-    if (i < 5) {
-      word = _mm512_mask_i64gather_epi64(_mm512_setzero_si512(), kAll, at, octets + 8 * i, 4);
-    } else {  // the last four octets, and the length
-      const __m256i rest =
-          _mm512_mask_i64gather_epi32(_mm256_setzero_si256(), kAll, at, octets + 8 * i, 4);
-      word = _mm512_or_si512(_mm512_maskz_cvtepu32_epi64(kAll, rest),
-                             _mm512_set1_epi64(static_cast<long long>(sizeof(FlowKey)) << 56));
-    }
-    v3 = _mm512_xor_si512(v3, word);
-    round();
-    v0 = _mm512_xor_si512(v0, word);
-  }
-  v2 = _mm512_xor_si512(v2, _mm512_set1_epi64(0xff));
-  round();
-  round();
-  round();
-  _mm512_storeu_si512(hashes, _mm512_xor_si512(_mm512_xor_si512(v0, v1), _mm512_xor_si512(v2, v3)));
+  hash_lanes<Words8>(keys, secret, hashes);
 }
-}  // namespace
+[[gnu::target("avx2")]] void hash_four(const FlowKey* keys, const HashKey& secret,
+                                       std::uint64_t* hashes) {
+  hash_lanes<Words4>(keys, secret, hashes);
+}
 #endif
+
+}  // namespace
+
+std::uint64_t hash(const FlowKey& key, const HashKey& secret) {
+  std::uint64_t words[kWords + 1]{};
+  std::memcpy(words, &key, sizeof key);
+  SipState<std::uint64_t> sip(secret);
+  for (std::size_t i = 0; i < kWords; ++i) sip.word(words[i]);
+  sip.word(words[kWords] | kLength);
+  std::uint64_t result;
+  sip.finish(result);
+  return result;
+}
 
 void hash(std::span<const FlowKey> keys, const HashKey& secret, std::span<std::uint64_t> hashes) {
   std::size_t i = 0;
 #if defined(__x86_64__)
-  static const bool wide = __builtin_cpu_supports("avx512f");
-  for (; wide && i + 8 <= keys.size(); i += 8) hash_eight(&keys[i], secret, &hashes[i]);
+  static const bool eight = __builtin_cpu_supports("avx512f");
+  static const bool four = __builtin_cpu_supports("avx2");
+  for (; eight && i + 8 <= keys.size(); i += 8) hash_eight(&keys[i], secret, &hashes[i]);
+  for (; four && i + 4 <= keys.size(); i += 4) hash_four(&keys[i], secret, &hashes[i]);
 #endif
   for (; i < keys.size(); ++i) hashes[i] = hash(keys[i], secret);
 }

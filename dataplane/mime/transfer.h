@@ -32,7 +32,9 @@ class Base64Decoder {
   std::size_t finish(std::uint8_t* out);
   bool malformed() const { return malformed_; }
 
-  // Whether this CPU takes 64 characters at once; `use` off for tests of the other ways.
+  // Whether this CPU takes 32 characters at once, or 64; `use` off for tests of the other ways.
+  static bool has_vectors();
+  void use_vectors(bool use) { vectors_ = use && has_vectors(); }
   static bool has_wide();
   void use_wide(bool use) { wide_ = use && has_wide(); }
 
@@ -42,6 +44,7 @@ class Base64Decoder {
   std::uint8_t pads_ = 0;
   bool ended_ = false;  // padding closed a group: what follows should have been the end
   bool malformed_ = false;
+  bool vectors_ = has_vectors();
   bool wide_ = has_wide();
 };
 

@@ -81,25 +81,19 @@ constexpr std::uint8_t lower(std::uint8_t c) {
                          _mm256_set1_epi64x(static_cast<long long>(kFold)));
 }
 
-// Octets that probe_eight() reads.
-constexpr std::size_t probed(std::size_t stride) { return stride == 1 ? 16 : 8 * stride + 4; }
-
-// Mask of the eight windows that begin at p, p + stride, ... and are in the bitmap.
-template <std::size_t stride>
+// Mask of the eight windows that begin at p, p + kStride, ... and are in the bitmap. 36 octets are
+// read.
 [[gnu::target("avx2")]] inline unsigned probe_eight(const std::uint32_t* bitmap, __m128i shift,
-                                                    const std::uint8_t* p);
-template <>
-[[gnu::target("avx2")]] inline unsigned probe_eight<kStride>(const std::uint32_t* bitmap,
-                                                             __m128i shift, const std::uint8_t* p) {
+                                                    const std::uint8_t* p) {
   const __m256i low = _mm256_mullo_epi32(folded(p), _mm256_set1_epi32(static_cast<int>(kFactor)));
   const __m256i high = _mm256_slli_epi32(folded(p + 4), 24);
   const __m256i bits = in_bitmap(bitmap, _mm256_add_epi32(low, high), shift);
   return static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(bits)));
 }
-template <>
-[[gnu::target("avx2")]] inline unsigned probe_eight<kBriefStride>(const std::uint32_t* bitmap,
-                                                                  __m128i shift,
-                                                                  const std::uint8_t* p) {
+
+// Likewise, at p, p + 1, ...; 16 octets are read.
+[[gnu::target("avx2")]] inline unsigned probe_eight_brief(const std::uint32_t* bitmap,
+                                                          __m128i shift, const std::uint8_t* p) {
   const __m256i octets =
       _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   const __m256i places = _mm256_setr_epi8(0, 1, 2, 3, 1, 2, 3, 4, 2, 3, 4, 5, 3, 4, 5, 6, 4, 5, 6,
@@ -167,10 +161,12 @@ void LiteralSet::build_buckets(std::vector<std::uint32_t> members) {
         auto& entries = b.tables[i];
         if (i >= literal.size) {
           for (std::uint8_t& entry : entries) entry |= bit;
+          for (std::uint8_t& entry : b.halves[i]) entry |= bit;
           continue;
         }
         const std::uint8_t octet = octets_[literal.first + i];
         entries[octet % 64] |= bit;
+        b.halves[i][octet % 16] |= bit;  // a letter's of both cases
         if (literal.nocase && octet >= 'a' && octet <= 'z') entries[(octet - 32u) % 64] |= bit;
       }
     }
@@ -290,26 +286,43 @@ void LiteralSet::sample(const Sampling& s, const Text& text, std::size_t at) con
 }
 
 #if defined(__x86_64__)
-template <std::size_t stride, std::size_t width>
-[[gnu::target("avx2")]] void LiteralSet::sample_avx2(const Sampling& s, const Text& text) const {
+[[gnu::target("avx2")]] void LiteralSet::sample_brief(const Text& text) const {
   const std::uint8_t* const begin = text.octets.data();
   const std::size_t size = text.octets.size();
-  const std::uint32_t* const bitmap = s.bitmap.data();
-  const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(s.bitmap_shift));
+  const std::uint32_t* const bitmap = brief_.bitmap.data();
+  const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(brief_.bitmap_shift));
   std::size_t at = 0;
-  for (; at + probed(stride) <= size; at += 8 * stride) {
-    unsigned mask = probe_eight<stride>(bitmap, shift, begin + at);
+  for (; at + 16 <= size; at += 8) {
+    unsigned mask = probe_eight_brief(bitmap, shift, begin + at);
     for (; mask != 0; mask &= mask - 1) {
-      const std::size_t place = at + stride * static_cast<unsigned>(std::countr_zero(mask));
-      look(s, text, place, hash_of<width>(window_at<width>(begin + place, size - place)));
+      const std::size_t place = at + static_cast<unsigned>(std::countr_zero(mask));
+      look(brief_, text, place,
+           hash_of<kBriefWidth>(window_at<kBriefWidth>(begin + place, size - place)));
     }
   }
-  sample<stride, width>(s, text, at);
+  sample<kBriefStride, kBriefWidth>(brief_, text, at);
 }
 
 // Vectors look at so many octets ahead of what looks closer: the branches of that, which are hard
 // to foresee, wait for none of these.
 constexpr std::size_t kAhead = 2048;
+
+// At least `count` octets that may be read: where the text has fewer, zeros follow.
+template <std::size_t count>
+struct Ahead {
+  explicit Ahead(Bytes text) : octets(text.data()) {
+    if (text.size() >= count) [[likely]]
+      return;
+    std::memcpy(copied, text.data(), text.size());
+    std::memset(copied + text.size(), 0, count - text.size());
+    octets = copied;
+  }
+  Ahead(const Ahead&) = delete;
+  Ahead& operator=(const Ahead&) = delete;
+
+  const std::uint8_t* octets;
+  std::uint8_t copied[count];
+};
 
 struct alignas(64) Octets64 {
   std::array<std::uint8_t, 64> octets;
@@ -344,6 +357,88 @@ constexpr Octets64 kEvery = [] {
       const auto slot = static_cast<std::uint32_t>(std::countr_zero(hits));
       compare(brief_places_[buckets.first[bucket] + slot], text, at);
     }
+  }
+}
+
+// As find_wide(), 32 places at once, each octet looked up by its lower half.
+[[gnu::target("avx2")]] void LiteralSet::find_by_halves(const Text& text) const {
+  constexpr std::size_t kLanes = 32;
+  constexpr std::size_t kRead = kLanes + Buckets::kPlaces - 1;
+  std::uint16_t places[kAhead + kLanes];
+  alignas(32) std::uint8_t which[kAhead];
+  const std::size_t size = text.octets.size();
+  const __m256i low = _mm256_set1_epi8(0x0f);
+  for (std::size_t begin = 0; begin < size; begin += kAhead) {
+    const std::size_t end = std::min(size, begin + kAhead);
+    for (const Buckets& buckets : buckets_) {
+      const auto table = [&](std::size_t i) __attribute__((target("avx2"))) {
+        return _mm256_broadcastsi128_si256(
+            _mm_load_si128(reinterpret_cast<const __m128i*>(buckets.halves[i])));
+      };
+      const __m256i tables[] = {table(0), table(1), table(2), table(3), table(4), table(5)};
+      std::size_t count = 0;
+      for (std::size_t at = begin; at < end; at += kLanes) {
+        const Ahead<kRead> p(text.octets.subspan(at));
+        const auto placed = [&](std::size_t i) __attribute__((target("avx2"))) {
+          const __m256i octets = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p.octets + i));
+          return _mm256_shuffle_epi8(tables[i], _mm256_and_si256(octets, low));
+        };
+        static_assert(Buckets::kPlaces == 6);
+        const __m256i in =
+            _mm256_and_si256(_mm256_and_si256(_mm256_and_si256(placed(0), placed(1)),
+                                              _mm256_and_si256(placed(2), placed(3))),
+                             _mm256_and_si256(placed(4), placed(5)));
+        _mm256_store_si256(reinterpret_cast<__m256i*>(which + (at - begin)), in);
+        auto some = ~static_cast<std::uint32_t>(
+            _mm256_movemask_epi8(_mm256_cmpeq_epi8(in, _mm256_setzero_si256())));
+        if (size - at < kLanes) some &= ~(~std::uint32_t{0} << (size - at));
+        for (; some != 0; some &= some - 1)
+          places[count++] = static_cast<std::uint16_t>(
+              at - begin + static_cast<unsigned>(std::countr_zero(some)));
+      }
+      for (std::size_t i = 0; i < count; ++i)
+        look_in_buckets(buckets, which[places[i]], text, begin + places[i]);
+    }
+  }
+}
+
+// Of each mask of eight lanes: their places, those of its bits first.
+constexpr std::array<std::array<std::uint8_t, 8>, 256> kPlacesOfMask = [] {
+  std::array<std::array<std::uint8_t, 8>, 256> all{};
+  for (unsigned mask = 0; mask < all.size(); ++mask) {
+    std::size_t count = 0;
+    for (unsigned lane = 0; lane < 8; ++lane) {
+      if ((mask >> lane & 1) != 0) all[mask][count++] = static_cast<std::uint8_t>(lane * kStride);
+    }
+  }
+  return all;
+}();
+
+// As sample_wide(), eight windows at once.
+[[gnu::target("avx2")]] void LiteralSet::sample_eight(const Text& text) const {
+  constexpr std::size_t kLanes = 8;
+  constexpr std::size_t kRead = kLanes * kStride + 4;
+  std::uint32_t places[kAhead / kStride + kLanes];
+  const std::size_t size = text.octets.size();
+  const std::uint32_t* const bitmap = sampled_.bitmap.data();
+  const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(sampled_.bitmap_shift));
+  for (std::size_t begin = 0; begin < size; begin += kAhead) {
+    const std::size_t left = size - begin;
+    std::size_t count = 0;
+    for (std::size_t at = 0; at < std::min(left, kAhead); at += kLanes * kStride) {
+      const Ahead<kRead> p(text.octets.subspan(begin + at));
+      unsigned in = probe_eight(bitmap, shift, p.octets);
+      if (left - at < kRead) [[unlikely]] {
+        const std::size_t whole = left - at < kWidth ? 0 : (left - at - kWidth) / kStride + 1;
+        in &= (1u << whole) - 1;
+      }
+      const __m256i lanes = _mm256_cvtepu8_epi32(
+          _mm_loadl_epi64(reinterpret_cast<const __m128i*>(kPlacesOfMask[in].data())));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(places + count),
+                          _mm256_add_epi32(lanes, _mm256_set1_epi32(static_cast<int>(at))));
+      count += static_cast<unsigned>(std::popcount(in));
+    }
+    look_at_all(text, begin, {places, count});
   }
 }
 
@@ -518,25 +613,35 @@ void LiteralSet::compare_all(const Text& text, std::size_t begin,
 }
 #else
 void LiteralSet::find_wide(const Text&) const {}
+void LiteralSet::find_by_halves(const Text&) const {}
 void LiteralSet::sample_wide(const Text&) const {}
+void LiteralSet::sample_eight(const Text&) const {}
+void LiteralSet::sample_brief(const Text&) const {}
 #endif
 
 void LiteralSet::scan(Bytes octets, std::size_t known, Found found, void* context) const {
   const Text text{octets, known, found, context};
-  const bool brief_wide = wide_ && !buckets_.empty();
-  if (brief_wide) find_wide(text);
-  const bool brief = !brief_wide && !brief_.places.empty();
-  const bool sampled = !sampled_.places.empty();
-  if (sampled && wide_) sample_wide(text);
-#if defined(__x86_64__)
-  if (vectors_) {
-    if (sampled && !wide_) sample_avx2<kStride, kWidth>(sampled_, text);
-    if (brief) sample_avx2<kBriefStride, kBriefWidth>(brief_, text);
-    return;
+  if (!sampled_.places.empty()) {
+    if (wide_) {
+      sample_wide(text);
+    } else if (vectors_) {
+      sample_eight(text);
+    } else {
+      sample<kStride, kWidth>(sampled_, text, 0);
+    }
   }
-#endif
-  if (sampled && !wide_) sample<kStride, kWidth>(sampled_, text, 0);
-  if (brief) sample<kBriefStride, kBriefWidth>(brief_, text, 0);
+  if (brief_.places.empty()) return;
+  if (vectors_ && !buckets_.empty()) {
+    if (wide_) {
+      find_wide(text);
+    } else {
+      find_by_halves(text);
+    }
+  } else if (vectors_) {
+    sample_brief(text);
+  } else {
+    sample<kBriefStride, kBriefWidth>(brief_, text, 0);
+  }
 }
 
 bool LiteralSet::has_vectors() {

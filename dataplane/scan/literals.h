@@ -10,10 +10,10 @@
 // Snort's rare-window choice). Literals of 8 octets and more are sampled every 4. Costs about an
 // instruction an octet, whatever the number of literals, until the bitmap leaves the cache.
 //
-// Brief ones, of 4 to 7 octets, leave no choice but every place: by the same bitmap, or, where the
-// CPU has AVX-512 VBMI and they are few, 64 places at once, each of their first six octets looked
-// up in a table (Teddy, of Hyperscan, with octets in place of half ones, which few texts nearly
-// match).
+// Brief ones, of 4 to 7 octets, leave no choice but every place: by the same bitmap, or, where they
+// are few, 32 or 64 places at once, each of their first six octets looked up in a table (Teddy, of
+// Hyperscan, with more octets of a literal, so that few texts nearly match): by four of its bits,
+// or, with AVX-512 VBMI, by six.
 //
 // Immutable, any thread. Octets are compared as given, or, `nocase`, with ASCII letters folded.
 #pragma once
@@ -89,6 +89,7 @@ class LiteralSet {
   struct Buckets {
     static constexpr std::size_t kPlaces = 6;
     alignas(64) std::uint8_t tables[kPlaces][64]{};
+    alignas(16) std::uint8_t halves[kPlaces][16]{};  // by four bits
     // Of each bucket's literals: Place::octets, and which of a text's octets to compare with them.
     alignas(32) std::array<std::array<std::uint64_t, kInBucket>, 8> octets{};
     alignas(32) std::array<std::array<std::uint64_t, kInBucket>, 8> masks{};
@@ -106,9 +107,9 @@ class LiteralSet {
   void build(Sampling& sampling, const std::vector<std::uint32_t>& members);
   template <std::size_t stride, std::size_t width>
   void sample(const Sampling& sampling, const Text& text, std::size_t at) const;
-  template <std::size_t stride, std::size_t width>
-  void sample_avx2(const Sampling& sampling, const Text& text) const;
+  void sample_eight(const Text& text) const;
   void sample_wide(const Text& text) const;
+  void sample_brief(const Text& text) const;
   void look(const Sampling& sampling, const Text& text, std::size_t at, std::uint32_t hash) const;
   void look_at_all(const Text& text, std::size_t begin, std::span<const std::uint32_t> at) const;
   void compare_all(const Text& text, std::size_t begin, std::span<std::uint64_t> pairs) const;
@@ -116,6 +117,7 @@ class LiteralSet {
   void compare(const Place& place, const Text& text, std::size_t start) const;
   void build_buckets(std::vector<std::uint32_t> members);
   void find_wide(const Text& text) const;
+  void find_by_halves(const Text& text) const;
   void look_in_buckets(const Buckets& buckets, unsigned which, const Text& text,
                        std::size_t at) const;
   bool stands_at(const Stored& literal, const std::uint8_t* text) const;

@@ -46,10 +46,34 @@ const std::uint8_t* find_line_octet(const std::uint8_t* p, const std::uint8_t* e
   return (cr & marked) | (lf & ~behind_cr);
 }
 
+[[gnu::target("avx2")]] inline __m256i load32(const std::uint8_t* p) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
+[[gnu::target("avx2")]] inline __m256i equal32(__m256i octets, char wanted) {
+  return _mm256_cmpeq_epi8(octets, _mm256_set1_epi8(wanted));
+}
+[[gnu::target("avx2")]] inline std::uint32_t mask32(__m256i places) {
+  return static_cast<std::uint32_t>(_mm256_movemask_epi8(places));
+}
+
+// Likewise, of 32 places.
+[[gnu::target("avx2")]] inline std::uint32_t unusual(const std::uint8_t* p,
+                                                     std::uint32_t& after_cr) {
+  const __m256i here = load32(p);
+  const __m256i third = load32(p + 2);
+  const std::uint32_t cr = mask32(equal32(here, '\r'));
+  const std::uint32_t lf = mask32(equal32(here, '\n'));
+  const __m256i marked = _mm256_or_si256(equal32(third, '.'), equal32(third, '\0'));
+  const std::uint32_t usual = mask32(_mm256_andnot_si256(marked, equal32(load32(p + 1), '\n')));
+  const std::uint32_t behind_cr = cr << 1 | after_cr;
+  after_cr = cr >> 31;
+  return (cr & ~usual) | (lf & ~behind_cr);
+}
+
 // From p, in the middle of a line, over lines of the usual kind, as many whole stretches of 64
 // octets as have nothing else: back in the middle of a line (or before its CR).
-[[gnu::target("avx512f,avx512bw")]] const std::uint8_t* skip_usual(const std::uint8_t* p,
-                                                                   const std::uint8_t* end) {
+[[gnu::target("avx512f,avx512bw")]] const std::uint8_t* skip_usual_wide(const std::uint8_t* p,
+                                                                        const std::uint8_t* end) {
   std::uint64_t after_cr = 0;
   for (; end - p >= 66; p += 64) {
     const std::uint64_t before = after_cr;
@@ -57,7 +81,18 @@ const std::uint8_t* find_line_octet(const std::uint8_t* p, const std::uint8_t* e
   }
   return p - after_cr;
 }
+// Likewise, of 32.
+[[gnu::target("avx2")]] const std::uint8_t* skip_usual(const std::uint8_t* p,
+                                                       const std::uint8_t* end) {
+  std::uint32_t after_cr = 0;
+  for (; end - p >= 34; p += 32) {
+    const std::uint32_t before = after_cr;
+    if (unusual(p, after_cr) != 0) return p - before;
+  }
+  return p - after_cr;
+}
 
+const bool kVectors = __builtin_cpu_supports("avx2");
 const bool kWide = __builtin_cpu_supports("avx512bw");
 #endif
 
@@ -164,7 +199,11 @@ DataReader::Step DataReader::read(Bytes octets, TransactionId tx, SessionSink& s
     switch (state_) {
       case State::text:
 #ifdef __x86_64__
-        if (end - p >= 66 && kWide) p = skip_usual(p, end);
+        if (end - p >= 66 && kWide) {
+          p = skip_usual_wide(p, end);
+        } else if (end - p >= 34 && kVectors) {
+          p = skip_usual(p, end);
+        }
 #endif
         p = find_line_octet(p, end);
         if (p == end) break;

@@ -62,19 +62,48 @@ constexpr NamedColor kColors[] = {
 };
 // clang-format on
 
-void put_hex(String& out, unsigned value) {
-  static constexpr char kHex[] = "0123456789abcdef";
-  out += kHex[(value >> 4) & 15];
-  out += kHex[value & 15];
+// Of a lower-case or upper-case hexadecimal digit, or -1.
+int hex(char c) {
+  if (is_digit(c)) return c - '0';
+  c = to_lower(c);
+  return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-bool is_hex(char c) { return is_digit(c) || (c >= 'a' && c <= 'f'); }
+// "#" and digits: of up to six the first three or six count, missing ones are 0. False when there
+// is something else.
+bool read_hex(std::string_view text, CssColor& out) {
+  if (!text.starts_with('#')) return false;
+  std::uint32_t value = 0;
+  int digits = 0;
+  for (const char c : text) {
+    if (c == '#') continue;
+    const int digit = hex(c);
+    if (digit < 0) return false;
+    if (digits == 6) continue;
+    value = value << 4 | static_cast<std::uint32_t>(digit);
+    ++digits;
+  }
+  if (digits == 0) {
+    out = kEmptyColor;
+    return true;
+  }
+  if (digits == 6) {
+    out = value;
+    return true;
+  }
+  if (digits > 3) value >>= 4 * (digits - 3);
+  for (; digits < 3; ++digits) value <<= 4;
+  out = ((value & 0xf00) << 8 | (value & 0xf0) << 4 | (value & 0xf)) * 0x11;
+  return true;
+}
 
 // Up to three numbers of rgb(...); `percent`: all have a percent sign.
 bool read_rgb(std::string_view text, unsigned (&out)[3], bool& percent) {
-  const std::size_t open = text.find("rgb(");
-  if (open == std::string_view::npos) return false;
-  std::size_t i = open + 4;
+  static constexpr std::string_view kOpen = "rgb(";
+  const auto* open = std::search(text.begin(), text.end(), kOpen.begin(), kOpen.end(),
+                                 [](char x, char y) { return to_lower(x) == y; });
+  if (open == text.end()) return false;
+  std::size_t i = static_cast<std::size_t>(open - text.begin()) + kOpen.size();
   percent = false;
   for (int n = 0; n < 3; ++n) {
     while (i < text.size() && is_space(text[i])) ++i;
@@ -97,46 +126,27 @@ bool read_rgb(std::string_view text, unsigned (&out)[3], bool& percent) {
 
 }  // namespace
 
-void read_color(std::string_view text, String& out) {
-  String color(trim(text), out.get_allocator());
-  lower(color);
-  out.clear();
-  const auto* named = std::lower_bound(
-      std::begin(kColors), std::end(kColors), std::string_view(color),
-      [](const NamedColor& entry, std::string_view name) { return entry.name < name; });
-  if (named != std::end(kColors) && named->name == color) {
-    out += '#';
-    put_hex(out, named->value >> 16);
-    put_hex(out, named->value >> 8);
-    put_hex(out, named->value);
-    return;
+CssColor read_color(std::string_view text) {
+  text = trim(text);
+  CssColor color = kInvalidColor;
+  if (read_hex(text, color)) return color;
+  constexpr std::size_t kLongest = 20;  // of the names
+  char name[kLongest];
+  if (text.size() <= kLongest) {
+    std::transform(text.begin(), text.end(), name, to_lower);
+    const std::string_view wanted(name, text.size());
+    const auto* named = std::lower_bound(
+        std::begin(kColors), std::end(kColors), wanted,
+        [](const NamedColor& entry, std::string_view s) { return entry.name < s; });
+    if (named != std::end(kColors) && named->name == wanted) return named->value;
   }
   unsigned rgb[3] = {};
   bool percent = false;
-  if (read_rgb(color, rgb, percent)) {
-    out += '#';
-    for (const unsigned value : rgb) put_hex(out, percent ? value * 255 / 100 : value);
-    return;
-  }
-  const bool plain =
-      std::all_of(color.begin(), color.end(), [](char c) { return is_hex(c) || c == '#'; });
-  if (!plain || !color.starts_with('#')) {
-    out = "invalid";
-    return;
-  }
-  std::erase(color, '#');
-  if (color.size() > 6) color.resize(6);
-  if (color.size() > 3 && color.size() < 6) color.resize(3);
-  while (color.size() % 3 != 0) color += '0';
-  out += '#';
-  if (color.size() == 3) {
-    for (const char c : color) {
-      out += c;
-      out += c;
-    }
-  } else {
-    out += color;
-  }
+  if (!read_rgb(text, rgb, percent)) return kInvalidColor;
+  color = 0;
+  for (const unsigned value : rgb)
+    color = color << 8 | ((percent ? value * 255 / 100 : value) & 255);
+  return color;
 }
 
 }  // namespace sluice::spam

@@ -1,7 +1,10 @@
 #include "dataplane/spam/decode.h"
 
+#include <array>
+
 #include "dataplane/base/bytes.h"
 #include "dataplane/mime/charset.h"
+#include "dataplane/mime/find_octet.h"
 
 namespace sluice::spam {
 namespace {
@@ -29,6 +32,28 @@ bool is_ascii_name(std::string_view charset) {
   return charset.empty() || equals_lower(charset, "us-ascii") || equals_lower(charset, "ascii");
 }
 
+class TextSink final : public mime::OctetSink {
+ public:
+  explicit TextSink(TextBuffer& out) : out_(out) {}
+  void take(Bytes octets) override { out_.append(as_text(octets)); }
+
+ private:
+  TextBuffer& out_;
+};
+
+// False when the charset is unknown.
+bool append_utf8(std::string_view charset, std::string_view text, TextBuffer& out) {
+  TextSink sink(out);
+  mime::CharsetDecoder decoder(charset);
+  decoder.feed(as_bytes(text), sink);
+  decoder.finish(sink);
+  return !decoder.unknown();
+}
+
+std::size_t leading_ascii(std::string_view s) {
+  return static_cast<std::size_t>(mime::find_non_ascii(s.data(), s.data() + s.size()) - s.data());
+}
+
 }  // namespace
 
 bool is_valid_utf8(std::string_view s) {
@@ -36,7 +61,10 @@ bool is_valid_utf8(std::string_view s) {
   const auto* end = p + s.size();
   while (p < end) {
     const unsigned c = *p++;
-    if (c < 0x80) continue;
+    if (c < 0x80) {
+      p += leading_ascii({reinterpret_cast<const char*>(p), static_cast<std::size_t>(end - p)});
+      continue;
+    }
     int more = 0;
     unsigned code = 0;
     unsigned least = 0;
@@ -65,122 +93,145 @@ bool is_valid_utf8(std::string_view s) {
   return true;
 }
 
-void normalize(std::string_view text, std::string_view charset, bool insist, String& out) {
-  const bool high = has_high(text);
-  if (!high && (charset.empty() || extends_ascii(charset))) {
-    out += text;
-    return;
-  }
-  if (high && !insist && is_valid_utf8(text)) {
-    out += text;
-    return;
-  }
+std::string_view normalize(std::string_view text, std::string_view charset, bool insist,
+                           TextBuffer& out) {
+  const bool high = leading_ascii(text) < text.size();
+  if (!high && (charset.empty() || extends_ascii(charset))) return text;
+  if (high && !insist && is_valid_utf8(text)) return text;
   const bool useless = is_ascii_name(charset) && !insist;
   const bool tried =
       high && !insist && (equals_lower(charset, "utf-8") || equals_lower(charset, "utf8"));
+  const std::size_t before = out.size();
   if (!useless && !tried) {
-    const std::size_t before = out.size();
-    if (mime::append_utf8(charset, as_bytes(text), out)) return;
-    out.resize(before);
+    if (append_utf8(charset, text, out)) return out.view().substr(before);
+    out.cut(before);
   }
-  if (!high) {
-    out += text;
-    return;
-  }
-  mime::append_utf8("windows-1252", as_bytes(text), out);
+  if (!high) return text;
+  append_utf8("windows-1252", text, out);
+  return out.view().substr(before);
 }
 
-void decode_base64(std::string_view in, String& out) {
+namespace {
+
+constexpr std::uint8_t kNoDigit = 0x80;
+constexpr std::array<std::uint8_t, 256> kBase64 = [] {
+  std::array<std::uint8_t, 256> values;
+  values.fill(kNoDigit);
+  std::uint8_t value = 0;
+  for (const char c :
+       std::string_view("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
+    values[static_cast<unsigned char>(c)] = value++;
+  return values;
+}();
+
+}  // namespace
+
+void decode_base64(std::string_view in, TextBuffer& out) {
+  const auto digit = [](char c) { return kBase64[static_cast<unsigned char>(c)]; };
+  char* const begin = out.room(in.size() / 4 * 3 + 4);
+  char* to = begin;
   unsigned bits = 0;
   int count = 0;
-  for (const char c : in) {
-    int value = 0;
-    if (c >= 'A' && c <= 'Z') {
-      value = c - 'A';
-    } else if (c >= 'a' && c <= 'z') {
-      value = c - 'a' + 26;
-    } else if (is_digit(c)) {
-      value = c - '0' + 52;
-    } else if (c == '+') {
-      value = 62;
-    } else if (c == '/') {
-      value = 63;
-    } else {
-      continue;  // white space, padding and junk
+  const char* const end = in.data() + in.size();
+  for (const char* p = in.data(); p < end;) {
+    if (count == 0 && end - p >= 4) {
+      const unsigned a = digit(p[0]);
+      const unsigned b = digit(p[1]);
+      const unsigned c = digit(p[2]);
+      const unsigned d = digit(p[3]);
+      if (((a | b | c | d) & kNoDigit) == 0) {
+        const unsigned three = a << 18 | b << 12 | c << 6 | d;
+        *to++ = static_cast<char>(three >> 16);
+        *to++ = static_cast<char>(three >> 8);
+        *to++ = static_cast<char>(three);
+        p += 4;
+        continue;
+      }
     }
-    bits = bits << 6 | static_cast<unsigned>(value);
+    const unsigned value = digit(*p++);
+    if (value == kNoDigit) continue;  // white space, padding and junk
+    bits = bits << 6 | value;
     if (++count == 4) {
-      out += static_cast<char>(bits >> 16);
-      out += static_cast<char>(bits >> 8);
-      out += static_cast<char>(bits);
+      *to++ = static_cast<char>(bits >> 16);
+      *to++ = static_cast<char>(bits >> 8);
+      *to++ = static_cast<char>(bits);
       bits = 0;
       count = 0;
     }
   }
-  if (count >= 2) out += static_cast<char>(bits >> (count == 2 ? 4 : 10));
-  if (count == 3) out += static_cast<char>(bits >> 2);
+  if (count >= 2) *to++ = static_cast<char>(bits >> (count == 2 ? 4 : 10));
+  if (count == 3) *to++ = static_cast<char>(bits >> 2);
+  out.add(static_cast<std::size_t>(to - begin));
 }
 
-void decode_quoted_printable(std::string_view in, String& out) {
-  std::size_t i = 0;
-  while (i < in.size()) {
-    const char c = in[i];
-    if (c == ' ' || c == '\t') {  // blanks at the end of a line are not part of it
-      std::size_t end = i;
-      while (end < in.size() && (in[end] == ' ' || in[end] == '\t')) ++end;
-      const bool line_end =
-          end < in.size() &&
-          (in[end] == '\n' || (in[end] == '\r' && end + 1 < in.size() && in[end + 1] == '\n'));
-      if (!line_end) out += in.substr(i, end - i);
-      i = end;
-      continue;
-    }
-    if (c != '=') {
-      std::size_t end = i + 1;
-      while (end < in.size() && in[end] != '=' && in[end] != ' ' && in[end] != '\t') ++end;
-      out += in.substr(i, end - i);
-      i = end;
-      continue;
-    }
-    std::size_t end = i + 1;
-    std::size_t blanks = end;
-    while (blanks < in.size() && (in[blanks] == ' ' || in[blanks] == '\t')) ++blanks;
-    if (blanks < in.size() && in[blanks] == '\r' && blanks + 1 < in.size() &&
-        in[blanks + 1] == '\n')
-      ++blanks;
-    if (blanks < in.size() && in[blanks] == '\n') {
-      i = blanks + 1;
-      continue;
-    }
-    if (end + 1 < in.size() && hex(in[end]) >= 0 && hex(in[end + 1]) >= 0) {
-      out += static_cast<char>(hex(in[end]) * 16 + hex(in[end + 1]));
-      i = end + 2;
-      continue;
-    }
-    out += '=';
-    i = end;
-  }
-}
-
-void decode_transfer(std::string_view raw, std::string_view encoding, bool text, String& out) {
-  const auto squash = [&](std::size_t from) {
-    std::size_t to = from;
-    for (std::size_t i = from; i < out.size(); ++i) {
-      if (out[i] == '\r' && i + 1 < out.size() && out[i + 1] == '\n') continue;
-      out[to++] = out[i];
-    }
-    out.resize(to);
+void decode_quoted_printable(std::string_view in, TextBuffer& out) {
+  const auto is_blank = [](char c) { return c == ' ' || c == '\t'; };
+  char* const begin = out.room(in.size());
+  char* to = begin;
+  const auto copy = [&to](const char* from, const char* end) {
+    const auto size = static_cast<std::size_t>(end - from);
+    std::memcpy(to, from, size);
+    to += size;
   };
+  const char* p = in.data();
+  const char* const end = p + in.size();
+  while (p < end) {
+    const char* const stop = mime::find_octet<'=', '\n'>(p, end);
+    if (stop == end) {
+      copy(p, end);
+      break;
+    }
+    if (*stop == '\n') {  // blanks at the end of a line are not part of it
+      const char* const line_end = stop > p && stop[-1] == '\r' ? stop - 1 : stop;
+      const char* text_end = line_end;
+      while (text_end > p && is_blank(text_end[-1])) --text_end;
+      copy(p, text_end);
+      copy(line_end, stop + 1);
+      p = stop + 1;
+      continue;
+    }
+    copy(p, stop);
+    p = stop + 1;
+    if (end - p >= 2 && hex(p[0]) >= 0 && hex(p[1]) >= 0) {
+      *to++ = static_cast<char>(hex(p[0]) * 16 + hex(p[1]));
+      p += 2;
+      continue;
+    }
+    const char* next = p;
+    while (next < end && is_blank(*next)) ++next;
+    if (end - next >= 2 && next[0] == '\r' && next[1] == '\n') ++next;
+    if (next < end && *next == '\n') {
+      p = next + 1;
+    } else {
+      *to++ = '=';
+    }
+  }
+  out.add(static_cast<std::size_t>(to - begin));
+}
+
+std::string_view decode_transfer(std::string_view raw, std::string_view encoding, bool text,
+                                 TextBuffer& out) {
   const std::size_t from = out.size();
-  if (encoding == "quoted-printable") {
+  const bool quoted = encoding == "quoted-printable";
+  if (quoted) {
     decode_quoted_printable(raw, out);
-    squash(from);
   } else if (encoding == "base64") {
     decode_base64(raw, out);
-    if (text) squash(from);
   } else {
-    out += raw;
+    return raw;
   }
+  const std::string_view decoded = out.view().substr(from);
+  std::size_t at = quoted || text ? decoded.find('\r') : std::string_view::npos;
+  if (at == std::string_view::npos) return decoded;
+  // The CR of CR LF goes.
+  char* const begin = out.data() + from;
+  char* to = begin + at;
+  for (; at < decoded.size(); ++at) {
+    if (decoded[at] == '\r' && at + 1 < decoded.size() && decoded[at + 1] == '\n') continue;
+    *to++ = decoded[at];
+  }
+  out.cut(from + static_cast<std::size_t>(to - begin));
+  return out.view().substr(from);
 }
 
 namespace {
@@ -220,25 +271,29 @@ bool keeps_words(std::string_view name) {
 
 }  // namespace
 
+bool has_encoded(std::string_view value, std::string_view name) {
+  return leading_ascii(value) < value.size() || (has(value, "=?") && !keeps_words(name));
+}
+
 void decode_header(std::string_view value, std::string_view name, String& out) {
-  String utf8(out.get_allocator());
-  if (has_high(value)) {
-    normalize(value, "UTF-8", false, utf8);
-    value = utf8;
-  }
+  TextBuffer utf8(out.get_allocator().resource());
+  value = normalize(value, "UTF-8", false, utf8);
   if (keeps_words(name) || !has(value, "=?")) {
     out += value;
     return;
   }
   // Neighbouring words of one charset are joined before it is undone: characters may be divided
   // between them.
-  String section(out.get_allocator());
+  TextBuffer section(out.get_allocator().resource());
+  TextBuffer converted(out.get_allocator().resource());
   std::string_view section_charset;
   bool in_section = false;
   const auto flush = [&] {
     if (!in_section) return;
-    normalize(section, section_charset.substr(0, section_charset.find('*')), true, out);
-    section.clear();
+    out += normalize(section.view(), section_charset.substr(0, section_charset.find('*')), true,
+                     converted);
+    section.cut(0);
+    converted.cut(0);
     in_section = false;
   };
   while (!value.empty()) {
@@ -256,9 +311,9 @@ void decode_header(std::string_view value, std::string_view name, String& out) {
     if (word.encoding == 'b') {
       decode_base64(word.text, section);
     } else {
-      String text(word.text, out.get_allocator());
-      for (std::size_t i = 0; (i = text.find('_', i)) != String::npos; i += 3)
-        text.replace(i, 1, "=20");
+      String text(out.get_allocator());
+      for (const char c : word.text)
+        text += c == '_' ? std::string_view("=20") : std::string_view(&c, 1);
       decode_quoted_printable(text, section);
     }
     value.remove_prefix(word.size);

@@ -5,24 +5,30 @@
 #include <string_view>
 
 #include "dataplane/spam/text.h"
+#include "dataplane/spam/text_buffer.h"
 
 namespace sluice::spam {
 
 bool is_valid_utf8(std::string_view s);
 
-// Text in `charset` (as declared, may be empty) appended to `out` as UTF-8: left alone where it is
-// ASCII or valid UTF-8, decoded as declared, or as Windows-1252 when that fails. `insist`: the
+// Text in `charset` (as declared, may be empty) as UTF-8: itself where it is ASCII or valid UTF-8,
+// else at the end of `out`, decoded as declared, or as Windows-1252 when that fails. `insist`: the
 // declared charset first (words of header fields).
-void normalize(std::string_view text, std::string_view charset, bool insist, String& out);
+std::string_view normalize(std::string_view text, std::string_view charset, bool insist,
+                           TextBuffer& out);
 
-// A header field's value, unfolded, with its words decoded. `name` in lower case: fields that are
-// not text (Received, Message-ID, ...) keep their words.
+// Whether decode_header() may change the value.
+bool has_encoded(std::string_view value, std::string_view name);
+// Appends a header field's value, unfolded, with its words decoded. `name` in lower case: fields
+// that are not text (Received, Message-ID, ...) keep their words.
 void decode_header(std::string_view value, std::string_view name, String& out);
 
-// `encoding` in lower case. Line ends of CR LF become LF where SpamAssassin does it.
-void decode_transfer(std::string_view raw, std::string_view encoding, bool text, String& out);
+// `encoding` in lower case. Itself where it is not encoded, else decoded at the end of `out`. Line
+// ends of CR LF become LF where SpamAssassin does it.
+std::string_view decode_transfer(std::string_view raw, std::string_view encoding, bool text,
+                                 TextBuffer& out);
 
-void decode_base64(std::string_view in, String& out);
-void decode_quoted_printable(std::string_view in, String& out);
+void decode_base64(std::string_view in, TextBuffer& out);
+void decode_quoted_printable(std::string_view in, TextBuffer& out);
 
 }  // namespace sluice::spam

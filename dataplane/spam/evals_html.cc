@@ -3,6 +3,7 @@
 
 #include "dataplane/spam/evals.h"
 #include "dataplane/spam/relays.h"
+#include "dataplane/spam/white_space.h"
 
 namespace sluice::spam {
 namespace {

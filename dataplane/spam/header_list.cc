@@ -1,14 +1,32 @@
 #include "dataplane/spam/header_list.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "dataplane/spam/decode.h"
 
 namespace sluice::spam {
 
 namespace {
+
 constexpr std::size_t kUsualFields = 32;
+
+// Folds become one blank, other line ends go. The octets written, at most those of `raw`.
+std::size_t unfold(std::string_view raw, char* out) {
+  const char* const begin = out;
+  while (!raw.empty()) {
+    const std::size_t end = std::min(raw.find('\n'), raw.size());
+    std::memcpy(out, raw.data(), end);
+    out += end;
+    raw.remove_prefix(std::min(end + 1, raw.size()));
+    const std::size_t blanks = std::min(raw.find_first_not_of(" \t"), raw.size());
+    if (blanks > 0) *out++ = ' ';
+    raw.remove_prefix(blanks);
+  }
+  return static_cast<std::size_t>(out - begin);
 }
+
+}  // namespace
 
 void HeaderList::add(std::string_view field, bool of_part) {
   if (fields_.size() >= kMaxFields) return;
@@ -22,39 +40,30 @@ void HeaderList::add(std::string_view field, bool of_part) {
     while (!name.empty() && (name.back() == ' ' || name.back() == '\t')) name.remove_suffix(1);
   }
   if (fields_.empty()) fields_.reserve(kUsualFields);
+  name = name.substr(0, kMaxFieldName);
+  value = value.substr(0, kMaxFieldValue);
+  // One piece of memory: the name in lower case, as written, what is behind the colon, and that
+  // unfolded when there are folds.
+  char* const texts = static_cast<char*>(memory_->allocate(2 * (name.size() + value.size()), 1));
+  char* to = texts;
+  const auto put = [&to](std::string_view text) {
+    std::memcpy(to, text.data(), text.size());
+    to += text.size();
+    return std::string_view(to - text.size(), text.size());
+  };
   Field& added = fields_.emplace_back();
-  added.name = name.substr(0, kMaxFieldName);
-  added.lower_name = added.name;
-  lower(added.lower_name);
-  added.raw = value.substr(0, kMaxFieldValue);
-  // Folds become one blank.
-  String unfolded(memory_);
-  const std::string_view raw = added.raw;
-  unfolded.reserve(raw.size());
-  for (std::size_t i = 0; i < raw.size();) {
-    const std::size_t end = std::min(raw.find('\n', i), raw.size());
-    unfolded += raw.substr(i, end - i);
-    if (end == raw.size()) break;
-    i = end + 1;
-    if (i < raw.size() && (raw[i] == ' ' || raw[i] == '\t')) {
-      while (i < raw.size() && (raw[i] == ' ' || raw[i] == '\t')) ++i;
-      unfolded += ' ';
-    } else {
-      unfolded += '\n';
-    }
-  }
+  std::transform(name.begin(), name.end(), to, to_lower);
+  added.lower_name = {to, name.size()};
+  to += name.size();
+  added.name = put(name);
+  added.raw = put(value);
+  added.value = trim(added.raw);
+  if (sluice::spam::has(added.value, "\n")) added.value = trim({to, unfold(added.raw, to)});
+  if (!has_encoded(added.value, added.lower_name)) return;
   String decoded(memory_);
-  std::string_view text = trim(unfolded);
-  if (sluice::spam::has(text, "\n")) {
-    String joined(memory_);
-    for (const char c : text) {
-      if (c != '\n') joined += c;
-    }
-    decode_header(joined, added.lower_name, decoded);
-  } else {
-    decode_header(text, added.lower_name, decoded);
-  }
-  added.value = std::move(decoded);
+  decode_header(added.value, added.lower_name, decoded);
+  to = static_cast<char*>(memory_->allocate(decoded.size(), 1));
+  added.value = put(decoded);
 }
 
 const Field* HeaderList::last(std::string_view lower_name) const {

@@ -13,25 +13,19 @@ inline constexpr std::size_t kMaxFieldName = 256;
 inline constexpr std::size_t kMaxFieldValue = 8192;
 inline constexpr std::size_t kMaxFields = 1000;
 
+// Valid as long as the list.
 struct Field {
-  using allocator_type = std::pmr::polymorphic_allocator<>;
-  explicit Field(const allocator_type& a = {}) : name(a), lower_name(a), raw(a), value(a) {}
-  Field(const Field& o, const allocator_type& a)
-      : name(o.name, a), lower_name(o.lower_name, a), raw(o.raw, a), value(o.value, a) {}
-  Field(Field&& o, const allocator_type& a)
-      : name(std::move(o.name), a),
-        lower_name(std::move(o.lower_name), a),
-        raw(std::move(o.raw), a),
-        value(std::move(o.value), a) {}
-  String name;  // as written
-  String lower_name;
-  String raw;    // behind the colon, folds and the last line end included, line ends LF
-  String value;  // unfolded, words decoded, trimmed
+  std::string_view name;  // as written
+  std::string_view lower_name;
+  std::string_view raw;    // behind the colon, folds and the last line end included, line ends LF
+  std::string_view value;  // unfolded, words decoded, trimmed
 };
 
 class HeaderList {
  public:
-  explicit HeaderList(std::pmr::memory_resource* memory) : fields_(memory), memory_(memory) {}
+  // `memory`: gives back nothing before it ends (the texts of the fields stay there).
+  explicit HeaderList(std::pmr::monotonic_buffer_resource* memory)
+      : fields_(memory), memory_(memory) {}
 
   // One field with its continuation lines, line ends LF. What has no colon is no field.
   // `of_part`: white space behind the colon is no part of the value.
@@ -43,7 +37,7 @@ class HeaderList {
 
  private:
   std::pmr::vector<Field> fields_;
-  std::pmr::memory_resource* memory_;
+  std::pmr::monotonic_buffer_resource* memory_;
 };
 
 }  // namespace sluice::spam

@@ -7,51 +7,31 @@
 #include "dataplane/spam/css_color.h"
 #include "dataplane/spam/html_tokens.h"
 #include "dataplane/spam/uri_target.h"
+#include "dataplane/spam/white_space.h"
 
 namespace sluice::spam {
 namespace {
 
-template <std::size_t N>
-bool among(const std::string_view (&sorted)[N], std::string_view name) {
-  return std::binary_search(std::begin(sorted), std::end(sorted), name);
+constexpr std::uint32_t bits(std::initializer_list<std::string_view> attributes) {
+  std::uint32_t all = 0;
+  for (const std::string_view name : attributes) {
+    all |= std::uint32_t{1} << kHtmlAttributes.find(name);
+  }
+  return all;
 }
-
-// Elements of HTML 4.01 and XHTML 1.0, and nobr, x-sigsep, x-tab.
-constexpr std::string_view kElements[] = {
-    "a",        "abbr",     "acronym",  "address",    "applet",   "area",     "b",        "base",
-    "basefont", "bdo",      "big",      "blockquote", "body",     "br",       "button",   "caption",
-    "center",   "cite",     "code",     "col",        "colgroup", "dd",       "del",      "dfn",
-    "dir",      "div",      "dl",       "dt",         "em",       "fieldset", "font",     "form",
-    "frame",    "frameset", "h1",       "h2",         "h3",       "h4",       "h5",       "h6",
-    "head",     "hr",       "html",     "i",          "iframe",   "img",      "input",    "ins",
-    "isindex",  "kbd",      "label",    "legend",     "li",       "link",     "map",      "menu",
-    "meta",     "nobr",     "noframes", "noscript",   "object",   "ol",       "optgroup", "option",
-    "p",        "param",    "pre",      "q",          "s",        "samp",     "script",   "select",
-    "small",    "span",     "strike",   "strong",     "style",    "sub",      "sup",      "table",
-    "tbody",    "td",       "textarea", "tfoot",      "th",       "thead",    "title",    "tr",
-    "tt",       "u",        "ul",       "var",        "x-sigsep", "x-tab"};
-constexpr std::string_view kTricks[] = {"bgsound", "embed", "listing", "plaintext", "xmp"};
-constexpr std::string_view kStyled[] = {"a", "basefont", "big",  "body",  "div", "font", "marquee",
-                                        "p", "small",    "span", "table", "td",  "th",   "tr"};
-constexpr std::string_view kSpaced[] = {
-    "blockquote", "br", "dd", "div",     "dt", "embed",     "h1",  "h2", "h3", "h4",    "h5",
-    "h6",         "hr", "li", "listing", "p",  "plaintext", "pre", "td", "th", "title", "xmp"};
 
 // Attributes that count for the style of an element.
-bool counts(std::string_view tag, std::string_view attribute) {
-  if (tag == "basefont" || tag == "font") {
-    return attribute == "color" || attribute == "face" || attribute == "size";
-  }
-  if (tag == "body") {
-    return attribute == "text" || attribute == "bgcolor" || attribute == "link" ||
-           attribute == "alink" || attribute == "vlink" || attribute == "background";
-  }
-  if (tag == "marquee") return attribute == "bgcolor" || attribute == "background";
-  if (tag == "table" || tag == "td" || tag == "tr")
-    return attribute == "bgcolor" || attribute == "style";
-  if (tag == "span" || tag == "p" || tag == "div" || tag == "a") return attribute == "style";
-  return false;
-}
+constexpr auto kCounts = [] {
+  std::array<std::uint32_t, kHtmlTags.size()> counts{};
+  const auto set = [&](std::initializer_list<std::string_view> tags, std::uint32_t attributes) {
+    for (const std::string_view tag : tags) counts[kHtmlTags.find(tag)] = attributes;
+  };
+  set({"basefont", "font"}, bits({"color", "face", "size"}));
+  set({"body"}, bits({"text", "bgcolor", "link", "alink", "vlink", "background"}));
+  set({"table", "td", "tr"}, bits({"bgcolor", "style"}));
+  set({"span", "p", "div", "a"}, bits({"style"}));
+  return counts;
+}();
 
 bool is_namespaced(std::string_view tag) {
   std::size_t i = 0;
@@ -74,89 +54,73 @@ int leading_number(std::string_view s, bool& found) {
   return std::clamp(value, -1000, 100000);
 }
 
-bool is_near(std::string_view a, std::string_view b) {
-  const auto channel = [](std::string_view color, int n) {
-    int value = 0;
-    const char* at = color.data() + 1 + n * 2;
-    std::from_chars(at, at + 2, value, 16);
-    return static_cast<double>(value);
+bool is_near(CssColor a, CssColor b) {
+  if (!is_rgb(a) || !is_rgb(b)) return false;
+  const auto difference = [&](int shift) {
+    return static_cast<double>(a >> shift & 255) - static_cast<double>(b >> shift & 255);
   };
-  if (a.size() != 7 || b.size() != 7) return false;
-  const double r = 0.2126 * (channel(a, 0) - channel(b, 0));
-  const double g = 0.7152 * (channel(a, 1) - channel(b, 1));
-  const double blue = 0.0722 * (channel(a, 2) - channel(b, 2));
+  const double r = 0.2126 * difference(16);
+  const double g = 0.7152 * difference(8);
+  const double blue = 0.0722 * difference(0);
   return std::sqrt(r * r + g * g + blue * blue) < 12;
 }
 
 struct Style {
-  using allocator_type = std::pmr::polymorphic_allocator<>;
-  explicit Style(const allocator_type& a)
-      : tag(a), foreground(a), background(a), display(a), visibility(a) {}
-  Style(const Style& o, const allocator_type& a)
-      : tag(o.tag, a),
-        foreground(o.foreground, a),
-        background(o.background, a),
-        display(o.display, a),
-        visibility(o.visibility, a),
-        size(o.size) {}
-  Style(Style&& o, const allocator_type& a) : Style(static_cast<const Style&>(o), a) {}
-  String tag;
-  String foreground;
-  String background;
-  String display;
-  String visibility;
+  CssColor foreground = 0x000000;
+  CssColor background = 0xffffff;
   int size = 3;
+  std::uint8_t tag = 0;  // of kHtmlTags
+  bool undisplayed = false;
+  bool hidden = false;
 };
 
 constexpr std::size_t kMaxStyles = 200;  // open elements
 constexpr std::size_t kMaxTags = 300;    // different ones
+constexpr std::size_t kUsualTags = 32;
 
 class Renderer final : public HtmlTokenSink {
  public:
-  Renderer(String& text, HtmlFacts& facts, std::pmr::memory_resource* memory)
+  Renderer(TextBuffer& text, HtmlFacts& facts, std::pmr::memory_resource* memory)
       : text_(text),
         facts_(facts),
         memory_(memory),
-        styles_(memory),
-        base_(memory),
-        anchor_(memory) {
-    Style first{Style::allocator_type(memory)};
-    first.tag = "default";
-    first.foreground = "#000000";
-    first.background = "#ffffff";
-    styles_.push_back(std::move(first));
-    start_ = text_.size();
-    last_begin_ = start_;
+        values_{String(memory), String(memory)},
+        base_(memory) {
+    known_.fill(kNoTag);
+    styles_[0] = {};
+    last_begin_ = text_.size();
   }
 
-  void on_start(std::string_view tag, HtmlAttributes& attributes) override {
+  void on_start(const HtmlTag& tag, HtmlAttributes attributes) override {
     if (!count_tag(tag, 1)) return;
-    if (among(kStyled, tag)) open_style(tag, attributes);
-    if (among(kSpaced, tag)) white_space(tag);
-    links(tag, attributes);
-    facts(tag, attributes);
+    if ((tag.is() & kHtmlStyled) != 0) open_style(tag.number, attributes);
+    if ((tag.is() & kHtmlSpaced) != 0) white_space(tag.is());
+    element(tag.number, attributes);
   }
-  void on_end(std::string_view tag) override {
+  void on_end(const HtmlTag& tag) override {
     if (!count_tag(tag, -1)) return;
-    if (among(kStyled, tag) && tag != "body") close_style(tag == "th" ? "td" : tag);
-    if (among(kSpaced, tag)) white_space(tag);
+    if ((tag.is() & kHtmlStyled) != 0 && tag.number != html_tag("body")) {
+      close_style(tag.number == html_tag("th") ? html_tag("td") : tag.number);
+    }
+    if ((tag.is() & kHtmlSpaced) != 0) white_space(tag.is());
   }
 
   void on_text(std::string_view text) override {
-    if (inside(script_)) {
+    if (inside(html_tag("script"))) {
       add_text(facts_.scripts, text);
       return;
     }
-    if (inside(style_)) return;
-    if (inside(a_)) {
+    if (inside(html_tag("style"))) return;
+    if (inside(html_tag("a"))) {
       if (anchor_link_ < facts_.links.size() && !facts_.links[anchor_link_].anchors.empty()) {
         append_bounded(facts_.links[anchor_link_].anchors.back(), text);
       }
       if (!facts_.anchors.empty()) append_bounded(facts_.anchors.back(), text);
     }
-    if (inside(title_) && !facts_.titles.empty()) append_bounded(facts_.titles.back(), text);
+    if (inside(html_tag("title")) && !facts_.titles.empty())
+      append_bounded(facts_.titles.back(), text);
     bool invisible = false;
-    if (!only_space(text)) invisible = is_invisible();
+    if (leading_white(text) < text.size()) invisible = is_invisible();
     if (has_chunk_) torn(text);
     display(text, invisible);
   }
@@ -165,7 +129,7 @@ class Renderer final : public HtmlTokenSink {
     if (text.size() < 9 || !equals_lower(text.substr(0, 9), "<!doctype")) return;
     ++facts_.elements;
     ++facts_.all_tags;
-    tag("!doctype");
+    place({.name = "!doctype", .number = html_tag("!doctype")});
   }
 
   void finish() { facts_.has_backhair = facts_.backhair != 0; }
@@ -178,45 +142,41 @@ class Renderer final : public HtmlTokenSink {
     if (list.size() < kMaxHtmlTexts) list.emplace_back(text.substr(0, kMaxUri));
   }
 
-  static bool only_space(std::string_view text) {
-    for (std::size_t i = 0; i < text.size(); ++i) {
-      if (!is_space(text[i])) return false;
+  // Which of the facts' tags it is; kNoTag when they are too many.
+  std::size_t place(const HtmlTag& tag) {
+    std::uint16_t& known = known_[tag.number];
+    if (tag.number != 0) {
+      if (known != kNoTag) return known;
+    } else {
+      for (std::size_t i = 0; i < facts_.tags.size(); ++i) {
+        if (facts_.tags[i].name == tag.name) return i;
+      }
     }
-    return true;
-  }
-
-  std::size_t tag(std::string_view name) {
-    for (std::size_t i = 0; i < facts_.tags.size(); ++i) {
-      if (facts_.tags[i].name == name) return i;
-    }
-    if (facts_.tags.size() >= kMaxTags) return SIZE_MAX;
-    HtmlFacts::Tag& added = facts_.tags.emplace_back(memory_);
-    added.name = name;
+    if (facts_.tags.size() >= kMaxTags) return kNoTag;
+    if (facts_.tags.empty()) facts_.tags.reserve(kUsualTags);
+    facts_.tags.emplace_back(memory_).name = tag.name;
     const std::size_t index = facts_.tags.size() - 1;
-    if (name == "script") script_ = index;
-    if (name == "style") style_ = index;
-    if (name == "a") a_ = index;
-    if (name == "title") title_ = index;
+    if (tag.number != 0) known = static_cast<std::uint16_t>(index);
     return index;
   }
-  bool inside(std::size_t index) const {
-    return index != SIZE_MAX && facts_.tags[index].inside > 0;
+  bool inside(std::uint8_t tag) const {
+    return known_[tag] != kNoTag && facts_.tags[known_[tag]].inside > 0;
   }
 
   // Whether the tag is one that is rendered.
-  bool count_tag(std::string_view name, int change) {
-    const std::size_t known = facts_.tags.size();
-    const std::size_t index = tag(name);
-    const bool seen = index < known;
-    const bool element = among(kElements, name);
-    const bool spaced = is_namespaced(name);
+  bool count_tag(const HtmlTag& tag, int change) {
+    const std::size_t before = facts_.tags.size();
+    const std::size_t index = place(tag);
+    const bool seen = index < before;
+    const bool element = (tag.is() & kHtmlElement) != 0;
+    const bool spaced = tag.number == 0 && is_namespaced(tag.name);
     if (element || spaced) {
       ++facts_.elements;
       if (!seen) ++facts_.elements_seen;
     }
     ++facts_.all_tags;
     if (!seen) ++facts_.tags_seen;
-    if (index != SIZE_MAX) {
+    if (index != kNoTag) {
       std::int32_t& inside = facts_.tags[index].inside;
       inside += change;
       if (inside < 0) {
@@ -224,46 +184,27 @@ class Renderer final : public HtmlTokenSink {
         ++facts_.closed_extra;
       }
     }
-    return !spaced && (element || among(kTricks, name));
+    return (tag.is() & (kHtmlElement | kHtmlTrick)) != 0;
   }
 
   // --- text ---
 
-  void white_space(std::string_view tag) {
-    const std::string_view space = tag == "br" || tag == "div" ? "\n"
-                                   : tag == "p" || tag == "hr" || tag == "blockquote" ||
-                                           tag == "pre" || tag == "listing" || tag == "plaintext" ||
-                                           tag == "xmp" || tag == "title"
-                                       ? "\n\n"
-                                       : " ";
+  void white_space(std::uint16_t is) {
     if (has_chunk_ && !last_is_space_ && !last_is_invisible_ && text_.size() > last_begin_ &&
         text_.back() == ' ') {
-      text_.pop_back();
+      text_.cut(text_.size() - 1);
     }
     last_begin_ = text_.size();
-    text_ += space;
+    text_.append((is & kHtmlLine) != 0 ? "\n" : (is & kHtmlParagraph) != 0 ? "\n\n" : " ");
     has_chunk_ = true;
     last_is_space_ = true;
     last_is_invisible_ = false;
   }
 
   void display(std::string_view text, bool invisible) {
-    const std::size_t begin = text_.size();
-    bool blank = false;
-    bool first = true;
-    const bool drop = has_chunk_ && !invisible && last_is_space_;
-    for (const char c : text) {
-      if (is_space(c)) {
-        blank = true;
-        continue;
-      }
-      if (blank && !(first && drop)) text_ += ' ';
-      blank = false;
-      first = false;
-      text_ += c;
-    }
-    if (blank && !(first && drop)) text_ += ' ';
-    last_begin_ = begin;
+    last_begin_ = text_.size();
+    if (has_chunk_ && !invisible && last_is_space_) text.remove_prefix(leading_white(text));
+    append_squeezed(text, text_);
     has_chunk_ = true;
     last_is_space_ = false;
     last_is_invisible_ = invisible;
@@ -276,7 +217,7 @@ class Renderer final : public HtmlTokenSink {
 
   // Words that are torn apart by tags.
   void torn(std::string_view text) {
-    const std::string_view last = std::string_view(text_).substr(last_begin_);
+    const std::string_view last = text_.view().substr(last_begin_);
     if (text.empty() || last.empty() || !is_letter(text.front()) || !is_letter(last.back())) return;
     ++facts_.obfuscation;
     std::size_t before = 0;
@@ -291,144 +232,160 @@ class Renderer final : public HtmlTokenSink {
   }
 
   bool is_invisible() {
-    const Style& style = styles_.back();
+    const Style& style = styles_[open_ - 1];
+    const bool invalid = style.foreground == kInvalidColor || style.background == kInvalidColor;
     if (style.foreground == style.background ||
-        (style.foreground != "invalid" && style.background != "invalid" &&
-         is_near(style.foreground, style.background))) {
+        (!invalid && is_near(style.foreground, style.background))) {
       facts_.font_low_contrast = true;
       return true;
     }
-    if (style.foreground == "invalid" || style.background == "invalid") {
+    if (invalid) {
       facts_.font_invalid_color = true;
       return true;
     }
-    return style.size <= 1 || equals_lower(style.display, "none") ||
-           equals_lower(style.visibility, "hidden");
+    return style.size <= 1 || style.undisplayed || style.hidden;
   }
 
   // --- styles ---
 
-  bool has_style(std::string_view tag) const {
-    return std::any_of(styles_.begin(), styles_.end(),
-                       [&](const Style& s) { return s.tag == tag; });
+  void push_style(const Style& style) {
+    styles_[open_++] = style;
+    ++with_style_[style.tag];
+  }
+  // The tag whose style it was.
+  std::uint8_t pop_style() {
+    const std::uint8_t tag = styles_[--open_].tag;
+    --with_style_[tag];
+    return tag;
   }
 
-  void close_style(std::string_view tag) {
-    if (!has_style(tag)) return;
-    while (styles_.size() > 1) {
-      const bool last = styles_.back().tag == tag;
-      styles_.pop_back();
-      if (last) return;
-    }
+  void close_style(std::uint8_t tag) {
+    if (with_style_[tag] == 0) return;
+    while (open_ > 1 && pop_style() != tag) continue;
   }
 
-  void open_style(std::string_view tag, HtmlAttributes& attributes) {
-    if (tag == "th") tag = "td";
+  void open_style(std::uint8_t tag, HtmlAttributes attributes) {
+    if (tag == html_tag("th")) tag = html_tag("td");
     bool number = false;
-    if (tag == "basefont") {
-      if (const String* size = find(attributes, "size")) {
-        const int value = leading_number(trim(*size), number);
+    if (tag == html_tag("basefont")) {
+      if (const HtmlAttribute* size = find(attributes, html_attribute("size"))) {
+        const int value = leading_number(trim(text_of(*size)), number);
         if (number && value >= 0) {
           base_size_ = value;
           return;
         }
       }
     }
-    if ((tag == "td" || tag == "tr") && has_style(tag)) {
-      while (styles_.size() > 1) {
-        const std::string_view top = styles_.back().tag;
-        if (top != "font" && top != "td" && !(tag == "tr" && top == "tr")) break;
-        styles_.pop_back();
+    const bool row = tag == html_tag("tr");
+    if ((row || tag == html_tag("td")) && with_style_[tag] != 0) {
+      while (open_ > 1) {
+        const std::uint8_t top = styles_[open_ - 1].tag;
+        if (top != html_tag("font") && top != html_tag("td") && !(row && top == html_tag("tr")))
+          break;
+        pop_style();
       }
     }
-    if (styles_.size() >= kMaxStyles) return;
-    Style style(styles_.back(), Style::allocator_type(memory_));
+    if (open_ >= kMaxStyles) return;
+    Style style = styles_[open_ - 1];
     style.tag = tag;
-    if (tag == "big" || tag == "small") {
-      style.size += tag == "big" ? 1 : -1;
-      styles_.push_back(std::move(style));
-      return;
+    if (tag == html_tag("big") || tag == html_tag("small")) {
+      style.size += tag == html_tag("big") ? 1 : -1;
+      return push_style(style);
     }
-    for (HtmlAttribute& attribute : attributes) {
-      if (!counts(tag, attribute.name)) continue;
-      const std::string_view value = attribute.value;
-      if (attribute.name == "text" || attribute.name == "color") {
-        read_color(value, style.foreground);
-      } else if (attribute.name == "size") {
-        std::string_view size = trim(value);
-        const bool plus = size.starts_with('+');
-        if (plus) size.remove_prefix(1);
-        const int n = leading_number(size, number);
-        if (number) style.size = plus || n < 0 ? base_size_ + n : n;
-      } else if (attribute.name == "style") {
-        read_style(value, style);
+    for (const HtmlAttribute& attribute : attributes) {
+      if ((kCounts[tag] >> attribute.number & 1) == 0) continue;
+      switch (attribute.number) {
+        case html_attribute("text"):
+        case html_attribute("color"):
+          style.foreground = read_color(text_of(attribute));
+          break;
+        case html_attribute("size"): {
+          std::string_view size = trim(text_of(attribute));
+          const bool plus = size.starts_with('+');
+          if (plus) size.remove_prefix(1);
+          const int n = leading_number(size, number);
+          if (number) style.size = plus || n < 0 ? base_size_ + n : n;
+          break;
+        }
+        case html_attribute("style"):
+          read_style(text_of(attribute), style);
+          break;
+        default:
+          break;
       }
       // Of `bgcolor` SpamAssassin rewrites the attribute only; its rules are scored with that.
       facts_.max_size = std::max(facts_.max_size, style.size);
       if (style.size <= facts_.max_size) facts_.min_size = std::min(facts_.min_size, style.size);
     }
-    styles_.push_back(std::move(style));
+    push_style(style);
   }
 
   void read_style(std::string_view text, Style& style) {
     while (!text.empty()) {
       const std::size_t end = text.find(';');
-      std::string_view part = trim(text.substr(0, end));
+      const std::string_view part = text.substr(0, end);
       text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
       const std::size_t colon = part.find(':');
       if (colon == std::string_view::npos) continue;
-      String name(trim(part.substr(0, colon)), memory_);
-      lower(name);
-      String value(trim(part.substr(colon + 1)), memory_);
+      const std::string_view name = trim(part.substr(0, colon));
+      const std::string_view value = trim(part.substr(colon + 1));
       if (value.empty()) continue;
-      if (name == "color" || name == "background-color") {
-        String& color = name == "color" ? style.foreground : style.background;
-        lower(value);
-        if (const std::size_t important = value.rfind('!');
-            important != String::npos &&
-            trim(std::string_view(value).substr(important + 1)) == "important") {
-          value.resize(important);
-          while (!value.empty() && is_space(value.back())) value.pop_back();
-        }
-        if (value.find("rgb") != String::npos) {
-          read_rgb_list(value, color);
-        } else if (value == "transparent") {
-          color = value;
-        } else if (value != "inherit") {
-          read_color(value, color);
-        }
-      } else if (name == "background") {
-        String one(memory_);
-        std::size_t i = value.rfind(',') != String::npos && value.find('(') == String::npos
-                            ? value.rfind(',') + 1
-                            : 0;
-        while (i < value.size()) {
-          while (i < value.size() && value[i] == ' ') ++i;
-          std::size_t depth = 0;
-          const std::size_t begin = i;
-          while (i < value.size() && (value[i] != ' ' || depth > 0)) {
-            if (value[i] == '(') ++depth;
-            if (value[i] == ')' && depth > 0) --depth;
-            ++i;
-          }
-          if (i == begin) break;
-          read_color(std::string_view(value).substr(begin, i - begin), one);
-          if (one != "invalid") {
-            style.background = one;
-            break;
-          }
-        }
-      } else if (name == "display") {
-        style.display = value;
-      } else if (name == "visibility") {
-        style.visibility = value;
+      if (equals_lower(name, "color")) {
+        read_style_color(value, style.foreground);
+      } else if (equals_lower(name, "background-color")) {
+        read_style_color(value, style.background);
+      } else if (equals_lower(name, "background")) {
+        read_background(value, style.background);
+      } else if (equals_lower(name, "display")) {
+        style.undisplayed = equals_lower(value, "none");
+      } else if (equals_lower(name, "visibility")) {
+        style.hidden = equals_lower(value, "hidden");
       }
     }
-    if (style.background == "transparent") style.background = styles_.back().background;
-    if (style.foreground == "transparent") style.foreground = style.background;
+    if (style.background == kTransparent) style.background = styles_[open_ - 1].background;
+    if (style.foreground == kTransparent) style.foreground = style.background;
   }
 
-  static void read_rgb_list(std::string_view text, String& out) {
+  static void read_style_color(std::string_view value, CssColor& color) {
+    if (const std::size_t important = value.rfind('!');
+        important != std::string_view::npos &&
+        equals_lower(trim(value.substr(important + 1)), "important")) {
+      value = value.substr(0, important);
+      while (!value.empty() && is_space(value.back())) value.remove_suffix(1);
+    }
+    if (contains_nocase(value, "rgb")) {
+      color = read_rgb_list(value);
+    } else if (equals_lower(value, "transparent")) {
+      color = kTransparent;
+    } else if (!equals_lower(value, "inherit")) {
+      color = read_color(value);
+    }
+  }
+
+  // The first colour among the words of the last layer.
+  static void read_background(std::string_view value, CssColor& color) {
+    const std::size_t comma = value.rfind(',');
+    std::size_t i = comma != std::string_view::npos && value.find('(') == std::string_view::npos
+                        ? comma + 1
+                        : 0;
+    while (i < value.size()) {
+      while (i < value.size() && value[i] == ' ') ++i;
+      std::size_t depth = 0;
+      const std::size_t begin = i;
+      while (i < value.size() && (value[i] != ' ' || depth > 0)) {
+        if (value[i] == '(') ++depth;
+        if (value[i] == ')' && depth > 0) --depth;
+        ++i;
+      }
+      if (i == begin) return;
+      const CssColor one = read_color(value.substr(begin, i - begin));
+      if (one == kInvalidColor) continue;
+      color = one;
+      return;
+    }
+  }
+
+  static CssColor read_rgb_list(std::string_view text) {
     unsigned rgb[3] = {};
     int n = 0;
     for (const char c : text) {
@@ -438,13 +395,9 @@ class Renderer final : public HtmlTokenSink {
         ++n;
       }
     }
-    static constexpr char kHex[] = "0123456789abcdef";
-    out = "#";
-    for (const unsigned value : rgb) {
-      const unsigned v = std::min(value, 255u);
-      out += kHex[v >> 4];
-      out += kHex[v & 15];
-    }
+    CssColor color = 0;
+    for (const unsigned value : rgb) color = color << 8 | std::min(value, 255u);
+    return color;
   }
 
   // --- links and facts ---
@@ -473,7 +426,7 @@ class Renderer final : public HtmlTokenSink {
     return uri;
   }
 
-  void push(std::string_view tag, std::string_view uri) {
+  void push(std::uint8_t tag, std::string_view uri) {
     uri = canonical(uri);
     if (uri.empty() || facts_.links.size() >= kMaxHtmlLinks) return;
     static constexpr std::string_view kPlain[] = {"data:", "mailto:", "file:", "cid:", "tel:"};
@@ -490,58 +443,151 @@ class Renderer final : public HtmlTokenSink {
     if (target.empty()) return;
     HtmlLink& found = link(target);
     found.has_type = true;
-    if (tag == "a") found.in_a = true;
-    if (tag == "iframe") found.in_iframe = true;
+    if (tag == html_tag("a")) found.in_a = true;
+    if (tag == html_tag("iframe")) found.in_iframe = true;
   }
 
-  void links(std::string_view tag, HtmlAttributes& attributes) {
-    const auto attribute = [&](std::string_view name, bool odd) -> const String* {
-      if (const String* value = find(attributes, name)) return value;
-      if (!odd) return nullptr;
-      // Badly written HTML: <img border=0/src="...">.
-      for (const HtmlAttribute& a : attributes) {
-        const std::size_t slash = a.name.find('/');
-        if (slash != String::npos && slash > 0 &&
-            std::string_view(a.name).substr(slash + 1).starts_with(name))
-          return &a.value;
-      }
-      return nullptr;
-    };
-    if (tag == "body" || tag == "table" || tag == "tr" || tag == "td") {
-      if (const String* value = attribute("background", false)) push(tag, *value);
-    } else if (tag == "a" || tag == "area" || tag == "link") {
-      if (const String* value = attribute("href", true)) push(tag, *value);
-      if (const String* value = attribute("data-saferedirecturl", false)) push(tag, *value);
-    } else if (tag == "img" || tag == "frame" || tag == "iframe" || tag == "embed" ||
-               tag == "script" || tag == "bgsound") {
-      if (const String* value = attribute("src", true)) push(tag, *value);
-    } else if (tag == "form") {
-      if (const String* value = attribute("action", false)) push(tag, *value);
-    } else if (tag == "base") {
-      if (const String* value = attribute("href", false); value != nullptr && !value->empty())
-        set_base(*value);
-    } else if (tag == "meta") {
-      const String* content = attribute("content", false);
-      const String* equivalent = attribute("http-equiv", false);
-      if (content == nullptr || equivalent == nullptr || !contains_nocase(*equivalent, "refresh"))
-        return;
-      String lowered(*content, memory_);
-      lower(lowered);
-      std::size_t at = lowered.rfind("url");
-      if (at == String::npos) return;
-      at += 3;
-      while (at < content->size() && is_space((*content)[at])) ++at;
-      if (at >= content->size() || (*content)[at] != '=') return;
-      ++at;
-      while (at < content->size() && is_space((*content)[at])) ++at;
-      std::string_view uri = std::string_view(*content).substr(at);
-      push(tag, uri.substr(0, uri.find(';')));
+  // References undone. Valid until the second call after it.
+  std::string_view text_of(const HtmlAttribute& attribute) {
+    if (attribute.value.find('&') == std::string_view::npos) return attribute.value;
+    std::swap(values_[0], values_[1]);
+    values_[0].clear();
+    decode_entities(attribute.value, values_[0]);
+    return values_[0];
+  }
+  void push_attribute(std::uint8_t tag, const HtmlAttribute* attribute) {
+    if (attribute != nullptr) push(tag, text_of(*attribute));
+  }
+  // Also in badly written HTML: <img border=0/src="...">.
+  static const HtmlAttribute* find_odd(HtmlAttributes attributes, std::uint8_t number) {
+    if (const HtmlAttribute* found = find(attributes, number)) return found;
+    const std::string_view name = kHtmlAttributes.name(number);
+    for (const HtmlAttribute& attribute : attributes) {
+      const std::size_t slash = attribute.name.find('/');
+      if (slash != std::string_view::npos && slash > 0 &&
+          equals_lower(attribute.name.substr(slash + 1, name.size()), name))
+        return &attribute;
     }
+    return nullptr;
+  }
+
+  // What an element leads to, and what rules ask about it.
+  void element(std::uint8_t tag, HtmlAttributes attributes) {
+    const auto attribute = [&](std::uint8_t number) { return find(attributes, number); };
+    switch (tag) {
+      case html_tag("body"):
+      case html_tag("table"):
+      case html_tag("tr"):
+      case html_tag("td"):
+        return push_attribute(tag, attribute(html_attribute("background")));
+      case html_tag("a"):
+      case html_tag("area"):
+      case html_tag("link"):
+        push_attribute(tag, find_odd(attributes, html_attribute("href")));
+        push_attribute(tag, attribute(html_attribute("data-saferedirecturl")));
+        if (tag == html_tag("a")) begin_anchor(attribute(html_attribute("href")));
+        return;
+      case html_tag("img"):
+        push_attribute(tag, find_odd(attributes, html_attribute("src")));
+        return count_image(attribute(html_attribute("width")), attribute(html_attribute("height")));
+      case html_tag("frame"):
+      case html_tag("iframe"):
+      case html_tag("script"):
+      case html_tag("bgsound"):
+        return push_attribute(tag, find_odd(attributes, html_attribute("src")));
+      case html_tag("embed"):
+        facts_.embeds = true;
+        return push_attribute(tag, find_odd(attributes, html_attribute("src")));
+      case html_tag("object"):
+        facts_.embeds = true;
+        return;
+      case html_tag("form"):
+        if (const HtmlAttribute* action = attribute(html_attribute("action"))) {
+          const std::string_view target = text_of(*action);
+          push(tag, target);
+          if (contains_nocase(target, "mailto:")) facts_.form_action_mailto = true;
+        }
+        return;
+      case html_tag("base"):
+        if (const HtmlAttribute* href = attribute(html_attribute("href"));
+            href != nullptr && !href->value.empty())
+          set_base(text_of(*href));
+        return;
+      case html_tag("font"):
+        if (const HtmlAttribute* face = attribute(html_attribute("face"));
+            face != nullptr && !good_face(text_of(*face))) {
+          facts_.font_face_bad = true;
+        }
+        return;
+      case html_tag("title"):
+        if (facts_.titles.size() < kMaxHtmlTexts) facts_.titles.emplace_back();
+        return;
+      case html_tag("meta"): {
+        const HtmlAttribute* content = attribute(html_attribute("content"));
+        const HtmlAttribute* equivalent = attribute(html_attribute("http-equiv"));
+        if (content != nullptr && equivalent != nullptr)
+          meta(text_of(*content), text_of(*equivalent));
+        return;
+      }
+      default:
+        return;
+    }
+  }
+
+  void begin_anchor(const HtmlAttribute* href) {
+    const std::string_view uri = href != nullptr ? canonical(text_of(*href)) : std::string_view();
+    anchor_link_ = SIZE_MAX;
+    if (facts_.links.size() < kMaxHtmlLinks) {
+      HtmlLink& found = link(uri);
+      anchor_link_ = static_cast<std::size_t>(&found - facts_.links.data());
+      if (found.anchors.size() < kMaxHtmlTexts) found.anchors.emplace_back();
+    }
+    if (facts_.anchors.size() < kMaxHtmlTexts) facts_.anchors.emplace_back();
+  }
+
+  void count_image(const HtmlAttribute* wide, const HtmlAttribute* high) {
+    if (inside(html_tag("a"))) {
+      if (anchor_link_ < facts_.links.size() && !facts_.links[anchor_link_].anchors.empty()) {
+        append_bounded(facts_.links[anchor_link_].anchors.back(), "<img>\n");
+      }
+      if (!facts_.anchors.empty()) append_bounded(facts_.anchors.back(), "<img>\n");
+    }
+    if (wide == nullptr || high == nullptr) return;
+    const double width = extent(text_of(*wide), 8);
+    const double height = extent(text_of(*high), 6);
+    facts_.image_area += (width <= 0 ? 200 : width) * (height <= 0 ? 200 : height);
+  }
+
+  void meta(std::string_view content, std::string_view equivalent) {
+    String lowered(content, memory_);
+    lower(lowered);
+    if (contains_nocase(equivalent, "refresh")) refresh(content, lowered);
+    if (!contains_nocase(equivalent, "content-type")) return;
+    const std::size_t at = lowered.find("charset");
+    const std::size_t equals = at == String::npos ? at : lowered.find('=', at);
+    if (equals == String::npos) return;
+    std::string_view value = trim(content.substr(equals + 1));
+    if (!value.empty() && (value.front() == '"' || value.front() == '\'')) value.remove_prefix(1);
+    value = value.substr(0, value.find_first_of("\"'"));
+    if (!facts_.charsets.empty()) facts_.charsets += ' ';
+    append_bounded(facts_.charsets, value);
+  }
+
+  void refresh(std::string_view content, std::string_view lowered) {
+    std::size_t at = lowered.rfind("url");
+    if (at == std::string_view::npos) return;
+    at += 3;
+    while (at < content.size() && is_space(content[at])) ++at;
+    if (at >= content.size() || content[at] != '=') return;
+    ++at;
+    while (at < content.size() && is_space(content[at])) ++at;
+    const std::string_view uri = content.substr(at);
+    push(html_tag("meta"), uri.substr(0, uri.find(';')));
   }
 
   void set_base(std::string_view value) {
     const std::string_view uri = canonical(value);
-    push("base", uri);
+    push(html_tag("base"), uri);
     if (uri.size() < 5) return;
     String lowered(uri.substr(0, 6), memory_);
     lower(lowered);
@@ -558,78 +604,17 @@ class Renderer final : public HtmlTokenSink {
     if (!base_.ends_with('/')) base_ += '/';
   }
 
-  static double extent(const String* value, double percent, bool& given) {
-    given = value != nullptr;
-    if (value == nullptr) return 0;
+  static double extent(std::string_view value, double percent) {
     std::size_t i = 0;
     double number = 0;
-    while (i < value->size() && is_digit((*value)[i]))
-      number = std::min(number * 10 + ((*value)[i++] - '0'), 1e6);
+    while (i < value.size() && is_digit(value[i]))
+      number = std::min(number * 10 + (value[i++] - '0'), 1e6);
     if (i == 0) return 0;
-    if (i < value->size()) {
-      if (i + 1 != value->size() || (*value)[i] != '%') return 0;
+    if (i < value.size()) {
+      if (i + 1 != value.size() || value[i] != '%') return 0;
       number *= percent;
     }
     return number;
-  }
-
-  void facts(std::string_view tag, HtmlAttributes& attributes) {
-    if (tag == "font") {
-      if (const String* face = find(attributes, "face"); face != nullptr && !good_face(*face)) {
-        facts_.font_face_bad = true;
-      }
-    } else if (tag == "img") {
-      if (inside(a_)) {
-        if (anchor_link_ < facts_.links.size() && !facts_.links[anchor_link_].anchors.empty()) {
-          append_bounded(facts_.links[anchor_link_].anchors.back(), "<img>\n");
-        }
-        if (!facts_.anchors.empty()) append_bounded(facts_.anchors.back(), "<img>\n");
-      }
-      bool wide = false;
-      bool high = false;
-      double width = extent(find(attributes, "width"), 8, wide);
-      double height = extent(find(attributes, "height"), 6, high);
-      if (wide && high) {
-        if (width <= 0) width = 200;
-        if (height <= 0) height = 200;
-        facts_.image_area += width * height;
-      }
-    } else if (tag == "form") {
-      if (const String* action = find(attributes, "action");
-          action != nullptr && contains_nocase(*action, "mailto:")) {
-        facts_.form_action_mailto = true;
-      }
-    } else if (tag == "object" || tag == "embed") {
-      facts_.embeds = true;
-    } else if (tag == "a") {
-      const String* href = find(attributes, "href");
-      const std::string_view uri = href != nullptr ? canonical(*href) : std::string_view();
-      anchor_link_ = SIZE_MAX;
-      if (facts_.links.size() < kMaxHtmlLinks) {
-        HtmlLink& found = link(uri);
-        anchor_link_ = static_cast<std::size_t>(&found - facts_.links.data());
-        if (found.anchors.size() < kMaxHtmlTexts) found.anchors.emplace_back();
-      }
-      if (facts_.anchors.size() < kMaxHtmlTexts) facts_.anchors.emplace_back();
-    } else if (tag == "title") {
-      if (facts_.titles.size() < kMaxHtmlTexts) facts_.titles.emplace_back();
-    } else if (tag == "meta") {
-      const String* content = find(attributes, "content");
-      const String* equivalent = find(attributes, "http-equiv");
-      if (content == nullptr || equivalent == nullptr ||
-          !contains_nocase(*equivalent, "content-type"))
-        return;
-      String lowered(*content, memory_);
-      lower(lowered);
-      const std::size_t at = lowered.find("charset");
-      const std::size_t equals = at == String::npos ? at : lowered.find('=', at);
-      if (equals == String::npos) return;
-      std::string_view value = trim(std::string_view(*content).substr(equals + 1));
-      if (!value.empty() && (value.front() == '"' || value.front() == '\'')) value.remove_prefix(1);
-      value = value.substr(0, value.find_first_of("\"'"));
-      if (!facts_.charsets.empty()) facts_.charsets += ' ';
-      append_bounded(facts_.charsets, value);
-    }
   }
 
   // A list of font names: ["'.]letters, blanks and hyphens, one digit at the end.
@@ -662,19 +647,19 @@ class Renderer final : public HtmlTokenSink {
     }
   }
 
-  String& text_;
+  static constexpr std::uint16_t kNoTag = UINT16_MAX;
+
+  TextBuffer& text_;
   HtmlFacts& facts_;
   std::pmr::memory_resource* memory_;
-  std::pmr::vector<Style> styles_;
+  std::array<std::uint16_t, kHtmlTags.size()> known_;  // which of the facts' tags it is
+  std::array<Style, kMaxStyles> styles_;
+  std::array<std::uint8_t, kHtmlTags.size()> with_style_{};  // styles by tag, without the first
+  std::size_t open_ = 1;                                     // styles
+  String values_[2];
   String base_;
-  String anchor_;
-  std::size_t start_ = 0;
   std::size_t last_begin_ = 0;  // of the last chunk of text
   std::size_t anchor_link_ = SIZE_MAX;
-  std::size_t script_ = SIZE_MAX;
-  std::size_t style_ = SIZE_MAX;
-  std::size_t a_ = SIZE_MAX;
-  std::size_t title_ = SIZE_MAX;
   std::uint64_t backhair_seen_ = 0;
   int base_size_ = 3;
   bool has_chunk_ = false;
@@ -691,23 +676,19 @@ const HtmlFacts::Tag* HtmlFacts::tag(std::string_view name) const {
   return nullptr;
 }
 
-std::uint64_t count_characters(std::string_view utf8) {
-  return static_cast<std::uint64_t>(
-      std::count_if(utf8.begin(), utf8.end(), [](char c) { return (c & 0xc0) != 0x80; }));
-}
-
-void render_html(std::string_view html, std::uint64_t source_octets, String& text, HtmlFacts& facts,
-                 std::pmr::memory_resource* memory) {
+void render_html(std::string_view html, std::uint64_t source_octets, TextBuffer& text,
+                 HtmlFacts& facts, std::pmr::memory_resource* memory) {
   facts.length = count_characters(html);
   const std::size_t begin = text.size();
   Renderer renderer(text, facts, memory);
   read_html(html, renderer, memory);
   renderer.finish();
-  const std::string_view added = std::string_view(text).substr(begin);
+  const std::string_view added = text.view().substr(begin);
   facts.html_length = count_characters(added);
-  std::uint64_t space = 0;
-  for (std::size_t i = 0; i < added.size(); ++i) {
-    if (is_space(added[i]) || added.substr(i).starts_with("\xc2\xa0")) ++space;
+  std::uint64_t space = count_white(added);
+  if (added.size() != facts.html_length) {
+    for (std::size_t at = 0; (at = added.find("\xc2\xa0", at)) != std::string_view::npos; ++at)
+      ++space;
   }
   facts.non_space_len = facts.html_length - space;
   if (source_octets > 0) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "dataplane/spam/text.h"
+#include "dataplane/spam/text_buffer.h"
 
 namespace sluice::spam {
 
@@ -77,13 +78,10 @@ struct HtmlFacts {
 
 // `html` is UTF-8; `source_octets` the size of the part before its charset was undone. The text is
 // appended to `text`.
-void render_html(std::string_view html, std::uint64_t source_octets, String& text, HtmlFacts& facts,
-                 std::pmr::memory_resource* memory);
+void render_html(std::string_view html, std::uint64_t source_octets, TextBuffer& text,
+                 HtmlFacts& facts, std::pmr::memory_resource* memory);
 
 // Character references undone, as HTML::Parser does.
 void decode_entities(std::string_view in, String& out);
-
-// Characters of UTF-8 text.
-std::uint64_t count_characters(std::string_view utf8);
 
 }  // namespace sluice::spam

@@ -56,10 +56,23 @@ void decode_entities(std::string_view in, String& out) {
 
 namespace {
 
+// Octets that end something in a tag.
+constexpr std::uint8_t kSpace = 1;
+constexpr std::uint8_t kEquals = 2;
+constexpr std::uint8_t kClose = 4;
+constexpr std::array<std::uint8_t, 256> kOctets = [] {
+  std::array<std::uint8_t, 256> octets{};
+  for (std::size_t c = 0; c < 256; ++c) octets[c] = is_space(static_cast<char>(c)) ? kSpace : 0;
+  octets['='] = kEquals;
+  octets['>'] = kClose;
+  return octets;
+}();
+bool is(char c, unsigned what) { return (kOctets[static_cast<unsigned char>(c)] & what) != 0; }
+
 class TokenReader {
  public:
   TokenReader(std::string_view html, HtmlTokenSink& sink, std::pmr::memory_resource* memory)
-      : html_(html), sink_(sink), decoded_(memory), tag_(memory), attributes_(memory) {}
+      : html_(html), sink_(sink), decoded_(memory) {}
 
   void run() {
     std::size_t text = 0;  // where text begins that was not given yet
@@ -135,14 +148,21 @@ class TokenReader {
   }
 
   void set_tag(std::string_view name) {
-    tag_ = name.substr(0, kMaxTagName);
-    lower(tag_);
+    name = name.substr(0, kMaxTagName);
+    tag_.number = kHtmlTags.find(name);
+    if (tag_.number != 0) {
+      tag_.name = kHtmlTags.name(tag_.number);
+      return;
+    }
+    std::transform(name.begin(), name.end(), tag_text_.begin(), to_lower);
+    tag_.name = {tag_text_.data(), name.size()};
   }
+  bool is_word_tag() const { return std::all_of(tag_.name.begin(), tag_.name.end(), is_word); }
 
   std::size_t start(std::size_t at) {
     const std::string_view s = html_;
     std::size_t i = at + 1;
-    while (i < s.size() && !is_space(s[i]) && s[i] != '>') ++i;
+    while (i < s.size() && !is(s[i], kSpace | kClose)) ++i;
     std::string_view name = s.substr(at + 1, i - at - 1);
     // SpamAssassin reads <br/> as <br>.
     if (name.size() > 1 && name.ends_with('/') && i < s.size() && s[i] == '>') {
@@ -150,25 +170,23 @@ class TokenReader {
       if (std::all_of(bare.begin(), bare.end(), is_word)) name = bare;
     }
     set_tag(name);
-    attributes_.clear();
-    while (i < s.size() && is_space(s[i])) ++i;
-    if (i + 1 < s.size() && s[i] == '/' && s[i + 1] == '>' &&
-        std::all_of(tag_.begin(), tag_.end(), is_word)) {
-      ++i;  // <br />
-    }
+    count_ = 0;
+    seen_ = 0;
+    while (i < s.size() && is(s[i], kSpace)) ++i;
+    if (i + 1 < s.size() && s[i] == '/' && s[i + 1] == '>' && is_word_tag()) ++i;  // <br />
     while (i < s.size() && s[i] != '>') {
       const std::size_t begin = i++;
-      while (i < s.size() && !is_space(s[i]) && s[i] != '=' && s[i] != '>') ++i;
+      while (i < s.size() && !is(s[i], kSpace | kEquals | kClose)) ++i;
       if (i >= s.size()) return npos;
       const std::string_view attribute = s.substr(begin, i - begin);
-      while (i < s.size() && is_space(s[i])) ++i;
+      while (i < s.size() && is(s[i], kSpace)) ++i;
       if (i >= s.size()) return npos;
       if (s[i] != '=') {
         add(attribute, attribute);
         continue;
       }
       ++i;
-      while (i < s.size() && is_space(s[i])) ++i;
+      while (i < s.size() && is(s[i], kSpace)) ++i;
       if (i >= s.size()) return npos;
       if (s[i] == '>') {
         add(attribute, {});
@@ -181,42 +199,33 @@ class TokenReader {
         i = close + 1;
       } else {
         const std::size_t word = i;
-        while (i < s.size() && !is_space(s[i]) && s[i] != '>') ++i;
+        while (i < s.size() && !is(s[i], kSpace | kClose)) ++i;
         if (i >= s.size()) return npos;
         add(attribute, s.substr(word, i - word));
       }
-      while (i < s.size() && is_space(s[i])) ++i;
+      while (i < s.size() && is(s[i], kSpace)) ++i;
       if (i >= s.size()) return npos;
     }
     if (i >= s.size()) return npos;
-    sink_.on_start(tag_, attributes_);
-    static constexpr std::string_view kLiteral[] = {"script",    "style", "xmp",     "iframe",
-                                                    "plaintext", "title", "textarea"};
-    for (std::size_t k = 0; k < std::size(kLiteral); ++k) {
-      if (tag_ != kLiteral[k]) continue;
-      literal_ = kLiteral[k];
-      is_cdata_ = k < 5;
-    }
-    if (literal_.empty()) is_cdata_ = false;
+    sink_.on_start(tag_, std::span(attributes_).first(count_));
+    if ((tag_.is() & kHtmlLiteral) != 0) literal_ = kHtmlTags.name(tag_.number);
+    is_cdata_ = (tag_.is() & kHtmlCdata) != 0;
     return i + 1;
   }
 
   void add(std::string_view name, std::string_view value) {
-    if (attributes_.size() >= kMaxAttributes) return;
-    HtmlAttribute& added = attributes_.emplace_back();
-    added.name = name.substr(0, kMaxTagName);
-    lower(added.name);
-    for (std::size_t i = 0; i + 1 < attributes_.size(); ++i) {
-      if (attributes_[i].name == added.name) {  // the first one counts
-        attributes_.pop_back();
-        return;
+    if (count_ >= kMaxAttributes) return;
+    name = name.substr(0, kMaxTagName);
+    const std::uint8_t number = kHtmlAttributes.find(name);
+    if (number != 0) {
+      if ((seen_ >> number & 1) != 0) return;
+      seen_ |= std::uint32_t{1} << number;
+    } else {
+      for (const HtmlAttribute& known : std::span(attributes_).first(count_)) {
+        if (known.number == 0 && equals_nocase(known.name, name)) return;
       }
     }
-    if (value.find('&') == npos) {
-      added.value = value;
-    } else {
-      decode_entities(value, added.value);
-    }
+    attributes_[count_++] = {.name = name, .value = value, .number = number};
   }
 
   std::size_t end_tag(std::size_t at) {
@@ -224,7 +233,7 @@ class TokenReader {
     std::size_t i = at + 2;
     if (i < html_.size() && !is_space(html_[i]) && html_[i] != '>') {
       const std::size_t begin = i;
-      while (i < html_.size() && !is_space(html_[i]) && html_[i] != '>') ++i;
+      while (i < html_.size() && !is(html_[i], kSpace | kClose)) ++i;
       set_tag(html_.substr(begin, i - begin));
       i = html_.find('>', i);
       if (i == npos) return npos;
@@ -269,8 +278,12 @@ class TokenReader {
   std::string_view literal_;  // name of the element whose text holds no tags
   bool is_cdata_ = false;
   String decoded_;
-  String tag_;
-  HtmlAttributes attributes_;
+  HtmlTag tag_;
+  std::array<char, kMaxTagName> tag_text_;
+  static_assert(kHtmlAttributes.size() <= 32);
+  std::uint32_t seen_ = 0;  // attributes of kHtmlAttributes
+  std::size_t count_ = 0;
+  std::array<HtmlAttribute, kMaxAttributes> attributes_;
 };
 
 }  // namespace

@@ -1,9 +1,12 @@
-// The tokens of HTML as HTML::Parser finds them: tolerant of everything, one pass.
+// The tokens of HTML as HTML::Parser finds them: tolerant of everything, one pass, nothing copied
+// but text with references.
 #pragma once
 
+#include <span>
 #include <string_view>
 #include <vector>
 
+#include "dataplane/spam/html_names.h"
 #include "dataplane/spam/text.h"
 
 namespace sluice::spam {
@@ -11,30 +14,32 @@ namespace sluice::spam {
 inline constexpr std::size_t kMaxAttributes = 64;  // of one tag
 inline constexpr std::size_t kMaxTagName = 64;     // longer ones are cut
 
-struct HtmlAttribute {
-  using allocator_type = std::pmr::polymorphic_allocator<>;
-  explicit HtmlAttribute(const allocator_type& a = {}) : name(a), value(a) {}
-  HtmlAttribute(const HtmlAttribute& o, const allocator_type& a)
-      : name(o.name, a), value(o.value, a) {}
-  HtmlAttribute(HtmlAttribute&& o, const allocator_type& a)
-      : name(std::move(o.name), a), value(std::move(o.value), a) {}
-  String name;   // lower case
-  String value;  // references undone; of an attribute without value: its name
+struct HtmlTag {
+  std::string_view name;    // lower case
+  std::uint8_t number = 0;  // of kHtmlTags
+  std::uint16_t is() const { return kHtmlElements[number].is; }
 };
 
-using HtmlAttributes = std::pmr::vector<HtmlAttribute>;
+struct HtmlAttribute {
+  std::string_view name;    // as written
+  std::string_view value;   // as written; of an attribute without value: its name
+  std::uint8_t number = 0;  // of kHtmlAttributes
+};
 
-inline const String* find(const HtmlAttributes& attributes, std::string_view name) {
+// Of one tag, in order, each name once: the first one counts.
+using HtmlAttributes = std::span<const HtmlAttribute>;
+
+inline const HtmlAttribute* find(HtmlAttributes attributes, std::uint8_t number) {
   for (const HtmlAttribute& attribute : attributes) {
-    if (attribute.name == name) return &attribute.value;
+    if (attribute.number == number) return &attribute;
   }
   return nullptr;
 }
 
 class HtmlTokenSink {
  public:
-  virtual void on_start(std::string_view tag, HtmlAttributes& attributes) = 0;
-  virtual void on_end(std::string_view tag) = 0;
+  virtual void on_start(const HtmlTag& tag, HtmlAttributes attributes) = 0;
+  virtual void on_end(const HtmlTag& tag) = 0;
   virtual void on_text(std::string_view text) = 0;  // references undone
   virtual void on_comment(std::string_view text) = 0;
   virtual void on_declaration(std::string_view text) = 0;
@@ -43,6 +48,7 @@ class HtmlTokenSink {
   ~HtmlTokenSink() = default;
 };
 
+// Views of tokens are valid during the call.
 void read_html(std::string_view html, HtmlTokenSink& sink, std::pmr::memory_resource* memory);
 
 }  // namespace sluice::spam

@@ -106,7 +106,7 @@ ContentType read_content_type(const std::string_view* given, std::pmr::memory_re
   return type;
 }
 
-MessageParts::MessageParts(PartsSink& sink, std::pmr::memory_resource* memory)
+MessageParts::MessageParts(PartsSink& sink, std::pmr::monotonic_buffer_resource* memory)
     : sink_(sink),
       memory_(memory),
       parts_(memory),
@@ -116,19 +116,21 @@ MessageParts::MessageParts(PartsSink& sink, std::pmr::memory_resource* memory)
   begin_message(0);
 }
 
-bool MessageParts::keeps_text(const MessagePart& part) const {
+std::size_t MessageParts::kept_octets(const MessagePart& part) {
   const std::string_view name = part.name;
   const auto ends = [&](std::string_view suffix) {
     return name.size() >= suffix.size() &&
            equals_lower(name.substr(name.size() - suffix.size()), suffix);
   };
-  return part.type.starts_with("text/") || part.type.starts_with("message/") || ends(".html") ||
-         ends(".htm");
+  const bool text = part.type.starts_with("text/") || part.type.starts_with("message/") ||
+                    ends(".html") || ends(".htm");
+  return text ? kMaxTextPart : part.type.starts_with("image/") ? kMaxImageOctets : 0;
 }
 
 void MessageParts::feed(Bytes octets) {
   std::string_view text(reinterpret_cast<const char*>(octets.data()), octets.size());
   while (!text.empty()) {
+    if (pending_.empty()) text.remove_prefix(leaf_lines(text));
     const std::size_t end = text.find('\n');
     if (end == std::string_view::npos) {
       if (pending_.size() < kMaxLine) pending_ += text.substr(0, kMaxLine - pending_.size());
@@ -140,9 +142,8 @@ void MessageParts::feed(Bytes octets) {
       if (pending_.size() < kMaxLine)
         pending_ += text.substr(0, std::min(end, kMaxLine - pending_.size()));
       pending_ += '\n';
-      String whole(std::move(pending_));
-      pending_ = String(memory_);
-      line(whole);
+      line(pending_);
+      pending_.clear();
     }
     text.remove_prefix(end + 1);
   }
@@ -151,17 +152,57 @@ void MessageParts::feed(Bytes octets) {
 void MessageParts::finish() {
   if (finished_) return;
   finished_ = true;
-  if (!pending_.empty()) {
-    const String whole(std::move(pending_));
-    pending_ = String(memory_);
-    line(whole);
-  }
+  if (!pending_.empty()) line(pending_);
   if (in_header_) {
     missing_head_body_separator_ = true;
     in_header_ = false;
     end_header();
   }
   while (!frames_.empty()) close_top(false);
+}
+
+// The usual lines of a leaf, in a row. Says how many octets; what follows has to be looked at by
+// line(), or is no whole line.
+std::size_t MessageParts::leaf_lines(std::string_view text) {
+  if (in_header_ || first_line_ || frames_.empty()) return 0;
+  Frame& top = frames_.back();
+  if (top.state != State::leaf || top.expects_header) return 0;
+  MessagePart& part = parts_[top.part];
+  char* const begin = top.text.room(text.size());
+  char* to = begin;
+  std::size_t last = top.text.size() - top.held;  // octets of the last line so far
+  const char* p = text.data();
+  const char* const end = p + text.size();
+  while (end - p > 1 && (p[0] != '-' || p[1] != '-')) {
+    const char* const line_end =
+        static_cast<const char*>(std::memchr(p, '\n', static_cast<std::size_t>(end - p)));
+    if (line_end == nullptr || line_end - p >= static_cast<std::ptrdiff_t>(kMaxBodyLine)) break;
+    const char* const next = line_end + 1;
+    if (is_space(*p) && is_blank({p, next})) {
+      if (++blank_lines_ > kMaxBlankLines) {
+        p = next;
+        continue;
+      }
+    } else {
+      blank_lines_ = 0;
+    }
+    part.raw_octets += last;
+    part.longest_line = std::max(part.longest_line, static_cast<std::uint32_t>(last));
+    last = static_cast<std::size_t>(line_end - p);
+    if (crlf_ && last > 0 && line_end[-1] == '\r') --last;
+    std::memcpy(to, p, last);
+    to[last++] = '\n';
+    to += last;
+    p = next;
+  }
+  if (to != begin) {
+    top.text.add(static_cast<std::size_t>(to - begin));
+    top.held = top.text.size() - last;
+    if (top.held > top.kept) give_lines(top);
+  }
+  const auto taken = static_cast<std::size_t>(p - text.data());
+  body_octets_ += taken;
+  return taken;
 }
 
 void MessageParts::line(std::string_view raw) {
@@ -173,7 +214,7 @@ void MessageParts::line(std::string_view raw) {
         raw[raw.find_first_not_of(" \t", 5)] != ':')
       return;  // an mbox line
   }
-  if (in_header_ && pristine_.size() < kMaxHeaderBlock) pristine_ += raw;
+  if (in_header_ && pristine_.size() < kMaxHeaderBlock) pristine_.append(raw);
   if (!raw.ends_with("\r\n") || !crlf_) {
     if (in_header_) {
       header_line(frames_.back(), raw);
@@ -223,7 +264,7 @@ void MessageParts::body_line(std::string_view text) {
       break;
     case State::preamble:
       if (top.text.size() < kMaxTextPart)
-        top.text += text.substr(0, kMaxTextPart - top.text.size());
+        top.text.append(text.substr(0, kMaxTextPart - top.text.size()));
       break;
     case State::epilogue:
       if (std::any_of(text.begin(), text.end(), [](char c) { return c != '.' && !is_space(c); })) {
@@ -250,7 +291,7 @@ bool MessageParts::at_boundary(std::string_view text) {
     if (!frame.opened) {
       if (last) return false;
       frame.opened = true;
-      frame.text.clear();
+      frame.text.cut(0);
     } else {
       while (frames_.size() > i + 1) close_top(true);
     }
@@ -289,8 +330,8 @@ void MessageParts::begin_message(std::uint32_t parent) {
 
 void MessageParts::add_field(Frame& frame) {
   if (!frame.has_field) return;
-  parts_[frame.part].header.add(frame.field, frame.state == State::part_header);
-  frame.field.clear();
+  parts_[frame.part].header.add(frame.field.view(), frame.state == State::part_header);
+  frame.field.cut(0);
   frame.has_field = false;
 }
 
@@ -301,7 +342,7 @@ void MessageParts::header_line(Frame& frame, std::string_view text) {
       truncated_header_ = true;
       return;
     }
-    frame.field += text;
+    frame.field.append(text);
     frame.has_field = true;
   };
   const bool continues = text.starts_with(' ') || text.starts_with('\t');
@@ -331,7 +372,7 @@ void MessageParts::header_line(Frame& frame, std::string_view text) {
       missing_head_body_separator_ = true;
       in_header_ = false;
       if (pristine_.size() >= text.size())
-        pristine_.resize(pristine_.size() - text.size() - (crlf_ ? 1 : 0));
+        pristine_.cut(pristine_.size() - text.size() - (crlf_ ? 1 : 0));
       body_octets_ += text.size();
     }
     end_header();
@@ -400,6 +441,7 @@ void MessageParts::end_header() {
   } else {
     if (multipart) part.type = "text/plain";
     frame.state = State::leaf;
+    frame.kept = kept_octets(part);
   }
   if (number == 0) sink_.on_message_header();
   sink_.on_part_header(number);
@@ -432,19 +474,27 @@ void MessageParts::leaf_line(Frame& frame, std::string_view text) {
 
 // One line is held back: the line end before a boundary belongs to the boundary.
 void MessageParts::take_leaf_line(Frame& frame, std::string_view text) {
-  if (frame.has_held) {
-    MessagePart& part = parts_[frame.part];
-    part.raw_octets += frame.held.size();
-    part.longest_line = std::max(part.longest_line, static_cast<std::uint32_t>(frame.held.size()));
-    sink_.on_raw_line(frame.part, frame.held);
-    const bool image = part.type.starts_with("image/");
-    const std::size_t most = keeps_text(part) ? kMaxTextPart : image ? kMaxImageOctets : 0;
-    if (frame.text.size() < most) {
-      frame.text += std::string_view(frame.held).substr(0, most - frame.text.size());
-    }
-  }
-  frame.held = text;
-  frame.has_held = true;
+  end_line(frame);
+  frame.held = frame.text.size();
+  frame.text.append(text);
+  if (frame.held > frame.kept) give_lines(frame);
+}
+
+// The last line so far is as it stays.
+void MessageParts::end_line(const Frame& frame) {
+  const std::size_t octets = frame.text.size() - frame.held;
+  MessagePart& part = parts_[frame.part];
+  part.raw_octets += octets;
+  part.longest_line = std::max(part.longest_line, static_cast<std::uint32_t>(octets));
+}
+
+// Hands on the lines before the last one; of those that are not kept when there are many.
+void MessageParts::give_lines(Frame& frame) {
+  constexpr std::size_t kMany = 4096;
+  if (frame.held < frame.kept + kMany) return;
+  sink_.on_raw_lines(frame.part, frame.text.view().substr(frame.given, frame.held - frame.given));
+  frame.text.erase(frame.kept, frame.held);
+  frame.given = frame.held = frame.kept;
 }
 
 void MessageParts::close_top(bool at_boundary) {
@@ -462,7 +512,7 @@ void MessageParts::close_top(bool at_boundary) {
     // Its boundary never came: all of it is one part.
     if (parts_.size() >= kMaxMessageParts || ++without_boundary_ > kMaxWithoutBoundary) return;
     begin_part(frame.part);
-    std::string_view rest = frame.text;
+    std::string_view rest = frame.text.view();
     const std::size_t base = frames_.size();
     while (!rest.empty() && frames_.size() >= base) {
       const std::size_t end = rest.find('\n');
@@ -473,7 +523,7 @@ void MessageParts::close_top(bool at_boundary) {
       } else if (top.state == State::leaf) {
         leaf_line(top, one);
       } else if (top.text.size() < kMaxTextPart) {
-        top.text += one;
+        top.text.append(one);
       }
       rest.remove_prefix(one.size());
     }
@@ -481,11 +531,11 @@ void MessageParts::close_top(bool at_boundary) {
     return;
   }
   if (!part.leaf) return;  // its message was read as it came
-  if (frame.has_held && at_boundary) {
-    if (frame.held.ends_with('\n')) frame.held.pop_back();
-    if (frame.held.empty()) frame.has_held = false;
-  }
-  if (frame.has_held) take_leaf_line(frame, {});
+  if (at_boundary && frame.text.view().ends_with('\n')) frame.text.cut(frame.text.size() - 1);
+  end_line(frame);
+  if (frame.given < frame.text.size())
+    sink_.on_raw_lines(frame.part, frame.text.view().substr(frame.given));
+  if (frame.text.size() > frame.kept) frame.text.cut(frame.kept);
   sink_.on_leaf(frame.part, frame.text);
 }
 

@@ -13,12 +13,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory_resource>
 #include <string_view>
 #include <vector>
 
 #include "dataplane/base/bytes.h"
 #include "dataplane/spam/header_list.h"
 #include "dataplane/spam/text.h"
+#include "dataplane/spam/text_buffer.h"
 
 namespace sluice::spam {
 
@@ -44,7 +46,7 @@ struct ContentType {
 ContentType read_content_type(const std::string_view* value, std::pmr::memory_resource* memory);
 
 struct MessagePart {
-  explicit MessagePart(std::pmr::memory_resource* a)
+  explicit MessagePart(std::pmr::monotonic_buffer_resource* a)
       : header(a), type(a), charset(a), name(a), encoding(a), disposition(a) {}
   MessagePart(MessagePart&&) = default;
   HeaderList header;
@@ -68,11 +70,12 @@ class PartsSink {
   virtual void on_message_header() = 0;
   // The header of a part (the message is part 0) is whole.
   virtual void on_part_header(std::uint32_t part) = 0;
-  // A line of a leaf's encoded body, line end LF included.
-  virtual void on_raw_line(std::uint32_t part, std::string_view line) = 0;
+  // Lines of a leaf's encoded body, line ends LF included; its last line may have none. All of
+  // them, in order.
+  virtual void on_raw_lines(std::uint32_t part, std::string_view lines) = 0;
   // A leaf ended. `raw`: its encoded body with line ends LF, when it is text or an image (cut at
-  // the bound), else empty.
-  virtual void on_leaf(std::uint32_t part, std::string_view raw) = 0;
+  // the bound), else empty; it may be taken.
+  virtual void on_leaf(std::uint32_t part, TextBuffer& raw) = 0;
 
  protected:
   ~PartsSink() = default;
@@ -80,7 +83,8 @@ class PartsSink {
 
 class MessageParts {
  public:
-  MessageParts(PartsSink& sink, std::pmr::memory_resource* memory);
+  // `memory` gives back nothing before it ends.
+  MessageParts(PartsSink& sink, std::pmr::monotonic_buffer_resource* memory);
 
   void feed(Bytes octets);
   void finish();
@@ -88,7 +92,7 @@ class MessageParts {
   const std::pmr::vector<MessagePart>& parts() const { return parts_; }
   const HeaderList& header() const { return parts_.front().header; }
   // The header as sent, its last blank line included.
-  std::string_view pristine_header() const { return pristine_; }
+  std::string_view pristine_header() const { return pristine_.view(); }
   std::uint64_t body_octets() const { return body_octets_; }
 
   // What SpamAssassin notes while parsing.
@@ -104,24 +108,28 @@ class MessageParts {
  private:
   enum class State : std::uint8_t { message_header, part_header, leaf, preamble, epilogue };
   struct Frame {
-    explicit Frame(std::pmr::memory_resource* a) : boundary(a), field(a), text(a), held(a) {}
+    explicit Frame(std::pmr::memory_resource* a) : boundary(a), field(a), text(a) {}
     Frame(Frame&&) = default;
     Frame& operator=(Frame&&) = default;
     State state = State::leaf;
     std::uint32_t part = 0;
-    String boundary;  // of a multipart
-    String field;     // header field in progress
-    String text;      // of a leaf, or the preamble
-    String held;      // last line, not yet handed on
+    String boundary;   // of a multipart
+    TextBuffer field;  // header field in progress
+    // Of a leaf, or the preamble. The lines of a leaf behind `given` are not yet handed on; the
+    // last one, behind `held`, may lose its line end.
+    TextBuffer text;
+    std::size_t kept = 0;  // octets of a leaf's text that are kept, at most
+    std::size_t given = 0;
+    std::size_t held = 0;
     bool multipart = false;
     bool has_field = false;
-    bool has_held = false;
     bool opened = false;          // its boundary was seen
     bool expects_header = false;  // the next line should be a header field
     std::uint32_t invalid_fields = 0;
     std::size_t header_octets = 0;
   };
 
+  std::size_t leaf_lines(std::string_view text);
   void line(std::string_view line);
   void body_line(std::string_view line);
   bool at_boundary(std::string_view line);
@@ -133,14 +141,16 @@ class MessageParts {
   void begin_message(std::uint32_t parent);
   void leaf_line(Frame& frame, std::string_view line);
   void take_leaf_line(Frame& frame, std::string_view line);
+  void end_line(const Frame& frame);
+  void give_lines(Frame& frame);
   void close_top(bool at_boundary);
-  bool keeps_text(const MessagePart& part) const;
+  static std::size_t kept_octets(const MessagePart& part);
 
   PartsSink& sink_;
-  std::pmr::memory_resource* memory_;
+  std::pmr::monotonic_buffer_resource* memory_;
   std::pmr::vector<MessagePart> parts_;
   std::pmr::vector<Frame> frames_;
-  String pristine_;
+  TextBuffer pristine_;
   String pending_;  // an unfinished line
   std::uint64_t body_octets_ = 0;
   std::uint32_t blank_lines_ = 0;

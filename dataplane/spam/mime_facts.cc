@@ -2,6 +2,7 @@
 // MIMEEval and ImageInfo).
 #include <charconv>
 
+#include "dataplane/mime/find_octet.h"
 #include "dataplane/spam/decode.h"
 #include "dataplane/spam/spam_scan.h"
 
@@ -25,6 +26,66 @@ std::uint32_t big_endian(std::string_view s, std::size_t at, int octets) {
   for (int i = 0; i < octets; ++i)
     value = value << 8 | static_cast<unsigned char>(s[at + static_cast<std::size_t>(i)]);
   return value;
+}
+
+// The next line of `rest`, its line end included.
+std::string_view take_line(std::string_view& rest) {
+  const std::size_t end = std::min(rest.find('\n'), rest.size() - 1);
+  const std::string_view line = rest.substr(0, end + 1);
+  rest.remove_prefix(end + 1);
+  return line;
+}
+
+void count_quoted(std::string_view lines, MimeFacts& mime) {
+  while (!lines.empty()) {
+    const std::string_view line = take_line(lines);
+    if (line.starts_with("SPAM: ")) continue;
+    if (line.size() > 78 + 1) mime.qp_long_line = true;
+    mime.qp_octets += line.size();
+    for (std::size_t i = line.find('='); i != std::string_view::npos && i + 2 < line.size();
+         i = line.find('=', i + 1)) {
+      const char a = line[i + 1];
+      const char b = line[i + 2];
+      const bool hex = is_digit(b) || (b >= 'A' && b <= 'F');
+      const bool needless =
+          (a == '0' && b == '9') ||
+          (a == '3' && (is_digit(b) || (b >= 'A' && b <= 'C') || b == 'E' || b == 'F')) ||
+          ((a == '2' || a == '4' || a == '5' || a == '6') && hex) ||
+          (a == '7' && (is_digit(b) || (b >= 'A' && b <= 'E')));
+      if (needless) ++mime.qp_escapes;
+    }
+    // Blanks at the end of a line must be encoded.
+    std::string_view rest = line;
+    while (!rest.empty() && is_space(rest.back())) rest.remove_suffix(1);
+    for (; rest.ends_with("=20") || rest.ends_with("=09"); rest.remove_suffix(3)) --mime.qp_escapes;
+  }
+}
+
+// Lines with octets that text of ASCII must not have.
+std::uint64_t count_illegal(std::string_view lines) {
+  const auto illegal = [](std::string_view text) {
+    const char* const begin = text.data();
+    const char* const end = begin + text.size();
+    return mime::find_octet<'\0', '\r'>(begin, end) != end ||
+           mime::find_non_ascii(begin, end) != end;
+  };
+  if (!illegal(lines)) return 0;
+  std::uint64_t count = 0;
+  while (!lines.empty()) count += illegal(take_line(lines)) ? 1 : 0;
+  return count;
+}
+
+// Characters as "&#xFFFF;".
+std::uint64_t count_unicode(std::string_view lines) {
+  std::uint64_t count = 0;
+  const char* const end = lines.data() + lines.size();
+  for (const char* p = lines.data(); (p = mime::find_pair<'&', '#'>(p, end)) != end; ++p) {
+    if (end - p < 8 || p[2] != 'x' || p[7] != ';') continue;
+    count += std::all_of(p + 3, p + 7, [](char c) { return is_digit(c) || (c >= 'A' && c <= 'F'); })
+                 ? 1
+                 : 0;
+  }
+  return count;
 }
 
 }  // namespace
@@ -66,56 +127,17 @@ void SpamScan::count_part(std::uint32_t number) {
   }
 }
 
-void SpamScan::on_raw_line(std::uint32_t number, std::string_view line) {
+void SpamScan::on_raw_lines(std::uint32_t number, std::string_view lines) {
   const MessagePart& part = parts_.parts()[number];
   MimeFacts& mime = view_.mime;
-  if (part.encoding == "quoted-printable" && !line.starts_with("SPAM: ")) {
-    if (line.size() > 78 + 1) mime.qp_long_line = true;
-    mime.qp_octets += line.size();
-    for (std::size_t i = line.find('='); i != std::string_view::npos && i + 2 < line.size();
-         i = line.find('=', i + 1)) {
-      const char a = line[i + 1];
-      const char b = line[i + 2];
-      const bool hex = is_digit(b) || (b >= 'A' && b <= 'F');
-      const bool needless =
-          (a == '0' && b == '9') ||
-          (a == '3' && (is_digit(b) || (b >= 'A' && b <= 'C') || b == 'E' || b == 'F')) ||
-          ((a == '2' || a == '4' || a == '5' || a == '6') && hex) ||
-          (a == '7' && (is_digit(b) || (b >= 'A' && b <= 'E')));
-      if (needless) ++mime.qp_escapes;
-    }
-    // Blanks at the end of a line must be encoded.
-    std::uint64_t trailing = 0;
-    std::string_view rest = line;
-    while (!rest.empty() && is_space(rest.back())) rest.remove_suffix(1);
-    while (rest.ends_with("=20") || rest.ends_with("=09")) {
-      rest.remove_suffix(3);
-      ++trailing;
-    }
-    mime.qp_escapes -= std::min(trailing, mime.qp_escapes);
-  }
+  if (part.encoding == "quoted-printable") count_quoted(lines, mime);
   if (part.type != "text/plain") return;
-  const bool ascii = !part.has_charset || equals_lower(part.charset, "us-ascii");
-  if (ascii) {
-    for (const char c : line) {
-      if (c == '\0' || c == '\r' || (c & 0x80) != 0) {
-        ++mime.ascii_text_illegal;
-        break;
-      }
-    }
-  }
+  if (!part.has_charset || equals_lower(part.charset, "us-ascii"))
+    mime.ascii_text_illegal += count_illegal(lines);
   if (part.encoding.empty() || part.encoding == "7bit" || part.encoding == "8bit") {
-    std::uint64_t found = 0;
-    for (std::size_t i = line.find("&#x"); i != std::string_view::npos;
-         i = line.find("&#x", i + 3)) {
-      if (i + 7 >= line.size() || line[i + 7] != ';') continue;
-      bool hex = true;
-      for (std::size_t k = i + 3; k < i + 7; ++k)
-        hex = hex && (is_digit(line[k]) || (line[k] >= 'A' && line[k] <= 'F'));
-      if (hex) ++found;
-    }
+    const std::uint64_t found = count_unicode(lines);
     mime.unicode_characters += found;
-    mime.normal_characters += line.size() - found * 8;
+    mime.normal_characters += lines.size() - found * 8;
   }
 }
 
@@ -131,9 +153,9 @@ void SpamScan::image(const MessagePart& part, std::string_view raw) {
   } else {
     return;
   }
-  String data(&arena_);
+  TextBuffer data(&arena_);
   decode_base64(raw, data);
-  const std::string_view s = data;
+  const std::string_view s = data.view();
   image.name = part.name;
   if (image.type == Image::Type::gif && s.size() >= 13 && s.starts_with("GIF8")) {
     image.width = static_cast<unsigned char>(s[6]) |

@@ -1,12 +1,14 @@
 #include "dataplane/spam/spam_scan.h"
 
-#include <array>
 #include <cstring>
 #include <limits>
+#include <utility>
 
+#include "dataplane/mime/find_octet.h"
 #include "dataplane/spam/address_list.h"
 #include "dataplane/spam/decode.h"
 #include "dataplane/spam/evals.h"
+#include "dataplane/spam/white_space.h"
 
 namespace sluice::spam {
 namespace {
@@ -34,15 +36,6 @@ std::size_t white_space(std::string_view s) {
   if (c == 0xe3) return s.starts_with("\xe3\x80\x80") ? 3 : 0;
   return 0;
 }
-
-// Octets with which no white space begins.
-constexpr std::array<bool, 256> black_octets() {
-  std::array<bool, 256> black{};
-  for (std::size_t c = 0; c < 256; ++c)
-    black[c] = !(c < 0x80 ? is_space(static_cast<char>(c)) : c == 0xc2 || (c >= 0xe1 && c <= 0xe3));
-  return black;
-}
-constexpr std::array<bool, 256> kBlack = black_octets();
 
 bool ends_nocase(std::string_view s, std::string_view suffix) {
   return s.size() >= suffix.size() && equals_lower(s.substr(s.size() - suffix.size()), suffix);
@@ -100,11 +93,9 @@ SpamScan::SpamScan(const scan::SpamRules& rules, scan::Scratch& scratch, const O
       longest_line_(least_line(rules)),
       hits_(&arena_),
       all_hits_(&arena_),
+      texts_(&arena_),
       high_paragraphs_(&arena_),
-      raw_(&arena_),
-      raw_pieces_(&arena_),
-      line_(&arena_),
-      white_(&arena_) {
+      raw_pieces_(&arena_) {
   view_.parts = &parts_;
   view_.now = options.now;
 }
@@ -125,7 +116,7 @@ void SpamScan::finish() {
   const scan::SpamTimer timer(options_.times, scan::SpamGroup::parts);
   parts_.finish();
   end_white_space();
-  if (!line_.empty()) end_paragraph();
+  if (view_.body.size() > paragraph_) end_paragraph();
   {
     const scan::SpamTimer urls(options_.times, scan::SpamGroup::urls);
     for (const HtmlFacts& facts : view_.htmls) view_.uris.add_html(facts);
@@ -165,8 +156,8 @@ void SpamScan::on_message_header() {
   }
   // The subject stands in front of the text.
   const Field* subject = parts_.header().last("subject");
-  line_ = subject != nullptr ? std::string_view(subject->value) : std::string_view();
-  line_ += '\n';
+  if (subject != nullptr) view_.body.append(subject->value);
+  view_.body.push_back('\n');
   end_paragraph();
 }
 
@@ -219,76 +210,103 @@ void SpamScan::add_mime_headers(const MessagePart& part) {
 
 // --- text ----------------------------------------------------------------------------------------
 
-void SpamScan::on_leaf(std::uint32_t number, std::string_view raw) {
+// Text of a part that is looked at when the message has ended.
+std::string_view SpamScan::keep(TextBuffer& text) {
+  return texts_.emplace_back(std::move(text)).view();
+}
+
+namespace {
+
+// Typographic double quotes as plain ones: `utf8` itself where there are none, else in `out`.
+std::string_view plain_quotes(std::string_view utf8, TextBuffer& out) {
+  const char* from = utf8.data();
+  const char* const end = from + utf8.size();
+  for (const char* p = from; (p = mime::find_pair<'\xe2', '\x80'>(p, end)) != end; ++p) {
+    if (end - p < 3 || (p[2] != '\x9c' && p[2] != '\x9d')) continue;
+    out.append({from, p});
+    out.push_back('"');
+    from = p + 3;
+  }
+  if (from == utf8.data()) return utf8;
+  out.append({from, end});
+  return out.view();
+}
+
+}  // namespace
+
+void SpamScan::on_leaf(std::uint32_t number, TextBuffer& raw) {
   const MessagePart& part = parts_.parts()[number];
   const std::string_view type = effective_type(part);
   // A blank line stands between the parts of the text, also between those without any.
-  if (any_text_) body_byte('\n');
-  if (part.type.starts_with("image/")) return image(part, raw);
+  if (any_text_) body_text("\n");
+  if (part.type.starts_with("image/")) return image(part, raw.view());
   const bool text = type.starts_with("text/") || part.type.starts_with("text/");
   const bool message = part.type.starts_with("message/");
   if (!text && !message) return;
-  String decoded(&arena_);
-  decoded.reserve(raw.size());
-  decode_transfer(raw, part.encoding, part.type.starts_with("text/") || message, decoded);
+  TextBuffer undone(&arena_);
+  std::string_view decoded =
+      decode_transfer(raw.view(), part.encoding, part.type.starts_with("text/") || message, undone);
+  decoded = keep(undone.empty() ? raw : undone).substr(0, decoded.size());
   if (part.type != "text/calendar") raw_body(decoded);
-  if (part.type == "text/plain" && !view_.has_plain_body) {
-    view_.has_plain_body = true;
-    view_.plain_body_length = decoded.size();
-    for (std::size_t at = 0; (at = decoded.find("-- \n", at)) != String::npos; at += 4) {
-      if (at > 0 && decoded[at - 1] != '\n') continue;
-      const std::size_t end = at + 3;
-      if (decoded.size() - end <= 4) continue;
-      view_.plain_body_length = at;
-      view_.plain_signature_length = decoded.size() - end;
-    }
-  }
+  if (part.type == "text/plain" && !view_.has_plain_body) first_plain_body(decoded);
   if (type != "text/plain" && type != "text/html") return;
   const std::string_view charset =
       part.has_charset ? std::string_view(part.charset) : std::string_view("us-ascii");
-  String utf8(&arena_);
-  utf8.reserve(decoded.size());
-  normalize(decoded, charset, false, utf8);
-  RenderedPart rendered(&arena_);
-  rendered.part = number;
-  rendered.html = type == "text/html" && !decoded.empty();
+  TextBuffer converted(&arena_);
+  std::string_view utf8 = normalize(decoded, charset, false, converted);
+  RenderedPart rendered{.part = number, .html = type == "text/html" && !decoded.empty()};
   if (rendered.html) {
-    for (std::size_t at = 0; (at = utf8.find("\xe2\x80", at)) != String::npos; ++at) {
-      if (at + 2 < utf8.size() && (utf8[at + 2] == '\x9c' || utf8[at + 2] == '\x9d'))
-        utf8.replace(at, 3, "\"");
-    }
+    TextBuffer plain(&arena_);
+    utf8 = plain_quotes(utf8, plain);
     HtmlFacts& facts = view_.htmls.emplace_back(&arena_);
-    String shown(&arena_);
-    shown.reserve(utf8.size() / 2);
+    TextBuffer shown(&arena_);
     const scan::SpamTimer timer(options_.times, scan::SpamGroup::html);
     render_html(utf8, decoded.size(), shown, facts, &arena_);
     rendered.has_image = facts.tag("img") != nullptr;
-    utf8 = std::move(shown);
+    utf8 = keep(shown);
+  } else if (!converted.empty()) {
+    utf8 = keep(converted);
   }
-  const std::string_view kept = std::string_view(utf8).substr(0, cut_rendered(utf8));
+  const std::string_view kept = utf8.substr(0, cut_rendered(utf8));
   body_text(kept);
-  if (view_.mime.multipart_alternative) {
-    rendered.text = kept.substr(0, kMaxRenderedKept);
-  } else if (part.type == "text/plain" && view_.rendered.empty()) {
+  if (view_.mime.multipart_alternative || (part.type == "text/plain" && view_.rendered.empty())) {
     rendered.text = kept.substr(0, kMaxRenderedKept);
   }
-  view_.rendered.push_back(std::move(rendered));
+  view_.rendered.push_back(rendered);
+}
+
+// How long it is without its signature.
+void SpamScan::first_plain_body(std::string_view text) {
+  static constexpr std::string_view kMark = "\n-- \n";
+  view_.has_plain_body = true;
+  view_.plain_body_length = text.size();
+  const auto note = [&](std::size_t at) {
+    const std::size_t end = at + kMark.size() - 2;
+    if (text.size() - end <= 4) return;
+    view_.plain_body_length = at;
+    view_.plain_signature_length = text.size() - end;
+  };
+  if (text.starts_with(kMark.substr(1))) note(0);
+  const char* const end = text.data() + text.size();
+  for (const char* p = text.data(); (p = mime::find_pair<'\n', '-'>(p, end)) != end; ++p) {
+    const auto at = static_cast<std::size_t>(p - text.data());
+    if (text.substr(at).starts_with(kMark)) note(at + 1);
+  }
 }
 
 // Decoded text in pieces of 2 to 4 KiB, cut at line ends where there are some.
 void SpamScan::raw_body(std::string_view text) {
   std::uint64_t lines = 0;
+  std::uint64_t blank = 0;
   const auto give = [&](std::string_view piece) {
     raw_piece(piece);
     // As split(/^/m, ..., -1) counts them.
-    std::string_view rest = piece;
-    while (!rest.empty()) {
-      const std::size_t end = rest.find('\n');
-      const std::string_view line = rest.substr(0, end);
+    while (!piece.empty()) {
+      const std::size_t end = piece.find('\n');
       ++lines;
-      if (trim(line).empty()) ++view_.blank_lines;
+      if (is_space(piece.front()) && trim(piece.substr(0, end)).empty()) ++blank;
       if (end == std::string_view::npos) break;
-      rest.remove_prefix(end + 1);
+      piece.remove_prefix(end + 1);
     }
   };
   if (text.size() <= kMaxLine) {
@@ -298,9 +316,8 @@ void SpamScan::raw_body(std::string_view text) {
     while (text.size() - begin > 2 * kMaxLine) {
       std::size_t end = std::string_view::npos;
       for (const char c : {'\n', '>', ' '}) {
-        end = text.find(c, begin + kMaxLine);
-        if (end != std::string_view::npos && end - begin + 1 <= 2 * kMaxLine) break;
-        end = std::string_view::npos;
+        end = text.substr(0, begin + 2 * kMaxLine).find(c, begin + kMaxLine);
+        if (end != std::string_view::npos) break;
       }
       if (end == std::string_view::npos) end = begin + kMaxLine;
       give(text.substr(begin, end - begin + 1));
@@ -309,17 +326,18 @@ void SpamScan::raw_body(std::string_view text) {
     if (begin < text.size()) give(text.substr(begin));
   }
   view_.decoded_lines += lines;
+  view_.blank_lines += blank;
 }
 
 void SpamScan::raw_piece(std::string_view piece) {
   if (piece.empty()) return;
   const bool high = scanner_.takes_high(scan::SpamBuffer::raw_body, piece);
-  if (raw_.size() + piece.size() > kMaxRaw) {
+  if (raw_octets_ + piece.size() > kMaxRaw) {
     scanner_.scan(scan::SpamBuffer::raw_body, {.text = piece, .high = high}, counts_);
     return;
   }
-  raw_ += piece;
-  raw_pieces_.push_back({raw_.size(), high});
+  raw_octets_ += piece.size();
+  raw_pieces_.push_back({piece, high});
 }
 
 // White space is joined: runs with two line ends or more end a paragraph, others are one blank.
@@ -327,70 +345,94 @@ void SpamScan::body_text(std::string_view text) {
   const scan::SpamTimer timer(options_.times, scan::SpamGroup::text);
   if (!text.empty()) any_text_ = true;
   while (!text.empty()) {
-    if (const std::size_t white = white_space(text); white > 0) {
-      white_ += text[0] == '\n' ? '\n' : ' ';
-      text.remove_prefix(white);
-      continue;
-    }
-    if (white_.size() == 1) {  // as end_white_space() has it
-      line_ += ' ';
-      white_.clear();
-    } else if (!white_.empty()) {
-      end_white_space();
-    }
-    std::size_t size = 1;
-    for (; size < text.size(); ++size) {
-      const auto c = static_cast<unsigned char>(text[size]);
-      if (kBlack[c]) continue;
-      if (c < 0x80 || white_space(text.substr(size)) > 0) break;
-    }
-    line_ += text.substr(0, size);
-    text.remove_prefix(size);
+    text.remove_prefix(take_white(text));
+    if (text.empty()) return;
+    end_white_space();
+    text.remove_prefix(take_black(text));
   }
 }
 
-void SpamScan::body_byte(char c) { body_text(std::string_view(&c, 1)); }
+// Takes what is before the next run of white space, or of more than one octet of it: at least the
+// first octet, which is none. The octets of it.
+std::size_t SpamScan::take_black(std::string_view text) {
+  const char* p = text.data();
+  const char* const end = p + text.size();
+  char* const begin = view_.body.room(text.size() + kTextBlock);
+  char* out = begin;
+  *out++ = *p++;
+  const auto room = static_cast<std::ptrdiff_t>(kTextBlock);
+  while (end - p >= room) {
+    const std::size_t size = take_block<true>(p, out);
+    p += size;
+    out += size;
+    if (size + 1 < kTextBlock) break;
+  }
+  if (end - p < room) {
+    while (p < end && !begins_white(*p)) *out++ = *p++;
+  }
+  view_.body.add(static_cast<std::size_t>(out - begin));
+  return static_cast<std::size_t>(p - text.data());
+}
+
+// Counts the white space at the beginning of `text` in. The octets of it.
+std::size_t SpamScan::take_white(std::string_view text) {
+  std::size_t taken = 0;
+  while (taken < text.size()) {
+    const std::size_t size = white_space(text.substr(taken));
+    if (size == 0) break;
+    if (text[taken] == '\n') {
+      ++white_.lines;
+      white_.behind = false;
+    } else {
+      (white_.lines == 0 ? white_.before : white_.behind) = true;
+    }
+    ++white_.octets;
+    taken += size;
+  }
+  return taken;
+}
 
 void SpamScan::end_white_space() {
-  if (white_.empty()) return;
-  const std::size_t first = white_.find('\n');
-  const std::size_t last = white_.rfind('\n');
-  if (first == last) {
-    line_ += ' ';
-  } else {
-    if (first > 0) line_ += ' ';
-    line_ += '\n';
-    end_paragraph();
-    if (last + 1 < white_.size()) line_ += ' ';
-  }
-  white_.clear();
+  const White white = std::exchange(white_, {});
+  if (white.octets == 0) return;
+  TextBuffer& body = view_.body;
+  if (white.lines < 2) return body.push_back(' ');
+  if (white.before) body.push_back(' ');
+  body.push_back('\n');
+  end_paragraph();
+  if (white.behind) body.push_back(' ');
 }
 
 // Paragraphs of more than 2 KiB are cut at a blank.
 void SpamScan::end_paragraph() {
-  std::string_view rest = line_;
-  while (rest.size() > kMaxLine) {
-    const std::size_t blank = rest.rfind(' ', kMaxLine);
+  const std::size_t end = view_.body.size();
+  std::size_t at = paragraph_;
+  while (end - at > kMaxLine) {
+    const std::size_t blank = view_.body.view().substr(at).rfind(' ', kMaxLine);
     const std::size_t size = blank == std::string_view::npos ? kMaxLine : blank + 1;
-    paragraph(rest.substr(0, size));
-    rest.remove_prefix(size);
+    paragraph(at, at + size);
+    at += size;
   }
-  paragraph(rest);
-  line_.clear();
+  paragraph(at, end);
+  view_.body.cut(paragraph_);
 }
 
-void SpamScan::paragraph(std::string_view text) {
+// One of the body's text [begin, end), where the one in progress stands or behind it.
+void SpamScan::paragraph(std::size_t begin, std::size_t end) {
+  const std::string_view text = view_.body.view().substr(begin, end - begin);
   const bool high = scanner_.takes_high(scan::SpamBuffer::body, text);
   {
     const scan::SpamTimer timer(options_.times, scan::SpamGroup::urls);
     view_.uris.add_text(text);
   }
-  if (view_.body.size() + text.size() > kMaxBody) {
+  if (paragraph_ + text.size() > kMaxBody) {
     if (!text.empty()) scanner_.scan(scan::SpamBuffer::body, {.text = text, .high = high}, counts_);
     return;
   }
-  view_.body += text;
-  view_.body_ends.push_back(view_.body.size());
+  // Others of the same paragraph may not have been kept.
+  if (begin > paragraph_) std::memmove(view_.body.data() + paragraph_, text.data(), text.size());
+  paragraph_ += text.size();
+  view_.body_ends.push_back(paragraph_);
   high_paragraphs_.push_back(high);
 }
 
@@ -401,12 +443,8 @@ void SpamScan::add_text() {
     scanner_.add(scan::SpamBuffer::body,
                  {.text = view_.paragraph(i), .first = i == 0, .high = high_paragraphs_[i]});
   }
-  std::size_t begin = 0;
-  for (const Piece& piece : raw_pieces_) {
-    const std::string_view text = std::string_view(raw_).substr(begin, piece.end - begin);
-    scanner_.add(scan::SpamBuffer::raw_body, {.text = text, .high = piece.high});
-    begin = piece.end;
-  }
+  for (const Piece& piece : raw_pieces_)
+    scanner_.add(scan::SpamBuffer::raw_body, {.text = piece.text, .high = piece.high});
 }
 
 // What may hit is open, what was counted before is known.

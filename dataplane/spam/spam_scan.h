@@ -54,8 +54,8 @@ class SpamScan final : private PartsSink, private scan::SpamJudge::Witness {
  private:
   void on_message_header() override;
   void on_part_header(std::uint32_t part) override;
-  void on_raw_line(std::uint32_t part, std::string_view line) override;
-  void on_leaf(std::uint32_t part, std::string_view raw) override;
+  void on_raw_lines(std::uint32_t part, std::string_view lines) override;
+  void on_leaf(std::uint32_t part, TextBuffer& raw) override;
 
   double answer(std::uint32_t test) override;
 
@@ -64,14 +64,16 @@ class SpamScan final : private PartsSink, private scan::SpamJudge::Witness {
   void add_text();
   void open_tests(scan::SpamJudge& judge);
   void take_hits(const scan::SpamJudge& judge);
+  std::string_view keep(TextBuffer& text);
+  void first_plain_body(std::string_view text);
   void raw_body(std::string_view text);
   void raw_piece(std::string_view piece);
   void body_text(std::string_view text);
-  void body_byte(char c);
+  std::size_t take_white(std::string_view text);
+  std::size_t take_black(std::string_view text);
   void end_white_space();
   void end_paragraph();
-  void body_paragraphs(std::string_view text);
-  void paragraph(std::string_view text);
+  void paragraph(std::size_t begin, std::size_t end);
   void count_part(std::uint32_t part);
   void image(const MessagePart& part, std::string_view raw);
 
@@ -87,17 +89,24 @@ class SpamScan final : private PartsSink, private scan::SpamJudge::Witness {
   std::pmr::vector<std::pair<std::uint32_t, double>> all_hits_;
   // What is scanned at the end, beside the view's paragraphs.
   struct Piece {
-    std::size_t end;
+    std::string_view text;
     bool high;  // SpamScanner::takes_high
   };
+  std::pmr::vector<TextBuffer> texts_;  // of parts, raw, decoded and rendered
   std::pmr::vector<bool> high_paragraphs_;
-  String raw_;
   std::pmr::vector<Piece> raw_pieces_;
-  // The text of the message, white space not yet decided: see body_text().
-  String line_;
+  std::size_t raw_octets_ = 0;  // of the pieces
+  // The paragraph in progress stands in the view's body behind the others.
+  std::size_t paragraph_ = 0;
+  // The run of white space in progress, not yet decided: see body_text().
+  struct White {
+    std::size_t octets = 0;
+    std::size_t lines = 0;  // line ends
+    bool before = false;    // some stands before the first line end
+    bool behind = false;    // some stands behind the last one
+  } white_;
   bool any_text_ = false;
   bool finished_ = false;
-  String white_;  // the run of white space in progress
   std::int32_t score_ = 0;
 };
 

@@ -23,7 +23,7 @@ constexpr char to_lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char
 inline void lower(String& s) {
   for (char& c : s) c = to_lower(c);
 }
-inline bool equals_lower(std::string_view a, std::string_view lower_case) {
+constexpr bool equals_lower(std::string_view a, std::string_view lower_case) {
   return a.size() == lower_case.size() &&
          std::equal(a.begin(), a.end(), lower_case.begin(),
                     [](char x, char y) { return to_lower(x) == y; });

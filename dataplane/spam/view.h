@@ -37,12 +37,10 @@ struct MimeFacts {
 };
 
 struct RenderedPart {
-  explicit RenderedPart(std::pmr::memory_resource* a) : text(a) {}
-  RenderedPart(RenderedPart&&) = default;
   std::uint32_t part = 0;
   bool html = false;
   bool has_image = false;
-  String text;
+  std::string_view text;  // of parts that are compared; valid as long as the scan
 };
 
 struct Image {
@@ -101,7 +99,7 @@ class View {
   std::pmr::vector<Image> images;
   MimeFacts mime;
   UriList uris;
-  String body;                              // the paragraphs, the subject first
+  TextBuffer body;                          // the paragraphs, the subject first
   std::pmr::vector<std::size_t> body_ends;  // where each paragraph of `body` ends
   std::uint64_t decoded_lines = 0;
   std::uint64_t blank_lines = 0;
@@ -112,7 +110,7 @@ class View {
 
   std::string_view paragraph(std::size_t i) const {
     const std::size_t begin = i == 0 ? 0 : body_ends[i - 1];
-    return std::string_view(body).substr(begin, body_ends[i] - begin);
+    return body.view().substr(begin, body_ends[i] - begin);
   }
 
  private:

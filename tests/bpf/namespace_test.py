@@ -482,6 +482,19 @@ class WireTest(unittest.TestCase):
         self.assertNotIn("generic=1", self.tool("state", "t").stdout)
         self.assertTrue(self.ping(A, "10.77.0.2"))
 
+    def test_where_one_port_takes_no_native_program_both_are_generic(self):
+        # Frames redirected from a port in native mode to one without were lost, all of them.
+        sh(f"ip -n {W} link add link wout name mout type macvlan mode passthru")
+        for inside, outside in (("win", "mout"), ("mout", "win")):
+            warnings = self.tool("attach", "t", inside, outside).stdout
+            within(W, "ip link set wout up")
+            self.assertTrue(self.ping(A, "10.77.0.2"), warnings)
+            self.assertIn("win: generic mode", warnings)
+            self.assertEqual(self.tool("state", "t").stdout.count("generic=1"), 2)
+            self.assertIn("adopted", self.tool("attach", "t", inside, outside).stdout)
+            self.assertEqual(self.tool("state", "t").stdout.count("generic=1"), 2)
+            self.tool("detach", "t")
+
     def test_detach_gives_the_ports_back(self):
         def show(port):
             text = within(W, f"ip -o link show {port}").stdout.split(" qdisc")[0]

@@ -393,6 +393,7 @@ class Attachment {
       impl_.ifindexes[at(side)] = port->ifindex;
       if (Status mine = refuse_foreign(impl_.folder, side, *names[at(side)], port->ifindex); !mine)
         return mine;
+      if (Status fits = check_queues(*names[at(side)], *port); !fits) return fits;
     }
     Result<Object> object = load_object(impl_.folder, config_.multi_buffer);
     if (!object) return Error{object.error()};
@@ -405,6 +406,18 @@ class Attachment {
   }
 
  private:
+  // What is attached natively has been checked, and the driver's own queues are among those in use
+  // now.
+  Status check_queues(const std::string& name, const PortInfo& port) const {
+    const Attached now = attached_program(port.ifindex);
+    const bool stays = now.id != 0 && (!now.generic || config_.mode == AttachMode::automatic);
+    if (stays || config_.mode == AttachMode::generic) return ok();
+    const int cpus = libbpf_num_possible_cpus();
+    const std::string trouble =
+        native_trouble(name, port, static_cast<std::uint32_t>(std::max(cpus, 1)));
+    return trouble.empty() ? ok() : Status(Error{trouble});
+  }
+
   Status prepare_ports(const steer_config& before) {
     settings_ = before;
     Result<std::uint32_t> mtu = choose_mtu(config_, before, ports_, impl_.warnings);
@@ -461,25 +474,41 @@ class Attachment {
   }
 
   Status attach_ports(const bpf_object* object) {
+    for (const Side side : kSides)
+      if (Status done = attach_side(object, side, config_.mode); !done) return done;
+    // The kernel loses what is redirected from native mode to a port whose driver has none.
     for (const Side side : kSides) {
-      const std::string& name = impl_.interfaces[at(side)];
-      const std::string entry = std::string("steer_") + kSideNames[at(side)];
-      const bpf_program* program = bpf_object__find_program_by_name(object, entry.c_str());
-      if (program == nullptr) return Error{"the XDP object has no program " + entry};
-      Result<AttachedPort> attached =
-          attach_port(impl_.folder, side, name, impl_.ifindexes[at(side)], bpf_program__fd(program),
-                      config_.mode);
-      if (!attached) return Error{attached.error()};
-      if (!attached->warning.empty()) impl_.warnings.push_back(attached->warning);
-      std::uint32_t& flags = settings_.ports[at(side)].flags;
-      flags &= ~static_cast<std::uint32_t>(STEER_PORT_GENERIC);
-      if (attached->generic) flags |= STEER_PORT_GENERIC;
-      // After the program: drivers, veth among them, change offloads when one is attached.
-      if (Status off = turn_off_offloads(name, attached->generic); !off) return off;
-      if ((flags & STEER_PORT_MIRRORED_DOWN) == 0)
-        if (Status up = change_port_flags(name, IFF_UP, 0); !up) return up;
+      if (is_generic(side) || !is_generic(opposite(side))) continue;
+      if (Status done = attach_side(object, side, AttachMode::generic); !done) return done;
+      impl_.warnings.push_back(impl_.interfaces[at(side)] + ": generic mode, since " +
+                               impl_.interfaces[at(opposite(side))] + " takes no native XDP");
     }
     return impl_.write_config(settings_);
+  }
+
+  Status attach_side(const bpf_object* object, Side side, AttachMode mode) {
+    const std::string& name = impl_.interfaces[at(side)];
+    const std::string entry = std::string("steer_") + kSideNames[at(side)];
+    const bpf_program* program = bpf_object__find_program_by_name(object, entry.c_str());
+    if (program == nullptr) return Error{"the XDP object has no program " + entry};
+    Result<AttachedPort> attached = attach_port(impl_.folder, side, name, impl_.ifindexes[at(side)],
+                                                bpf_program__fd(program), mode);
+    if (!attached) return Error{attached.error()};
+    if (!attached->warning.empty()) impl_.warnings.push_back(attached->warning);
+    std::uint32_t& flags = settings_.ports[at(side)].flags;
+    flags &= ~static_cast<std::uint32_t>(STEER_PORT_GENERIC);
+    if (attached->generic) flags |= STEER_PORT_GENERIC;
+    // After the program: drivers, veth among them, change offloads when one is attached.
+    if (Status off = turn_off_offloads(name, ports_[at(side)].driver, attached->generic); !off)
+      return off;
+    if ((flags & STEER_PORT_MIRRORED_DOWN) == 0)
+      if (Status up = change_port_flags(name, IFF_UP, 0); !up) return up;
+    return ok();
+  }
+
+  static Side opposite(Side side) { return side == Side::inside ? Side::outside : Side::inside; }
+  bool is_generic(Side side) const {
+    return (settings_.ports[at(side)].flags & STEER_PORT_GENERIC) != 0;
   }
 
   const WireConfig& config_;

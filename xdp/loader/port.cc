@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <sstream>
 
 #include "xdp/loader/descriptor.h"
 
@@ -38,11 +39,13 @@ int ethtool(const std::string& name, void* data) {
   return ioctl(socket.get(), SIOCETHTOOL, &request) == 0 ? 0 : errno;
 }
 
-std::uint32_t count_rx_queues(const std::string& name) {
+void read_queues(const std::string& name, PortInfo& port) {
   ethtool_channels channels{};
   channels.cmd = ETHTOOL_GCHANNELS;
-  if (ethtool(name, &channels) != 0) return 1;
-  return std::max(1u, channels.combined_count + channels.rx_count);
+  if (ethtool(name, &channels) != 0) return;
+  port.rx_queues = std::max(1u, channels.combined_count + channels.rx_count);
+  port.queue_pairs = channels.combined_count;
+  port.most_queue_pairs = channels.max_combined;
 }
 
 // The structures of ethtool end in arrays of the length that the kernel told before.
@@ -125,7 +128,7 @@ Result<PortInfo> read_port(const std::string& name) {
   driver.cmd = ETHTOOL_GDRVINFO;
   if (ethtool(name, &driver) == 0)
     port.driver.assign(driver.driver, strnlen(driver.driver, sizeof driver.driver));
-  port.rx_queues = count_rx_queues(name);
+  read_queues(name, port);
   ethtool_value link{};
   link.cmd = ETHTOOL_GLINK;
   port.carrier = ethtool(name, &link) == 0 ? link.data != 0 : (port.flags & IFF_RUNNING) != 0;
@@ -195,7 +198,27 @@ std::vector<std::string> port_addresses(const std::string& name) {
   return found;
 }
 
-Status turn_off_offloads(const std::string& name, bool generic) {
+std::string native_trouble(const std::string& name, const PortInfo& port, std::uint32_t cpus) {
+  if (port.driver != "virtio_net") return {};
+  const bool takes_more = port.queue_pairs + cpus <= port.most_queue_pairs;
+  if (!takes_more && port.queue_pairs <= cpus) return {};
+  std::ostringstream text;
+  text << name << ": with " << port.queue_pairs << " of " << port.most_queue_pairs
+       << " queues in use and " << cpus << " CPUs the driver virtio_net ";
+  if (takes_more)
+    text << "takes queues of its own for XDP, and mail that comes in on them cannot be inspected";
+  else
+    text << "brings the kernel down when XDP redirects";
+  if (port.most_queue_pairs < 2 * cpus)
+    text << ": `ethtool -L " << name << " combined " << std::min(cpus, port.most_queue_pairs)
+         << "`";
+  else
+    text << ": give the virtual machine's network device as many queues as CPUs, " << cpus
+         << ", and fewer than twice as many in any case";
+  return text.str();
+}
+
+Status turn_off_offloads(const std::string& name, const std::string& driver, bool generic) {
   // Must be off, and what may stay.
   std::vector<std::string> harmful{"rx-lro", "rx-gro-hw", "rx-vlan-hw-parse",
                                    "rx-vlan-stag-hw-parse"};
@@ -204,6 +227,9 @@ Status turn_off_offloads(const std::string& name, bool generic) {
   // Behind a native program GRO sees only what the program passed on, which is nothing; and veth
   // turns it on itself with the program, for the sake of its NAPI.
   (generic ? harmful : harmless).emplace_back("rx-gro");
+  // What its host sends has half a checksum, which only the stack completes. In native mode it asks
+  // the host for whole ones.
+  if (generic && driver == "virtio_net") harmful.emplace_back("rx-checksum");
 
   const std::vector<std::string> names = feature_names(name);
   if (names.empty()) return ok();  // a driver without features has none of these
@@ -217,8 +243,10 @@ Status turn_off_offloads(const std::string& name, bool generic) {
   if (active.empty()) return Error{"cannot read the offloads of " + name};
   for (std::size_t i = 0; i < names.size(); i++)
     if (active[i] && std::find(harmful.begin(), harmful.end(), names[i]) != harmful.end())
-      return Error{name + ": offload " + names[i] +
-                   " stays on; it would change frames before they are seen"};
+      return Error{
+          name + ": offload " + names[i] +
+          " stays on; it would change frames before they are seen" +
+          (names[i] == "rx-checksum" ? " (the host can turn it off: guest_csum=off)" : "")};
   return ok();
 }
 

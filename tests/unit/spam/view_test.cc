@@ -27,10 +27,10 @@ TEST(SpamView, EncodedWords) {
 }
 
 String render(std::string_view html) {
-  String out;
+  spam::TextBuffer out(std::pmr::get_default_resource());
   spam::HtmlFacts facts(std::pmr::get_default_resource());
   spam::render_html(html, html.size(), out, facts, std::pmr::get_default_resource());
-  return out;
+  return String(out.view());
 }
 
 TEST(SpamView, HtmlText) {
@@ -45,7 +45,7 @@ TEST(SpamView, HtmlText) {
 
 TEST(SpamView, HtmlFacts) {
   spam::HtmlFacts facts(std::pmr::get_default_resource());
-  String out;
+  spam::TextBuffer out(std::pmr::get_default_resource());
   spam::render_html(
       "<html><font color=white size=+3>hidden</font><font size=1>x</font>"
       "<img src=a width=10 height=20><a href=\"/b\">text</a></center></html>",
