@@ -4,6 +4,7 @@
 #include <array>
 #include <cctype>
 #include <cmath>
+#include <map>
 #include <optional>
 
 #include "control/policy/regex_node.h"
@@ -372,7 +373,40 @@ void set_rate(RegexClause& clause) {
   if (clause.least > 1 && words) clause.rate = std::min({clause.rate, all / kItem, kMostRate});
 }
 
+namespace {
+
+std::string lower(std::string text) {
+  std::ranges::transform(text, text.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  });
+  return text;
+}
+
+// Words that are there in every case become one that asks for none.
+void join_cases(RegexClause& clause) {
+  std::map<RegexWord, std::uint32_t> ways;  // by what they become
+  const auto caseless = [](const RegexWord& word) {
+    RegexWord made = word;
+    made.octets = lower(word.octets);
+    made.caseless = true;
+    return made;
+  };
+  for (const RegexWord& word : clause.words) ++ways[caseless(word)];
+  std::vector<RegexWord> kept;
+  for (const RegexWord& word : clause.words) {
+    RegexWord made = caseless(word);
+    const auto letters = std::ranges::count_if(
+        word.octets, [](char c) { return std::isalpha(static_cast<unsigned char>(c)) != 0; });
+    if (letters == 0 || letters > 8 || ways[made] != 1u << letters) made = word;
+    if (std::ranges::find(kept, made) == kept.end()) kept.push_back(std::move(made));
+  }
+  clause.words = std::move(kept);
+}
+
+}  // namespace
+
 void finish_clause(RegexClause& clause) {
+  join_cases(clause);
   std::vector<RegexWord> kept;
   std::ranges::stable_sort(clause.words, {},
                            [](const RegexWord& word) { return word.octets.size(); });
@@ -383,27 +417,6 @@ void finish_clause(RegexClause& clause) {
   }
   clause.words = std::move(kept);
   set_rate(clause);
-}
-
-std::size_t anchor_of(const RegexWord& word, std::size_t size,
-                      std::map<std::string, std::uint32_t>& taken) {
-  std::string text = word.octets;
-  std::ranges::transform(text, text.begin(), [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
-  });
-  std::size_t best = 0;
-  double most = -1;
-  for (std::size_t at = 0; at + size <= text.size(); ++at) {
-    double sum = 0;
-    for (std::size_t i = at; i < at + size; ++i) sum += bits(text[i], true);
-    const auto others = taken.find(text.substr(at, size));
-    if (others != taken.end()) sum -= std::log2(1.0 + others->second);
-    if (sum <= most) continue;
-    most = sum;
-    best = at;
-  }
-  ++taken[text.substr(best, size)];
-  return best;
 }
 
 std::vector<RegexClause> regex_clauses(const RegexTree& tree, const WordOptions& options,

@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -19,11 +18,6 @@ struct RegexWord {
   bool ends_word = false;
   auto operator<=>(const RegexWord&) const = default;
 };
-// Where the anchor of `size` octets of a word begins by which it is looked for: those that are the
-// rarest in mail text and that few other words have. `taken`: how many have it, counted on.
-std::size_t anchor_of(const RegexWord& word, std::size_t size,
-                      std::map<std::string, std::uint32_t>& taken);
-
 struct RegexClause {
   std::vector<RegexWord> words;
   std::uint32_t least = 1;  // at so many places at least

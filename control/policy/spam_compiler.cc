@@ -14,6 +14,7 @@
 #include "control/policy/cf_meta.h"
 #include "control/policy/databases.h"
 #include "control/policy/regex_joined.h"
+#include "control/policy/word_anchors.h"
 #include "dataplane/contract/policy_image_tables.h"
 #include "dataplane/scan/regex.h"
 #include "dataplane/scan/regex_gate.h"
@@ -632,20 +633,18 @@ std::uint32_t SpamCompiler::WordTable::write(flatbuffers::FlatBufferBuilder& out
   }
   std::vector<flatbuffers::Offset<flatbuffers::String>> texts;
   std::vector<std::uint8_t> flags;
-  std::vector<std::uint16_t> anchors;
-  std::map<std::string, std::uint32_t> taken;
+  std::vector<std::string> octets;
   for (const RegexWord& word : words) {
+    octets.push_back(word.octets);
     texts.push_back(out.CreateString(word.octets));
     flags.push_back(
         static_cast<std::uint8_t>((word.caseless ? scan::WordFinder::kCaseless : 0) |
                                   (word.begins_word ? scan::WordFinder::kBeginsWord : 0) |
                                   (word.ends_word ? scan::WordFinder::kEndsWord : 0)));
-    anchors.push_back(
-        static_cast<std::uint16_t>(anchor_of(word, scan::WordFinder::kAnchor, taken)));
   }
   const auto texts_offset = out.CreateVector(texts);
   const auto flags_offset = out.CreateVector(flags);
-  const auto anchors_offset = out.CreateVector(anchors);
+  const auto anchors_offset = out.CreateVector(word_anchors(octets));
   const auto candidates_offset = out.CreateVectorOfStructs(of_words);
   const auto clause_offset = out.CreateVector(first_clause);
   const auto first_offset = out.CreateVector(first_word);

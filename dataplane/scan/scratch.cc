@@ -110,7 +110,7 @@ Result<std::shared_ptr<Scratch>> Scratch::make(const Ruleset& ruleset) {
     for (std::size_t i = 0; i < kSpamBufferCount; ++i) {
       const SpamDatabase& database = spam->database(static_cast<SpamBuffer>(i));
       for (const SpamWords* words : {&database.words, &database.joined})
-        made->impl_->spam_words.reserve(words->words(), words->candidates().size());
+        made->impl_->spam_words.reserve(words->clauses());
       if (database.compiled &&
           hs_alloc_scratch(database.compiled.get(), &made->impl_->hyperscan) != HS_SUCCESS) {
         return Error{"no memory for the scratch of spam buffer " +

@@ -17,11 +17,8 @@ bool is_partition(std::span<const std::uint32_t> first, std::size_t parts, std::
 
 }  // namespace
 
-void SpamWordScratch::reserve(std::size_t most_words, std::size_t most_candidates) {
-  seen.resize(std::max(seen.size(), (most_words + 63) / 64));
-  places.resize(std::max(places.size(), most_words));
-  words.reserve(std::max(words.capacity(), most_words));
-  tried_in.resize(std::max(tried_in.size(), most_candidates));
+void SpamWordScratch::reserve(std::size_t most_clauses) {
+  clauses.resize(std::max(clauses.size(), most_clauses));
 }
 
 Result<SpamWords> SpamWords::load(const contract::image::SpamWords& table, std::size_t tests,
@@ -33,21 +30,23 @@ Result<SpamWords> SpamWords::load(const contract::image::SpamWords& table, std::
     words.candidates_.push_back({reference->test(), reference->regex()});
   }
   words.first_clause_.assign(table.first_clause()->begin(), table.first_clause()->end());
-  words.first_word_.assign(table.first_word()->begin(), table.first_word()->end());
-  words.clause_words_.assign(table.clause_words()->begin(), table.clause_words()->end());
+  const std::vector<std::uint32_t> first_word(table.first_word()->begin(),
+                                              table.first_word()->end());
+  const std::vector<std::uint32_t> clause_words(table.clause_words()->begin(),
+                                                table.clause_words()->end());
   words.least_.assign(table.least()->begin(), table.least()->end());
   words.reach_.assign(words.least_.size(), UINT32_MAX);
   if (table.reach() != nullptr) words.reach_.assign(table.reach()->begin(), table.reach()->end());
-  if (words.first_word_.empty() || words.least_.size() != words.first_word_.size() - 1 ||
+  if (first_word.empty() || words.least_.size() != first_word.size() - 1 ||
       words.reach_.size() != words.least_.size() ||
-      !is_partition(words.first_word_, words.first_word_.size() - 1, words.clause_words_.size()) ||
-      !is_partition(words.first_clause_, words.candidates_.size(), words.first_word_.size() - 1)) {
+      !is_partition(first_word, first_word.size() - 1, clause_words.size()) ||
+      !is_partition(words.first_clause_, words.candidates_.size(), first_word.size() - 1)) {
     return Error{"its table of words is broken"};
   }
   const std::uint32_t count = table.texts()->size();
   if (table.text_flags()->size() != count || table.anchors()->size() != count)
     return Error{"its words are broken"};
-  for (const std::uint32_t word : words.clause_words_) {
+  for (const std::uint32_t word : clause_words) {
     if (word >= count) return Error{"a word is out of range"};
   }
   for (std::uint32_t i = 0; i < count; ++i) {
@@ -56,13 +55,17 @@ Result<SpamWords> SpamWords::load(const contract::image::SpamWords& table, std::
       return Error{"a word is broken"};
   }
   words.finder_.build();
-  std::vector<std::vector<std::uint32_t>> of_word(count);
+  std::vector<std::vector<OfWord>> of_word(count);
   for (std::uint32_t c = 0; c < words.candidates_.size(); ++c) {
-    const std::uint32_t clause = words.first_clause_[c];
-    if (clause == words.first_clause_[c + 1]) return Error{"a candidate has no clause"};
-    for (std::uint32_t i = words.first_word_[clause]; i < words.first_word_[clause + 1]; ++i) {
-      auto& of = of_word[words.clause_words_[i]];
-      if (of.empty() || of.back() != c) of.push_back(c);
+    const std::uint32_t begin = words.first_clause_[c];
+    const std::uint32_t end = words.first_clause_[c + 1];
+    if (begin == end) return Error{"a candidate has no clause"};
+    for (std::uint32_t clause = begin; clause < end; ++clause) {
+      for (std::uint32_t i = first_word[clause]; i < first_word[clause + 1]; ++i) {
+        auto& of = of_word[clause_words[i]];
+        if (of.empty() || of.back().clause != clause)
+          of.push_back({clause, clause == begin ? c : UINT32_MAX});
+      }
     }
   }
   words.first_of_word_.push_back(0);
@@ -73,6 +76,20 @@ Result<SpamWords> SpamWords::load(const contract::image::SpamWords& table, std::
   return words;
 }
 
+void SpamWords::note(const WordFinder::Hit& hit, SpamWordScratch& scratch) const {
+  for (std::uint32_t i = first_of_word_[hit.word]; i < first_of_word_[hit.word + 1]; ++i) {
+    SpamWordScratch::OfClause& of = scratch.clauses[of_word_[i].clause];
+    if (of.item != scratch.item) {
+      of = {scratch.item, 1, hit.end, hit.end};
+      if (of_word_[i].candidate != UINT32_MAX) scratch.likely.push_back(of_word_[i].candidate);
+      continue;
+    }
+    ++of.count;
+    of.first = std::min(of.first, hit.end);
+    of.last = std::max(of.last, hit.end);
+  }
+}
+
 // Whether each clause has its words, and where a match that has them there begins.
 bool SpamWords::complete(std::uint32_t candidate, const SpamWordScratch& scratch,
                          SpamWordScratch::Found& found) const {
@@ -80,79 +97,48 @@ bool SpamWords::complete(std::uint32_t candidate, const SpamWordScratch& scratch
   found.to = UINT32_MAX;
   for (std::uint32_t clause = first_clause_[candidate]; clause < first_clause_[candidate + 1];
        ++clause) {
-    std::uint32_t count = 0;
-    std::uint32_t first = UINT32_MAX;
-    std::uint32_t last = 0;
-    for (std::uint32_t i = first_word_[clause]; i < first_word_[clause + 1]; ++i) {
-      const std::uint32_t word = clause_words_[i];
-      if ((scratch.seen[word / 64] >> (word % 64) & 1) == 0) continue;
-      const SpamWordScratch::Places& places = scratch.places[word];
-      count += places.count;
-      first = std::min(first, places.first);
-      last = std::max(last, places.last);
-    }
-    if (count < least_[clause]) return false;
-    if (first > reach_[clause]) found.from = std::max(found.from, first - reach_[clause]);
-    found.to = std::min(found.to, last);
-    if (found.from > found.to) return false;
+    const SpamWordScratch::OfClause& of = scratch.clauses[clause];
+    if (of.item != scratch.item || of.count < least_[clause]) return false;
+    if (of.first > reach_[clause]) found.from = std::max(found.from, of.first - reach_[clause]);
+    found.to = std::min(found.to, of.last);
   }
-  return true;
+  return found.from <= found.to;
 }
 
 // The words of the item are noted: which candidates they make.
 void SpamWords::end_item(std::uint32_t number, std::uint32_t begin, const std::uint32_t* selector,
                          SpamWordScratch& scratch) const {
+  for (const std::uint32_t candidate : scratch.likely) {
+    if (selector != nullptr && selectors_[candidate] != *selector) continue;
+    SpamWordScratch::Found found{.item = number, .candidate = candidate, .from = 0, .to = 0};
+    if (!complete(candidate, scratch, found)) continue;
+    found.from -= std::min(found.from, begin);
+    found.to -= std::min(found.to, begin);
+    scratch.candidates.push_back(found);
+  }
+  scratch.likely.clear();
   if (++scratch.item == 0) {  // around: the notes of old items go
-    std::fill(scratch.tried_in.begin(), scratch.tried_in.end(), 0);
+    std::fill(scratch.clauses.begin(), scratch.clauses.end(), SpamWordScratch::OfClause{});
     scratch.item = 1;
   }
-  for (const std::uint32_t word : scratch.words) {
-    for (std::uint32_t i = first_of_word_[word]; i < first_of_word_[word + 1]; ++i) {
-      const std::uint32_t candidate = of_word_[i];
-      if (selector != nullptr && selectors_[candidate] != *selector) continue;
-      if (scratch.tried_in[candidate] == scratch.item) continue;
-      scratch.tried_in[candidate] = scratch.item;
-      SpamWordScratch::Found found{.item = number, .candidate = candidate, .from = 0, .to = 0};
-      if (!complete(candidate, scratch, found)) continue;
-      found.from -= std::min(found.from, begin);
-      found.to -= std::min(found.to, begin);
-      scratch.candidates.push_back(found);
-    }
-  }
-  for (const std::uint32_t word : scratch.words) scratch.seen[word / 64] = 0;
-  scratch.words.clear();
 }
 
 void SpamWords::find(std::string_view row, std::span<const std::uint32_t> ends,
                      std::span<const std::uint32_t> selectors, SpamWordScratch& scratch) const {
   scratch.candidates.clear();
   finder_.find(row, scratch.finder);
-  const auto note = [&](const WordFinder::Hit& hit) {
-    std::uint64_t& seen = scratch.seen[hit.word / 64];
-    const std::uint64_t bit = std::uint64_t{1} << (hit.word % 64);
-    SpamWordScratch::Places& places = scratch.places[hit.word];
-    if ((seen & bit) == 0) {
-      seen |= bit;
-      places = {1, hit.end, hit.end};
-      scratch.words.push_back(hit.word);
-      return;
-    }
-    ++places.count;
-    places.last = hit.end;  // places of a word come in order
-  };
-  std::array<std::span<const WordFinder::Hit>, WordFinder::kClasses> hits;
+  std::array<std::span<const WordFinder::Hit>, WordFinder::kKinds> hits;
   for (std::size_t i = 0; i < hits.size(); ++i) hits[i] = scratch.finder.hits(i);
   std::uint32_t begin = 0;
   for (std::uint32_t item = 0; item < ends.size(); begin = ends[item++] + 1) {
-    for (auto& of_class : hits) {
-      while (!of_class.empty() && of_class.front().at < ends[item]) {
-        const WordFinder::Hit& hit = of_class.front();
-        if (hit.begin >= begin && hit.end <= ends[item]) note(hit);
-        of_class = of_class.subspan(1);
+    for (auto& of_kind : hits) {
+      while (!of_kind.empty() && of_kind.front().at < ends[item]) {
+        const WordFinder::Hit& hit = of_kind.front();
+        if (hit.begin >= begin && hit.end <= ends[item]) note(hit, scratch);
+        of_kind = of_kind.subspan(1);
       }
     }
-    if (!scratch.words.empty())
-      end_item(item, begin, selectors.empty() ? nullptr : &selectors[item], scratch);
+    end_item(item, begin, selectors.empty() ? nullptr : &selectors[item], scratch);
   }
 }
 

@@ -38,20 +38,20 @@ struct SpamWordScratch {
     std::uint32_t from;
     std::uint32_t to;
   };
-  struct Places {
-    std::uint32_t count;
-    std::uint32_t first;  // where it ends in the row
+  // Words of a clause in an item.
+  struct OfClause {
+    std::uint32_t item;   // by SpamWordScratch::item; of others nothing stands there
+    std::uint32_t count;  // places
+    std::uint32_t first;  // where a word ends in the row
     std::uint32_t last;
   };
   WordFinder::Work finder;
-  std::vector<std::uint64_t> seen;      // a bit a word
-  std::vector<Places> places;           // by word, of those that are set
-  std::vector<std::uint32_t> words;     // those that are set
-  std::vector<std::uint32_t> tried_in;  // by candidate: the item that it was looked at in last
-  std::vector<Found> candidates;        // of the row
-  std::uint32_t item = 0;
+  std::vector<OfClause> clauses;
+  std::vector<std::uint32_t> likely;  // candidates with a word of their first clause in the item
+  std::vector<Found> candidates;      // of the row
+  std::uint32_t item = 1;             // a number of its own
 
-  void reserve(std::size_t words, std::size_t candidates);
+  void reserve(std::size_t most_clauses);
 };
 
 class SpamWords {
@@ -62,6 +62,7 @@ class SpamWords {
 
   bool empty() const { return finder_.empty(); }
   std::size_t words() const { return finder_.size(); }
+  std::size_t clauses() const { return least_.size(); }
   std::size_t size() const { return finder_.memory_used(); }
   std::span<const SpamReference> candidates() const { return candidates_; }
   // Of each candidate's test: it is looked at in items of that selector only.
@@ -73,21 +74,25 @@ class SpamWords {
             std::span<const std::uint32_t> selectors, SpamWordScratch& scratch) const;
 
  private:
+  void note(const WordFinder::Hit& hit, SpamWordScratch& scratch) const;
   void end_item(std::uint32_t item, std::uint32_t begin, const std::uint32_t* selector,
                 SpamWordScratch& scratch) const;
   bool complete(std::uint32_t candidate, const SpamWordScratch& scratch,
                 SpamWordScratch::Found& found) const;
 
+  // A clause that a word is in.
+  struct OfWord {
+    std::uint32_t clause;
+    std::uint32_t candidate;  // of which it is the first; UINT32_MAX: another one
+  };
   WordFinder finder_;
   std::vector<SpamReference> candidates_;
-  std::vector<std::uint32_t> selectors_;     // by candidate
-  std::vector<std::uint32_t> first_clause_;  // by candidate
-  std::vector<std::uint32_t> first_word_;    // by clause
-  std::vector<std::uint32_t> clause_words_;
+  std::vector<std::uint32_t> selectors_;      // by candidate
+  std::vector<std::uint32_t> first_clause_;   // by candidate
   std::vector<std::uint8_t> least_;           // by clause
   std::vector<std::uint32_t> reach_;          // by clause
-  std::vector<std::uint32_t> first_of_word_;  // by word: candidates that it leads to
-  std::vector<std::uint32_t> of_word_;
+  std::vector<std::uint32_t> first_of_word_;  // by word
+  std::vector<OfWord> of_word_;
 };
 
 }  // namespace sluice::scan

@@ -11,6 +11,8 @@ namespace sluice::scan {
 
 namespace {
 
+constexpr std::size_t kBlock = 32;  // places of a word of marks
+
 constexpr char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
 
 // By octet in lower case: a part of a word.
@@ -22,24 +24,18 @@ constexpr std::array<std::uint8_t, 256> kWord = [] {
 }();
 std::uint8_t of_word(char c) { return kWord[static_cast<unsigned char>(c)]; }
 
-// The first octets of sixteen, by how many: what is compared of a word.
-constexpr std::array<std::array<std::uint8_t, 16>, 17> kFirst = [] {
-  std::array<std::array<std::uint8_t, 16>, 17> first{};
-  for (std::size_t size = 0; size <= 16; ++size) std::fill_n(first[size].begin(), size, 0xff);
-  return first;
-}();
-
-// By a bit for each of eight lanes: those that are set, in order.
-constexpr std::array<std::array<std::uint8_t, 8>, 256> kLanes = [] {
-  std::array<std::array<std::uint8_t, 8>, 256> lanes{};
-  for (unsigned bits = 0; bits < 256; ++bits) {
-    std::size_t count = 0;
-    for (std::uint8_t lane = 0; lane < 8; ++lane) {
-      if ((bits >> lane & 1) != 0) lanes[bits][count++] = lane;
-    }
-  }
-  return lanes;
-}();
+// The first lowest.
+std::uint32_t load_four(const char* p) {
+  std::uint32_t octets;
+  std::memcpy(&octets, p, sizeof octets);
+  if constexpr (std::endian::native == std::endian::big) octets = __builtin_bswap32(octets);
+  return octets;
+}
+std::uint64_t load_eight(const char* p) {
+  std::uint64_t octets;
+  std::memcpy(&octets, p, sizeof octets);
+  return octets;
+}
 
 // Room for so many; what is there stays.
 template <typename T>
@@ -56,270 +52,354 @@ bool WordFinder::add(std::string_view word, std::uint8_t flags, std::size_t anch
       anchor + size > word.size())
     return false;
   Entry& entry = words_.emplace_back();
-  for (std::size_t i = size; i-- > 0;) {
+  for (std::size_t i = size; i-- > 0;)
     entry.octets = entry.octets << 8 | static_cast<unsigned char>(lower(word[anchor + i]));
-  }
   entry.word = static_cast<std::uint32_t>(words_.size() - 1);
-  texts_begin_.push_back(static_cast<std::uint32_t>(texts_.size()));
+  entry.text = static_cast<std::uint32_t>(texts_.size());
   entry.size = static_cast<std::uint16_t>(word.size());
   entry.anchor = static_cast<std::uint16_t>(anchor);
   entry.flags = flags;
   texts_ += word;
-  std::ranges::transform(word.substr(0, kHead), heads_.emplace_back().begin(), lower);
-  whole_.push_back(word.size() > kHead || (flags & kCaseless) == 0);
   return true;
 }
 
-void WordFinder::Anchors::build(std::vector<Entry> all) {
-  constexpr std::size_t kSlotsForEach = 2;
-  constexpr std::size_t kMostSlots = 32768;
-  entries = std::move(all);
+void WordFinder::Anchors::build(std::vector<Entry> words, std::string_view texts) {
+  constexpr std::size_t kMostSlots = 4096;
+  std::vector<std::uint32_t> anchors;
+  for (const Entry& entry : words) anchors.push_back(entry.octets & mask);
+  std::ranges::sort(anchors);
+  const auto same = std::ranges::unique(anchors);
+  anchors.erase(same.begin(), same.end());
   slots = static_cast<std::uint32_t>(
-      std::bit_ceil(std::clamp(entries.size() * kSlotsForEach, std::size_t{1}, kMostSlots)) - 1);
+      std::bit_ceil(std::clamp(2 * anchors.size(), std::size_t{1}, kMostSlots)) - 1);
+  std::ranges::stable_sort(words, {}, [&](const Entry& entry) { return slot(entry.octets); });
   first.assign(slots + 2, 0);
-  std::ranges::stable_sort(entries, {}, [&](const Entry& entry) { return slot(entry.octets); });
-  for (const Entry& entry : entries) ++first[slot(entry.octets) + 1];
-  for (std::size_t i = 1; i < first.size(); ++i) first[i] += first[i - 1];
+  auto next = words.begin();
+  for (std::size_t s = 0; s <= slots; ++s) {
+    for (std::size_t lane = 0; next != words.end() && slot(next->octets) == s; ++next, ++lane) {
+      if (lane % kLanes == 0) {
+        lanes.emplace_back().octets.fill(1);  // nothing is this without its mask
+        lanes.back().mask.fill(0);
+        entries.resize(entries.size() + kLanes);
+      }
+      const std::string_view word = texts.substr(next->text, next->size);
+      std::array<char, sizeof(std::uint64_t)> octets{};
+      std::array<char, sizeof(std::uint64_t)> all{};
+      for (std::size_t i = 0; i < octets.size(); ++i) {
+        const std::size_t at = next->anchor + i;
+        if (at < kBefore || at - kBefore >= word.size()) continue;
+        octets[i] = lower(word[at - kBefore]);
+        all[i] = static_cast<char>(0xff);
+      }
+      lanes.back().octets[lane % kLanes] = load_eight(octets.data());
+      lanes.back().mask[lane % kLanes] = load_eight(all.data());
+      next->whole = (next->flags & kCaseless) == 0 || next->anchor > kBefore ||
+                    word.size() - next->anchor > octets.size() - kBefore;
+      entries[(lanes.size() - 1) * kLanes + lane % kLanes] = *next;
+    }
+    first[s + 1] = static_cast<std::uint32_t>(lanes.size());
+  }
+}
+
+void WordFinder::Shorts::set(std::size_t place, unsigned char octet, std::size_t group) {
+  for (auto* row : {&tables[2 * place][octet % 16], &tables[2 * place + 1][octet / 16]})
+    *row = static_cast<std::uint8_t>(*row | 1u << group);
 }
 
 void WordFinder::build() {
-  const auto set = [](std::vector<std::uint32_t>& bitmap, std::uint32_t word, std::uint32_t bit) {
-    bitmap[word] |= 1u << (bit % 32);
-  };
-  pairs_.assign(65536 / 32, 0);
-  threes_.assign(1u << kThreeWords, 0);
-  fours_.assign(1u << kFourWords, 0);
-  std::array<std::vector<Entry>, kAnchor> entries;
+  std::array<std::vector<Entry>, kKinds> words;
   for (const Entry& word : words_) {
-    const std::size_t size = std::min<std::size_t>(word.size, kAnchor);
-    entries[size - 1].push_back(word);
-    const std::uint32_t hashed = hash(size == 3 ? word.octets << 8 : word.octets);
-    if (size == 4) {
-      set(fours_, hashed >> (32 - kFourWords), hashed >> (27 - kFourWords));
-    } else if (size == 3) {
-      set(threes_, hashed >> (32 - kThreeWords), hashed >> (27 - kThreeWords));
-    } else {
-      for (std::uint32_t behind = 0; behind < (size == 1 ? 256 : 1); ++behind) {
-        const std::uint32_t pair = word.octets | behind << 8;
-        set(pairs_, pair / 32, pair);
-      }
+    words[word.size < kAnchor ? 0 : 1].push_back(word);
+    if (word.size < kAnchor) continue;
+    const auto of = [&](std::size_t i) { return octet_class(texts_[word.text + word.anchor + i]); };
+    begins_.set(of(0), of(1));
+    ends_.set(of(1), of(2));
+  }
+  // Those that begin alike are of a group.
+  std::ranges::stable_sort(words[0], {}, [](const Entry& word) { return word.octets & 0xff; });
+  for (std::size_t i = 0; i < words[0].size(); ++i) {
+    const Entry& word = words[0][i];
+    const std::size_t group = i * 8 / words[0].size();
+    shorts_.set(0, static_cast<unsigned char>(word.octets), group);
+    for (unsigned c = 0; c < 256; ++c) {
+      if (word.size == 1 || c == word.octets >> 8)
+        shorts_.set(1, static_cast<unsigned char>(c), group);
     }
   }
-  for (std::size_t size = 1; size <= kAnchor; ++size) {
-    by_size_[size - 1].mask = ~std::uint32_t{0} >> 8 * (kAnchor - size);
-    by_size_[size - 1].build(std::move(entries[size - 1]));
+  for (std::size_t kind = 0; kind < kKinds; ++kind) {
+    by_kind_[kind].mask = kind == 0 ? 0xff : 0xffffff;
+    by_kind_[kind].build(std::move(words[kind]), texts_);
   }
 }
 
 std::size_t WordFinder::memory_used() const {
-  std::size_t all = texts_.size() +
-                    words_.size() * (sizeof(Entry) + kHead + sizeof(std::uint32_t)) +
-                    (pairs_.size() + threes_.size() + fours_.size()) * sizeof(std::uint32_t);
-  for (const Anchors& of : by_size_)
-    all += of.first.size() * sizeof(std::uint32_t) + of.entries.size() * sizeof(Entry);
+  std::size_t all = sizeof *this + texts_.size() + words_.size() * sizeof(Entry);
+  for (const Anchors& of : by_kind_) {
+    all += of.first.size() * sizeof(std::uint32_t) + of.entries.size() * sizeof(Entry) +
+           of.lanes.size() * sizeof(Lanes);
+  }
   return all;
 }
 
-void WordFinder::look_at_each(const char* folded, std::size_t from, std::size_t size,
-                              Work& work) const {
-  const auto has = [](const std::vector<std::uint32_t>& bitmap, std::uint32_t word,
-                      std::uint32_t bit) { return (bitmap[word] >> (bit % 32) & 1) != 0; };
-  const auto note = [&](std::size_t i, std::size_t at, bool found) {
-    work.places_[i][work.near_[i]] = static_cast<std::uint32_t>(at);
-    work.near_[i] += found ? 1 : 0;
-  };
-  for (std::size_t at = from; at < size; ++at) {
-    const std::uint32_t octets = load(folded + at);
-    const std::uint32_t pair = octets & 0xffff;
-    const std::uint32_t three = hash(octets << 8);
-    const std::uint32_t four = hash(octets);
-    note(0, at, has(pairs_, pair / 32, pair));
-    note(1, at, has(threes_, three >> (32 - kThreeWords), three >> (27 - kThreeWords)));
-    note(2, at, has(fours_, four >> (32 - kFourWords), four >> (27 - kFourWords)));
+// --- as any machine can --------------------------------------------------------------------------
+
+// The text in lower case, and the classes of its octets; to the end of its last block.
+void WordFinder::read(std::string_view text, char* folded, std::uint8_t* classes) {
+  for (const char c : text) {
+    *folded++ = lower(c);
+    *classes++ = octet_class(c);
   }
 }
 
-#if defined(__x86_64__)
-// As look_at_each(), of eight places at once. Says how far it came.
-[[gnu::target("avx2")]] std::size_t WordFinder::look_at_eight(const char* folded, std::size_t from,
-                                                              std::size_t size, Work& work) const {
-  const auto bits_in = [](const std::vector<std::uint32_t>& bitmap, __m256i word, __m256i bit)
-      __attribute__((target("avx2"))) {
-    const __m256i words =
-        _mm256_i32gather_epi32(reinterpret_cast<const int*>(bitmap.data()), word, 4);
-    const __m256i moved = _mm256_srlv_epi32(words, _mm256_and_si256(bit, _mm256_set1_epi32(31)));
-    return static_cast<std::uint32_t>(
-        _mm256_movemask_ps(_mm256_castsi256_ps(_mm256_slli_epi32(moved, 31))));
-  };
-  const auto note = [&work](std::size_t i, __m256i at, std::uint32_t found)
-      __attribute__((target("avx2"))) {
-    const __m256i lanes = _mm256_cvtepu8_epi32(
-        _mm_loadl_epi64(reinterpret_cast<const __m128i*>(kLanes[found].data())));
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(work.places_[i].data() + work.near_[i]),
-                        _mm256_add_epi32(at, lanes));
-    work.near_[i] += static_cast<std::size_t>(std::popcount(found));
-  };
-  const __m256i fours = _mm256_setr_epi8(0, 1, 2, 3, 1, 2, 3, 4, 2, 3, 4, 5, 3, 4, 5, 6, 4, 5, 6, 7,
-                                         5, 6, 7, 8, 6, 7, 8, 9, 7, 8, 9, 10);
-  const __m256i factor = _mm256_set1_epi32(static_cast<int>(hash(1)));
-  std::size_t at = from;
-  for (; at + 8 <= size; at += 8) {
-    const __m128i near = _mm_loadu_si128(reinterpret_cast<const __m128i*>(folded + at));
-    const __m256i octets = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(near), fours);
-    const __m256i pair = _mm256_and_si256(octets, _mm256_set1_epi32(0xffff));
-    const __m256i three = _mm256_mullo_epi32(_mm256_slli_epi32(octets, 8), factor);
-    const __m256i four = _mm256_mullo_epi32(octets, factor);
-    const __m256i place = _mm256_set1_epi32(static_cast<int>(at));
-    note(0, place, bits_in(pairs_, _mm256_srli_epi32(pair, 5), pair));
-    note(1, place,
-         bits_in(threes_, _mm256_srli_epi32(three, 32 - kThreeWords),
-                 _mm256_srli_epi32(three, 27 - kThreeWords)));
-    note(2, place,
-         bits_in(fours_, _mm256_srli_epi32(four, 32 - kFourWords),
-                 _mm256_srli_epi32(four, 27 - kFourWords)));
+void WordFinder::mark_short(const Shorts& shorts, const char* folded,
+                            std::span<std::uint32_t> marks) {
+  const auto at = [&](std::size_t i) { return static_cast<unsigned char>(folded[i]); };
+  for (std::uint32_t& word : marks) {
+    word = 0;
+    for (std::size_t i = 0; i < kBlock; ++i)
+      word |= static_cast<std::uint32_t>(shorts.has(at(i), at(i + 1))) << i;
+    folded += kBlock;
   }
-  return at;
 }
 
-// Of sixteen.
-[[gnu::target("avx512f,avx512bw")]] std::size_t WordFinder::look_at_sixteen(const char* folded,
-                                                                            std::size_t size,
-                                                                            Work& work) const {
-  constexpr __mmask16 kAll =
-      0xffff;  // GCC 12 warns of what the forms without a mask leave undefined
-  const auto note = [&](std::size_t i, const std::vector<std::uint32_t>& bitmap, __m512i word,
-                        __m512i bit, __m512i at) __attribute__((target("avx512f,avx512bw"))) {
-    const __m512i words =
-        _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), kAll, word, bitmap.data(), 4);
-    const __mmask16 found =  // a rotation takes its count modulo 32
-        _mm512_test_epi32_mask(_mm512_maskz_rorv_epi32(kAll, words, bit), _mm512_set1_epi32(1));
-    _mm512_storeu_si512(work.places_[i].data() + work.near_[i],
-                        _mm512_maskz_compress_epi32(found, at));
-    work.near_[i] += static_cast<std::size_t>(std::popcount(static_cast<unsigned>(found)));
-  };
-  const __m512i spread = _mm512_setr_epi32(0, 1, 2, 3, 1, 2, 3, 4, 2, 3, 4, 5, 3, 4, 5, 6);
-  const __m512i fours = _mm512_maskz_broadcast_i32x4(
-      kAll, _mm_setr_epi8(0, 1, 2, 3, 1, 2, 3, 4, 2, 3, 4, 5, 3, 4, 5, 6));
-  const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  const __m512i factor = _mm512_set1_epi32(static_cast<int>(hash(1)));
-  const auto behind = [&](__m512i octets, unsigned bits)
-      __attribute__((target("avx512f,avx512bw"))) {
-    return _mm512_maskz_srl_epi32(kAll, octets, _mm_cvtsi32_si128(static_cast<int>(bits)));
-  };
-  std::size_t at = 0;
-  for (; at + 16 <= size; at += 16) {
-    const __m256i near = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(folded + at));
-    const __m512i octets = _mm512_shuffle_epi8(
-        _mm512_maskz_permutexvar_epi32(kAll, spread, _mm512_castsi256_si512(near)), fours);
-    const __m512i pair = _mm512_and_si512(octets, _mm512_set1_epi32(0xffff));
-    const __m512i three = _mm512_mullo_epi32(_mm512_maskz_slli_epi32(kAll, octets, 8), factor);
-    const __m512i four = _mm512_mullo_epi32(octets, factor);
-    const __m512i place = _mm512_add_epi32(_mm512_set1_epi32(static_cast<int>(at)), lanes);
-    note(0, pairs_, behind(pair, 5), pair, place);
-    note(1, threes_, behind(three, 32 - kThreeWords), behind(three, 27 - kThreeWords), place);
-    note(2, fours_, behind(four, 32 - kFourWords), behind(four, 27 - kFourWords), place);
+// At which places a pair of them stands, or (kAnd) stands too.
+template <bool kAnd>
+void WordFinder::mark(const Pairs& pairs, const std::uint8_t* classes,
+                      std::span<std::uint32_t> marks) {
+  for (std::uint32_t& word : marks) {
+    std::uint32_t found = 0;
+    for (std::size_t i = 0; i < kBlock; ++i)
+      found |= static_cast<std::uint32_t>(pairs.has(classes[i], classes[i + 1])) << i;
+    word = kAnd ? word & found : found;
+    classes += kBlock;
   }
-  return at;
 }
-#endif
 
-// The words that have their anchors at the places of a class. Says how many.
-std::size_t WordFinder::gather(std::size_t of_class, const char* folded, Work& work) const {
-  const Anchors& anchors = by_size_[of_class];
-  if (anchors.entries.empty()) return 0;
-  const std::size_t i = of_class == 0 ? 0 : of_class - 1;
-  const std::uint32_t* const places = work.places_[i].data();
+// The numbers of the bits that are set. Says how many.
+std::size_t WordFinder::list(std::span<const std::uint32_t> marks, std::uint32_t* places) {
   std::size_t count = 0;
-  for (std::size_t n = 0; n < work.near_[i]; ++n) {
-    const std::uint32_t octets = load(folded + places[n]) & anchors.mask;
-    const std::size_t slot = anchors.slot(octets);
+  std::uint32_t at = 0;
+  for (std::uint32_t word : marks) {
+    const auto found = static_cast<std::size_t>(std::popcount(word));
+    std::uint32_t* to = places + count;
+    const auto one = [&] {
+      *to++ = at + static_cast<std::uint32_t>(std::countr_zero(word));
+      word &= word - 1;
+    };
+    for (int i = 0; i < 4; ++i) one();  // mostly enough, and nothing to foresee
+    while (word != 0) one();
+    count += found;
+    at += kBlock;
+  }
+  return count;
+}
+
+// The words that may stand at the places. `compare`: which of four do, a bit each.
+template <typename Compare>
+[[gnu::always_inline]] inline std::size_t WordFinder::gather(const Anchors& anchors,
+                                                             const char* folded, std::size_t places,
+                                                             Work& work, Compare compare) {
+  std::size_t count = 0;
+  for (std::size_t n = 0; n < places; ++n) {
+    const std::uint32_t at = work.places_[n];
+    const std::size_t slot = anchors.slot(load_four(folded + at));
+    std::uint32_t lanes = anchors.first[slot];
     const std::uint32_t last = anchors.first[slot + 1];
-    std::uint32_t entry = anchors.first[slot];
-    Work::Candidate* const all = room(work.candidates_, count + (last - entry) + 1);
-    for (; entry != last; ++entry) {
-      all[count] = {entry, places[n]};
-      count += anchors.entries[entry].octets == octets ? 1 : 0;
+    const std::uint64_t octets = load_eight(folded + at - kBefore);
+    Work::Candidate* const all = room(work.candidates_, count + (last - lanes) * kLanes + 1);
+    for (; lanes != last; ++lanes) {
+      const auto entry = static_cast<std::uint32_t>(lanes * kLanes);
+      std::uint32_t found = compare(anchors.lanes[lanes], octets);
+      all[count] = {entry + static_cast<std::uint32_t>(std::countr_zero(found)), at};
+      count += found != 0 ? 1 : 0;
+      for (found &= found - 1; found != 0; found &= found - 1)
+        all[count++] = {entry + static_cast<std::uint32_t>(std::countr_zero(found)), at};
     }
   }
   return count;
 }
 
+std::size_t WordFinder::gather_each(const Anchors& anchors, const char* folded, std::size_t places,
+                                    Work& work) {
+  return gather(anchors, folded, places, work, [](const Lanes& lanes, std::uint64_t octets) {
+    std::uint32_t found = 0;
+    for (unsigned i = 0; i < kLanes; ++i)
+      found |= static_cast<std::uint32_t>((octets & lanes.mask[i]) == lanes.octets[i]) << i;
+    return found;
+  });
+}
+
+// --- with AVX2 -----------------------------------------------------------------------------------
+
+#if defined(__x86_64__)
+namespace {
+
+// Sixteen octets in each half.
+[[gnu::target("avx2")]] inline __m256i both(const std::uint8_t* octets) {
+  return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(octets)));
+}
+
+}  // namespace
+
+[[gnu::target("avx2")]] void WordFinder::read_32(std::string_view text, char* folded,
+                                                 std::uint8_t* classes) {
+  const __m256i low = both(kOther.data());
+  const __m256i high = both(kOther.data() + 16);
+  alignas(kBlock) std::array<char, kBlock> rest{};
+  for (std::size_t at = 0; at < text.size(); at += kBlock) {
+    const char* from = text.data() + at;
+    if (text.size() - at < kBlock) {
+      std::memcpy(rest.data(), from, text.size() - at);
+      from = rest.data();
+    }
+    const __m256i octets = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    const __m256i upper = _mm256_and_si256(_mm256_cmpgt_epi8(octets, _mm256_set1_epi8('A' - 1)),
+                                           _mm256_cmpgt_epi8(_mm256_set1_epi8('Z' + 1), octets));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(folded + at),
+                        _mm256_or_si256(octets, _mm256_and_si256(upper, _mm256_set1_epi8(0x20))));
+    // The sign of an octet chooses; a shift moves bit 4 or 6 there.
+    const __m256i other =
+        _mm256_blendv_epi8(_mm256_shuffle_epi8(low, octets), _mm256_shuffle_epi8(high, octets),
+                           _mm256_slli_epi16(octets, 3));
+    const __m256i below = _mm256_blendv_epi8(other, _mm256_and_si256(octets, _mm256_set1_epi8(31)),
+                                             _mm256_slli_epi16(octets, 1));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(classes + at),
+                        _mm256_blendv_epi8(below, _mm256_set1_epi8(30), octets));
+  }
+}
+
+[[gnu::target("avx2")]] void WordFinder::mark_short_32(const Shorts& shorts, const char* folded,
+                                                       std::span<std::uint32_t> marks) {
+  const __m256i tables[] = {both(shorts.tables[0].data()), both(shorts.tables[1].data()),
+                            both(shorts.tables[2].data()), both(shorts.tables[3].data())};
+  const __m256i half = _mm256_set1_epi8(15);
+  for (std::uint32_t& word : marks) {
+    const __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(folded));
+    const __m256i b = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(folded + 1));
+    const __m256i of_a = _mm256_and_si256(
+        _mm256_shuffle_epi8(tables[0], _mm256_and_si256(a, half)),
+        _mm256_shuffle_epi8(tables[1], _mm256_and_si256(_mm256_srli_epi16(a, 4), half)));
+    const __m256i of_b = _mm256_and_si256(
+        _mm256_shuffle_epi8(tables[2], _mm256_and_si256(b, half)),
+        _mm256_shuffle_epi8(tables[3], _mm256_and_si256(_mm256_srli_epi16(b, 4), half)));
+    const __m256i none = _mm256_cmpeq_epi8(_mm256_and_si256(of_a, of_b), _mm256_setzero_si256());
+    word = ~static_cast<std::uint32_t>(_mm256_movemask_epi8(none));
+    folded += kBlock;
+  }
+}
+
+template <bool kAnd>
+[[gnu::target("avx2")]] void WordFinder::mark_32(const Pairs& pairs, const std::uint8_t* classes,
+                                                 std::span<std::uint32_t> marks) {
+  __m256i low[kRows];
+  __m256i high[kRows];
+  for (std::size_t i = 0; i < kRows; ++i) {
+    low[i] = both(pairs.rows[i].data());
+    high[i] = both(pairs.rows[i].data() + 16);
+  }
+  const __m256i bits = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201u));
+  for (std::uint32_t& word : marks) {
+    const __m256i a = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(classes));
+    const __m256i b = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(classes + 1));
+    // Of classes of the other half the sign is set, for which a shuffle gives 0.
+    const __m256i a_low = _mm256_add_epi8(a, _mm256_set1_epi8(0x70));
+    const __m256i a_high = _mm256_sub_epi8(a, _mm256_set1_epi8(16));
+    __m256i row[kRows];
+    for (std::size_t i = 0; i < kRows; ++i) {
+      row[i] =
+          _mm256_or_si256(_mm256_shuffle_epi8(low[i], a_low), _mm256_shuffle_epi8(high[i], a_high));
+    }
+    const __m256i bit_3 = _mm256_slli_epi16(b, 4);
+    const __m256i bit_4 = _mm256_slli_epi16(b, 3);
+    const __m256i rows = _mm256_blendv_epi8(_mm256_blendv_epi8(row[0], row[1], bit_3),
+                                            _mm256_blendv_epi8(row[2], row[3], bit_3), bit_4);
+    const __m256i bit = _mm256_shuffle_epi8(bits, b);
+    const __m256i found = _mm256_cmpeq_epi8(_mm256_and_si256(rows, bit), bit);
+    const auto mask = static_cast<std::uint32_t>(_mm256_movemask_epi8(found));
+    word = kAnd ? word & mask : mask;
+    classes += kBlock;
+  }
+}
+
+[[gnu::target("avx2")]] std::size_t WordFinder::gather_four(const Anchors& anchors,
+                                                            const char* folded, std::size_t places,
+                                                            Work& work) {
+  return gather(
+      anchors, folded, places, work,
+      [](const Lanes& lanes, std::uint64_t octets) __attribute__((target("avx2"))) {
+        const __m256i mask = _mm256_load_si256(reinterpret_cast<const __m256i*>(lanes.mask.data()));
+        const __m256i there =
+            _mm256_and_si256(mask, _mm256_set1_epi64x(static_cast<long long>(octets)));
+        const __m256i same = _mm256_cmpeq_epi64(
+            there, _mm256_load_si256(reinterpret_cast<const __m256i*>(lanes.octets.data())));
+        return static_cast<std::uint32_t>(_mm256_movemask_pd(_mm256_castsi256_pd(same)));
+      });
+}
+#endif
+
+// -------------------------------------------------------------------------------------------------
+
 // Which of them are there.
-void WordFinder::compare(std::size_t of_class, std::size_t count, std::string_view text,
-                         const char* folded, Work& work) const {
-  const Entry* const entries = by_size_[of_class].entries.data();
-  Hit* const hits = room(work.hits_[of_class], count + 1);
-  const auto two = [](const void* octets) {
-    std::array<std::uint64_t, 2> words;
-    std::memcpy(&words, octets, sizeof words);
-    return words;
-  };
-  std::size_t likely = 0;
+void WordFinder::compare(std::size_t kind, std::size_t count, const Text& text, Work& work) const {
+  const Entry* const entries = by_kind_[kind].entries.data();
+  Hit* const hits = room(work.hits_[kind], count + 1);
+  std::size_t found = 0;
   for (std::size_t n = 0; n < count; ++n) {
     const auto [number, at] = work.candidates_[n];
     const Entry& entry = entries[number];
-    const std::uint32_t begin = at >= entry.anchor ? at - entry.anchor : 0;
+    const std::uint32_t begin = at - entry.anchor;
     const std::uint32_t end = begin + entry.size;
-    const auto there = two(folded + begin);
-    const auto wanted = two(heads_[entry.word].data());
-    const auto first = two(kFirst[std::min<std::size_t>(entry.size, kHead)].data());
-    const bool differs =
-        (((there[0] ^ wanted[0]) & first[0]) | ((there[1] ^ wanted[1]) & first[1])) != 0;
-    const bool inside = at >= entry.anchor && end <= text.size();
-    const char* const before = folded + begin - 1;
-    const char* const behind = folded + (inside ? end : 0);
-    const bool inside_word = (((entry.flags / kBeginsWord) & of_word(*before)) |
-                              ((entry.flags / kEndsWord) & of_word(*behind))) != 0;
-    hits[likely] = {entry.word, at, begin, end};
-    likely += static_cast<std::size_t>(!differs) & static_cast<std::size_t>(inside) &
-              static_cast<std::size_t>(!inside_word);
-  }
-  std::size_t found = 0;
-  for (std::size_t n = 0; n < likely; ++n) {
-    const Hit hit = hits[n];
-    if (whole_[hit.word]) {
-      const bool caseless = (words_[hit.word].flags & kCaseless) != 0;
-      const char* const where = (caseless ? folded : text.data()) + hit.begin;
-      if (std::memcmp(where, texts_.data() + texts_begin_[hit.word], hit.end - hit.begin) != 0)
-        continue;
+    if (at < entry.anchor || end > text.octets.size()) continue;
+    const bool inside_word = (((entry.flags / kBeginsWord) & of_word(*(text.folded + begin - 1))) |
+                              ((entry.flags / kEndsWord) & of_word(text.folded[end]))) != 0;
+    if (inside_word) continue;
+    if (entry.whole) {
+      const bool caseless = (entry.flags & kCaseless) != 0;
+      const char* const where = (caseless ? text.folded : text.octets.data()) + begin;
+      if (std::memcmp(where, texts_.data() + entry.text, entry.size) != 0) continue;
     }
-    hits[found++] = hit;
+    hits[found++] = {entry.word, at, begin, end};
   }
-  work.found_[of_class] = found;
+  work.found_[kind] = found;
 }
 
-void WordFinder::find(std::string_view text, Work& work) const {
-  fold(text, work.folded_);
-  const char* const folded = work.folded_.data() + kFront;
-  work.near_ = {};
+void WordFinder::find(std::string_view text, Work& work, bool vectors) const {
   work.found_ = {};
-  for (auto& places : work.places_) room(places, text.size() + 16);
-  std::size_t at = 0;
+  if (text.empty()) return;
+  const std::size_t blocks = (text.size() + kBlock - 1) / kBlock;
+  char* const folded = room(work.folded_, text.size() + kFront + kBehind) + kFront;
+  std::uint8_t* const classes = room(work.classes_, text.size() + kBehind);
+  std::memset(folded - kFront, 0, kFront);
+  std::memset(folded + text.size(), 0, kBehind);
+  std::memset(classes + text.size(), 0, kBehind);
+  const std::span<std::uint32_t> marks(room(work.marks_, blocks), blocks);
+  std::uint32_t* const places = room(work.places_, blocks * kBlock + 4);
+  const auto look = [&](auto read_text, auto mark_shorts, auto mark_pairs, auto mark_more,
+                        auto gather_words) {
+    read_text(text, folded, classes);
+    const auto look_for = [&](std::size_t kind) {
+      const std::size_t near = list(marks, places);
+      const std::size_t count = gather_words(by_kind_[kind], folded, near, work);
+      compare(kind, count, {text, folded, classes}, work);
+    };
+    if (!by_kind_[0].entries.empty()) {
+      mark_shorts(shorts_, folded, marks);
+      look_for(0);
+    }
+    if (by_kind_[1].entries.empty()) return;
+    mark_pairs(begins_, classes, marks);
+    mark_more(ends_, classes + 1, marks);
+    look_for(1);
+  };
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512bw")) at = look_at_sixteen(folded, text.size(), work);
-  if (__builtin_cpu_supports("avx2")) at = look_at_eight(folded, at, text.size(), work);
+  if (vectors && __builtin_cpu_supports("avx2")) {
+    look(read_32, mark_short_32, mark_32<false>, mark_32<true>, gather_four);
+    return;
+  }
+#else
+  static_cast<void>(vectors);
 #endif
-  look_at_each(folded, at, text.size(), work);
-  for (std::size_t of_class = 0; of_class < kClasses; ++of_class) {
-    if (const std::size_t count = gather(of_class, folded, work); count > 0)
-      compare(of_class, count, text, folded, work);
-  }
-}
-
-void WordFinder::fold(std::string_view text, std::string& out) {
-  using Block = std::uint8_t __attribute__((vector_size(16)));
-  if (out.size() < text.size() + kFront + kPadding) out.resize(text.size() + kFront + kPadding);
-  std::memset(out.data(), 0, kFront);
-  char* to = out.data() + kFront;
-  std::size_t at = 0;
-  for (; at + sizeof(Block) <= text.size(); at += sizeof(Block)) {
-    Block block;
-    std::memcpy(&block, text.data() + at, sizeof block);
-    block |= reinterpret_cast<Block>(block - 'A' < 26) & 0x20;
-    std::memcpy(to + at, &block, sizeof block);
-  }
-  for (; at < text.size(); ++at) to[at] = lower(text[at]);
-  std::memset(to + at, 0, kPadding);
+  look(read, mark_short, mark<false>, mark<true>, gather_each);
 }
 
 }  // namespace sluice::scan

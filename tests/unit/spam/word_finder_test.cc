@@ -11,6 +11,8 @@
 #include <tuple>
 #include <vector>
 
+#include "control/policy/word_anchors.h"
+
 namespace sluice::test {
 namespace {
 
@@ -53,13 +55,14 @@ std::vector<Found> naive(const std::vector<Word>& words, const std::vector<std::
   return all;
 }
 
-std::vector<Found> by_finder(const WordFinder& finder, const std::vector<std::string>& items) {
+std::vector<Found> by_finder(const WordFinder& finder, const std::vector<std::string>& items,
+                             bool vectors) {
   std::string row;
   for (const std::string& item : items) row += item + '\n';
   WordFinder::Work work;
-  finder.find(row, work);
+  finder.find(row, work, vectors);
   std::vector<Found> all;
-  for (std::size_t i = 0; i < WordFinder::kClasses; ++i) {
+  for (std::size_t i = 0; i < WordFinder::kKinds; ++i) {
     EXPECT_TRUE(std::ranges::is_sorted(work.hits(i), {}, &WordFinder::Hit::at));
     std::size_t begin = 0;
     for (std::size_t item = 0; item < items.size(); begin += items[item++].size() + 1) {
@@ -104,17 +107,26 @@ TEST(WordFinder, FindsWhatANaiveSearchFinds) {
       items.back() += words[below(words.size())].octets;
       items.back() += text(below(3));
     }
-    EXPECT_EQ(by_finder(finder, items), naive(words, items)) << "round " << round;
+    const auto expected = naive(words, items);
+    EXPECT_EQ(by_finder(finder, items, true), expected) << "round " << round;
+    EXPECT_EQ(by_finder(finder, items, false), expected) << "round " << round;
   }
+}
+
+TEST(WordAnchors, AreRareAndSharedWhereThatAddsNothing) {
+  // The third has no choice; the others take what it made.
+  const std::vector<std::uint16_t> at =
+      control::word_anchors({"information zqx", "better zqx", "zqx", "ab", ""});
+  EXPECT_EQ(at, (std::vector<std::uint16_t>{12, 7, 0, 0, 0}));
 }
 
 TEST(WordFinder, RefusesWordsThatAreNone) {
   WordFinder finder;
   EXPECT_FALSE(finder.add("", 0, 0));
-  EXPECT_FALSE(finder.add("abcde", 0, 2));  // its anchor would end behind it
+  EXPECT_FALSE(finder.add("abcde", 0, 3));  // its anchor would end behind it
   EXPECT_FALSE(finder.add("ab", 0, 1));
   EXPECT_FALSE(finder.add(std::string(65536, 'a'), 0, 0));
-  EXPECT_TRUE(finder.add("abcde", 0, 1));
+  EXPECT_TRUE(finder.add("abcde", 0, 2));
   EXPECT_TRUE(finder.add("ab", 0, 0));
   EXPECT_EQ(finder.size(), 2u);
 }
