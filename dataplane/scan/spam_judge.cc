@@ -113,11 +113,8 @@ void SpamJudge::decide_everything() {
 }
 
 void SpamJudge::look_at_metas() {
-  constexpr std::size_t kAhead = 6;
   const auto metas = formulas_.metas();
   for (std::uint32_t i = 0; i < metas.size(); ++i) {
-    if (i + kAhead < metas.size() && scratch_.known[metas[i + kAhead].gate] != kNo)
-      __builtin_prefetch(formulas_.words(metas[i + kAhead]));
     if (scratch_.known[metas[i].gate] == kNo) continue;
     const std::uint32_t fact = *formulas_.words(metas[i]);
     if (off(fact)) continue;
