@@ -225,9 +225,11 @@ bool ReceivedMatcher::Simple::parse(std::string_view pattern) {
 }
 
 struct ReceivedMatcher::Simple::State {
+  static constexpr std::uint32_t kMostTries = 16384;  // of a form; where mail is honest, hundreds
   std::string_view text;
   Groups& groups;
   bool unknown = false;
+  std::uint32_t tries = 0;
 };
 
 ReceivedMatcher::Simple::Answer ReceivedMatcher::Simple::match(std::string_view text,
@@ -248,6 +250,8 @@ bool ReceivedMatcher::Simple::run(std::size_t step, std::size_t end, std::size_t
     const bool known = step + 1 < end && steps_[step + 1].kind == Kind::literal;
     const char next = known ? steps_[step + 1].literal.front() : '\0';
     const auto try_at = [&](std::size_t place) {
+      state.unknown = state.unknown || ++state.tries > State::kMostTries;
+      if (state.unknown) return true;
       if (known && (place == text.size() || text[place] != next)) return false;
       if (s.group != 0) state.groups[s.group] = text.substr(at, place - at);
       return run(step + 1, end, place, state) || state.unknown;

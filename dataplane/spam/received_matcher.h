@@ -58,7 +58,8 @@ class ReceivedMatcher {
    public:
     enum class Answer : std::uint8_t { no, yes, unknown };
     static std::optional<Simple> read(std::string_view pattern);
-    // `unknown`: something may be an IPv6 address.
+    // `unknown`: something may be an IPv6 address, or so much must be tried that it is left to
+    // PCRE2 and its limits: two words of thousands of octets would be quadratic.
     Answer match(std::string_view text, Groups& groups) const;
 
    private:

@@ -115,6 +115,20 @@ TEST(SpamReceived, SimpleFormsAsTheirRegexes) {
   EXPECT_GT(simple_forms, 30u);
 }
 
+TEST(SpamReceived, WhatWouldBeQuadraticIsLeftToPcre) {
+  using Answer = ReceivedMatcher::Simple::Answer;
+  const auto answer = [](std::string_view pattern, std::string_view text) {
+    ReceivedMatcher::Groups groups;
+    return ReceivedMatcher::Simple::read(pattern)->match(text, groups);
+  };
+  constexpr std::string_view kTwoWords = R"(^\S+\@\S+ by \S+ )";
+  EXPECT_EQ(answer(kTwoWords, "a@b by c "), Answer::yes);
+  EXPECT_EQ(answer(kTwoWords, std::string(60, '@') + " of c "), Answer::no);
+  EXPECT_EQ(answer(kTwoWords, std::string(8000, '@') + " of c "), Answer::unknown);
+  EXPECT_EQ(answer(R"(^(\S+)\.(\S+)\[(%I)\] )", std::string(4000, '.') + std::string(4000, '[')),
+            Answer::unknown);
+}
+
 TEST(SpamReceived, DatesAsTheirRegex) {
   const scan::Regex regex = spam::constant_regex(R"(\s.?\d+ \S\S\S \d+ \d+:\d+:\d+ \S+)");
   scan::RegexScratch scratch;
