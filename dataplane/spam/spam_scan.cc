@@ -19,6 +19,9 @@ constexpr std::size_t kMaxRendered =
     50000;  // of one part's text is looked at (SpamAssassin's default)
 constexpr std::size_t kMaxRenderedKept = 65536;  // of all parts, to compare alternatives
 constexpr std::size_t kMaxLine = 2048;
+// Of a header selector's value; some of SpamAssassin's regexes are quadratic in it, and 56 KiB of
+// addresses in To took one of them 140 ms.
+constexpr std::size_t kMaxValue = 16384;
 
 // Octets of white space at the start of `s` as Perl's \s has it in Unicode text, or 0.
 std::size_t white_space(std::string_view s) {
@@ -182,6 +185,7 @@ void SpamScan::add_headers(scan::SpamJudge& judge) {
     }
     for (const std::uint32_t test : tests.negated) judge.set(test, 1);  // unless it is open
     if (!tests.looked_at) continue;
+    if (buffer == scan::SpamBuffer::header) text = text->substr(0, kMaxValue);
     scanner_.add(buffer,
                  {.text = *text, .high = scanner_.takes_high(buffer, *text), .selector = s});
   }

@@ -77,6 +77,25 @@ TEST(SpamRules, HeaderFieldsThatAreMany) {
 }
 
 // Return-Path below a Received field may be that of another delivery.
+TEST(SpamRules, OfAHeaderValueTheFirst16KiBAreLookedAt) {
+  std::string message;
+  for (const std::string_view mark : {"first", "second", "third"}) {
+    message += "To: " + std::string(mark) + "@a.example";
+    for (int i = 0; i < 600; ++i) message += ",\n x@b.example";  // some 7,800 octets
+    message += '\n';
+  }
+  EXPECT_EQ(
+      spam_hits("header A To =~ /first\\@/\nheader B To =~ /second\\@/\nheader C To =~ /third\\@/\n"
+                "header D ALL =~ /third\\@/\n",
+                message + "Subject: s\n\ntext\n"),
+      (Names{"A", "B", "C", "D"}));
+  EXPECT_EQ(
+      spam_hits(
+          "header A To =~ /second\\@/\nheader B To =~ /third\\@/\nheader C ALL =~ /third\\@/\n",
+          "To: " + std::string(2000, 'x') + "@a.example\n" + message + "Subject: s\n\ntext\n"),
+      (Names{"A", "C"}));
+}
+
 TEST(SpamRules, EnvelopeFromOfTheFlowComesFirst) {
   spam::SpamScan::Options options;
   options.flow.client = "198.51.100.9";
