@@ -387,62 +387,62 @@ SpamJudge::Operand SpamJudge::arithmetic(MetaOperation operation, const Operand&
 
 SpamJudge::Operand SpamJudge::number(std::span<const std::uint32_t> program) const {
   Operand stack[kMetaStack + 1];
-  Operand* top = stack;  // above a place that stays free
+  std::size_t top = 0;  // the first place stays free
   for (const std::uint32_t word : program) {
     const std::uint32_t operand = meta_operand(word);
     switch (meta_operation(word)) {
       case MetaOperation::test: {  // 0 or 1
         const Known known = scratch_.known[operand];
-        *++top = {known == kYes ? 1.0 : 0.0, known == kNo ? 0.0 : 1.0, known == kYes,
-                  known == kOpen ? operand / 2 : kNone};
+        stack[++top] = {known == kYes ? 1.0 : 0.0, known == kNo ? 0.0 : 1.0, known == kYes,
+                        known == kOpen ? operand / 2 : kNone};
         break;
       }
       case MetaOperation::counted: {
         const SpamJudgeScratch::Range& range = scratch_.numbers[operand];
         const std::uint32_t fact = formulas_.counted()[operand].fact;
-        *++top = {range.low, range.high, scratch_.known[SpamFormulas::literal(fact)] == kYes,
-                  range.low != range.high ? fact : kNone};
+        stack[++top] = {range.low, range.high, scratch_.known[SpamFormulas::literal(fact)] == kYes,
+                        range.low != range.high ? fact : kNone};
         break;
       }
       case MetaOperation::number: {
         const double value = formulas_.constant(operand);
-        *++top = {value, value, value != 0, kNone};
+        stack[++top] = {value, value, value != 0, kNone};
         break;
       }
       case MetaOperation::negate:
-        *top = {-top->high, -top->low, top->sure, top->ask};
+        stack[top] = {-stack[top].high, -stack[top].low, stack[top].sure, stack[top].ask};
         break;
       case MetaOperation::logical_not:
-        *top = negation(*top);
+        stack[top] = negation(stack[top]);
         break;
       case MetaOperation::choose: {
         top -= 2;
-        const Operand condition = top[0];
-        const Operand& yes = top[1];
-        const Operand& no = top[2];
+        const Operand condition = stack[top];
+        const Operand& yes = stack[top + 1];
+        const Operand& no = stack[top + 2];
         if (condition.sure || condition.zero()) {
-          *top = condition.sure ? yes : no;
+          stack[top] = condition.sure ? yes : no;
         } else {
-          *top = {std::min(yes.low, no.low), std::max(yes.high, no.high), yes.sure && no.sure,
-                  condition.ask};
+          stack[top] = {std::min(yes.low, no.low), std::max(yes.high, no.high), yes.sure && no.sure,
+                        condition.ask};
         }
         break;
       }
       case MetaOperation::logical_and:
         --top;
-        *top = both(top[0], top[1]);
+        stack[top] = both(stack[top], stack[top + 1]);
         break;
       case MetaOperation::logical_or:
         --top;
-        *top = either(top[0], top[1]);
+        stack[top] = either(stack[top], stack[top + 1]);
         break;
       default:
         --top;
-        *top = arithmetic(meta_operation(word), top[0], top[1]);
+        stack[top] = arithmetic(meta_operation(word), stack[top], stack[top + 1]);
         break;
     }
   }
-  return *top;
+  return stack[top];
 }
 
 }  // namespace sluice::scan
