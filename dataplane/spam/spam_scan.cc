@@ -21,7 +21,7 @@ constexpr std::size_t kMaxRenderedKept = 65536;  // of all parts, to compare alt
 constexpr std::size_t kMaxLine = 2048;
 // Of a header selector's value; some of SpamAssassin's regexes are quadratic in it, and 56 KiB of
 // addresses in To took one of them 140 ms.
-constexpr std::size_t kMaxValue = 16384;
+constexpr std::size_t kMaxValue = 32768;
 
 // Octets of white space at the start of `s` as Perl's \s has it in Unicode text, or 0.
 std::size_t white_space(std::string_view s) {

@@ -77,22 +77,22 @@ TEST(SpamRules, HeaderFieldsThatAreMany) {
 }
 
 // Return-Path below a Received field may be that of another delivery.
-TEST(SpamRules, OfAHeaderValueTheFirst16KiBAreLookedAt) {
+TEST(SpamRules, OfAHeaderValueTheFirst32KiBAreLookedAt) {
   std::string message;
-  for (const std::string_view mark : {"first", "second", "third"}) {
+  for (const std::string_view mark : {"first", "more", "more", "more", "third"}) {
     message += "To: " + std::string(mark) + "@a.example";
-    for (int i = 0; i < 600; ++i) message += ",\n x@b.example";  // some 7,800 octets
+    for (int i = 0; i < 600; ++i) message += ",\n x@b.example";  // some 7,200 octets
     message += '\n';
   }
   EXPECT_EQ(
-      spam_hits("header A To =~ /first\\@/\nheader B To =~ /second\\@/\nheader C To =~ /third\\@/\n"
+      spam_hits("header A To =~ /first\\@/\nheader B To =~ /more\\@/\nheader C To =~ /third\\@/\n"
                 "header D ALL =~ /third\\@/\n",
                 message + "Subject: s\n\ntext\n"),
       (Names{"A", "B", "C", "D"}));
   EXPECT_EQ(
       spam_hits(
-          "header A To =~ /second\\@/\nheader B To =~ /third\\@/\nheader C ALL =~ /third\\@/\n",
-          "To: " + std::string(2000, 'x') + "@a.example\n" + message + "Subject: s\n\ntext\n"),
+          "header A To =~ /more\\@/\nheader B To =~ /third\\@/\nheader C ALL =~ /third\\@/\n",
+          "To: " + std::string(5000, 'x') + "@a.example\n" + message + "Subject: s\n\ntext\n"),
       (Names{"A", "C"}));
 }
 
