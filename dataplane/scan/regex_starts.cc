@@ -141,11 +141,9 @@ void RegexStarts::choose_halves(std::size_t buckets) {
     all = left;
   }
   const auto end = halves_.begin() + static_cast<std::ptrdiff_t>(looked_at_);
-  of_buckets_ = static_cast<std::size_t>(
-      std::ranges::stable_partition(halves_.begin(), end,
-                                    [](const Halves& of) { return of.whole == 0; })
-          .begin() -
-      halves_.begin());
+  const auto others =
+      std::stable_partition(halves_.begin(), end, [](const Halves& of) { return of.whole == 0; });
+  of_buckets_ = static_cast<std::size_t>(others - halves_.begin());
 }
 
 bool RegexStarts::begins(std::string_view text, std::size_t at) const {

@@ -68,8 +68,7 @@ void WordFinder::Anchors::build(std::vector<Entry> words, std::string_view texts
   std::vector<std::uint32_t> anchors;
   for (const Entry& entry : words) anchors.push_back(entry.octets & mask);
   std::ranges::sort(anchors);
-  const auto same = std::ranges::unique(anchors);
-  anchors.erase(same.begin(), same.end());
+  anchors.erase(std::unique(anchors.begin(), anchors.end()), anchors.end());
   slots = static_cast<std::uint32_t>(
       std::bit_ceil(std::clamp(2 * anchors.size(), std::size_t{1}, kMostSlots)) - 1);
   std::ranges::stable_sort(words, {}, [&](const Entry& entry) { return slot(entry.octets); });
