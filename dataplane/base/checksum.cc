@@ -1,5 +1,7 @@
 #include "dataplane/base/checksum.h"
 
+#include "dataplane/base/vectors.h"
+
 #ifdef __x86_64__
 #include <immintrin.h>
 #endif
@@ -32,9 +34,6 @@ template <typename Lanes>
 }
 
 #ifdef __x86_64__
-const bool kWide = __builtin_cpu_supports("avx512bw");
-const bool kVectors = __builtin_cpu_supports("avx2");
-
 // Octets that are not there count as zero, also that of the last pair.
 [[gnu::target("avx512f,avx512bw")]] std::uint64_t add_wide(const std::uint8_t* octets,
                                                            std::size_t size) {
@@ -56,8 +55,8 @@ const bool kVectors = __builtin_cpu_supports("avx2");
 
 std::uint64_t checksum_add(const std::uint8_t* octets, std::size_t size, std::uint64_t sum) {
 #ifdef __x86_64__
-  if (size >= 64 && kWide) return sum + add_wide(octets, size);
-  if (size >= 64 && kVectors) sum += add_vectors(octets, size);
+  if (size >= 64 && has(Vectors::avx512)) return sum + add_wide(octets, size);
+  if (size >= 64 && has(Vectors::avx2)) sum += add_vectors(octets, size);
 #endif
   if (size >= 32) sum += add_whole<Lanes2>(octets, size);
   while (size >= 8) {

@@ -1,6 +1,7 @@
 #include <cstring>
 #include <tuple>
 
+#include "dataplane/base/vectors.h"
 #include "dataplane/flow/flow_table.h"
 
 namespace sluice::flow {
@@ -131,8 +132,8 @@ std::uint64_t hash(const FlowKey& key, const HashKey& secret) {
 void hash(std::span<const FlowKey> keys, const HashKey& secret, std::span<std::uint64_t> hashes) {
   std::size_t i = 0;
 #if defined(__x86_64__)
-  static const bool eight = __builtin_cpu_supports("avx512f");
-  static const bool four = __builtin_cpu_supports("avx2");
+  const bool eight = has(Vectors::avx512);
+  const bool four = has(Vectors::avx2);
   for (; eight && i + 8 <= keys.size(); i += 8) hash_eight(&keys[i], secret, &hashes[i]);
   for (; four && i + 4 <= keys.size(); i += 4) hash_four(&keys[i], secret, &hashes[i]);
 #endif

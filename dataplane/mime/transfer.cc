@@ -252,22 +252,6 @@ Encoding encoding_hinted(std::string_view value, bool& leads) {
   return Encoding::identity;
 }
 
-bool Base64Decoder::has_vectors() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx2");
-#else
-  return false;
-#endif
-}
-
-bool Base64Decoder::has_wide() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512bw");
-#else
-  return false;
-#endif
-}
-
 std::size_t Base64Decoder::decode(Bytes in, std::uint8_t* out) {
   std::uint8_t* const begin = out;
   const std::uint8_t* p = in.data();

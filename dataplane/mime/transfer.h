@@ -11,6 +11,7 @@
 
 #include "dataplane/base/bytes.h"
 #include "dataplane/base/pmr_ptr.h"
+#include "dataplane/base/vectors.h"
 
 namespace sluice::mime {
 
@@ -32,11 +33,9 @@ class Base64Decoder {
   std::size_t finish(std::uint8_t* out);
   bool malformed() const { return malformed_; }
 
-  // Whether this CPU takes 32 characters at once, or 64; `use` off for tests of the other ways.
-  static bool has_vectors();
-  void use_vectors(bool use) { vectors_ = use && has_vectors(); }
-  static bool has_wide();
-  void use_wide(bool use) { wide_ = use && has_wide(); }
+  // Off for tests of the other ways: 32 characters at once where the CPU can, and 64.
+  void use_vectors(bool use) { vectors_ = use && has(Vectors::avx2); }
+  void use_wide(bool use) { wide_ = use && has(Vectors::avx512vbmi); }
 
  private:
   std::uint32_t bits_ = 0;  // of the group in progress
@@ -44,8 +43,8 @@ class Base64Decoder {
   std::uint8_t pads_ = 0;
   bool ended_ = false;  // padding closed a group: what follows should have been the end
   bool malformed_ = false;
-  bool vectors_ = has_vectors();
-  bool wide_ = has_wide();
+  bool vectors_ = has(Vectors::avx2);
+  bool wide_ = has(Vectors::avx512vbmi);
 };
 
 class QuotedPrintableDecoder {

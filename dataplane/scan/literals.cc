@@ -644,21 +644,4 @@ void LiteralSet::scan(Bytes octets, std::size_t known, Found found, void* contex
   }
 }
 
-bool LiteralSet::has_vectors() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx2");
-#else
-  return false;
-#endif
-}
-
-bool LiteralSet::has_wide() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vbmi") &&
-         __builtin_cpu_supports("avx512vbmi2");
-#else
-  return false;
-#endif
-}
-
 }  // namespace sluice::scan

@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "dataplane/base/bytes.h"
+#include "dataplane/base/vectors.h"
 
 namespace sluice::scan {
 
@@ -46,12 +47,10 @@ class LiteralSet {
   // Octets of its tables.
   std::size_t size() const;
 
-  // Whether this CPU can look at eight windows at once; `use` off for tests of the other way.
-  static bool has_vectors();
-  void use_vectors(bool use) { vectors_ = use && has_vectors(); }
-  // Likewise, at 16, and at 64 places for brief ones.
-  static bool has_wide();
-  void use_wide(bool use) { wide_ = use && has_wide(); }
+  // Off for tests of the other ways: eight windows at once where the CPU can,
+  void use_vectors(bool use) { vectors_ = use && has(Vectors::avx2); }
+  // and 16, with 64 places for brief ones.
+  void use_wide(bool use) { wide_ = use && has(Vectors::avx512vbmi); }
 
   // `end`: how many octets into the text the occurrence ends.
   using Found = void (*)(void* context, std::uint32_t pattern, std::size_t end);
@@ -129,8 +128,8 @@ class LiteralSet {
   Sampling brief_;
   std::vector<Buckets> buckets_;  // none when there are too many
   std::vector<Place> brief_places_;
-  bool vectors_ = has_vectors();
-  bool wide_ = has_wide();
+  bool vectors_ = has(Vectors::avx2);
+  bool wide_ = has(Vectors::avx512vbmi);
 };
 
 }  // namespace sluice::scan

@@ -6,6 +6,8 @@
 #include <numeric>
 #include <vector>
 
+#include "dataplane/base/vectors.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -254,8 +256,8 @@ void RegexStarts::find(std::string_view text, std::size_t last, Places& places) 
     }
   }
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512bw")) return find_of_64(text, last, places);
-  if (__builtin_cpu_supports("avx2")) {
+  if (has(Vectors::avx512)) return find_of_64(text, last, places);
+  if (has(Vectors::avx2)) {
     while (places.count == 0 && places.next <= last) find_of_32(text, last, places);
     return;
   }

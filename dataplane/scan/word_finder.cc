@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "dataplane/base/vectors.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -391,7 +393,7 @@ void WordFinder::find(std::string_view text, Work& work, bool vectors) const {
     look_for(1);
   };
 #if defined(__x86_64__)
-  if (vectors && __builtin_cpu_supports("avx2")) {
+  if (vectors && has(Vectors::avx2)) {
     look(read_32, mark_short_32, mark_32<false>, mark_32<true>, gather_four);
     return;
   }

@@ -1,5 +1,7 @@
 #include "dataplane/smtp/data_reader.h"
 
+#include "dataplane/base/vectors.h"
+
 #ifdef __x86_64__
 #include <immintrin.h>
 #endif
@@ -91,9 +93,6 @@ const std::uint8_t* find_line_octet(const std::uint8_t* p, const std::uint8_t* e
   }
   return p - after_cr;
 }
-
-const bool kVectors = __builtin_cpu_supports("avx2");
-const bool kWide = __builtin_cpu_supports("avx512bw");
 #endif
 
 }  // namespace
@@ -199,9 +198,9 @@ DataReader::Step DataReader::read(Bytes octets, TransactionId tx, SessionSink& s
     switch (state_) {
       case State::text:
 #ifdef __x86_64__
-        if (end - p >= 66 && kWide) {
+        if (end - p >= 66 && has(Vectors::avx512)) {
           p = skip_usual_wide(p, end);
-        } else if (end - p >= 34 && kVectors) {
+        } else if (end - p >= 34 && has(Vectors::avx2)) {
           p = skip_usual(p, end);
         }
 #endif

@@ -1,0 +1,25 @@
+// Which vector instructions a function may choose at run time.
+#pragma once
+
+#include <cstdint>
+
+namespace sluice {
+
+// Each has all of those before it.
+enum class Vectors : std::uint8_t {
+  none,        // what the whole program is compiled for
+  avx2,        //
+  avx512,      // F and BW
+  avx512vbmi,  // VBMI and VBMI2
+};
+
+namespace detail {
+// `none` until the program's start has found out.
+extern const Vectors kVectors;
+}  // namespace detail
+
+// Those of this CPU; fewer where the environment's SLUICE_VECTORS names a lesser one by its name
+// here: the other ways, to be tested and measured on any machine. Any thread.
+inline bool has(Vectors wanted) { return detail::kVectors >= wanted; }
+
+}  // namespace sluice
