@@ -614,11 +614,12 @@ smtp::MessageVerdict Conversation::on_message_end(smtp::TransactionId tx, smtp::
   if (!transaction || !message_) return smtp::MessageVerdict::pass;
   scan_what_was_read();
   message_->finish();
-  if (end == smtp::MessageEnd::aborted) {
+  if (end != smtp::MessageEnd::complete) {
     // Behind a refused DATA there is no message; of one in chunks there is what was sent.
     if (transaction->refused && transaction->via == smtp::Via::data) transaction->begun = false;
     transaction->summary.parsed = false;
-    if (!transaction->refused) {
+    transaction->unseen = end == smtp::MessageEnd::unseen;
+    if (!transaction->refused && !transaction->unseen) {
       context_.count(Counter::messages_aborted);
       on_anomaly(Anomaly::aborted_message);
     }
