@@ -239,6 +239,29 @@ class TcpMore(Segments):
             self.assertIn(flow.messages[owner]['smtp']['outcome'], (outcome, 'unknown'))
         self.analyze(build, check, names=names)
 
+    def test_C13_what_is_not_whole_has_no_hash(self):
+        # A file or message of which octets were not seen was told as closed, with the hash of the rest.
+        first, second = (b'--b\r\nContent-Type: application/octet-stream; name=%s\r\n\r\n' % n + b'x' * 200 + b'\r\n' for n in (b'1.bin', b'2.bin'))
+        head = b'Subject: s\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n'
+
+        def build(capture, name):
+            c = w.Connection(capture).open()
+            talk(c, GREETING + envelope() + data(b'')[:2] + [('C', head + first + second[:-100])])
+            if name == 'aborted':
+                return c.close()
+            c.next[0] += 50 if name == 'gap' else 0
+            return talk(c, [('C', second[-50 if name == 'gap' else -100:] + b'--b--\r\n.\r\n'), ('S', OK)] + BYE).close()
+
+        def check(name, flow):
+            files = [e['fileinfo'] for e in flow.events if e['event_type'] == 'fileinfo']
+            cut = ('TRUNCATED', name == 'gap', False) if name != 'whole' else ('CLOSED', False, True)
+            self.assertEqual([(f['state'], f['gaps'], 'sha256' in f) for f in files], [('CLOSED', False, True), cut])
+            message, = flow.messages
+            self.assertEqual(['sha256' in a for a in message['sluice']['attachments']], [True, name == 'whole'])
+            self.assertEqual('sha256' in message['smtp'], name != 'gap')
+            self.assertNotIn('missing-boundary', flow.anomalies)
+        self.analyze(build, check, names=('whole', 'gap', 'aborted'))
+
     def test_C14_overlaps_of_many_pieces(self):
         def build(capture, name):
             c = self.begin(capture)
