@@ -78,6 +78,11 @@ class EventFile final : public contract::EventSink {
 class CaptureOutput final : public inspect::Output {
  public:
   explicit CaptureOutput(CaptureWriter* writer) : writer_(writer) {}
+  // A frame that is not looked at.
+  void pass(std::uint64_t time, const CapturedFrame& frame) {
+    ++forwarded;
+    if (writer_) writer_->write(time, frame, frame.octets.size());
+  }
   void at(std::uint64_t time, CapturedFrame* frame) {
     time_ = time;
     captured_ = frame;
@@ -86,7 +91,7 @@ class CaptureOutput final : public inspect::Output {
     ++forwarded;
     if (!writer_) return;
     // The engine sees the frame behind the link header; both lie in one buffer.
-    writer_->write(time_, Bytes(captured_->octets).first(captured_->prefix + frame.octets.size()));
+    writer_->write(time_, *captured_, captured_->prefix + frame.octets.size());
   }
   void drop(inspect::Frame&, contract::DropReason) override { ++dropped; }
   void inject(std::uint16_t, Side, Bytes octets) override {
@@ -179,7 +184,7 @@ int analyze_capture(const Options& options, const OfflinePolicy& prepared, std::
   if (!reader) return fail(reader.error());
   std::unique_ptr<CaptureWriter> writer;
   if (!options.out.empty()) {
-    auto opened = CaptureWriter::open(options.out, (*reader)->link_code());
+    auto opened = CaptureWriter::open(options.out, (*reader)->link_codes());
     if (!opened) return fail("--out " + opened.error());
     writer = std::move(*opened);
   }
@@ -194,6 +199,7 @@ int analyze_capture(const Options& options, const OfflinePolicy& prepared, std::
 
   std::uint64_t frames = 0;
   std::uint64_t cut = 0;
+  std::uint64_t unread = 0;
   inspect::Time now;
   const net::ParseOptions parse_options{.verify_checksums = false, .link = settings.link};
   while (auto captured = (*reader)->next()) {
@@ -210,6 +216,11 @@ int analyze_capture(const Options& options, const OfflinePolicy& prepared, std::
       if (engine.next_timer() <= before) break;
     }
     now = {.monotonic = time, .wall = time};
+    if (!captured->readable) {
+      ++unread;
+      output.pass(time, *captured);
+      continue;
+    }
     const MutableBytes octets = MutableBytes(captured->octets).subspan(captured->prefix);
     inspect::Frame frame{.octets = octets,
                          .side = side_of(net::parse(octets, parse_options), prepared.spec),
@@ -227,6 +238,9 @@ int analyze_capture(const Options& options, const OfflinePolicy& prepared, std::
                  "%s: flows with wrong TCP checksums: %llu; their segments are not part of the "
                  "streams (a capture taken before checksum offload is read with --checksums off)\n",
                  options.capture.c_str(), static_cast<unsigned long long>(bad));
+  if (unread)
+    std::fprintf(stderr, "%s: %llu frames are of link types that are not read\n",
+                 options.capture.c_str(), static_cast<unsigned long long>(unread));
   if (cut)
     std::fprintf(stderr, "%s: %llu frames were captured only in part\n", options.capture.c_str(),
                  static_cast<unsigned long long>(cut));

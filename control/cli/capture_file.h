@@ -1,5 +1,6 @@
-// Capture files by libpcap: pcap and pcapng in, pcap out. Every link type that we read becomes a
-// view that net::parse understands (Ethernet, or an IP packet behind a header that we step over).
+// Capture files: pcap (by libpcap) and pcapng in, pcap out, or pcapng where there are several link
+// types. Every link type that we read becomes a view that net::parse understands (Ethernet, or an
+// IP packet behind a header that we step over).
 #pragma once
 
 #include <memory>
@@ -7,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "control/cli/pcapng.h"
 #include "dataplane/base/bytes.h"
 #include "dataplane/base/result.h"
 #include "dataplane/net/packet.h"
@@ -22,7 +24,12 @@ struct CapturedFrame {
   // version 1 and Ethernet have it; CaptureWriter puts it back.
   std::vector<std::uint8_t> octets;
   std::size_t prefix = 0;  // octets of the link header in front of what is parsed
-  bool cut = false;        // the capture holds less of the frame than was on the wire
+  std::size_t made = 0;    // octets behind it that the file has not: a header of Ethernet, where
+                           // others of the file have one
+  int link = 0;            // DLT_*
+  bool readable = true;    // its link type is one that we read
+  std::uint32_t original = 0;  // octets that it had on the wire, its link header included
+  bool cut = false;            // the capture holds less of them
 };
 
 class CaptureReader {
@@ -37,36 +44,45 @@ class CaptureReader {
   std::optional<CapturedFrame> next();
   bool truncated() const { return !fault_.empty(); }
   const std::string& fault() const { return fault_; }
-  net::LinkType link() const;
-  int link_code() const { return link_; }  // DLT_*
+  net::LinkType link() const { return view_; }
+  // Link types of the file, each once (DLT_*), as far as they are told in front of the first frame.
+  const std::vector<int>& link_codes() const { return links_; }
   const std::string& path() const { return path_; }
 
  private:
   CaptureReader() = default;
+  bool read(CapturedFrame& frame);  // its octets as the file has them
   std::string path_;
   std::string fault_;
-  pcap* handle_ = nullptr;
-  int link_ = 0;
+  std::FILE* file_ = nullptr;
+  pcap* handle_ = nullptr;                // pcap
+  std::unique_ptr<PcapngReader> blocks_;  // pcapng
+  std::vector<int> links_;
+  net::LinkType view_{};
 };
 
 class CaptureWriter {
  public:
-  static Result<std::unique_ptr<CaptureWriter>> open(const std::string& path, int link_code);
+  // `links`: of CaptureReader::link_codes().
+  static Result<std::unique_ptr<CaptureWriter>> open(const std::string& path,
+                                                     const std::vector<int>& links);
   ~CaptureWriter();
   CaptureWriter(const CaptureWriter&) = delete;
   CaptureWriter& operator=(const CaptureWriter&) = delete;
-  // `octets` as CapturedFrame has them.
-  void write(std::uint64_t time, Bytes octets);
+  // `frame`, of which the first `size` octets are still there.
+  void write(std::uint64_t time, const CapturedFrame& frame, std::size_t size);
   // A frame of ours, as the engine builds it from what it was given behind the prefix.
   void write_own(std::uint64_t time, Bytes octets);
   Status close();
 
  private:
   CaptureWriter() = default;
+  void put(std::uint64_t time, int link, Bytes octets, std::size_t original);
   std::string path_;
   pcap* handle_ = nullptr;
   pcap_dumper* dumper_ = nullptr;
-  int link_ = 0;
+  std::FILE* blocks_ = nullptr;  // pcapng
+  std::vector<int> links_;
 };
 
 }  // namespace sluice::control

@@ -4,6 +4,7 @@
 
 #include <ctime>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 namespace sluice::control {
 namespace {
@@ -310,6 +311,12 @@ class Builder {
       case Field::attachment_sha256:
         attachment("sha256") = hex(item.value);
         break;
+      case Field::attachment_cut:
+        if (header_.type != EventType::fileinfo || item.number() == 0) break;
+        root_["fileinfo"]["state"] = "TRUNCATED";
+        root_["fileinfo"]["gaps"] =
+            item.number() == static_cast<std::uint64_t>(contract::AttachmentCut::gap);
+        break;
       case Field::attachment_other_name:
         if (header_.type == EventType::fileinfo) break;  // EVE has one name
         append(email["attachment"], text(item));
@@ -435,10 +442,11 @@ class Builder {
         break;
       case Field::tls_certificate_name:
         // EVE's own form: the subject, and the list of alternative names.
-        if (!root_["tls"].contains("subject"))
-          root_["tls"]["subject"] = "CN=" + printable(item.text());
-        else
+        if (!std::exchange(subject_taken_, true)) {
+          if (!item.value.empty()) root_["tls"]["subject"] = "CN=" + printable(item.text());
+        } else {
           append(root_["tls"]["subjectaltname"], text(item));
+        }
         break;
       case Field::tls_via:
         root_["tls"]["via"] = text(item);
@@ -531,6 +539,7 @@ class Builder {
   Json root_;
   Json unused_;  // takes fields that do not belong to this type of event
   std::string verdict_;
+  bool subject_taken_ = false;
   std::uint64_t flow_start_ = 0;
   std::uint64_t flow_end_ = 0;
 };

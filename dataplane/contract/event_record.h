@@ -35,6 +35,8 @@ enum class Visibility : std::uint8_t { clear, before_tls, tls, one_sided };
 enum class TrafficDirection : std::uint8_t { outbound, inbound, transit };
 enum class Outcome : std::uint8_t { accepted, refused, aborted, blocked, unknown };
 enum class Verdict : std::uint8_t { pass, tag, tempfail, reject, drop, reset };
+// What of an attachment was not seen.
+enum class AttachmentCut : std::uint8_t { none, end, gap };
 
 inline constexpr std::string_view kVisibilityNames[] = {"clear", "before_tls", "tls", "one_sided"};
 inline constexpr std::string_view kTrafficDirectionNames[] = {"outbound", "inbound", "transit"};
@@ -138,6 +140,7 @@ enum class Field : std::uint16_t {
   client_name,     // text
   client_helo,     // text
   client_login,    // text
+  attachment_cut,  // u8 AttachmentCut: of the attachment's group, where it is not whole
 };
 
 // Version 1. The header's octets are the record's first; `size` counts header and fields.

@@ -364,10 +364,13 @@ std::size_t Conversation::on_urgent_data(Direction direction, std::uint64_t offs
 
 void Conversation::on_gap(Direction direction, std::uint64_t, std::uint64_t size) {
   if (!session_) return;
-  if (direction == Direction::to_server)
+  if (direction == Direction::to_server) {
+    if (message_) message_->gap();
     session_->client_gap(size);
-  else
+    if (message_) message_->gap();  // or the one that begins in it
+  } else {
     session_->server_gap(size);
+  }
 }
 
 void Conversation::on_alternative(Direction direction, std::uint64_t, Bytes octets) {
@@ -613,12 +616,13 @@ smtp::MessageVerdict Conversation::on_message_end(smtp::TransactionId tx, smtp::
   Transaction* transaction = find(tx);
   if (!transaction || !message_) return smtp::MessageVerdict::pass;
   scan_what_was_read();
-  message_->finish();
-  if (end == smtp::MessageEnd::aborted) {
+  message_->finish(end == smtp::MessageEnd::complete);
+  if (end != smtp::MessageEnd::complete) {
     // Behind a refused DATA there is no message; of one in chunks there is what was sent.
     if (transaction->refused && transaction->via == smtp::Via::data) transaction->begun = false;
     transaction->summary.parsed = false;
-    if (!transaction->refused) {
+    transaction->unseen = end == smtp::MessageEnd::unseen;
+    if (!transaction->refused && !transaction->unseen) {
       context_.count(Counter::messages_aborted);
       on_anomaly(Anomaly::aborted_message);
     }
@@ -746,7 +750,7 @@ void Conversation::on_smuggled_data(smtp::TransactionId, Bytes octets) {
 
 void Conversation::on_smuggled_end(smtp::TransactionId) {
   if (!smuggled_ || !smuggled_->message) return;
-  smuggled_->message->finish();
+  smuggled_->message->finish(true);
   smuggled_->message.reset();
 }
 
@@ -813,6 +817,7 @@ void Conversation::on_attachment(const Attachment& attachment) {
   writer.put(contract::Field::attachment, std::string_view(attachment.name));
   writer.put(contract::Field::attachment_type, std::string_view(attachment.type));
   writer.put_number(contract::Field::attachment_size, attachment.octets);
+  put_cut(writer, attachment);
   if (attachment.has_md5) writer.put(contract::Field::attachment_md5, Bytes(attachment.md5));
   if (attachment.has_sha256)
     writer.put(contract::Field::attachment_sha256, Bytes(attachment.sha256));

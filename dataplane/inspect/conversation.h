@@ -228,6 +228,7 @@ class Conversation final : private ConversationState,
     std::uint16_t mail_code = 0;
     bool begun = false;     // message octets
     bool complete = false;  // its end
+    bool unseen = false;    // which may have gone by
     bool refused = false;   // DATA was, or the last chunk
     bool enforced = false;  // the verdict was carried out
     bool told = false;      // as it stood after a RST

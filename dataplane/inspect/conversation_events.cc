@@ -33,7 +33,9 @@ void Conversation::emit_transaction(Transaction& transaction, const smtp::Reply&
   if (transaction.enforced)
     outcome = Outcome::blocked;
   else if (transaction.begun && !transaction.complete)
-    outcome = transaction.refused ? Outcome::refused : Outcome::aborted;
+    outcome = transaction.refused  ? Outcome::refused
+              : transaction.unseen ? Outcome::unknown
+                                   : Outcome::aborted;
   else if (transaction.complete && reply.code)
     outcome =
         reply.code < 400 && !nobody_receives(transaction) ? Outcome::accepted : Outcome::refused;

@@ -144,6 +144,7 @@ void Conversation::skip_passed() {
     message_->passed(size);
     session_->content_passed(passed.last);
   } else if (session_) {
+    if (message_) message_->gap();
     session_->client_gap(size);
   }
   connection_.skip(Direction::to_server, passed.next, *this);

@@ -49,8 +49,8 @@ void FlowScan::end_item(Buffer buffer) {
   if (wanted(buffer)) main().end_item(buffer);
 }
 
-void FlowScan::whole(Buffer buffer, Bytes item) {
-  if (wanted(buffer)) main().whole(buffer, item);
+void FlowScan::whole(Buffer buffer, Bytes item, bool another) {
+  if (wanted(buffer)) main().whole(buffer, item, another);
 }
 
 void FlowScan::feed_other(Buffer buffer, Bytes octets) {
@@ -61,8 +61,8 @@ void FlowScan::end_other(Buffer buffer) {
   if (wanted(buffer)) other().end_item(buffer);
 }
 
-void FlowScan::whole_other(Buffer buffer, Bytes item) {
-  if (wanted(buffer)) other().whole(buffer, item);
+void FlowScan::whole_other(Buffer buffer, Bytes item, bool another) {
+  if (wanted(buffer)) other().whole(buffer, item, another);
 }
 
 bool FlowScan::feed_part(mime::PartNumber part, Bytes octets) {

@@ -37,11 +37,11 @@ class FlowScan final : private RulesetUser, private lists::Lists::Hits {
   // The first reading (see scan::MessageScan). What is not wanted is not taken.
   void feed(scan::Buffer buffer, Bytes octets);
   void end_item(scan::Buffer buffer);
-  void whole(scan::Buffer buffer, Bytes item);
+  void whole(scan::Buffer buffer, Bytes item, bool another = false);
   // A second reading of octets of the session: what a server with other habits would see.
   void feed_other(scan::Buffer buffer, Bytes octets);
   void end_other(scan::Buffer buffer);
-  void whole_other(scan::Buffer buffer, Bytes item);
+  void whole_other(scan::Buffer buffer, Bytes item, bool another = false);
   // A part of the message that is not of its first reading; its hits count from its end on. False:
   // there are too many at the same time, and this one is not scanned.
   bool feed_part(mime::PartNumber part, Bytes octets);

@@ -12,7 +12,14 @@ namespace {
 
 using contract::Field;
 
-std::string_view bounded(std::string_view s) { return s.substr(0, kMaxListedOctets); }
+// Not in the middle of a character.
+std::string_view bounded(std::string_view s) {
+  if (s.size() <= kMaxListedOctets) return s;
+  std::size_t size = kMaxListedOctets;
+  const auto goes_on = [&] { return (static_cast<std::uint8_t>(s[size]) & 0xc0) == 0x80; };
+  while (size > kMaxListedOctets - 4 && goes_on()) --size;
+  return s.substr(0, goes_on() ? kMaxListedOctets : size);
+}
 
 std::string_view trimmed(std::string_view s) {
   const auto blank = [](char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; };
@@ -124,9 +131,15 @@ void MessageSummary::put(contract::EventWriter& writer) const {
       writer.put(Field::attachment_other_name, std::string_view(a.other_name));
     writer.put(Field::attachment_type, std::string_view(a.type));
     writer.put_number(Field::attachment_size, a.octets);
+    put_cut(writer, a);
     if (a.has_md5) writer.put(Field::attachment_md5, Bytes(a.md5));
     if (a.has_sha256) writer.put(Field::attachment_sha256, Bytes(a.sha256));
   }
+}
+
+void put_cut(contract::EventWriter& writer, const Attachment& attachment) {
+  if (attachment.cut != contract::AttachmentCut::none)
+    writer.put_number(Field::attachment_cut, static_cast<std::uint8_t>(attachment.cut));
 }
 
 Message::Message(const Options& options, FlowScan& scans, MessageObserver& observer,
@@ -200,8 +213,16 @@ void Message::stuffed_dot() {
   if (digest_) EVP_DigestUpdate(digest_.get(), ".", 1);
 }
 
-void Message::finish() {
+void Message::gap() {
   settle();
+  gap_ = true;
+  digest_.reset();
+  for (OpenPart& part : open_) part.gap = true;
+}
+
+void Message::finish(bool whole) {
+  settle();
+  ended_early_ = !whole;
   parser_.finish();
   if (!options_.other_reading) scans_.end_parts();
   // Parts of several readings end in an order that depends on the cuts; their numbers do not.
@@ -228,8 +249,9 @@ void Message::scan(scan::Buffer buffer, Bytes octets) {
   options_.other_reading ? scans_.feed_other(buffer, octets) : scans_.feed(buffer, octets);
 }
 
-void Message::scan_whole(scan::Buffer buffer, Bytes item) {
-  options_.other_reading ? scans_.whole_other(buffer, item) : scans_.whole(buffer, item);
+void Message::scan_whole(scan::Buffer buffer, Bytes item, bool another) {
+  options_.other_reading ? scans_.whole_other(buffer, item, another)
+                         : scans_.whole(buffer, item, another);
 }
 
 void Message::end_scan(scan::Buffer buffer) {
@@ -259,7 +281,7 @@ void Message::on_header(mime::PartNumber part, std::string_view name, std::strin
   const auto scan_both = [&](scan::Buffer buffer) {
     if (!wanted(buffer)) return;
     scan_whole(buffer, as_bytes(value));
-    if (raw_value != value) scan_whole(buffer, as_bytes(raw_value));
+    if (const auto raw = trimmed(raw_value); raw != value) scan_whole(buffer, as_bytes(raw), true);
   };
   if (equals(name, "from")) {
     if (summary_.from.empty()) summary_.from = text;
@@ -292,8 +314,11 @@ void Message::on_header_end(mime::PartNumber part) {
 
 void Message::on_part_begin(const mime::Part& part) {
   if (over_budget_) return;
-  for (const std::string_view name : {part.name, part.other_name})
-    if (!name.empty() && wanted(scan::Buffer::name)) scan_whole(scan::Buffer::name, as_bytes(name));
+  if (wanted(scan::Buffer::name)) {
+    if (!part.name.empty()) scan_whole(scan::Buffer::name, as_bytes(part.name));
+    if (!part.other_name.empty())
+      scan_whole(scan::Buffer::name, as_bytes(part.other_name), !part.name.empty());
+  }
   for (const std::string_view name : {part.name, part.other_name})
     if (!name.empty()) scans_.look_up_name(name);
   // Members of archives are scanned, but the attachment is the archive.
@@ -328,7 +353,7 @@ void Message::on_part_end(const mime::PartEnd& end) {
     for (const scan::Buffer b : {scan::Buffer::decoded, scan::Buffer::text})
       if (wanted(b)) end_scan(b);
   }
-  const bool whole = !over_budget_;
+  const bool whole = !over_budget_ && !ended_early_;
   if (whole && end.has_md5) scans_.look_up_md5(end.md5);
   if (whole && end.has_sha256) scans_.look_up_sha256(end.sha256);
   const auto part = std::find_if(open_.begin(), open_.end(),
@@ -337,12 +362,16 @@ void Message::on_part_end(const mime::PartEnd& end) {
   Attachment attachment{.part = part->number,
                         .name = std::move(part->name),
                         .other_name = std::move(part->other_name),
-                        .type = std::move(part->type)};
+                        .type = std::move(part->type),
+                        .cut = part->gap ? contract::AttachmentCut::gap
+                               : whole   ? contract::AttachmentCut::none
+                                         : contract::AttachmentCut::end};
   open_.erase(part);
   attachment.octets = end.octets;
   if (!end.detected_type.empty()) attachment.type = end.detected_type;
-  attachment.has_md5 = whole && end.has_md5;
-  attachment.has_sha256 = whole && end.has_sha256;
+  const bool hashed = attachment.cut == contract::AttachmentCut::none;
+  attachment.has_md5 = hashed && end.has_md5;
+  attachment.has_sha256 = hashed && end.has_sha256;
   attachment.md5 = end.md5;
   attachment.sha256 = end.sha256;
   observer_.on_attachment(attachment);
@@ -354,7 +383,7 @@ void Message::on_url(mime::PartNumber part, std::string_view url, std::string_vi
   if (wanted(scan::Buffer::url)) {
     scan_whole(scan::Buffer::url, as_bytes(url));
     if (!host.empty() && url.find(host) == std::string_view::npos)
-      scan_whole(scan::Buffer::url, as_bytes(host));
+      scan_whole(scan::Buffer::url, as_bytes(host), true);
   }
   scans_.look_up_url(url, host);
   std::pmr::string shown(memory_);
@@ -392,6 +421,10 @@ void Message::list_url(mime::PartNumber part, std::string_view text) {
   urls.push_back({part, std::pmr::string(text, memory_)});
 }
 
-void Message::on_anomaly(contract::Anomaly anomaly) { observer_.on_message_anomaly(anomaly); }
+void Message::on_anomaly(contract::Anomaly anomaly) {
+  // What was not seen may hold it.
+  if (anomaly == contract::Anomaly::missing_boundary && (gap_ || ended_early_)) return;
+  observer_.on_message_anomaly(anomaly);
+}
 
 }  // namespace sluice::inspect

@@ -22,11 +22,15 @@ struct Attachment {
   std::pmr::string other_name;  // the other; empty if there is none
   std::pmr::string type;        // by content, or as declared
   std::uint64_t octets = 0;
+  contract::AttachmentCut cut{};  // it has no hashes then
   bool has_md5 = false;
   bool has_sha256 = false;
   std::array<std::uint8_t, 16> md5{};
   std::array<std::uint8_t, 32> sha256{};
 };
+
+// Says that it is not whole, if so.
+void put_cut(contract::EventWriter& writer, const Attachment& attachment);
 
 // Bounds of what is kept for one event; the event record itself is bounded too.
 inline constexpr std::size_t kMaxListed = 256;         // URLs, addresses, attachments
@@ -97,7 +101,10 @@ class Message final : public mime::ParserSink {
   // A few octets wait for more, since each piece costs as much as a hundred octets do: what is
   // known of the message is up to date behind this, and at the end.
   void settle();
-  void finish();  // the message is whole: hashes and the event's fields are final
+  // Octets are missing here: neither the message nor what is open of it has a hash.
+  void gap();
+  // Hashes and the event's fields are final. `whole`: it has come to its end.
+  void finish(bool whole);
   // More octets came than are to be read.
   bool over_budget() const { return over_budget_; }
   // Octets that are still read. Those behind them are counted, and nothing else.
@@ -122,6 +129,7 @@ class Message final : public mime::ParserSink {
     std::pmr::string name;
     std::pmr::string other_name;
     std::pmr::string type;  // as declared
+    bool gap = false;
   };
   struct DigestFree {
     void operator()(EVP_MD_CTX* c) const { EVP_MD_CTX_free(c); }
@@ -133,7 +141,7 @@ class Message final : public mime::ParserSink {
   void look_up_addresses(std::string_view raw_value);
 
   void scan(scan::Buffer buffer, Bytes octets);
-  void scan_whole(scan::Buffer buffer, Bytes item);
+  void scan_whole(scan::Buffer buffer, Bytes item, bool another = false);
   void end_scan(scan::Buffer buffer);
   // Its parts are numbered apart.
   mime::PartNumber number_of(mime::PartNumber part) const {
@@ -153,6 +161,8 @@ class Message final : public mime::ParserSink {
   std::size_t waiting_ = 0;
   std::uint64_t scanned_ = 0;
   bool over_budget_ = false;
+  bool gap_ = false;
+  bool ended_early_ = false;
   mime::Parser parser_;
 };
 

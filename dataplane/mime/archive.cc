@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "dataplane/mime/find_octet.h"
+#include "dataplane/mime/keyed_hash.h"
 
 namespace sluice::mime {
 namespace {
@@ -58,7 +59,7 @@ std::size_t first_match(std::string_view text, std::size_t at, std::uint8_t& mat
 }  // namespace
 
 Archive::Archive(Context& context, PartNumber part, std::uint32_t depth, std::uint32_t level)
-    : context_(context), part_(part), depth_(depth), level_(level) {}
+    : context_(context), part_(part), depth_(depth), level_(level), names_(&context.memory) {}
 
 Archive::~Archive() {
   std::pmr::polymorphic_allocator<> allocator(&context_.memory);
@@ -66,6 +67,7 @@ Archive::~Archive() {
     inflateEnd(stream_);
     allocator.delete_object(stream_);
   }
+  if (gzip_header_ != nullptr) allocator.delete_object(gzip_header_);
   if (inner_ != nullptr) allocator.delete_object(inner_);
 }
 
@@ -103,6 +105,24 @@ bool Archive::begin_inflate(int window_bits) {
   }
   // Readers show what a wrong check value stands behind, and checking costs a sixth of inflating.
   return inflateValidate(stream_, 0) == Z_OK;
+}
+
+// The name stands in the header, which zlib reads in front of the first octet of the data.
+void Archive::begin_gzip_header() {
+  end_member();
+  if (gzip_header_ == nullptr)
+    gzip_header_ = std::pmr::polymorphic_allocator<>(&context_.memory).new_object<gz_header_s>();
+  *gzip_header_ = {};
+  gzip_header_->name = reinterpret_cast<Bytef*>(name_.data());
+  gzip_header_->name_max = static_cast<uInt>(name_.size());
+  name_[0] = 0;
+  inflateGetHeader(stream_, gzip_header_);
+}
+
+void Archive::begin_gzip_member() {
+  const bool named = gzip_header_->name != nullptr;
+  const auto end = std::find(name_.begin(), name_.end(), '\0');
+  begin_member(named ? std::string_view(name_.begin(), end) : std::string_view());
 }
 
 void Archive::begin_member(std::string_view name) {
@@ -179,10 +199,43 @@ void Archive::read_local() {
 void Archive::read_central() {
   listed_ += le32(&header_[16]);
   if (listed_ > directory_) context_.raise(contract::Anomaly::limit);
+  remaining_ = le16(&header_[24]);
+  name_size_ = 0;
+  state_ = State::central_name;
+  if (remaining_ == 0) end_central();
+}
+
+std::uint32_t Archive::name_hash() const {
+  return static_cast<std::uint32_t>(KeyedHash().add({name_.data(), name_size_}).value());
+}
+
+// Programs show the directory's names. One that no local header has is a member's too.
+void Archive::end_central() {
+  const std::size_t at = central_++;
+  const std::uint32_t hash = name_hash();
+  const bool known = (at < names_.size() && names_[at] == hash) ||
+                     std::find(names_.begin(), names_.end(), hash) != names_.end();
+  if (!known && name_size_ > 0 && names_.size() < kMostNames) {
+    begin_member({name_.data(), name_size_});
+    if (state_ == State::ignore) return;
+    end_member();
+  }
+  window_ = 0;
+  state_ = State::seek;
+}
+
+std::size_t Archive::take_name(Bytes octets) {
+  const auto used = static_cast<std::size_t>(std::min<std::uint64_t>(remaining_, octets.size()));
+  const std::size_t kept = std::min(used, name_.size() - name_size_);
+  std::copy_n(octets.data(), kept, name_.data() + name_size_);
+  name_size_ = static_cast<std::uint16_t>(name_size_ + kept);
+  remaining_ -= used;
+  return used;
 }
 
 void Archive::begin_entry() {
   remaining_ = compressed_;
+  if (names_.size() < kMostNames) names_.push_back(name_hash());
   begin_member({name_.data(), name_size_});
   if (state_ == State::ignore) return;
   window_ = 0;
@@ -258,6 +311,7 @@ std::size_t Archive::inflate_piece(Bytes piece) {
     stream_->next_out = buffer;
     stream_->avail_out = sizeof buffer;
     const int result = ::inflate(stream_, Z_NO_FLUSH);
+    if (gzip_ && !in_member_ && gzip_header_->done == 1) begin_gzip_member();
     member_data({buffer, sizeof buffer - stream_->avail_out});
     const std::size_t used = piece.size() - stream_->avail_in;
     if (state_ == State::ignore) return piece.size();
@@ -320,8 +374,7 @@ void Archive::read(Bytes octets) {
           state_ = State::ignore;
           break;
         }
-        begin_member({});
-        if (state_ == State::ignore) break;
+        begin_gzip_header();
         state_ = State::deflated;
         inflate_piece(Bytes(header_).first(2));
         break;
@@ -342,21 +395,16 @@ void Archive::read(Bytes octets) {
         break;
       case State::central:
         used = collect(octets, kCentralSize);
-        if (collected_ == kCentralSize) {
-          read_central();
-          window_ = 0;
-          state_ = State::seek;
-        }
+        if (collected_ == kCentralSize) read_central();
         break;
-      case State::name: {
-        used = static_cast<std::size_t>(std::min<std::uint64_t>(remaining_, octets.size()));
-        const std::size_t kept = std::min(used, name_.size() - name_size_);
-        std::copy_n(octets.data(), kept, name_.data() + name_size_);
-        name_size_ = static_cast<std::uint16_t>(name_size_ + kept);
-        remaining_ -= used;
+      case State::name:
+        used = take_name(octets);
         if (remaining_ == 0) state_ = State::extra;
         break;
-      }
+      case State::central_name:
+        used = take_name(octets);
+        if (remaining_ == 0) end_central();
+        break;
       case State::extra:
         used = static_cast<std::size_t>(std::min<std::uint64_t>(extra_, octets.size()));
         extra_ -= used;

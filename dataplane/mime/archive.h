@@ -1,16 +1,20 @@
 // What is inside gzip and zip files, as a stream, for scanning (case B19). Members become parts
 // (alternative), their octets DataKind::alternative. Zip is read by its local headers, in the order
-// of the file; the central directory only shows whether entries overlap. Nested archives are
+// of the file; the central directory shows whether entries overlap, and names that no local header
+// has (programs show those) are told as members of no octets. Nested archives are
 // entered to a depth. Octets, depth and members are bounded, and with the octets the time: past a
 // bound the rest is not inflated and Anomaly::limit is raised.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <memory_resource>
+#include <vector>
 
 #include "dataplane/mime/context.h"
 #include "dataplane/mime/magic.h"
 
+struct gz_header_s;
 struct z_stream_s;
 
 namespace sluice::mime {
@@ -32,7 +36,7 @@ class Archive {
 
  private:
   //  zip: seek -- PK34 --> local -- name, extra --> [probe] --> stored | deflated --> seek
-  //       seek -- PK12 --> central --> seek
+  //       seek -- PK12 --> central -- name --> seek
   //  gzip: deflated, and again while a member follows
   enum class State : std::uint8_t {
     begin,
@@ -44,6 +48,7 @@ class Archive {
     stored,
     deflated,
     central,
+    central_name,
     gzip_next,
     ignore,
   };
@@ -51,6 +56,9 @@ class Archive {
   std::size_t collect(Bytes in, std::size_t size);
   void read_local();
   void read_central();
+  void end_central();
+  std::uint32_t name_hash() const;
+  std::size_t take_name(Bytes octets);
   void begin_entry();
   bool begin_inflate(int window_bits);
   void end_probe();
@@ -59,6 +67,8 @@ class Archive {
   void inflate_unit();
   std::size_t inflate_piece(Bytes piece);
   std::uint64_t left() const;
+  void begin_gzip_header();
+  void begin_gzip_member();
   void begin_member(std::string_view name);
   void member_data(Bytes octets);
   void end_member();
@@ -77,6 +87,7 @@ class Archive {
   TypeDetector member_type_;
   ArchiveSearch* inner_ = nullptr;
   z_stream_s* stream_ = nullptr;
+  gz_header_s* gzip_header_ = nullptr;
 
   std::uint64_t fed_ = 0;        // octets of the file
   std::uint64_t position_ = 0;   // octets of the archive taken
@@ -97,6 +108,9 @@ class Archive {
   std::array<std::uint8_t, 46> header_{};
   std::uint16_t name_size_ = 0;
   std::array<char, 256> name_{};
+  static constexpr std::size_t kMostNames = 4096;
+  std::pmr::vector<std::uint32_t> names_;  // hashes of the local headers'
+  std::size_t central_ = 0;                // entries of the directory so far
 };
 
 // The archive that a file is, or that begins somewhere in it: programs that open a zip file look

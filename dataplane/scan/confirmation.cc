@@ -172,6 +172,10 @@ Result<std::unique_ptr<const Confirmation>> Confirmation::make(std::vector<StepS
   return std::unique_ptr<const Confirmation>(new Confirmation(std::move(steps)));
 }
 
+bool Confirmation::negates() const {
+  return std::any_of(steps_.begin(), steps_.end(), [](const Step& s) { return s.spec.negated; });
+}
+
 bool Confirmation::holds(Bytes window, std::uint64_t base, bool final,
                          ConfirmScratch& scratch) const {
   ConfirmScratch::Impl& work = *scratch.impl_;
@@ -189,7 +193,8 @@ bool Confirmation::holds(Bytes window, std::uint64_t base, bool final,
       // own and stand in no chain.)
       work.negated.reset(window.size());
       occurrences(window, spec.literal, step.failure, spec.nocase, [&](std::size_t start) {
-        work.negated.add(start);
+        const bool counts = !spec.at_end || static_cast<std::int64_t>(start) + length == size;
+        if (counts) work.negated.add(start);
         return true;
       });
       work.next.reset(window.size());
@@ -197,7 +202,7 @@ bool Confirmation::holds(Bytes window, std::uint64_t base, bool final,
       for (auto end = work.reachable.next(0); end; end = work.reachable.next(*end + 1)) {
         const std::int64_t low = static_cast<std::int64_t>(*end) + spec.offset;
         const std::int64_t high = spec.length < 0 ? INT64_MAX : low + spec.length - length;
-        if (!final && (spec.length < 0 || high + length > size)) break;  // not known yet
+        if (!final && (spec.length < 0 || spec.at_end || high + length > size)) break;  // not known
         if (work.negated.any(low, std::min(high, size))) continue;
         work.next.add(*end);
         any = true;

@@ -81,6 +81,8 @@ class Confirmation {
   // Whether the chain holds in `window`, whose first octet is number `base` of the item. `final`:
   // the window reaches to the item's end. Without it only what later octets cannot change counts.
   bool holds(Bytes window, std::uint64_t base, bool final, ConfirmScratch& scratch) const;
+  // Whether something of the chain must be absent.
+  bool negates() const;
 
  private:
   struct Step;

@@ -378,10 +378,11 @@ struct MessageScan::Impl {
       Unsettled& window = current->unsettled();
       confirm(window, window.copy, window.copy_base, true, *current);
     }
-    finish(*current, database);
+    settle_absent(*current, database);
+    forget(*current);
   }
 
-  void whole(Buffer buffer, Bytes octets) {
+  void whole(Buffer buffer, Bytes octets, bool another) {
     const Database& database = ruleset.database(buffer);
     if (!database.compiled) return;
     Item& item = block_item();
@@ -396,25 +397,27 @@ struct MessageScan::Impl {
     }
     if (database.confirms) {
       confirm(item.unsettled(), octets.first(std::min(octets.size(), kConfirmBlock)), 0,
-              octets.size() <= kConfirmBlock, item);
+              octets.size() <= kConfirmBlock, item, !another);
     }
-    finish(item, database);
+    if (!another) settle_absent(item, database);
+    forget(item);
   }
 
-  void confirm(Unsettled& unsettled, Bytes window, std::uint64_t base, bool final, Item& current) {
+  // `absent`: what is not there counts.
+  void confirm(Unsettled& unsettled, Bytes window, std::uint64_t base, bool final, Item& current,
+               bool absent = true) {
     std::erase_if(unsettled.candidates, [&](const Candidate& candidate) {
+      const Confirmation& confirmation = ruleset.confirmation(candidate.confirmation);
+      if (!absent && confirmation.negates()) return false;
       scanned += window.size();
-      if (!ruleset.confirmation(candidate.confirmation)
-               .holds(window, base, final, scratch.confirm)) {
-        return false;
-      }
+      if (!confirmation.holds(window, base, final, scratch.confirm)) return false;
       set(current, candidate.group, candidate.condition);
       return true;
     });
   }
 
   // What only the end of an item can tell: absent contents.
-  void finish(Item& current, const Database& database) {
+  void settle_absent(Item& current, const Database& database) {
     current.conditions.for_each([&](std::uint32_t index, std::uint32_t mask) {
       const ConditionGroup& group = ruleset.group(index);
       if (group.negative != 0 && (mask & group.positive) == group.positive &&
@@ -425,7 +428,6 @@ struct MessageScan::Impl {
     for (const std::uint32_t index : database.negative_only) {
       if (!current.conditions.contains(index)) group_holds(ruleset.group(index));
     }
-    forget(current);
   }
 
   static void forget(Item& current) {
@@ -469,9 +471,9 @@ void MessageScan::end_item(Buffer buffer) {
   if (is_stream(buffer)) impl_->end_item(buffer);
 }
 
-void MessageScan::whole(Buffer buffer, Bytes item) {
+void MessageScan::whole(Buffer buffer, Bytes item, bool another) {
   if (!is_stream(buffer)) {
-    impl_->whole(buffer, item);
+    impl_->whole(buffer, item, another);
     return;
   }
   impl_->end_item(buffer);

@@ -118,8 +118,9 @@ class MessageScan {
   void feed(Buffer buffer, Bytes octets);
   // The current item of a stream buffer ends (a part ends, a header ends): nothing matches across.
   void end_item(Buffer buffer);
-  // One whole item of a block buffer.
-  void whole(Buffer buffer, Bytes item);
+  // One whole item of a block buffer. `another`: another reading of an item that was given; what is
+  // not in it says nothing of that item, so that no rule with an absent content holds by it.
+  void whole(Buffer buffer, Bytes item, bool another = false);
   // Ends the item of every stream buffer: everything that can be known is known.
   void settle();
   // Whether any rule looks at this buffer (else its octets need not be prepared).

@@ -114,7 +114,7 @@ void Session::Impl::begin_message(TransactionId tx, Via via) {
   // The transaction that the client meant may have been reset meanwhile.
   if (!find(tx)) tx = open_transaction();
   message_open = true;
-  message_gap = false;
+  message_gap = behind_gap = false;
   other_ends = 0;
   end_judged = false;
   message_tx = tx;
@@ -140,7 +140,8 @@ MessageVerdict Session::Impl::end_message(MessageEnd end) {
 
 void Session::Impl::abort_message() {
   const TransactionId current = current_tx;
-  end_message(MessageEnd::aborted);
+  const bool unseen = message_gap || (message_via == Via::bdat && surplus && !one_sided);
+  end_message(unseen ? MessageEnd::unseen : MessageEnd::aborted);
   current_tx = current;
 }
 
@@ -301,7 +302,7 @@ void Session::Impl::client_gap(std::uint64_t size) {
       [[fallthrough]];
     case ClientState::data_early:
     case ClientState::data:
-      message_gap = true;
+      message_gap = behind_gap = true;
       end_judged = false;
       drop_ambiguous();
       reader.skip();

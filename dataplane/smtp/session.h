@@ -52,7 +52,11 @@ struct Reply {
 // A transaction's identity is a number from 1, in order of MAIL commands (or of DATA without MAIL).
 using TransactionId = std::uint32_t;
 
-enum class MessageEnd : std::uint8_t { complete, aborted };
+enum class MessageEnd : std::uint8_t {
+  complete,
+  aborted,
+  unseen,  // octets are missing, and its end may be among them
+};
 enum class Via : std::uint8_t { data, bdat };
 
 // What the sink decides about a message at its end.

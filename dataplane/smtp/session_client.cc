@@ -505,7 +505,8 @@ void Session::Impl::mail(std::string_view argument) {
   const Path path = parse_path(argument, "FROM");
   if (!path.well_formed) raise(Anomaly::bad_path);
   const Transaction* open = find(current_tx);
-  if (open && open->has_mail && open->refused == 0) raise(Anomaly::command_sequence);
+  if (open && open->has_mail && open->refused == 0 && !commands_unseen())
+    raise(Anomaly::command_sequence);
   const TransactionId tx = open_transaction();
   if (Transaction* transaction = find(tx)) transaction->has_mail = true;
   with_brackets(
@@ -519,7 +520,7 @@ void Session::Impl::rcpt(std::string_view argument) {
   const TransactionId tx = current_or_new();
   std::uint32_t number = 0;
   if (Transaction* transaction = find(tx)) {
-    if (!transaction->has_mail && !midstream) raise(Anomaly::command_sequence);
+    if (!transaction->has_mail && !commands_unseen()) raise(Anomaly::command_sequence);
     number = transaction->recipients;
     if (transaction->recipients < UINT32_MAX - 1) ++transaction->recipients;
   }
@@ -535,7 +536,8 @@ void Session::Impl::rcpt(std::string_view argument) {
 void Session::Impl::data() {
   const TransactionId tx = current_or_new();
   const Transaction* transaction = find(tx);
-  if (transaction && transaction->recipients == 0 && !midstream) raise(Anomaly::command_sequence);
+  if (transaction && transaction->recipients == 0 && !commands_unseen())
+    raise(Anomaly::command_sequence);
   if (one_sided) {
     begin_data(tx);
     state = ClientState::data;
@@ -581,7 +583,7 @@ bool Session::Impl::bdat(std::string_view line) {
   const bool goes_on = message_open && message_via == Via::bdat;
   const TransactionId tx = goes_on ? message_tx : current_or_new();
   const Transaction* transaction = find(tx);
-  if (transaction && (!transaction->has_mail || transaction->recipients == 0) && !midstream)
+  if (transaction && (!transaction->has_mail || transaction->recipients == 0) && !commands_unseen())
     raise(Anomaly::command_sequence);
   ChunkSize size = parse_chunk_size(line, limits.bdat_chunk);
   // Longer than most servers take, and read here without most of its blanks.

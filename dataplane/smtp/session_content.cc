@@ -150,6 +150,7 @@ std::size_t Session::Impl::read_data(Bytes octets) {
   // Its transaction was ended under it (a bound, a reply out of order): content stays content.
   if (!message_open) begin_message(current_or_new(), Via::data);
   const TransactionId tx = message_tx;
+  behind_gap = false;
   Untold nobody;
   SessionSink& told = outer_tx != 0 ? nobody : sink;
   const bool in_doubt = (left_out | doubtful) != 0;

@@ -115,6 +115,7 @@ struct SessionState {
   bool chunk_last = false;
   bool message_open = false;  // on_message_begin was called, on_message_end not
   bool message_gap = false;   // octets of it were never seen
+  bool behind_gap = false;    // and none since
   bool end_judged = false;    // the CRLF.CR that was read last was judged as a possible end
   bool in_reply = false;      // inside a multi-line reply
   bool greeting_seen = false;
@@ -201,6 +202,8 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   void unknown_command(std::string_view line);
   void auth(std::string_view argument);
   void claim(ClaimedClient::Via via, std::string_view argument);
+  // Commands before the one in hand may not have been seen.
+  bool commands_unseen() const { return midstream || (surplus && !one_sided); }
   void mail(std::string_view argument);
   void rcpt(std::string_view argument);
   void data();

@@ -147,12 +147,16 @@ void Session::Impl::match(const Reply& reply) {
       answer(pending.pop(), {});
       continue;
     }
-    if (front.slot == Slot::data && !is_negative(reply.code) && reply.code != 354) {
+    // What refuses a message whose content came is no word on DATA when that was missed.
+    if (front.slot == Slot::data && reply.code != 354 &&
+        (!is_negative(reply.code) || replies_lost)) {
       if (pending.size() > 1 && pending.at(1).slot == Slot::end_of_data &&
           pending.at(1).tx == front.tx) {
         answer(pending.pop(), {});  // its 354 was missed
         continue;
       }
+    }
+    if (front.slot == Slot::data && !is_negative(reply.code) && reply.code != 354) {
       if (!replies_lost) {
         raise(Anomaly::unsolicited_reply);
         return;
@@ -211,7 +215,7 @@ bool Session::Impl::answers_passed(const Reply& reply) const {
 void Session::Impl::begin_unknown_data(const Reply& reply) {
   const bool other = !pending.empty() && pending.front().slot == Slot::other;
   const bool missed = pending.size() > (other ? 1 : 0) || client_line.pending() > 0;
-  if (!other) raise(Anomaly::unsolicited_reply);
+  if (!other && !surplus) raise(Anomaly::unsolicited_reply);
   const TransactionId tx = current_or_new();
   forget_commands();
   begin_data(tx);
@@ -626,7 +630,7 @@ bool Session::Impl::reply_inside_message(const Reply& reply) {
     if (reading) read_again(reading);
     return true;
   }
-  if (message_gap && !is_negative(reply.code)) {
+  if (message_gap && (!is_negative(reply.code) || (behind_gap && reply.code != 421))) {
     // The end was among the octets that were never seen.
     if (end_message(MessageEnd::complete) == MessageVerdict::stop) return true;
     state = ClientState::command;

@@ -172,13 +172,13 @@ SegmentResult Connection::segment(Direction direction, const net::Packet& packet
 }
 
 void Connection::settle(Nanoseconds now, StreamSink& sink) {
-  impl_->settle(Direction::to_server, now, sink, false);
-  impl_->settle(Direction::to_client, now, sink, false);
+  impl_->settle(Direction::to_server, now, sink, Impl::Patience::grace);
+  impl_->settle(Direction::to_client, now, sink, Impl::Patience::grace);
 }
 
 void Connection::finish(StreamSink& sink) {
-  impl_->settle(Direction::to_server, 0, sink, true);
-  impl_->settle(Direction::to_client, 0, sink, true);
+  impl_->settle(Direction::to_server, 0, sink, Impl::Patience::none);
+  impl_->settle(Direction::to_client, 0, sink, Impl::Patience::none);
 }
 
 State Connection::state() const { return impl_->state(); }
@@ -258,7 +258,7 @@ void Connection::drop_octets() {
     h.store.clear(memory_);
     h.ahead = 0;
     h.ack_ahead = 0;
-    h.clear(Half::kSynData | Half::kUrgent);
+    h.clear(Half::kSynData | Half::kUrgent | Half::kAnswers);
     if (h.urgent != nullptr) std::pmr::polymorphic_allocator<>(memory_).delete_object(h.urgent);
     h.urgent = nullptr;
   }

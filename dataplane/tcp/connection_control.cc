@@ -93,13 +93,20 @@ void Connection::Impl::take(Segment& s) {
     }
     acknowledge(s);
     // Who replies has what it acknowledges: a hole in that is not waited for.
-    if (!s.payload.empty()) settle(opposite(s.direction), s.now, s.sink, true);
+    if (!s.payload.empty()) settle(opposite(s.direction), s.now, s.sink, Patience::behind);
+    // Who goes on behind an answer has sent what is missing before it.
+    const auto answered =
+        static_cast<std::int32_t>(s.packet.acknowledgement - other.sequence_of(other.next));
+    if (other.has(Half::kAnswers) && answered > 0 &&
+        h.offset_of(s.packet.sequence) > static_cast<std::int64_t>(h.next))
+      settle(s.direction, s.now, s.sink, Patience::none);
     note_timestamp(h, s.packet, h.offset_of(s.packet.sequence) <= static_cast<std::int64_t>(h.next),
                    s.now);
     take_data(s);
+    give_answers(s.sink);
   }
-  settle(Direction::to_server, s.now, s.sink, false);
-  settle(Direction::to_client, s.now, s.sink, false);
+  settle(Direction::to_server, s.now, s.sink, Patience::grace);
+  settle(Direction::to_client, s.now, s.sink, Patience::grace);
   if (!one_sided_told_ && one_sided()) {
     one_sided_told_ = true;
     s.sink.on_anomaly(Anomaly::one_sided);
@@ -254,7 +261,7 @@ void Connection::Impl::begin_half(Half& h, const Segment& s) {
   h.store.clear(memory_);
   h.ahead = 0;
   h.clear(Half::kTentative | Half::kSynData | Half::kScale | Half::kTimestamp | Half::kSignature |
-          Half::kCandidate | Half::kRecent);
+          Half::kCandidate | Half::kRecent | Half::kAnswers);
   h.start_at(s.packet.sequence + 1);
   h.set(Half::kKnown | Half::kSyn);
   h.window = s.packet.window;

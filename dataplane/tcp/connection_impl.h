@@ -89,6 +89,11 @@ struct Connection::Impl : ConnectionState {
                    std::uint64_t end);
   bool make_room(Segment& s, Half& h, std::uint64_t begin, std::uint64_t end);
   void keep_ahead(Segment& s, Half& h, std::int64_t offset, std::uint64_t begin, std::uint64_t end);
+  // What the server says waits for the octets that it answers (case C13): until they come, are
+  // given up, or the bound on octets ahead is reached.
+  bool answers_unseen(const Segment& s) const;
+  bool keep_answer(Segment& s, Half& h, std::int64_t offset, std::uint64_t end);
+  void give_answers(StreamSink& sink);
   void deliver_from(Segment& s, Half& h, std::int64_t offset, std::uint64_t end);
   // Delivers what is ready in the store; false: the sink stopped, at `next`.
   bool drain(Direction d, StreamSink& sink);
@@ -101,7 +106,13 @@ struct Connection::Impl : ConnectionState {
   void take_urgent(Segment& s, Half& h, std::int64_t offset);
   void skip_hole(Direction d, std::uint64_t to, StreamSink& sink);
   std::uint64_t skip(Direction d, std::uint32_t to, StreamSink& sink);
-  void settle(Direction d, Nanoseconds now, StreamSink& sink, bool at_once);
+  // How long a hole that the receiver has acknowledged past is waited for.
+  enum class Patience : std::uint8_t {
+    grace,   // kGapGrace
+    behind,  // not at all where octets behind it were seen
+    none
+  };
+  void settle(Direction d, Nanoseconds now, StreamSink& sink, Patience patience);
   void stop_at(Half& h, std::uint64_t at);
 
   // Beyond most retransmission time-outs.

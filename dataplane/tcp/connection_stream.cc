@@ -1,6 +1,7 @@
 // From segments to the stream: comparing with what was seen first, keeping, delivering, gaps,
 // stops.
 #include <algorithm>
+#include <limits>
 #include <new>
 #include <vector>
 
@@ -104,6 +105,10 @@ void Connection::Impl::take_data(Segment& s) {
     const auto begin = static_cast<std::uint64_t>(
         std::max<std::int64_t>(offset, static_cast<std::int64_t>(h.next)));
     h.clear(Half::kTentative);
+    if (answers_unseen(s) && keep_answer(s, h, offset, stream_end)) {
+      if (fin) take_fin(s, stream_end);
+      return;
+    }
     if (begin > h.next && !make_room(s, h, begin, stream_end)) return;
     if (begin > h.next) {
       keep_ahead(s, h, offset, begin, stream_end);
@@ -292,6 +297,41 @@ void Connection::Impl::keep_ahead(Segment& s, Half& h, std::int64_t offset, std:
     begin = hole_end;
   }
   if (begin >= end && s.result.action == Action::forward) s.result.retransmission = false;
+}
+
+// --- answers -------------------------------------------------------------------------------------
+
+bool Connection::Impl::answers_unseen(const Segment& s) const {
+  if (s.direction != Direction::to_client) return false;
+  if (half(Direction::to_client).has(Half::kAnswers)) return true;
+  const Half& client = half(Direction::to_server);
+  // One number beyond may be a FIN.
+  return client.ack_ahead > client.next + 1 && !client.has(Half::kSynData | Half::kStopped) &&
+         !half(Direction::to_client).has(Half::kSynData);
+}
+
+// False: there is no room, and nothing waits any more.
+bool Connection::Impl::keep_answer(Segment& s, Half& h, std::int64_t offset, std::uint64_t end) {
+  const auto begin =
+      static_cast<std::uint64_t>(std::max<std::int64_t>(offset, static_cast<std::int64_t>(h.next)));
+  if (h.ahead + (end - begin) <= limits_.out_of_order_octets &&
+      h.store.blocks() + kReservedBlocks < SegmentStore::kMaxBlocks) {
+    h.set(Half::kAnswers);
+    const bool hole = begin > h.next + h.ahead;
+    keep_ahead(s, h, offset, begin, end);
+    s.result.out_of_order = hole;
+    return true;
+  }
+  settle(Direction::to_server, s.now, s.sink, Patience::none);
+  return false;
+}
+
+void Connection::Impl::give_answers(StreamSink& sink) {
+  Half& h = half(Direction::to_client);
+  const Half& client = half(Direction::to_server);
+  if (!h.has(Half::kAnswers) || client.ack_ahead > client.next) return;
+  h.clear(Half::kAnswers);
+  drain(Direction::to_client, sink);
 }
 
 // --- delivery ------------------------------------------------------------------------------------
@@ -519,29 +559,39 @@ std::uint64_t Connection::Impl::skip(Direction d, std::uint32_t to, StreamSink& 
   h.set(Half::kTouched);
   h.clear(Half::kEdge);
   if (!drain(d, sink)) stop_at(h, h.next);
+  give_answers(sink);
   return size;
 }
 
 // Gives up holes that will not be filled, and takes up acknowledgements that came early.
-void Connection::Impl::settle(Direction d, Nanoseconds now, StreamSink& sink, bool at_once) {
+void Connection::Impl::settle(Direction d, Nanoseconds now, StreamSink& sink, Patience patience) {
   Half& h = half(d);
-  if ((h.ahead == 0 && h.ack_ahead == 0) || h.has(Half::kSynData | Half::kStopped)) return;
+  const Half& other = half(opposite(d));
+  if ((h.ahead == 0 && h.ack_ahead == 0) || h.has(Half::kSynData | Half::kStopped | Half::kAnswers))
+    return;
   const std::uint32_t waited = milliseconds(now) - h.waiting_since;
-  while (h.ahead > 0) {
-    const std::uint64_t ready = h.store.first_after(h.next)->offset;
+  while (h.ahead > 0 || (other.has(Half::kAnswers) && h.ack_ahead > h.next)) {
+    const std::uint64_t ready = h.ahead > 0 ? h.store.first_after(h.next)->offset
+                                            : std::numeric_limits<std::uint64_t>::max();
     std::uint64_t to = ready;
     if (h.ack_ahead > h.next) {
-      if (!at_once && waited < kGapGrace / kMillisecond && h.waiting_segments < kGapSegments) break;
+      const bool wait =
+          patience == Patience::grace || (patience == Patience::behind && h.ahead == 0);
+      if (wait && waited < kGapGrace / kMillisecond && h.waiting_segments < kGapSegments) break;
       to = std::min(ready, h.ack_ahead);
-    } else if (at_once || waited < kOneSidedGrace / kMillisecond || !one_sided()) {
+    } else if (patience != Patience::grace || waited < kOneSidedGrace / kMillisecond ||
+               !one_sided()) {
       break;
     }
     skip_hole(d, to, sink);
+    if (h.ack_ahead <= h.next) give_answers(sink);
     if (!drain(d, sink)) {
       stop_at(h, h.next);
-      return;
+      break;
     }
   }
+  give_answers(sink);
+  if (h.has(Half::kStopped)) return;
   if (h.ack_ahead == 0) return;
   const std::uint64_t acked = std::min(h.ack_ahead, h.next);
   if (h.ack_ahead <= h.next) h.ack_ahead = 0;

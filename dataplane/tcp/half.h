@@ -36,6 +36,7 @@ struct Half {
   static constexpr std::uint32_t kCandidate = 0x4000;  // `candidate` is set
   static constexpr std::uint32_t kEdge = 0x8000;       // right_edge is set
   static constexpr std::uint32_t kTouched = 0x10000;   // something was taken into the stream
+  static constexpr std::uint32_t kAnswers = 0x20000;   // its octets ahead answer what was not seen
   static constexpr std::uint32_t kSlow =
       kKnown | kTentative | kFin | kReset | kStopped | kSynData | kUrgent | kCandidate;
 

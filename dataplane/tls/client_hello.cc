@@ -299,11 +299,12 @@ std::pmr::vector<std::pmr::string> certificate_names(Bytes der, std::pmr::memory
     if (size <= 0 || names.size() >= kMaxNames) return;
     const std::string_view text(reinterpret_cast<const char*>(ASN1_STRING_get0_data(s)),
                                 static_cast<std::size_t>(std::min(size, 255)));
-    if (std::find(names.begin(), names.end(), text) == names.end()) names.emplace_back(text);
+    names.emplace_back(text);
   };
   X509_NAME* subject = X509_get_subject_name(certificate.get());
   const int at = X509_NAME_get_index_by_NID(subject, NID_commonName, -1);
   if (at >= 0) add(X509_NAME_ENTRY_get_data(X509_NAME_get_entry(subject, at)));
+  if (names.empty()) names.emplace_back();
   auto* alternatives = static_cast<GENERAL_NAMES*>(
       X509_get_ext_d2i(certificate.get(), NID_subject_alt_name, nullptr, nullptr));
   if (alternatives) {
@@ -313,6 +314,7 @@ std::pmr::vector<std::pmr::string> certificate_names(Bytes der, std::pmr::memory
     }
     GENERAL_NAMES_free(alternatives);
   }
+  if (names.size() == 1 && names.front().empty()) names.clear();
   return names;
 }
 

@@ -65,8 +65,8 @@ struct ClientHello {
 // Reads the body of a ClientHello. False when it is malformed; what was read so far stays.
 bool parse_client_hello(Bytes body, ClientHello& hello);
 
-// Names of the first certificate (DER): subject common name, then the DNS names of the alternative
-// names; at most 16. Empty when it cannot be read.
+// Names of the first certificate (DER): subject common name (empty where it has none), then the DNS
+// names of the alternative names; at most 16. None when it cannot be read.
 std::pmr::vector<std::pmr::string> certificate_names(Bytes der, std::pmr::memory_resource* memory);
 
 // Both directions of a TLS session as it begins.

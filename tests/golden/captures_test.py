@@ -13,6 +13,7 @@ import tempfile
 import unittest
 
 import tap
+import wirecraft
 
 SLUICECTL = CAPTURES = None
 
@@ -31,6 +32,44 @@ def of_type(events, kind):
 
 def anomalies(events):
     return {e['anomaly']['event'] for e in of_type(events, 'anomaly')}
+
+
+def frames_of(pcap):
+    """(time in ns, frame) of a little-endian capture with microseconds."""
+    frames, at = [], 24
+    while at < len(pcap):
+        seconds, micros, size, _ = struct.unpack_from('<IIII', pcap, at)
+        frames.append(((seconds * 1_000_000 + micros) * 1000, pcap[at + 16:at + 16 + size]))
+        at += 16 + size
+    return frames
+
+
+class Blocks:
+    """A pcapng file, block by block."""
+
+    def __init__(self, order='<'):
+        self.octets, self.order = b'', order
+
+    def block(self, kind, body):
+        body += b'\0' * (-len(body) % 4)
+        size = struct.pack(self.order + 'I', len(body) + 12)
+        self.octets += struct.pack(self.order + 'I', kind) + size + body + size
+        return self
+
+    def section(self, order=None):
+        self.order = order or self.order
+        return self.block(0x0a0d0d0a, struct.pack(self.order + 'IHHq', 0x1a2b3c4d, 1, 0, -1))
+
+    def interface(self, link=1, snap=0, **options):
+        body = struct.pack(self.order + 'HHI', link, 0, snap)
+        for name, value in options.items():
+            code, form = {'resolution': (9, 'B'), 'offset': (14, 'q'), 'name': (2, '4s')}[name]
+            value = struct.pack(self.order + form, value)
+            body += struct.pack(self.order + 'HH', code, len(value)) + value + b'\0' * (-len(value) % 4)
+        return self.block(1, body + (b'\0' * 4 if options else b''))
+
+    def packet(self, interface, units, frame):
+        return self.block(6, struct.pack(self.order + 'IIIII', interface, units >> 32, units & 0xffffffff, len(frame), len(frame)) + frame)
 
 
 class Captures(unittest.TestCase):
@@ -218,6 +257,92 @@ class Captures(unittest.TestCase):
         self.assertEqual(len(of_type(first, 'smtp')), 1)
         for name, events in told.items():
             self.assertEqual(events, first, name)
+
+    def test_interfaces_of_pcapng_differ(self):
+        # libpcap reads no file whose interfaces differ in link type or snapshot length, or whose
+        # sections differ in byte order: of such captures nothing was told.
+        frames = frames_of((CAPTURES / 's06-simple-session.pcap').read_bytes())
+
+        def file(*interfaces, order='<', cut=None, other='>', head=lambda n, frame: frame, units=lambda n, ns: ns // 1000):
+            blocks = Blocks().section(order)
+            for one in interfaces:
+                blocks.interface(**one)
+            for i, (ns, frame) in enumerate(frames):
+                if i == cut:
+                    blocks.section(other)
+                    for one in interfaces:
+                        blocks.interface(**one)
+                n = i % len(interfaces)
+                blocks.packet(n, units(n, ns), head(n, frame))
+            return blocks.octets
+        null = struct.pack('<I', 2)
+        cooked = struct.pack('>HHH8sH', 0, 1, 6, b'abcdef', 0x0800)
+        heads = [lambda f: f, lambda f: f[14:], lambda f: null + f[14:], lambda f: cooked + f[14:]]
+        resolutions = [lambda ns: ns // 1000, lambda ns: ns, lambda ns: (ns << 20) // 10**9 + 1, lambda ns: ns // 1000 - 10**12]
+        forms = {
+            'one': file({}),
+            'big endian': file({}, order='>'),
+            'snapshot lengths': file({'snap': 65535}, {'snap': 262144}),
+            'link types': file({'link': 1}, {'link': 101}, {'link': 0}, {'link': 113}, head=lambda n, f: heads[n](f)),
+            'raw first': file({'link': 101}, {'link': 1}, head=lambda n, f: heads[1 - n](f)),
+            'resolutions': file({}, {'resolution': 9}, {'resolution': 0x94}, {'resolution': 6, 'offset': 10**6},
+                                units=lambda n, ns: resolutions[n](ns)),
+            'sections': file({'name': b'eth0'}, cut=9),
+            'one that is not read': Blocks().section().interface().interface(220).octets
+            + b''.join(Blocks().packet(0, ns // 1000, f).octets for ns, f in frames) + Blocks().packet(1, frames[-1][0] // 1000, b'usb!').octets,
+            'blocks of other kinds': Blocks().section().block(4, b'\0' * 4).interface().block(5, b'\0' * 12).block(0xbad, b'abcd').octets
+            + b''.join(Blocks().packet(0, ns // 1000, f).octets for ns, f in frames),
+        }
+        told = {}
+        with tempfile.TemporaryDirectory() as folder:
+            path, out = pathlib.Path(folder) / 'a.pcapng', pathlib.Path(folder) / 'out'
+            for name, octets in forms.items():
+                path.write_bytes(octets)
+                status, events, errors = analyze(path, '--out', str(out))
+                self.assertEqual(status, 0, name + errors)
+                for event in events:
+                    for field in ('bytes_toserver', 'bytes_toclient'):
+                        event.get('flow', {}).pop(field, None)
+                told[name] = events
+                self.assertEqual([e['smtp']['outcome'] for e in of_type(analyze(out)[1], 'smtp')], ['accepted'], name)
+                if 'link types' in name or 'raw' in name:
+                    self.assertEqual(wirecraft.read_pcap(out.read_bytes()), wirecraft.read_pcap(octets), name)
+                if 'not read' in name:
+                    self.assertIn('1 frames are of link types that are not read', errors)
+                    self.assertEqual(wirecraft.read_pcap(out.read_bytes())[-1], b'usb!')
+            self.assertEqual(len(of_type(told['one'], 'smtp')), 1)
+            for name, events in told.items():
+                self.assertEqual(events, told['one'], name)
+            # What we answer goes to an interface of its kind.
+            rules, policy = pathlib.Path(folder) / 'a.rules', pathlib.Path(folder) / 'p.json'
+            rules.write_text('reject smtp any any -> any any (smtp.mail_from; content:"@"; sid:1;)\n')
+            policy.write_text('{"sluice:sluice":{"wire":[{"name":"w1","mode":"enforce"}]}}')
+            for name in ('one', 'link types', 'raw first'):
+                path.write_bytes(forms[name])
+                self.assertEqual(of_type(analyze(path, '--out', str(out), '--rules', str(rules), '--policy', str(policy))[1], 'smtp')[0]['smtp']['outcome'], 'blocked')
+                again = of_type(analyze(out)[1], 'smtp')[0]['smtp']
+                self.assertEqual((again['outcome'], again['reply']['code']), ('refused', 550), name)
+            # Cut short, and broken.
+            whole = len(forms['one'])
+            for size in (*range(0, 60), whole - 1, whole - 5, whole - 60):
+                path.write_bytes(forms['one'][:size])
+                status, _, errors = analyze(path)
+                self.assertIn(status, (2,) if size < 48 else (0, 3), f'{size} {errors}')
+            for broken in (forms['one'][:-4] + b'\1\0\0\0', Blocks().section().interface().packet(1, 0, b'x').octets,
+                           Blocks().section().interface().block(6, b'\0' * 8).octets, forms['one'] + b'\6\0\0\0\xff\xff\xff\xff'):
+                path.write_bytes(broken)
+                self.assertEqual(analyze(path)[0], 3)
+
+    def test_what_was_captured_of_a_frame_stays_so(self):
+        frames = frames_of((CAPTURES / 's06-simple-session.pcap').read_bytes())
+        octets = struct.pack('<IHHiIII', 0xa1b23c4d, 2, 4, 0, 0, 262144, 1)
+        for ns, frame in frames:
+            octets += struct.pack('<IIII', ns // 10**9, ns % 10**9, len(frame[:100]), len(frame)) + frame[:100]
+        with tempfile.TemporaryDirectory() as folder:
+            path, out = pathlib.Path(folder) / 'in.pcap', pathlib.Path(folder) / 'out.pcap'
+            path.write_bytes(octets)
+            self.assertIn('captured only in part', analyze(path, '--out', str(out))[2])
+            self.assertEqual(out.read_bytes()[24:], octets[24:])
 
     def test_cooked_captures_keep_what_stands_before_ip(self):
         """A tag, labels or PPPoE behind a cooked header (libpcap writes a VLAN tag back there): the

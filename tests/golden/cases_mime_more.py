@@ -174,6 +174,19 @@ class MimeMore(Cases):
                 self.assertEqual(message['email'].get('subject', ''), table[raw])
         self.messages({raw: b'Subject: ' + raw + b'\r\nFrom: =?utf-8?q?J=C3=B6rg?= <j@a.test>\r\n\r\nx\r\n' for raw in table}, lambda r, m, f: (expect(r, m, f), self.assertEqual(m['email']['from'], 'Jörg <j@a.test>')))
 
+    def test_B12_fields_are_cut_between_characters(self):
+        table = {'ü' * 700: 'ü' * 512, 'a' + 'ü' * 700: 'a' + 'ü' * 511, '€' * 400: '€' * 341, '😀' * 300: '😀' * 256, 'xx' + '😀' * 300: 'xx' + '😀' * 255}
+        self.messages({k: b'Subject: ' + k.encode() + b'\r\n\r\nx\r\n' for k in table}, lambda k, m, f: self.assertEqual(m['email']['subject'], table[k]))
+
+    def test_B12_places_in_fields_are_counted_from_their_first_octet(self):
+        # The field as it was sent was looked at with the blank behind its colon, where nothing starts
+        # with anything, and what its encoding hides was taken for absent.
+        options = ('email.subject; content:!"Re:"; startswith; content:"offer";', 'email.subject; content:"offer"; offset:5;', 'email.subject; content:!"Re:"; file_data; content:"body";',
+                   'email.from; content:!"Ann"; startswith; content:"@";', 'email.subject; content:"offer"; content:!"today"; within:8;', 'email.subject; content:"?Q?Re"; nocase;')
+        rules = ''.join(f'alert smtp any any -> any any (msg:"{i}"; {o} sid:{i};)\n' for i, o in enumerate(options, 1))
+        table = {b'Re: offer today': set(), b'=?utf-8?Q?Re=3A=20offer=20toda?= =?utf-8?Q?y?=': {2, 6}, b'=?utf-8?B?UmU6IG9mZmVyIHRvZGF5?=': set(), b'my offer': {1, 3, 5}, b'Fwd: offer': {1, 2, 3, 5}}
+        self.messages({k: b'Subject: ' + k + b'\r\nFrom: Ann <a@a.test>\r\n\r\nbody\r\n' for k in table}, lambda k, m, f: self.assertEqual(f.hits, table[k]), rules=rules)
+
     def test_B12_lists_are_cut_before_they_are_decoded(self):
         table = {b'=?utf-8?q?Doe=2C_J?= <j@a.test>, b@b.test': ['Doe, J <j@a.test>', 'b@b.test'], b'"Doe, J" <j@a.test>,b@b.test': ['"Doe, J" <j@a.test>', 'b@b.test'], b'a@a.test (x, y), <b@b.test>': ['a@a.test (x, y)', '<b@b.test>'],
                  b'friends: a@a.test, B <b@b.test>;, c@c.test': ['a@a.test', 'B <b@b.test>', 'c@c.test'], b'undisclosed-recipients:;': ['undisclosed-recipients:;'], b'=?utf-8?b?w7w=?= <a@a.test>': ['ü <a@a.test>'], b'a@a.test; b@b.test': ['a@a.test', 'b@b.test']}

@@ -190,6 +190,78 @@ class TcpMore(Segments):
             self.assertEqual(len(flow.flows), 1)
         self.analyze(build, check, names=('client first', 'server first'))
 
+    def test_C13_a_lost_segment_costs_its_own_message_only(self):
+        # Any one segment never comes by, of the client or of the server: the other messages are told
+        # as if it had, and of its own one what was seen.
+        def chunks(body):
+            return [('C', b'BDAT 20\r\n' + body[:20]), ('S', OK), ('C', b'BDAT %d LAST\r\n' % (len(body) - 20) + body[20:]), ('S', OK)]
+
+        def pipelined(i, body, reply):
+            return [('C', b'MAIL FROM:<%d@x>\r\nRCPT TO:<b@b.test>\r\nDATA\r\n' % i), ('S', b'250 a\r\n250 b\r\n354 c\r\n'), ('C', body + b'.\r\n'), ('S', reply)]
+        bodies = [b'Subject: %d\r\n\r\n' % i + b'x' * 300 + b'\r\n' for i in range(3)]
+        replies = (OK, b'550 no\r\n', OK)
+        said = {'data': sum((envelope(b'%d@x' % i) + data(b + b'.\r\n', r) for i, b, r in zip(range(3), bodies, replies)), []),
+                'chunks': sum((envelope(b'%d@x' % i) + chunks(b) for i, b in enumerate(bodies)), []),
+                'pipelined': sum((pipelined(i, b, r) for i, b, r in zip(range(3), bodies, replies)), [])}
+        names = [(name, lost, wait) for name, steps in said.items() for lost in (None, *range(len(steps))) for wait in (0.001, 0.5)]
+        owners = {name: [sum(o.startswith(b'MAIL') for _, o in steps[:i + 1]) - 1 for i in range(len(steps))] for name, steps in said.items()}
+
+        def build(capture, name):
+            script, lost, wait = name
+            c = w.Connection(capture).open()
+            talk(c, GREETING)
+            for i, (who, octets) in enumerate(said[script]):
+                side = 'CS'.index(who)
+                if i != lost:
+                    c.frame(side, ACK | PSH, octets, wait=wait)
+                c.next[side] += len(octets)
+            return talk(c, BYE).close()
+
+        def told(message):
+            return (message['smtp'].get('mail_from'), message['smtp'].get('rcpt_to'), message['smtp'].get('outcome'),
+                    message['smtp'].get('reply'), message['smtp']['sha256'], message['email'].get('subject'))
+
+        whole = {}
+
+        def check(name, flow):
+            script, lost, wait = name
+            if lost is None:
+                self.assertEqual(flow.anomalies, set())
+                whole[script] = [told(m) for m in flow.messages]
+                self.assertEqual(len(whole[script]), 3)
+                return
+            owner = owners[script][lost]
+            self.assertEqual(len(flow.messages), 3)
+            self.assertEqual([told(m) for i, m in enumerate(flow.messages) if i != owner], whole[script][:owner] + whole[script][owner + 1:])
+            self.assertLessEqual(flow.anomalies, {'stream-gap', 'bad-header'})
+            self.assertIn(flow.messages[owner]['smtp'].get('mail_from'), (f'<{owner}@x>', None))
+            outcome = 'refused' if owner == 1 and script != 'chunks' else 'accepted'
+            self.assertIn(flow.messages[owner]['smtp']['outcome'], (outcome, 'unknown'))
+        self.analyze(build, check, names=names)
+
+    def test_C13_what_is_not_whole_has_no_hash(self):
+        # A file or message of which octets were not seen was told as closed, with the hash of the rest.
+        first, second = (b'--b\r\nContent-Type: application/octet-stream; name=%s\r\n\r\n' % n + b'x' * 200 + b'\r\n' for n in (b'1.bin', b'2.bin'))
+        head = b'Subject: s\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n'
+
+        def build(capture, name):
+            c = w.Connection(capture).open()
+            talk(c, GREETING + envelope() + data(b'')[:2] + [('C', head + first + second[:-100])])
+            if name == 'aborted':
+                return c.close()
+            c.next[0] += 50 if name == 'gap' else 0
+            return talk(c, [('C', second[-50 if name == 'gap' else -100:] + b'--b--\r\n.\r\n'), ('S', OK)] + BYE).close()
+
+        def check(name, flow):
+            files = [e['fileinfo'] for e in flow.events if e['event_type'] == 'fileinfo']
+            cut = ('TRUNCATED', name == 'gap', False) if name != 'whole' else ('CLOSED', False, True)
+            self.assertEqual([(f['state'], f['gaps'], 'sha256' in f) for f in files], [('CLOSED', False, True), cut])
+            message, = flow.messages
+            self.assertEqual(['sha256' in a for a in message['sluice']['attachments']], [True, name == 'whole'])
+            self.assertEqual('sha256' in message['smtp'], name != 'gap')
+            self.assertNotIn('missing-boundary', flow.anomalies)
+        self.analyze(build, check, names=('whole', 'gap', 'aborted'))
+
     def test_C14_overlaps_of_many_pieces(self):
         def build(capture, name):
             c = self.begin(capture)

@@ -118,6 +118,32 @@ TEST(Eve, SmtpWithRefusedRecipientsAndAttachments) {
   EXPECT_EQ(e["sluice"]["would_have"], "reject");
 }
 
+TEST(Eve, FileOfWhichOctetsWereNotSeen) {
+  using contract::AttachmentCut;
+  for (const auto& [cut, state, gaps] : {std::tuple{AttachmentCut::none, "CLOSED", false},
+                                         {AttachmentCut::end, "TRUNCATED", false},
+                                         {AttachmentCut::gap, "TRUNCATED", true}}) {
+    const Json file = Record(header(EventType::fileinfo))
+                          .put(Field::attachment, "a.zip")
+                          .number(Field::attachment_cut, static_cast<std::uint8_t>(cut))
+                          .json()["fileinfo"];
+    EXPECT_EQ(file["state"], state);
+    EXPECT_EQ(file["gaps"], gaps);
+  }
+}
+
+TEST(Eve, NamesOfACertificate) {
+  const auto names = [](const std::vector<const char*>& list) {
+    Record record(header(EventType::tls));
+    for (const char* name : list) record.put(Field::tls_certificate_name, name);
+    return record.json()["tls"];
+  };
+  EXPECT_EQ(names({"a.test", "a.test", "b.test"}),
+            Json({{"subject", "CN=a.test"}, {"subjectaltname", {"a.test", "b.test"}}}));
+  // A certificate without a common name was told with the first other one as its subject.
+  EXPECT_EQ(names({"", "a.test"}), Json({{"subjectaltname", {"a.test"}}}));
+}
+
 TEST(Eve, EnforcedVerdict) {
   auto h = header(EventType::smtp);
   h.flags = contract::kEventEnforced;

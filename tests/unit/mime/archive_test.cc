@@ -126,6 +126,42 @@ TEST(MimeArchives, B19_MembersOfGzip) {
   EXPECT_FALSE(r.has(Anomaly::limit));
 }
 
+// What programs show is the directory's name, which the local header need not have.
+TEST(MimeArchives, NamesThatOnlyTheDirectoryHas) {
+  std::string file = zip({{"good.txt", "one"}, {"same.txt", "two"}, {"last.txt", "three"}});
+  const std::size_t at = file.rfind("good.txt");
+  const Recorder r = run(file.replace(at, 8, "evil.exe"));
+  ASSERT_EQ(r.parts.size(), 5u);
+  EXPECT_EQ(member(r, 0).name, "good.txt");
+  EXPECT_EQ(member(r, 3).name, "evil.exe");
+  EXPECT_EQ(member(r, 3).octets, 0u);
+  // In another order, with others left out, listed twice or without a name: they are known.
+  std::string other = zip({{"a", "one"}, {"b", "two", false, false, 2}, {"c", "three", true}});
+  const std::size_t directory = other.find("PK\1\2");
+  const std::size_t entry = 4 + 42 + 1;
+  other = other.substr(0, directory) + other.substr(directory + 3 * entry) +
+          other.substr(directory + entry, entry) + "PK\1\2" + std::string(42, '\0');
+  EXPECT_EQ(run(other).parts.size(), 4u);
+}
+
+TEST(MimeArchives, NamesOfGzip) {
+  const auto named = [](std::string_view name, bool extra) {
+    std::string file = gzip("content");
+    file[3] = static_cast<char>(8 | (extra ? 4 : 0));
+    std::string fields = extra ? std::string("\3\0abc", 5) : std::string();
+    fields += name;
+    return file.insert(10, fields + '\0');
+  };
+  const Recorder r = run(named("evil.exe", false) + named("two.txt", true) + gzip("content") +
+                         named(std::string(300, 'n'), false));
+  ASSERT_EQ(r.parts.size(), 5u);
+  EXPECT_EQ(member(r, 0).name, "evil.exe");
+  EXPECT_EQ(member(r, 1).name, "two.txt");
+  EXPECT_EQ(member(r, 2).name, "");
+  EXPECT_EQ(member(r, 3).name, std::string(256, 'n'));
+  for (unsigned i = 0; i < 4; ++i) EXPECT_EQ(member(r, i).other, "content");
+}
+
 TEST(MimeArchives, AWrongCheckValueHidesNothing) {
   std::string first = gzip("first ");
   first[first.size() - 8] ^= 1;

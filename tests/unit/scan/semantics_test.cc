@@ -123,6 +123,32 @@ TEST(RuleSemantics, NegatedContents) {
          "abcdef", false);
   expect("content:\"ab\"; content:!\"end\"; endswith;", "ab end.", true);
   expect("content:\"ab\"; content:!\"end\"; endswith;", "ab end", false);
+  // Counted from another one, too, only what stands at the end is the end.
+  expect("content:\"ab\"; content:!\"end\"; distance:1; within:9; endswith;", "ab end.", true);
+  expect("content:\"ab\"; content:!\"end\"; distance:1; within:9; endswith;", "ab end", false);
+  expect("content:\"ab\"; content:!\"end\"; distance:1; within:9; endswith;", "ab end end", false);
+  expect("content:\"ab\"; content:!\"end\"; distance:1; within:4; endswith;", "ab end end", true);
+}
+
+// A header field as it was sent was an item of its own, and what its encoding hid was absent there.
+TEST(RuleSemantics, WhatIsAbsentFromAnotherReadingSaysNothing) {
+  const auto said = [](std::string_view options, bool another) {
+    const auto rules = ruleset_of(rule(7, "email.subject; " + std::string(options)));
+    const auto scratch = scan::Scratch::make(*rules);
+    scan::MessageScan scan(**scratch, std::pmr::new_delete_resource());
+    scan.whole(Buffer::subject, as_bytes("ab cd"));
+    scan.whole(Buffer::subject, as_bytes("ab =63d"), another);
+    scan.settle();
+    return !scan.hits().empty();
+  };
+  for (const char* options :
+       {"content:\"ab\"; content:!\"cd\";", "content:!\"cd\";",
+        "content:\"ab\"; content:!\"cd\"; within:4;", "content:\"ab\"; pcre:!\"/c(?=d)/\";"}) {
+    EXPECT_TRUE(said(options, false)) << options;
+    EXPECT_FALSE(said(options, true)) << options;
+  }
+  EXPECT_TRUE(said("content:\"=63\";", true));
+  EXPECT_TRUE(said("content:\"ab\"; content:\"=63\"; within:9;", true));
 }
 
 TEST(RuleSemantics, Regexes) {

@@ -652,6 +652,36 @@ TEST(SmtpSession, Gaps) {
     EXPECT_EQ(r.transactions.at(1).ends.at(0).second, "done");
     EXPECT_EQ(r.transactions.at(2).mail_code, 250);
   }
+  for (const bool refused : {true, false}) {  // and the server refused it there, or in its middle
+    Recorder r;
+    Session s(Limits{}, r, &memory);
+    start(s);
+    s.client(as_bytes("DATA\r\n"));
+    s.server(as_bytes("354 go\r\n"));
+    s.client(as_bytes("one\r\n"));
+    s.client_gap(3);
+    if (!refused) s.client(as_bytes("more\r\n"));
+    s.server(as_bytes("550 spam\r\n"));
+    if (!refused) {
+      EXPECT_FALSE(r.messages.at(0).ended);
+      continue;
+    }
+    s.client(as_bytes("MAIL FROM:<c@c.test>\r\n"));
+    s.server(as_bytes("250 ok\r\n"));
+    EXPECT_EQ(r.transactions.at(1).ends.at(0).second, "spam");
+    EXPECT_EQ(r.transactions.at(2).mail_code, 250);
+  }
+  {  // DATA was in the gap
+    Recorder r;
+    Session s(Limits{}, r, &memory);
+    start(s);
+    s.client_gap(6);
+    s.server(as_bytes("354 go\r\n"));
+    s.client(as_bytes("one\r\n.\r\n"));
+    s.server(as_bytes("250 done\r\n"));
+    EXPECT_EQ(r.transactions.at(1).ends.at(0).second, "done");
+    EXPECT_FALSE(r.has(Anomaly::unsolicited_reply));
+  }
   {  // a hole in a chunk
     Recorder r;
     Session s(Limits{}, r, &memory);
@@ -678,6 +708,24 @@ TEST(SmtpSession, Gaps) {
       EXPECT_EQ(r.transactions.at(2).rcpt_codes.at(0), 250);
       EXPECT_FALSE(r.has(Anomaly::bad_command));
     }
+  }
+  {  // MAIL was
+    Recorder r;
+    Session s(Limits{}, r, &memory);
+    s.server(as_bytes("220 mx\r\n"));
+    s.client(as_bytes("EHLO c\r\n"));
+    s.server(as_bytes(kEhloReply));
+    s.client_gap(30);
+    s.server(as_bytes("250 of the gap\r\n"));
+    s.client(as_bytes("RCPT TO:<b@b.test>\r\n"));
+    s.server(as_bytes("250 ok\r\n"));
+    s.client(as_bytes("DATA\r\n"));
+    s.server(as_bytes("354 go\r\n"));
+    s.client(as_bytes(".\r\n"));
+    s.server(as_bytes("250 ok\r\n"));
+    EXPECT_TRUE(r.anomalies.empty());
+    s.client(as_bytes("RCPT TO:<b@b.test>\r\n"));  // of this one none is missing
+    EXPECT_TRUE(r.has(Anomaly::command_sequence));
   }
   {  // a whole message and its end were, and the next command follows at once
     Recorder r;
@@ -710,6 +758,35 @@ TEST(SmtpSession, Gaps) {
     s.server(as_bytes("\r\n250 done\r\n"));
     EXPECT_EQ(r.messages.at(0).end, MessageEnd::complete);
     EXPECT_EQ(r.transactions.at(1).ends.at(0).second, "done");
+  }
+  {  // so it is when the message is refused
+    Recorder r;
+    Session s(Limits{}, r, &memory);
+    start(s);
+    s.client(as_bytes("DATA\r\n"));
+    s.client(as_bytes("one\r\n.\r\n"));
+    s.server_gap(8);
+    s.server(as_bytes("550 spam\r\n"));
+    s.client(as_bytes("MAIL FROM:<c@c.test>\r\n"));
+    s.server(as_bytes("250 ok\r\n"));
+    EXPECT_EQ(r.messages.size(), 1u);
+    EXPECT_EQ(r.transactions.at(1).ends.at(0).second, "spam");
+    EXPECT_EQ(r.transactions.at(2).mail_code, 250);
+    EXPECT_TRUE(r.anomalies.empty());
+  }
+  {  // what may have ended in the gap is not said to be given up
+    for (const bool chunks : {false, true}) {
+      Recorder r;
+      Session s(Limits{}, r, &memory);
+      start(s);
+      s.client(as_bytes(chunks ? "BDAT 3\r\nabc" : "DATA\r\n"));
+      s.server(as_bytes(chunks ? "250 ok\r\n" : "354 go\r\n"));
+      s.client_gap(30);
+      if (chunks) s.client(as_bytes("MAIL FROM:<c@c.test>\r\n"));
+      if (chunks) s.server(as_bytes("250 of the gap\r\n250 ok\r\n"));
+      s.finish();
+      EXPECT_EQ(r.messages.at(0).end, MessageEnd::unseen);
+    }
   }
   {  // 554 was missed: the next commands are commands
     Recorder r;

@@ -174,6 +174,87 @@ TEST_P(TcpStreams, C13_AGapIsAlsoGivenUpAfterSegmentsAndAtTheEnd) {
   EXPECT_EQ(sink.client(), "????DATA????MORE");
 }
 
+// A reply came before the octets that it answers were given up: it went to the command before, and
+// the commands behind it were taken for content.
+TEST_P(TcpStreams, C13_WhatAnswersUnseenOctetsWaitsForThem) {
+  talk.open();
+  talk.send(kC, 0, "DATA ");
+  talk.send(Say{.direction = kS, .at = 0, .octets = "250 ", .ack = 9});
+  talk.acked[0] = 9;
+  talk.send(kS, 4, "more ");  // no later octet of the server's overtakes it
+  EXPECT_EQ(sink.both, "DATA ");
+  // The client has the answer and goes on: what was not seen will not come.
+  talk.acked[1] = 9;
+  talk.send(kC, 9, "");
+  EXPECT_EQ(sink.both, "DATA ?250 more ");
+  talk.send(kC, 9, "QUIT");
+  EXPECT_EQ(sink.both, "DATA ?250 more QUIT");
+  EXPECT_TRUE(sink.in_order);
+  ASSERT_EQ(sink.gaps.size(), 1u);
+  EXPECT_EQ(sink.gaps[0].size, 4u);
+  // Nothing is owed any more.
+  talk.ack(kS, 9, 13);
+  talk.send(kS, 9, "221 ");
+  EXPECT_EQ(sink.both, "DATA ?250 more QUIT221 ");
+}
+
+TEST_P(TcpStreams, C13_WhatAnswersOctetsThatComeLateFollowsThem) {
+  talk.open();
+  talk.send(Say{.direction = kS, .at = 0, .octets = "250 ", .ack = 5});
+  talk.acked[0] = 5;
+  talk.wait(5 * kMillisecond);
+  talk.send(kS, 0, "250 ");  // sent again meanwhile
+  EXPECT_EQ(sink.both, "");
+  EXPECT_EQ(talk.send(kC, 0, "MAIL ").action, Action::forward);
+  EXPECT_EQ(sink.both, "MAIL 250 ");
+  EXPECT_TRUE(sink.gaps.empty());
+  EXPECT_TRUE(quiet());
+  talk.acked[1] = 4;
+  talk.ack(kC, 5, 4);
+  EXPECT_EQ(talk.connection.highest_acknowledged(kS), talk.isn[1] + 5);
+}
+
+TEST_P(TcpStreams, C13_WhatAnswersUnseenOctetsWaitsForAGraceAlone) {
+  for (const bool ends : {false, true}) {
+    talk = Talk(talk.isn[0], talk.isn[1]);
+    talk.open();
+    talk.send(kC, 0, "DATA ");
+    talk.send(Say{.direction = kS, .at = 0, .octets = "250 ", .ack = 9});
+    if (ends) {
+      talk.connection.finish(talk.sink);
+    } else {
+      talk.wait(Connection::kGapGrace);
+      talk.send(Say{.direction = kS, .at = 4, .ack = 9});
+    }
+    EXPECT_EQ(talk.sink.both, "DATA ?250 ");
+  }
+}
+
+TEST_P(TcpStreams, C13_AnswersDoNotWaitForAFinOrForAClientThatIsNotSeen) {
+  talk.open();
+  talk.send(kC, 0, "QUIT ");
+  // One number beyond is a FIN that was missed.
+  talk.send(Say{.direction = kS, .at = 0, .octets = "221 ", .ack = 6});
+  EXPECT_EQ(sink.both, "QUIT 221 ");
+
+  Talk server(talk.isn[0], talk.isn[1]);
+  for (int i = 0; i < 40; ++i)
+    server.send(Say{.direction = kS, .at = i * 4, .octets = "250 ", .ack = i * 30});
+  EXPECT_EQ(server.sink.server().size(), 160u);
+}
+
+TEST_P(TcpStreams, C13_OctetsThatWaitAreBounded) {
+  talk = Talk(talk.isn[0], talk.isn[1], {.out_of_order_octets = 4000});
+  talk.open();
+  talk.send(kC, 0, "DATA ");
+  talk.acked[0] = 9;
+  for (int i = 0; i < 10; ++i) talk.send(kS, i * 1000, std::string(1000, 's'));
+  EXPECT_GE(talk.sink.server().size(), 6000u);
+  EXPECT_EQ(talk.sink.gaps.size(), 1u);
+  talk.connection.finish(talk.sink);
+  EXPECT_EQ(talk.sink.server(), std::string(10000, 's'));
+}
+
 TEST_P(TcpStreams, AHoleThatIsNotAcknowledgedIsNeverGivenUp) {
   talk.open();
   talk.send(kC, 4, "DATA");

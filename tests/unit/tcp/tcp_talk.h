@@ -39,6 +39,7 @@ struct Recorder : StreamSink {
       ++stops;
     }
     stream[index(d)] += as_text(octets.first(n));
+    both += as_text(octets.first(n));
     end[index(d)] = offset + n;
     return n;
   }
@@ -46,6 +47,7 @@ struct Recorder : StreamSink {
     if (offset != end[index(d)]) in_order = false;
     gaps.push_back({d, offset, size});
     if (size < 1u << 16) stream[index(d)] += std::string(size, '?');
+    both += '?';
     end[index(d)] = offset + size;
   }
   void on_alternative(Direction d, std::uint64_t offset, Bytes octets) override {
@@ -74,6 +76,7 @@ struct Recorder : StreamSink {
   }
 
   std::string stream[2];
+  std::string both;  // octets of either direction as they came; '?': a gap
   std::uint64_t end[2]{};
   std::optional<std::uint64_t> stop[2];
   int stops = 0;

@@ -184,7 +184,7 @@ struct Free {
 template <typename T>
 using Owned = std::unique_ptr<T, Free>;
 
-Owned<X509> certificate(EVP_PKEY* key) {
+Owned<X509> certificate(EVP_PKEY* key, bool named = true) {
   Owned<X509> x(X509_new());
   X509_set_version(x.get(), 2);
   ASN1_INTEGER_set(X509_get_serialNumber(x.get()), 1);
@@ -192,8 +192,9 @@ Owned<X509> certificate(EVP_PKEY* key) {
   X509_gmtime_adj(X509_getm_notAfter(x.get()), 3600);
   X509_set_pubkey(x.get(), key);
   X509_NAME* name = X509_get_subject_name(x.get());
-  X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
-                             reinterpret_cast<const unsigned char*>("mx.example.net"), -1, -1, 0);
+  if (named)
+    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
+                               reinterpret_cast<const unsigned char*>("mx.example.net"), -1, -1, 0);
   X509_set_issuer_name(x.get(), name);
   X509_EXTENSION* names = X509V3_EXT_conf_nid(nullptr, nullptr, NID_subject_alt_name,
                                               "DNS:mx.example.net,DNS:mail.example.net");
@@ -259,11 +260,26 @@ TEST(ClientHello, RealHandshakeOfTls12ShowsTheCertificatesNames) {
     EXPECT_EQ(parser.negotiated_version(), 0x0303);
     ASSERT_EQ(parser.hello().protocols.size(), 1u);
     EXPECT_EQ(parser.hello().protocols[0], "smtp");
-    ASSERT_EQ(parser.server_names().size(), 2u);
-    EXPECT_EQ(parser.server_names()[1], "mail.example.net");
+    ASSERT_EQ(parser.server_names().size(), 3u);
+    EXPECT_EQ(parser.server_names()[0], "mx.example.net");
+    EXPECT_EQ(parser.server_names()[1], "mx.example.net");
+    EXPECT_EQ(parser.server_names()[2], "mail.example.net");
     EXPECT_EQ(parser.hello().ja4.substr(0, 4), "t12d");
     EXPECT_EQ(parser.hello().ja4.substr(8, 2), "sp");
   }
+}
+
+TEST(ClientHello, ACertificateWithoutACommonName) {
+  const Owned<EVP_PKEY> key(EVP_EC_gen("P-256"));
+  const Owned<X509> x = certificate(key.get(), false);
+  unsigned char* der = nullptr;
+  const int size = i2d_X509(x.get(), &der);
+  const auto names =
+      certificate_names({der, static_cast<std::size_t>(size)}, std::pmr::new_delete_resource());
+  OPENSSL_free(der);
+  ASSERT_EQ(names.size(), 3u);
+  EXPECT_EQ(names[0], "");
+  EXPECT_EQ(names[1], "mx.example.net");
 }
 
 TEST(ClientHello, RealHandshakeOfTls13) {
