@@ -477,15 +477,15 @@ std::uint32_t SpamScan::cost(std::uint32_t test) const {
 }
 
 double SpamScan::answer(std::uint32_t index, std::uint32_t enough) {
-  const scan::SpamTest& test = rules_.tests()[index];
-  if (test.kind != scan::TestKind::eval) {
+  const scan::SpamCall* const call = rules_.call(index);
+  if (call == nullptr) {
     const std::uint32_t count =
         scanner_.count(index, counts_.has(index) ? counts_[index] : 0, enough);
-    return (test.flags & scan::kTestNegated) != 0 ? count == 0 : count;
+    return (rules_.flags(index) & scan::kTestNegated) != 0 ? count == 0 : count;
   }
   const scan::SpamTimer eval(options_.times, scan::SpamGroup::eval);
   const std::uint64_t begin = options_.times != nullptr ? options_.times->now() : 0;
-  const double value = run_eval(view_, test);
+  const double value = run_eval(view_, *call);
   if (options_.times != nullptr) options_.times->charge_test(index, options_.times->now() - begin);
   return value != 0;
 }

@@ -343,7 +343,7 @@ const Strings& View::from_addresses() const {
       String clean(memory);
       for (const char c : address) {
         if (c == '.' && clean.ends_with('.')) continue;
-        clean += c;
+        clean += to_lower(c);
       }
       if (!clean.empty() && std::find(all.begin(), all.end(), clean) == all.end())
         all.push_back(std::move(clean));
