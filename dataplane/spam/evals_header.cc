@@ -96,15 +96,15 @@ double check_for_matching_env_and_hdr_from(const View& view, Arguments) {
   return equals_nocase(envelope, from);
 }
 
-Strings recipients(const View& view) {
-  Strings inputs(view.values("ToCc:addr"), view.memory);
+Texts recipients(const View& view) {
+  Texts inputs(view.values("ToCc:addr"), view.memory);
   if (inputs.size() < 5) {
-    const Strings& hidden = view.values("Bcc:addr");
+    const Texts& hidden = view.values("Bcc:addr");
     inputs.insert(inputs.end(), hidden.begin(), hidden.end());
   }
-  Strings addresses(view.memory);
+  Texts addresses(view.memory);
   std::string_view previous;
-  for (const String& current : inputs) {
+  for (const std::string_view current : inputs) {
     if (equals_nocase(current, previous)) continue;
     addresses.push_back(current);
     previous = current;
@@ -120,12 +120,12 @@ bool has_recipients(const View& view, std::size_t least) {
 }
 double sorted_recipients(const View& view, Arguments) {
   if (!has_recipients(view, 7)) return 0;
-  const Strings addresses = recipients(view);
+  const Texts addresses = recipients(view);
   return addresses.size() >= 7 && std::is_sorted(addresses.begin(), addresses.end());
 }
 double similar_recipients(const View& view, Arguments a) {
   double similar = 0;
-  const Strings addresses = has_recipients(view, 5) ? recipients(view) : Strings(view.memory);
+  const Texts addresses = has_recipients(view, 5) ? recipients(view) : Texts(view.memory);
   if (addresses.size() >= 5) {
     const auto host = [](std::string_view s) {
       const std::size_t at = s.find('@');

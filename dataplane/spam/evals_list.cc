@@ -68,8 +68,8 @@ bool is_freemail(const View& view, std::string_view address) {
 }
 
 Strings lower_values(const View& view, const Selector& selector) {
-  Strings values(view.values(selector), view.memory);
-  for (String& value : values) lower(value);
+  Strings values(view.memory);
+  for (const std::string_view value : view.values(selector)) lower(values.emplace_back(value));
   return values;
 }
 

@@ -106,6 +106,11 @@ double no_locale(const View&, Arguments) { return 0; }  // all charsets are welc
 
 // Charsets in which letters look like capitals.
 bool likely_capitals(std::string_view charset) {
+  // Nearly all.
+  if (equals_lower(charset, "utf-8") || equals_lower(charset, "us-ascii") ||
+      equals_lower(charset.substr(0, charset.size() - std::min<std::size_t>(charset.size(), 1)),
+                   "iso-8859-"))
+    return false;
   for (const std::string_view part : {"koi", "jp", "jis", "euc", "gb", "big5", "isoir", "cp1251",
                                       "windows-1251", "georgianps", "pt154", "tis"}) {
     if (contains_nocase(charset, part)) return true;

@@ -148,10 +148,13 @@ void SpamScan::on_message_header() {
   for (const Field& field : parts_.header().fields()) {
     if (field.lower_name == "received") received.push_back(field.value);
   }
-  for (const std::string_view name :
-       {"x-yahoo-post-ip", "x-originating-ip", "x-apparently-from", "x-senderip", "x-aol-ip",
-        "x-ms-exchange-crosstenant-originalattributedtenantconnectingip"}) {
-    if (const Field* field = parts_.header().last(name)) originating.push_back(field->value);
+  static constexpr Selector kOriginating[] = {
+      "x-yahoo-post-ip",   "x-originating-ip",
+      "x-apparently-from", "x-senderip",
+      "x-aol-ip",          "x-ms-exchange-crosstenant-originalattributedtenantconnectingip"};
+  for (const Selector& of : kOriginating) {
+    const Field* field = view_.lacks(of.field) ? nullptr : parts_.header().last(of.name);
+    if (field != nullptr) originating.push_back(field->value);
   }
   {
     const scan::SpamTimer timer(options_.times, scan::SpamGroup::relays);

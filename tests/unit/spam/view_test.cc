@@ -143,6 +143,27 @@ TEST(SpamView, Dates) {
   EXPECT_FALSE(spam::read_date("yesterday", seconds));
 }
 
+// Of a field the value, and that with a line end as rules see it, wherever it had to be copied.
+TEST(SpamView, LinesOfFields) {
+  std::pmr::monotonic_buffer_resource memory;
+  for (const auto& [field, value] :
+       {std::pair("A: b\n", "b"), std::pair("A: b", "b"), std::pair("A: b \t\n", "b"),
+        std::pair("A: b\n c\n", "b c"), std::pair("A: b\n c \n \n", "b c"), std::pair("A:\n", ""),
+        std::pair("A:", ""), std::pair("A: \n", ""), std::pair("A: \n b\n", "b"),
+        std::pair("A: =?utf-8?q?b?=\n", "b"),
+        std::pair("A: =?utf-8?q?b?=\n =?utf-8?q?c?= d", "bc d")}) {
+    spam::HeaderList list(&memory);
+    list.add(field, false);
+    list.add("Other: x\n", false);  // behind it in memory
+    ASSERT_EQ(list.fields().size(), 2u);
+    const spam::Field& of = list.fields().front();
+    EXPECT_EQ(of.value, value) << field;
+    EXPECT_EQ(of.line, std::string(value) + "\n") << field;
+    EXPECT_EQ(of.raw, std::string_view(field).substr(2)) << field;
+    EXPECT_EQ(of.hash, scan::FieldNames::hash("a"));
+  }
+}
+
 // As most write a date it is read at once; with two blanks somewhere word by word: the same.
 TEST(SpamView, DatesAtOnce) {
   constexpr std::string_view kEnds[] = {"", " (CEST)", ",x", "\n"};
