@@ -30,10 +30,8 @@ class FieldNames {
     return special ? kNoField : hash(name);
   }
 
-  void add(std::string_view name) {
-    const std::uint64_t h = hash(name);
-    bits_[h >> 62] |= std::uint64_t{1} << (h >> 56 & 63);
-  }
+  // `field`: of hash().
+  void add(std::uint64_t field) { bits_[field >> 62] |= std::uint64_t{1} << (field >> 56 & 63); }
   bool lacks(std::uint64_t field) const {
     return field != kNoField && (bits_[field >> 62] >> (field >> 56 & 63) & 1) == 0;
   }

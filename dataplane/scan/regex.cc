@@ -49,8 +49,6 @@ RegexScratch::~RegexScratch() = default;
 struct Regex::Impl {
   ~Impl() { pcre2_code_free(code); }
   pcre2_code* code = nullptr;
-  std::uint32_t least = 0;  // octets of what it matches
-  std::uint32_t weight = 1;
   bool jit = false;
   std::vector<std::uint64_t> set;  // by octet: 1, or kBeyond above 127; empty: not a set
 };
@@ -80,24 +78,24 @@ Result<Regex> Regex::make(std::string_view pattern, std::uint32_t options) {
     return Error{std::string(reinterpret_cast<const char*>(text)) + " at its character " +
                  std::to_string(offset)};
   }
-  pcre2_pattern_info(impl->code, PCRE2_INFO_MINLENGTH, &impl->least);
+  std::uint32_t least = 0;
+  pcre2_pattern_info(impl->code, PCRE2_INFO_MINLENGTH, &least);
   // Without it the interpreter runs.
   impl->jit = pcre2_jit_compile(impl->code, PCRE2_JIT_COMPLETE) == 0;
   // Many ways to match are much code.
   constexpr std::size_t kSimple = 4096;
   std::size_t code = 0;
-  if (impl->jit && pcre2_pattern_info(impl->code, PCRE2_INFO_JITSIZE, &code) == 0)
-    impl->weight += static_cast<std::uint32_t>(code / kSimple);
-  return Regex(std::move(impl));
+  const bool known = impl->jit && pcre2_pattern_info(impl->code, PCRE2_INFO_JITSIZE, &code) == 0;
+  Regex made(std::move(impl));
+  made.least_ = least;
+  if (known) made.weight_ += static_cast<std::uint32_t>(code / kSimple);
+  return made;
 }
-
-std::uint32_t Regex::least() const { return impl_->least; }
-std::uint32_t Regex::weight() const { return impl_->weight; }
 
 bool Regex::find(std::string_view subject, RegexScratch& scratch, Match* match, std::size_t from,
                  std::uint32_t to) const {
   if (scratch.impl_->data == nullptr || scratch.impl_->context == nullptr ||
-      from > subject.size() || subject.size() - from < impl_->least)
+      from > subject.size() || subject.size() - from < least_)
     return false;
   if (scratch.impl_->to != to) {
     scratch.impl_->to = to;

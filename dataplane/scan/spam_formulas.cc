@@ -178,6 +178,7 @@ class SpamFormulasMaker {
     const auto count = static_cast<std::uint32_t>(tests_.size());
     of_.resize(count);
     likely_.resize(count + 1);
+    watches_.resize(count + 1);
     out_.number_of_.assign(count, 0);
     out_.meta_of_.assign(count + 1, 0);
     for (std::uint32_t i = 0; i < count; ++i) {
@@ -416,6 +417,7 @@ class SpamFormulasMaker {
     out_.flags_.push_back(SpamFormulas::kMeta | SpamFormulas::kUsed);
     out_.meta_of_.push_back(0);
     likely_.emplace_back();
+    watches_.emplace_back();
     write_meta(fact, formula);
     return SpamFormulas::literal(fact);
   }
@@ -576,6 +578,7 @@ class SpamFormulasMaker {
     std::ranges::stable_sort(parts, std::less<>(), [](const Formula* part) {
       return part->kind == Formula::Kind::literal ? 0 : is_one_of(*part) ? 1 : 2;
     });
+    count_missing(index, parts);
     std::vector<std::uint32_t> literals;
     std::vector<std::uint32_t> steps;
     if (fact < tests_.size() && of_[fact].valued)
@@ -593,12 +596,11 @@ class SpamFormulasMaker {
       }
     }
     steps.push_back(SpamFormulas::word(Step::end));
-    if (literals.empty()) literals.push_back(SpamFormulas::literal(always()));
     auto& words = out_.words_;
-    out_.metas_.push_back({literals.front(), static_cast<std::uint32_t>(words.size())});
+    out_.metas_.push_back(static_cast<std::uint32_t>(words.size()));
     words.push_back(fact);
-    words.push_back(static_cast<std::uint32_t>(literals.size() - 1));
-    words.insert(words.end(), literals.begin() + 1, literals.end());
+    words.push_back(static_cast<std::uint32_t>(literals.size()));
+    words.insert(words.end(), literals.begin(), literals.end());
     words.insert(words.end(), steps.begin(), steps.end());
   }
 
@@ -654,14 +656,97 @@ class SpamFormulasMaker {
     write_literals(any ? Step::any : Step::all, literals, words);
   }
 
-  void finish() {
-    out_.initial_.assign(2 * out_.flags_.size(), kNo);
-    for (std::uint32_t fact = 0; fact < out_.flags_.size(); ++fact) {
-      Known kNown = fact == always() ? kYes : kNo;
-      if (fact < tests_.size() && tests_[fact].kind == TestKind::eval) kNown = kOpen;
-      out_.initial_[SpamFormulas::literal(fact)] = kNown;
-      out_.initial_[SpamFormulas::literal(fact, true)] = opposite(kNown);
+  // --- what is missing ---------------------------------------------------------------------------
+
+  Known initial(std::uint32_t literal) const {
+    const std::uint32_t fact = literal / 2;
+    Known known = kNo;
+    if (fact == always()) {
+      known = kYes;
+    } else if (fact < tests_.size() && tests_[fact].kind == TestKind::eval) {
+      // What is reported is asked for before metas are looked at.
+      known = (tests_[fact].flags & kTestSub) != 0 ? kOpen : kNo;
     }
+    return (literal & 1) != 0 ? opposite(known) : known;
+  }
+
+  // Whether it may hold before a message, as far as that is known without computing numbers.
+  bool may_hold(const Formula& formula) const {
+    const auto may = [this](const Formula& part) { return may_hold(part); };
+    switch (formula.kind) {
+      case Formula::Kind::literal:
+        return initial(formula.literal) != kNo;
+      case Formula::Kind::all:
+        return std::ranges::all_of(formula.parts, may);
+      case Formula::Kind::any:
+        return std::ranges::any_of(formula.parts, may);
+      case Formula::Kind::sum:
+        return formula.opposite || least_missing(formula) == 0;
+      default:
+        return true;
+    }
+  }
+
+  // Of a sum: how many facts that are no before a message must no longer be.
+  std::size_t least_missing(const Formula& sum) const {
+    std::size_t may = 0;
+    for (const std::uint32_t literal : sum.literals) may += initial(literal) != kNo ? 1 : 0;
+    bool counted_may = false;
+    for (const std::uint32_t number : sum.counted)
+      counted_may |= initial(SpamFormulas::literal(out_.counted_[number].fact)) != kNo;
+    if (may >= sum.least || counted_may) return 0;
+    return sum.counted.empty() ? sum.least - may : 1;
+  }
+
+  // Facts that are no before a message and of which one must no longer be, for `formula` to hold.
+  void take_missing(const Formula& formula, std::vector<std::uint32_t>& facts) const {
+    const auto take = [&](std::uint32_t literal) {
+      if ((literal & 1) == 0 && initial(literal) == kNo) facts.push_back(literal / 2);
+    };
+    if (formula.kind == Formula::Kind::literal) take(formula.literal);
+    for (const std::uint32_t literal : formula.literals) take(literal);
+    for (const std::uint32_t number : formula.counted)
+      take(SpamFormulas::literal(out_.counted_[number].fact));
+    for (const Formula& part : formula.parts) take_missing(part, facts);
+  }
+
+  void count_missing(std::uint32_t meta, const std::vector<const Formula*>& parts) {
+    std::uint8_t missing = 0;
+    for (const Formula* part : parts) {
+      if (may_hold(*part) || missing == UINT8_MAX) continue;
+      ++missing;
+      std::uint32_t count = meta;
+      if (part->kind != Formula::Kind::literal) {
+        const std::size_t least = part->kind == Formula::Kind::sum ? least_missing(*part) : 1;
+        count = kPart | static_cast<std::uint32_t>(missing_of_part_.size());
+        missing_of_part_.push_back(
+            static_cast<std::uint8_t>(std::min<std::size_t>(least, UINT8_MAX)));
+        out_.meta_of_part_.push_back(meta);
+      }
+      std::vector<std::uint32_t> facts;
+      take_missing(*part, facts);
+      std::ranges::sort(facts);
+      for (const std::uint32_t fact : facts) watches_[fact].push_back(count);
+    }
+    out_.missing_.push_back(missing);
+  }
+
+  void finish() {
+    const std::size_t facts = out_.flags_.size();
+    const std::size_t metas = out_.metas_.size();
+    for (std::uint32_t literal = 0; literal < 2 * facts; ++literal)
+      out_.initial_.push_back(initial(literal));
+    out_.complete_.assign((metas + 63) / 64, 0);
+    for (std::uint32_t meta = 0; meta < metas; ++meta)
+      out_.complete_[meta / 64] |= std::uint64_t{out_.missing_[meta] == 0} << meta % 64;
+    out_.missing_.insert(out_.missing_.end(), missing_of_part_.begin(), missing_of_part_.end());
+    for (const std::vector<std::uint32_t>& of_fact : watches_) {
+      out_.first_watch_.push_back(static_cast<std::uint32_t>(out_.watches_.size()));
+      for (const std::uint32_t count : of_fact)
+        out_.watches_.push_back(
+            (count & kPart) == 0 ? count : static_cast<std::uint32_t>(metas) + (count & ~kPart));
+    }
+    out_.first_watch_.push_back(static_cast<std::uint32_t>(out_.watches_.size()));
   }
 
   std::span<const SpamTest> tests_;
@@ -669,6 +754,10 @@ class SpamFormulasMaker {
   SpamFormulas out_;
   std::vector<Of> of_;          // by test
   std::vector<Likely> likely_;  // by fact
+  // By fact: metas, or with kPart the index of a part.
+  static constexpr std::uint32_t kPart = 1u << 31;
+  std::vector<std::vector<std::uint32_t>> watches_;
+  std::vector<std::uint8_t> missing_of_part_;
 };
 
 SpamFormulas SpamFormulas::make(std::span<const SpamTest> tests, std::span<const double> numbers,

@@ -2,10 +2,13 @@
 //
 // Theory. Of a test is known that it does not hit, that it does, or nothing yet: two bits, and
 // beside them those of its opposite, so that a negated part costs what another does. A meta is a
-// formula of "all", "any" and "so many" over such bits. At its beginning stands its gate, the part
-// that is there most rarely: mostly the meta is decided by that alone. What only one meta is
-// computed from is a part of it. Few metas need numbers; of those that they count ranges are
-// known (`counted`).
+// formula of "all", "any" and "so many" over such bits. What only one meta is computed from is a
+// part of it. Few metas need numbers; of those that they count ranges are known (`counted`).
+//
+// Before a message nothing hits, and mostly that decides a meta: of the parts that must all hold
+// some are no then. How many of them are is counted down by each fact that is no longer no (its
+// watches), and the meta is looked at only when none is left. So what a message costs depends on
+// what its tests found, not on how many metas there are.
 //
 // The formulas say the same as the expressions (evaluate_meta()), which tests compare.
 #pragma once
@@ -57,22 +60,32 @@ class SpamFormulas {
   static constexpr std::uint8_t kUsed = 16;        // by metas
   std::uint8_t flags(std::uint32_t fact) const { return flags_[fact]; }
 
-  // What is known before a message: nothing hits, native functions may. By literal.
+  // What is known before a message: nothing hits; native functions may, when they are parts only.
+  // By literal.
   std::span<const Known> initial() const { return initial_; }
 
   // In order: what a meta is decided by stands in front of it. Metas that nobody needs are not
   // there.
-  struct Meta {
-    std::uint32_t gate;   // a literal: no without it
-    std::uint32_t begin;  // in words()
-  };
-  std::span<const Meta> metas() const { return metas_; }
-  // Of a meta kHeadWords (its fact; how many literals), literals of which each decides as the gate
-  // does, then steps.
-  const std::uint32_t* words(const Meta& meta) const { return words_.data() + meta.begin; }
+  std::size_t metas() const { return metas_.size(); }
+  // Of a meta kHeadWords (its fact; how many literals), literals that must all hold, then steps.
+  const std::uint32_t* words(std::uint32_t meta) const { return words_.data() + metas_[meta]; }
   static constexpr std::size_t kHeadWords = 2;
-  // Index in metas() of a fact that is a meta there.
+  // Index, below metas(), of a fact that is a meta there.
   std::uint32_t meta_of(std::uint32_t fact) const { return meta_of_[fact]; }
+
+  // What is no of each meta, and behind these of parts of metas, before a message: of a part so
+  // many watches must have counted it down until it no longer is.
+  std::span<const std::uint8_t> missing() const { return missing_; }
+  // The counts that a fact, which is no before a message, counts down when it no longer is.
+  std::span<const std::uint32_t> watches(std::uint32_t fact) const {
+    return {watches_.data() + first_watch_[fact], watches_.data() + first_watch_[fact + 1]};
+  }
+  // The meta that a part is of; `count`: from metas() on.
+  std::uint32_t meta_of_part(std::uint32_t count) const {
+    return meta_of_part_[count - metas_.size()];
+  }
+  // A bit for each meta of which nothing is missing from the beginning.
+  std::span<const std::uint64_t> complete() const { return complete_; }
 
   // Words of `step << 24 | operand`, on a stack of kMetaStack. At its bottom stands the whole.
   enum class Step : std::uint8_t {
@@ -110,9 +123,14 @@ class SpamFormulas {
 
   std::vector<std::uint8_t> flags_;
   std::vector<Known> initial_;
-  std::vector<Meta> metas_;
+  std::vector<std::uint32_t> metas_;  // where their words begin
   std::vector<std::uint32_t> words_;
   std::vector<std::uint32_t> meta_of_;
+  std::vector<std::uint8_t> missing_;
+  std::vector<std::uint32_t> meta_of_part_;
+  std::vector<std::uint32_t> first_watch_;
+  std::vector<std::uint32_t> watches_;
+  std::vector<std::uint64_t> complete_;
   std::vector<Counted> counted_;
   std::vector<std::uint32_t> number_of_;
   std::vector<double> constants_;

@@ -1,6 +1,7 @@
 #include "dataplane/scan/spam_judge.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "dataplane/scan/spam_rules.h"
 
@@ -15,12 +16,14 @@ constexpr double kUnbounded = 1e15;
 void SpamJudgeScratch::reserve(const SpamRules& rules) {
   const SpamFormulas& formulas = rules.formulas();
   known.assign(formulas.initial().begin(), formulas.initial().end());
+  missing.assign(formulas.missing().begin(), formulas.missing().end());
+  complete.assign(formulas.complete().begin(), formulas.complete().end());
   numbers.assign(formulas.counted().size(), {});
   values.assign(rules.tests().size(), 0);
   opened.reserve(rules.tests().size());
-  open.reserve(formulas.metas().size());
+  open.reserve(formulas.metas());
   hits.reserve(rules.tests().size());
-  asking.reserve(formulas.metas().size());
+  asking.reserve(formulas.metas());
 }
 
 SpamJudge::SpamJudge(const SpamRules& rules, SpamJudgeScratch& scratch, bool outbound,
@@ -31,6 +34,8 @@ SpamJudge::SpamJudge(const SpamRules& rules, SpamJudgeScratch& scratch, bool out
       outbound_(outbound),
       everything_(everything) {
   scratch_.known.assign(formulas_.initial().begin(), formulas_.initial().end());
+  scratch_.missing.assign(formulas_.missing().begin(), formulas_.missing().end());
+  scratch_.complete.assign(formulas_.complete().begin(), formulas_.complete().end());
   scratch_.numbers.assign(scratch_.numbers.size(), {});
   scratch_.opened.clear();
   scratch_.open.clear();
@@ -46,8 +51,23 @@ SpamJudge::SpamJudge(const SpamRules& rules, SpamJudgeScratch& scratch, bool out
 
 // --- what is known -------------------------------------------------------------------------------
 
+// A fact is no longer no.
+inline void SpamJudge::count_down(std::uint32_t fact) {
+  std::uint8_t* const missing = scratch_.missing.data();
+  for (std::uint32_t count : formulas_.watches(fact)) {
+    if (--missing[count] != 0) continue;
+    if (count >= formulas_.metas()) {
+      count = formulas_.meta_of_part(count);
+      if (--missing[count] != 0) continue;
+    }
+    scratch_.complete[count / 64] |= std::uint64_t{1} << count % 64;
+  }
+}
+
 inline void SpamJudge::put(std::uint32_t fact, Known known) {
-  scratch_.known[SpamFormulas::literal(fact)] = known;
+  Known& place = scratch_.known[SpamFormulas::literal(fact)];
+  if (place == kNo && known != kNo) count_down(fact);
+  place = known;
   scratch_.known[SpamFormulas::literal(fact, true)] = opposite(known);
   if (known == kYes && (formulas_.flags(fact) & SpamFormulas::kReported) != 0)
     scratch_.hits.push_back(fact);
@@ -67,10 +87,11 @@ void SpamJudge::set(std::uint32_t test, double value) {
 
 void SpamJudge::open(std::uint32_t test, double least, double most) {
   if (off(test)) return;
+  const bool asked = everything_ || (formulas_.flags(test) & SpamFormulas::kReported) != 0;
+  if (asked) scratch_.opened.push_back(test);
+  if (asked && least == 0) return;  // nobody looks at it before
   put(test, least > 0 ? kYes : kOpen);
   put_number(test, least, most);
-  if (everything_ || (formulas_.flags(test) & SpamFormulas::kReported) != 0)
-    scratch_.opened.push_back(test);
 }
 
 // --- asking --------------------------------------------------------------------------------------
@@ -84,9 +105,7 @@ void SpamJudge::ask(std::uint32_t test) {
 
 void SpamJudge::decide(Witness& witness) {
   witness_ = &witness;
-  for (const std::uint32_t test : scratch_.opened) {
-    if (everything_ || scratch_.known[SpamFormulas::literal(test)] == kOpen) ask(test);
-  }
+  for (const std::uint32_t test : scratch_.opened) ask(test);
   if (everything_) return decide_everything();
   look_at_metas();
   for (const std::uint32_t meta : scratch_.open) decide(meta);
@@ -113,30 +132,33 @@ void SpamJudge::decide_everything() {
 }
 
 void SpamJudge::look_at_metas() {
-  const auto metas = formulas_.metas();
-  for (std::uint32_t i = 0; i < metas.size(); ++i) {
-    if (scratch_.known[metas[i].gate] == kNo) continue;
-    const std::uint32_t fact = *formulas_.words(metas[i]);
-    if (off(fact)) continue;
-    const Found found = look<false>(metas[i]);
-    if (found.known == kNo) continue;
-    put(fact, found.known);
-    if (found.known != kOpen) continue;
-    if ((formulas_.flags(fact) & SpamFormulas::kReported) != 0) scratch_.open.push_back(i);
+  for (std::size_t i = 0; i < scratch_.complete.size(); ++i) {
+    // Looking at one may complete others behind it.
+    while (scratch_.complete[i] != 0) {
+      const auto bit = static_cast<std::uint32_t>(std::countr_zero(scratch_.complete[i]));
+      scratch_.complete[i] &= scratch_.complete[i] - 1;
+      const std::uint32_t meta = static_cast<std::uint32_t>(i) * 64 + bit;
+      const std::uint32_t fact = *formulas_.words(meta);
+      if (off(fact)) continue;
+      const Found found = look<false>(meta);
+      if (found.known == kNo) continue;
+      put(fact, found.known);
+      if (found.known != kOpen) continue;
+      if ((formulas_.flags(fact) & SpamFormulas::kReported) != 0) scratch_.open.push_back(meta);
+    }
   }
 }
 
 // Asks until a meta is decided. A part that is a meta is decided wholly, once it is begun.
 void SpamJudge::decide(std::uint32_t meta) {
-  const auto metas = formulas_.metas();
   auto& asking = scratch_.asking;
   asking.assign(1, meta);
   while (!asking.empty()) {
     const std::uint32_t top = asking.back();
-    const Found found = look<true>(metas[top]);
+    const Found found = look<true>(top);
     const std::uint32_t fact = found.ask;
     if (found.known != kOpen) {
-      put(*formulas_.words(metas[top]), found.known);
+      put(*formulas_.words(top), found.known);
       asking.pop_back();
     } else if ((formulas_.flags(fact) & SpamFormulas::kMeta) != 0) {
       asking.push_back(formulas_.meta_of(fact));
@@ -171,16 +193,22 @@ template <bool kAsks>
 }
 
 template <bool kAsks>
-SpamJudge::Found SpamJudge::look(const SpamFormulas::Meta& meta) {
+SpamJudge::Found SpamJudge::look(std::uint32_t meta) {
   using Step = SpamFormulas::Step;
   const Known* const known = scratch_.known.data();
-  Found whole{known[meta.gate], meta.gate / 2, kUnknownCost};
+  Found whole{kYes, kNone, kUnknownCost};
   const std::uint32_t* at = formulas_.words(meta) + SpamFormulas::kHeadWords;
+  const std::uint32_t* const literals = at;
   for (const std::uint32_t* const end = at + at[-1]; at != end; ++at) {
-    const Known one = known[*at];
-    if (one == kNo) return {kNo, kNone, kUnknownCost};
-    depend<kAsks>(whole, {one, *at / 2, kUnknownCost});
-    whole.known &= one;
+    if (known[*at] == kNo) return {kNo, kNone, kUnknownCost};
+    whole.known &= known[*at];
+  }
+  if (kAsks && whole.known == kOpen) {
+    whole.known = kYes;
+    for (const std::uint32_t* one = literals; one != at; ++one) {
+      depend<kAsks>(whole, {known[*one], *one / 2, kUnknownCost});
+      whole.known &= known[*one];
+    }
   }
   Found stack[kMetaStack];  // as deep as the logarithm of the formula, about
   Found* top = stack;

@@ -2,10 +2,10 @@
 //
 // Theory. Most tests are parts of metas, and most metas are decided by few of their parts: what has
 // no words in the message is 0, and `A && B` is 0 with A. So a test that could hold is open until
-// somebody must know it. What is reported itself is asked for first; then all metas are looked at
-// once, in order (scan/spam_formulas.h). While one that is reported is still open, the cheapest
-// part that it depends on is asked for. What is never asked for is never tried. Nothing that is
-// reported depends on the order of asking.
+// somebody must know it. What is reported itself is asked for first; then those metas are looked at
+// once, in order, of which nothing is missing (scan/spam_formulas.h). While one that is reported is
+// still open, the cheapest part that it depends on is asked for. What is never asked for is never
+// tried. Nothing that is reported depends on the order of asking.
 #pragma once
 
 #include <cstdint>
@@ -25,13 +25,15 @@ struct SpamJudgeScratch {
     double low = 0;
     double high = 0;
   };
-  std::vector<Known> known;           // by literal
-  std::vector<Range> numbers;         // by SpamFormulas::number_of
-  std::vector<double> values;         // by test: when everything is decided
-  std::vector<std::uint32_t> opened;  // to be asked for in any case
-  std::vector<std::uint32_t> open;    // metas that are reported and not decided
-  std::vector<std::uint32_t> hits;    // what may be reported
-  std::vector<std::uint32_t> asking;  // metas, each a part of that before it
+  std::vector<Known> known;             // by literal
+  std::vector<std::uint8_t> missing;    // as SpamFormulas::missing(), of this message
+  std::vector<std::uint64_t> complete;  // metas of which nothing is missing, to be looked at
+  std::vector<Range> numbers;           // by SpamFormulas::number_of
+  std::vector<double> values;           // by test: when everything is decided
+  std::vector<std::uint32_t> opened;    // to be asked for in any case
+  std::vector<std::uint32_t> open;      // metas that are reported and not decided
+  std::vector<std::uint32_t> hits;      // what may be reported
+  std::vector<std::uint32_t> asking;    // metas, each a part of that before it
 
   void reserve(const SpamRules& rules);
 };
@@ -95,6 +97,7 @@ class SpamJudge {
     return outbound_ && (formulas_.flags(fact) & SpamFormulas::kNotOutbound) != 0;
   }
   void put(std::uint32_t fact, Known known);
+  void count_down(std::uint32_t fact);
   void put_number(std::uint32_t test, double low, double high);
   void ask(std::uint32_t test);
   void decide_everything();
@@ -102,7 +105,7 @@ class SpamJudge {
   void decide(std::uint32_t meta);
   Found store(const std::uint32_t* words, std::uint32_t number);
   template <bool kAsks>
-  Found look(const SpamFormulas::Meta& meta);
+  Found look(std::uint32_t meta);
   template <bool kAsks>
   Found sum(const std::uint32_t* words, std::size_t literals) const;
   template <bool kAsks>

@@ -19,6 +19,9 @@ class SpamNameList {
   // they are left out.
   void add(std::string_view word);
 
+  bool empty() const {
+    return exact_.empty() && domains_.empty() && subdomains_.empty() && globs_.empty();
+  }
   // `address` in lower case.
   bool has_address(std::string_view address) const;
   // The host or a domain above it; in lower case.

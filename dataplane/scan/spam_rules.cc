@@ -3,7 +3,9 @@
 #include <hs_runtime.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 
@@ -33,6 +35,23 @@ SpamBuffer buffer_of(std::string_view selector) {
 }
 
 }  // namespace
+
+double perl_number(std::string_view text) {
+  // Whole numbers, as most are.
+  const bool negative = text.starts_with('-');
+  const std::string_view digits = text.substr(negative ? 1 : 0);
+  if (!digits.empty() && digits.size() < 10 &&
+      std::ranges::all_of(digits, [](char c) { return c >= '0' && c <= '9'; })) {
+    std::int64_t whole = 0;
+    for (const char c : digits) whole = whole * 10 + (c - '0');
+    return static_cast<double>(negative ? -whole : whole);
+  }
+  double value = 0;
+  if (std::from_chars(text.data(), text.data() + text.size(), value).ec == std::errc())
+    return value;
+  const std::string copy(text);
+  return std::strtod(copy.c_str(), nullptr);
+}
 
 class SpamRulesLoader {
  public:
@@ -92,6 +111,12 @@ class SpamRulesLoader {
       list.reserve(entries.size());
       for (const std::string& entry : entries) list.insert(entry);
     }
+    rules_.freemail_.domains = &rules_.list("freemail_domains");
+    rules_.freemail_.others = {&rules_.list("freemail_welcomelist"),
+                               &rules_.list("freemail_whitelist")};
+    rules_.freemail_.wildcards = rules_.entries_["freemail_wildcards"];
+    rules_.welcome_hosts_ = &names("enlist_uri_host", "WELCOME");
+    rules_.blocked_hosts_ = &names("enlist_uri_host", "BLOCK");
     return ok();
   }
 
@@ -116,17 +141,45 @@ class SpamRulesLoader {
     }
   }
 
-  // Regexes that stand as arguments.
-  void take_arguments(const SpamTest& test) {
-    if (test.kind != TestKind::eval) return;
-    const std::string_view name = kSpamEvals[test.eval].name;
-    const std::size_t index = name == "check_freemail_from" ? 0
-                              : name == "check_freemail_header" || name.starts_with("html_text")
-                                  ? 1
-                                  : 9;
-    if (index >= test.arguments.size()) return;
-    if (auto made = Regex::make(test.arguments[index], 0))
-      rules_.argument_regexes_.try_emplace(test.arguments[index], std::move(*made));
+  // List `list` of an enlist_* setting.
+  const SpamNameList& names(const std::string& setting, const std::string& list) const {
+    static const SpamNameList kNone;
+    const auto at = rules_.name_lists_.find(setting + ' ' + list);
+    return at == rules_.name_lists_.end() ? kNone : at->second;
+  }
+
+  Status take_call(std::uint32_t index, const image::SpamTest& table) {
+    if (table.eval() >= kSpamEvalCount) return Error{place("test", index, "unknown eval")};
+    const SpamEval& eval = kSpamEvals[table.eval()];
+    const std::size_t given = table.arguments() == nullptr ? 0 : table.arguments()->size();
+    if (given < eval.least || given > eval.most)
+      return Error{place("test", index, "wrong number of arguments")};
+    const std::size_t with_regex =
+        eval.name == "check_freemail_from" ? 0
+        : eval.name == "check_freemail_header" || eval.name.starts_with("html_text")
+            ? 1
+            : std::size_t{UINT8_MAX} + 1;
+    SpamCall call{.eval = table.eval(), .arguments = std::vector<SpamArgument>(given)};
+    for (std::uint32_t i = 0; i < given; ++i) {
+      SpamArgument& argument = call.arguments[i];
+      argument.text = (*table.arguments())[i]->str();
+      argument.number = perl_number(argument.text);
+      argument.addresses = &names("enlist_addrlist", argument.text);
+      argument.hosts = &names("enlist_uri_host", argument.text);
+      if (i != with_regex) continue;
+      auto& known = rules_.argument_regexes_;
+      auto at = known.find(argument.text);
+      if (at == known.end()) {
+        auto made = Regex::make(argument.text, 0);
+        if (!made) continue;
+        at = known.emplace(argument.text, std::move(*made)).first;
+      }
+      argument.regex = &at->second;
+    }
+    rules_.evals_.push_back(index);
+    rules_.calls_.push_back(std::move(call));
+    rules_.call_of_.back() = static_cast<std::uint32_t>(rules_.calls_.size());
+    return ok();
   }
 
   Status tests() {
@@ -144,18 +197,17 @@ class SpamRulesLoader {
       test.selector = table.selector();
       test.max_hits = table.max_hits();
       test.score = table.score();
-      test.eval = table.eval();
       test.info.gid = 0;
       test.info.score = (table.score() + (table.score() < 0 ? -5 : 5)) / 10;
       test.info.name = table.name()->str();
       test.info.message = table.message()->str();
       test.info.category = "spam";
-      if (table.arguments() != nullptr) {
-        for (const auto* argument : *table.arguments()) test.arguments.push_back(argument->str());
-      }
       if (table.meta() != nullptr) test.meta.assign(table.meta()->begin(), table.meta()->end());
       if (Status status = check(i, test); !status) return status;
-      take_arguments(test);
+      rules_.call_of_.push_back(0);
+      if (test.kind == TestKind::eval) {
+        if (Status status = take_call(i, table); !status) return status;
+      }
       rules_.flags_.push_back(static_cast<std::uint8_t>(test.flags));
       rules_.tests_.push_back(std::move(test));
     }
@@ -169,14 +221,6 @@ class SpamRulesLoader {
         return Error{place("test", index, "unknown selector")};
       }
       take_selector(index, test);
-    }
-    if (test.kind == TestKind::eval) {
-      if (test.eval >= kSpamEvalCount) return Error{place("test", index, "unknown eval")};
-      const SpamEval& eval = kSpamEvals[test.eval];
-      if (test.arguments.size() < eval.least || test.arguments.size() > eval.most) {
-        return Error{place("test", index, "wrong number of arguments")};
-      }
-      rules_.evals_.push_back(index);
     }
     if (test.kind == TestKind::line) {
       if (test.max_hits == 0) return Error{place("test", index, "a line of no octets")};
@@ -335,26 +379,6 @@ const SpamList& SpamRules::list(std::string_view name) const {
   static const SpamList kNone;
   const auto at = lists_.find(std::string(name));
   return at == lists_.end() ? kNone : at->second;
-}
-
-std::span<const std::string> SpamRules::entries(std::string_view name) const {
-  const auto at = entries_.find(std::string(name));
-  if (at == entries_.end()) return {};
-  return at->second;
-}
-
-const SpamNameList& SpamRules::name_list(std::string_view setting, std::string_view list) const {
-  static const SpamNameList kNone;
-  std::string key(setting);
-  key += ' ';
-  key += list;
-  const auto at = name_lists_.find(key);
-  return at == name_lists_.end() ? kNone : at->second;
-}
-
-const Regex* SpamRules::argument_regex(const std::string& argument) const {
-  const auto at = argument_regexes_.find(argument);
-  return at == argument_regexes_.end() ? nullptr : &at->second;
 }
 
 }  // namespace sluice::scan

@@ -73,6 +73,24 @@ inline constexpr std::uint32_t kTestMatchesEmpty = 16;  // its regex matches an 
 inline constexpr std::uint32_t kTestNotOutbound = 32;   // off for mail that leaves
 inline constexpr std::uint32_t kTestMatchesUnset = 64;  // matches what stands for a missing field
 
+// An argument of a native function, and what it stands for: made once, at load.
+struct SpamArgument {
+  std::string text;
+  double number = 0;                        // as Perl reads it; 0 for what is none
+  const Regex* regex = nullptr;             // of functions that take one
+  const SpamNameList* addresses = nullptr;  // that enlist_addrlist calls so; never nullptr
+  const SpamNameList* hosts = nullptr;      // that enlist_uri_host calls so
+};
+
+// A number as Perl reads it; 0 for what is none.
+double perl_number(std::string_view text);
+
+// A native function with its arguments.
+struct SpamCall {
+  std::uint32_t eval = 0;  // in kSpamEvals
+  std::vector<SpamArgument> arguments;
+};
+
 struct SpamTest {
   RuleInfo info;  // score in hundredths, rounded
   TestKind kind = TestKind::pattern;
@@ -80,8 +98,6 @@ struct SpamTest {
   std::uint32_t selector = 0;
   std::uint32_t max_hits = 0;
   std::int32_t score = 0;  // thousandths
-  std::uint32_t eval = 0;
-  std::vector<std::string> arguments;
   std::vector<std::uint32_t> meta;
   bool high = false;  // its whole regex is tried on items with octets above 127
 };
@@ -133,6 +149,11 @@ class SpamRules {
   const OfSelector& of_selector(std::uint32_t selector) const { return of_selector_[selector]; }
   SpamBuffer buffer_of_selector(std::uint32_t selector) const { return selector_buffer_[selector]; }
   std::span<const std::uint32_t> evals() const { return evals_; }
+  // What a test calls; nullptr when it is no eval.
+  const SpamCall* call(std::uint32_t test) const {
+    const std::uint32_t call = call_of_[test];
+    return call == 0 ? nullptr : &calls_[call - 1];
+  }
   std::span<const std::uint32_t> lines() const { return lines_; }
   // What a message decides metas by.
   const SpamFormulas& formulas() const { return formulas_; }
@@ -140,13 +161,18 @@ class SpamRules {
   double evaluate(std::uint32_t meta, std::span<const double> values) const {
     return evaluate_meta(tests_[meta].meta, numbers_, values);
   }
+  // What stands in a list, or one without entries. Looking for it costs as much as what it has.
   const SpamList& list(std::string_view name) const;
-  // Entries of a list in the order of the files (patterns).
-  std::span<const std::string> entries(std::string_view name) const;
-  // List `list` of an enlist_* setting.
-  const SpamNameList& name_list(std::string_view setting, std::string_view list) const;
-  // The regex that stands as an argument of a native function; nullptr when it is none.
-  const Regex* argument_regex(const std::string& argument) const;
+  // Domains whose mail is free of charge, and others that are not though a wildcard says so.
+  struct Freemail {
+    const SpamList* domains = nullptr;
+    std::span<const std::string> wildcards;
+    std::array<const SpamList*, 2> others{};
+  };
+  const Freemail& freemail() const { return freemail_; }
+  // Lists of hosts that are always welcome, or never.
+  const SpamNameList& welcome_hosts() const { return *welcome_hosts_; }
+  const SpamNameList& blocked_hosts() const { return *blocked_hosts_; }
 
  private:
   friend class SpamRulesLoader;
@@ -163,6 +189,11 @@ class SpamRules {
   std::vector<double> numbers_;
   std::vector<OfSelector> of_selector_;
   std::vector<std::uint32_t> evals_;
+  std::vector<SpamCall> calls_;
+  std::vector<std::uint32_t> call_of_;  // by test: 1 + index, or 0
+  Freemail freemail_;
+  const SpamNameList* welcome_hosts_ = nullptr;
+  const SpamNameList* blocked_hosts_ = nullptr;
   std::vector<std::uint32_t> lines_;
   SpamFormulas formulas_;
   std::unordered_map<std::string, std::vector<std::string>> entries_;

@@ -54,24 +54,83 @@ constexpr Zone kZones[] = {
 
 }  // namespace
 
-double number_of(std::string_view text) {
-  // Whole numbers, as most are.
-  const bool negative = text.starts_with('-');
-  const std::string_view digits = text.substr(negative ? 1 : 0);
-  if (!digits.empty() && digits.size() < 10 &&
-      std::all_of(digits.begin(), digits.end(), is_digit)) {
-    std::int64_t whole = 0;
-    for (const char c : digits) whole = whole * 10 + (c - '0');
-    return static_cast<double>(negative ? -whole : whole);
+namespace {
+
+struct Date {
+  int year = -1;
+  int month = 0;
+  int day = 0;
+  int hour = 0;
+  int minute = 0;
+  int second = 0;
+  int zone = 0;  // hhmm
+};
+
+int month_of(std::string_view word) {
+  if (word.size() != 3) return 0;
+  for (int m = 0; m < 12; ++m) {
+    if (equals_lower(word, kMonths[m])) return m + 1;
   }
-  double value = 0;
-  if (std::from_chars(text.data(), text.data() + text.size(), value).ec == std::errc())
-    return value;
-  const std::string copy(text);
-  return std::strtod(copy.c_str(), nullptr);
+  return 0;
 }
 
-bool read_date(std::string_view text, std::int64_t& seconds) {
+// As nearly all are written: [Mon, ]2 Sep 2002 12:34:56 +0100, a blank each, and anything behind.
+bool read_usual_date(std::string_view text, Date& date) {
+  const auto take = [&](char c) {
+    if (!text.starts_with(c)) return false;
+    text.remove_prefix(1);
+    return true;
+  };
+  const auto number = [&](std::size_t least, std::size_t most, int& value) {
+    std::size_t digits = 0;
+    value = 0;
+    for (; digits < most && digits < text.size() && is_digit(text[digits]); ++digits)
+      value = value * 10 + (text[digits] - '0');
+    text.remove_prefix(digits);
+    return digits >= least;
+  };
+  take(' ');
+  if (text.size() > 5 && is_alpha(text[0])) {
+    if (!is_alpha(text[1]) || !is_alpha(text[2]) || text[3] != ',') return false;
+    text.remove_prefix(4);
+    if (!take(' ')) return false;
+  }
+  if (!number(1, 2, date.day) || !take(' ')) return false;
+  date.month = month_of(text.substr(0, 3));
+  if (date.month == 0) return false;
+  text.remove_prefix(3);
+  if (!take(' ') || !number(4, 4, date.year) || !take(' ') || !number(1, 2, date.hour) ||
+      !take(':') || !number(2, 2, date.minute) || !take(':') || !number(2, 2, date.second) ||
+      !take(' '))
+    return false;
+  const bool west = text.starts_with('-');
+  if (!west && !text.starts_with('+')) return false;
+  text.remove_prefix(1);
+  if (!number(4, 4, date.zone) || (!text.empty() && !is_space(text.front()) && text.front() != ','))
+    return false;
+  if (west) date.zone = -date.zone;
+  return true;
+}
+
+std::int64_t seconds_of(Date date) {
+  date.hour = std::min(date.hour, 23);
+  date.minute = std::min(date.minute, 59);
+  date.second = std::min(date.second, 59);
+  static constexpr int kDays[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+  if (date.day > kDays[date.month - 1]) {
+    date.day = 1;
+    if (++date.month > 12) {
+      date.month = 1;
+      ++date.year;
+    }
+  }
+  date.year = std::clamp(date.year, 1970, 2037);
+  const std::int64_t seconds = days(date.year, date.month, date.day) * 86400 + date.hour * 3600 +
+                               date.minute * 60 + date.second;
+  return std::max<std::int64_t>(seconds - (date.zone / 100 * 60 + date.zone % 100) * 60, 0);
+}
+
+bool read_any_date(std::string_view text, Date& date) {
   // Words; commas are blanks.
   constexpr std::size_t kMostOctets = 512;
   text = text.substr(0, kMostOctets);
@@ -90,13 +149,6 @@ bool read_date(std::string_view text, std::int64_t& seconds) {
       found[count++] = {static_cast<std::uint16_t>(begin), static_cast<std::uint16_t>(i - begin)};
   }
   const auto word_at = [&](std::size_t i) { return text.substr(found[i].begin, found[i].size); };
-  const auto month_of = [](std::string_view word) {
-    if (word.size() != 3) return 0;
-    for (int m = 0; m < 12; ++m) {
-      if (equals_lower(word, kMonths[m])) return m + 1;
-    }
-    return 0;
-  };
   const auto number = [](std::string_view word, std::size_t least, std::size_t most, int& value) {
     if (word.size() < least || word.size() > most ||
         !std::all_of(word.begin(), word.end(), is_digit))
@@ -104,9 +156,7 @@ bool read_date(std::string_view text, std::int64_t& seconds) {
     std::from_chars(word.data(), word.data() + word.size(), value);
     return true;
   };
-  int year = -1;
-  int month = 0;
-  int day = 0;
+  auto& [year, month, day, hour, minute, second, zone] = date;
   std::size_t year_digits = 0;
   for (const std::size_t least : {4u, 2u}) {  // four digits of year first
     for (std::size_t i = 0; i + 2 < count && year < 0; ++i) {
@@ -142,9 +192,6 @@ bool read_date(std::string_view text, std::int64_t& seconds) {
   } else if (year_digits != 4) {
     year += 1900;
   }
-  int hour = 0;
-  int minute = 0;
-  int second = 0;
   for (std::size_t i = 0; i < count; ++i) {
     const std::string_view word = word_at(i);
     const std::size_t colon = word.find(':');
@@ -164,7 +211,6 @@ bool read_date(std::string_view text, std::int64_t& seconds) {
     second = s;
     break;
   }
-  int zone = 0;
   bool numeric = false;
   for (std::size_t i = 0; i < count; ++i) {
     const std::string_view word = word_at(i);
@@ -188,28 +234,24 @@ bool read_date(std::string_view text, std::int64_t& seconds) {
       }
     }
   }
-  hour = std::min(hour, 23);
-  minute = std::min(minute, 59);
-  second = std::min(second, 59);
-  static constexpr int kDays[] = {31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-  if (day > kDays[month - 1]) {
-    day = 1;
-    if (++month > 12) {
-      month = 1;
-      ++year;
-    }
-  }
-  year = std::clamp(year, 1970, 2037);
-  seconds = days(year, month, day) * 86400 + hour * 3600 + minute * 60 + second;
-  const int offset = (zone / 100 * 60 + zone % 100) * 60;
-  seconds -= offset;
-  if (seconds < 0) seconds = 0;
   return true;
 }
 
-double run_eval(const View& view, const scan::SpamTest& test) {
-  const EvalFunction function = functions()[test.eval];
-  return function == nullptr ? 0 : function(view, test.arguments);
+}  // namespace
+
+bool read_date(std::string_view text, std::int64_t& seconds) {
+  Date date;
+  if (!read_usual_date(text, date)) {
+    date = {};
+    if (!read_any_date(text, date)) return false;
+  }
+  seconds = seconds_of(date);
+  return true;
+}
+
+double run_eval(const View& view, const scan::SpamCall& call) {
+  const EvalFunction function = functions()[call.eval];
+  return function == nullptr ? 0 : function(view, call.arguments);
 }
 
 void prepare_evals() {

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <span>
-#include <string>
 #include <string_view>
 
 #include "dataplane/scan/spam_rules.h"
@@ -11,11 +10,11 @@
 
 namespace sluice::spam {
 
-// What the test's function gives: 0 is no hit.
-double run_eval(const View& view, const scan::SpamTest& test);
+// What a function gives: 0 is no hit.
+double run_eval(const View& view, const scan::SpamCall& call);
 void prepare_evals();
 
-using Arguments = std::span<const std::string>;
+using Arguments = std::span<const scan::SpamArgument>;
 using EvalFunction = double (*)(const View& view, Arguments arguments);
 struct NamedEval {
   std::string_view name;
@@ -31,8 +30,6 @@ void prepare_header_evals();
 void prepare_received_evals();
 void prepare_list_evals();
 
-// A number of an argument; 0 for what is none.
-double number_of(std::string_view text);
 // Seconds since the epoch of an RFC 5322 date, as tolerantly as SpamAssassin reads it; false when
 // it cannot be read.
 bool read_date(std::string_view text, std::int64_t& seconds);

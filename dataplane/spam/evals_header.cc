@@ -1,4 +1,6 @@
 // HeaderEval.
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdlib>
 #include <vector>
@@ -54,11 +56,22 @@ double check_for_fake_aol_relay_in_rcvd(const View& view, Arguments) {
 }
 double never(const View&, Arguments) { return 0; }
 
+// Only what one sees, blanks and ends of lines.
+bool is_printable(std::string_view text) {
+  std::size_t i = 0;
+  for (; i + 16 <= text.size(); i += 16) {
+    const char* const p = text.data() + i;
+    if ((between16(p, ' ', '~') | equal16(p, '\n') | equal16(p, '\t')) != 0xffff) return false;
+  }
+  return std::ranges::all_of(
+      text.substr(i), [](char c) { return (c >= ' ' && c <= '~') || c == '\n' || c == '\t'; });
+}
+
 double check_illegal_chars(const View& view, Arguments a) {
-  String selector(a[0], view.memory);
+  String selector(a[0].text, view.memory);
   if (!selector.ends_with(":raw")) selector += ":raw";
   const std::string_view text = view.get(Selector(std::string_view(selector)));
-  if (trim(text).empty()) return 0;
+  if (trim(text).empty() || (a[2].number > 0 && is_printable(text))) return 0;
   std::size_t controls = 0;
   std::size_t high = 0;
   std::size_t exempt = 0;
@@ -71,8 +84,8 @@ double check_illegal_chars(const View& view, Arguments a) {
   if (has_high(text) && is_valid_utf8(text) && controls == 0) return 0;
   std::size_t illegal = controls + high;
   if (illegal > 0 && equals_lower(selector, "subject:raw") && exempt == 1) --illegal;
-  return static_cast<double>(illegal) / static_cast<double>(text.size()) >= number_of(a[1]) &&
-         static_cast<double>(illegal) >= number_of(a[2]);
+  return static_cast<double>(illegal) / static_cast<double>(text.size()) >= a[1].number &&
+         static_cast<double>(illegal) >= a[2].number;
 }
 
 double gated_through(const View& view, Arguments) { return gated(view); }
@@ -83,15 +96,15 @@ double check_for_matching_env_and_hdr_from(const View& view, Arguments) {
   return equals_nocase(envelope, from);
 }
 
-Strings recipients(const View& view) {
-  Strings inputs(view.values("ToCc:addr"), view.memory);
+Texts recipients(const View& view) {
+  Texts inputs(view.values("ToCc:addr"), view.memory);
   if (inputs.size() < 5) {
-    const Strings& hidden = view.values("Bcc:addr");
+    const Texts& hidden = view.values("Bcc:addr");
     inputs.insert(inputs.end(), hidden.begin(), hidden.end());
   }
-  Strings addresses(view.memory);
+  Texts addresses(view.memory);
   std::string_view previous;
-  for (const String& current : inputs) {
+  for (const std::string_view current : inputs) {
     if (equals_nocase(current, previous)) continue;
     addresses.push_back(current);
     previous = current;
@@ -99,13 +112,20 @@ Strings recipients(const View& view) {
   }
   return addresses;
 }
+// Fewer recipients say nothing to those who ask; some may be no different ones.
+bool has_recipients(const View& view, std::size_t least) {
+  std::size_t count = view.values("ToCc:addr").size();
+  if (count < least) count += view.values("Bcc:addr").size();
+  return count >= least;
+}
 double sorted_recipients(const View& view, Arguments) {
-  const Strings addresses = recipients(view);
+  if (!has_recipients(view, 7)) return 0;
+  const Texts addresses = recipients(view);
   return addresses.size() >= 7 && std::is_sorted(addresses.begin(), addresses.end());
 }
 double similar_recipients(const View& view, Arguments a) {
-  const Strings addresses = recipients(view);
   double similar = 0;
+  const Texts addresses = has_recipients(view, 5) ? recipients(view) : Texts(view.memory);
   if (addresses.size() >= 5) {
     const auto host = [](std::string_view s) {
       const std::size_t at = s.find('@');
@@ -124,8 +144,8 @@ double similar_recipients(const View& view, Arguments a) {
     }
     similar = static_cast<double>(hits) / static_cast<double>(pairs);
   }
-  return (a[0] == "undef" || similar >= number_of(a[0])) &&
-         (a[1] == "undef" || similar < number_of(a[1]));
+  return (a[0].text == "undef" || similar >= a[0].number) &&
+         (a[1].text == "undef" || similar < a[1].number);
 }
 
 double check_for_missing_to_header(const View& view, Arguments) {
@@ -189,13 +209,16 @@ double check_for_shifted_date(const View& view, Arguments a) {
   auto& known = view.notes().date_difference;
   if (!known) known = date_difference(view);
   const double difference = *known;
-  return (a[0] == "undef" || difference >= 3600 * number_of(a[0])) &&
-         (a[1] == "undef" || difference < 3600 * number_of(a[1]));
+  return (a[0].text == "undef" || difference >= 3600 * a[0].number) &&
+         (a[1].text == "undef" || difference < 3600 * a[1].number);
 }
 
 double subject_is_all_caps(const View& view, Arguments) {
   const std::string_view whole = view.get("Subject");
   std::string_view subject = trim(whole);
+  // What a prefix leaves begins behind a colon.
+  const std::string_view left = subject.substr(subject.rfind(':') + 1);
+  if (std::ranges::any_of(left, [](char c) { return c >= 'a' && c <= 'z'; })) return 0;
   scan::Regex::Match m;
   if (view.find(tables().reply_prefix, subject, &m)) subject.remove_prefix(m.end[0]);
   if (subject.size() < 10 || subject.find_first_of(" \t\n\r\f\v") == std::string_view::npos)
@@ -224,7 +247,7 @@ double check_for_to_in_subject(const View& view, Arguments a) {
     lower(l);
     return l;
   };
-  if (a[0] == "address") {
+  if (a[0].text == "address") {
     const String text = lower_of(s);
     const String wanted = lower_of(full);
     for (std::size_t at = text.find(wanted); at != String::npos; at = text.find(wanted, at + 1)) {
@@ -232,7 +255,7 @@ double check_for_to_in_subject(const View& view, Arguments a) {
     }
     return 0;
   }
-  if (a[0] != "user") return 0;
+  if (a[0].text != "user") return 0;
   const std::string_view user = std::string_view(full).substr(0, full.find('@'));
   if (s.ends_with('\n')) s.remove_suffix(1);
   const auto same = [](std::string_view x, std::string_view y) { return equals_nocase(x, y); };
@@ -269,7 +292,9 @@ double check_for_to_in_subject(const View& view, Arguments a) {
 double check_outlook_message_id(const View& view, Arguments) {
   const std::string_view id = view.get("MESSAGEID");
   scan::Regex::Match m;
-  if (!view.find(tables().outlook_id, id, &m)) return 0;
+  if (!id.starts_with('<') || id.size() < 14 || id[13] != '$' ||
+      !view.find(tables().outlook_id, id, &m))
+    return 0;
   const String token(m.group(id, 1), view.memory);
   const double stamp = static_cast<double>(std::strtoull(token.c_str(), nullptr, 16));
   const auto expected = [](std::int64_t time) {
@@ -292,7 +317,7 @@ double check_messageid_not_usable(const View& view, Arguments) {
 }
 
 double check_header_count_range(const View& view, Arguments a) {
-  String name(a[0], view.memory);
+  String name(a[0].text, view.memory);
   lower(name);
   std::vector<std::string_view> different;
   for (const Field& field : view.parts->header().fields()) {
@@ -303,7 +328,7 @@ double check_header_count_range(const View& view, Arguments a) {
     }
   }
   const auto n = static_cast<double>(different.size());
-  return n >= number_of(a[1]) && n <= number_of(a[2]);
+  return n >= a[1].number && n <= a[2].number;
 }
 
 double check_unresolved_template(const View& view, Arguments) {
@@ -336,18 +361,19 @@ double check_ratware_name_id(const View& view, Arguments) {
 double check_ratware_envelope_from(const View& view, Arguments) {
   const std::string_view to = view.get("To:addr");
   const std::string_view from = view.get("EnvelopeFrom:addr");
-  if (from.empty() || to.empty() || view.find(tables().srs, from)) return 0;
+  if (from.empty() || to.empty()) return 0;
   const std::size_t at = to.find('@');
   if (at == String::npos || at == 0) return 0;
-  String host(std::string_view(to).substr(at + 1), view.memory);
-  lower(host);
-  const std::string_view domain = view.uris.domains().registered(host);
-  if (!view.uris.domains().valid(domain)) return 0;
   String text(from, view.memory);
   lower(text);
   String user(std::string_view(to).substr(0, at), view.memory);
   lower(user);
   user += '@';
+  if (!sluice::spam::has(text, user) || view.find(tables().srs, from)) return 0;
+  String host(std::string_view(to).substr(at + 1), view.memory);
+  lower(host);
+  const std::string_view domain = view.uris.domains().registered(host);
+  if (!view.uris.domains().valid(domain)) return 0;
   for (std::size_t i = text.find(domain); i != String::npos; i = text.find(domain, i + 1)) {
     if (word_border(text, i) && std::string_view(text)
                                     .substr(std::min(i + domain.size() + 1, text.size()))
@@ -375,7 +401,7 @@ double check_equal_from_domains(const View& view, Arguments) {
 }
 
 bool is_gated(const View& view) {
-  if (view.find(tables().ezmlm, view.get("Mailing-List")) &&
+  if (view.has("Mailing-List") && view.find(tables().ezmlm, view.get("Mailing-List")) &&
       view.find(tables().ezmlm_to, view.get("Delivered-To")) &&
       view.find(tables().qmail, view.get("Received")))
     return true;
@@ -446,12 +472,26 @@ std::string_view date_in(std::string_view field) {
     while (i < field.size() && !is_space(field[i])) ++i;
     return i > zone ? i : 0;
   };
-  for (std::size_t blank = 0; blank + 2 < field.size(); ++blank) {
-    if (!is_space(field[blank])) continue;
+  // Of the date that begins with the blank there, or 0.
+  const auto end_from = [&](std::size_t blank) {
     std::size_t end = 0;
     if (is_digit(at(blank + 2)) && at(blank + 1) != '\n') end = rest(blank + 2);
     if (end == 0 && is_digit(at(blank + 1))) end = rest(blank + 1);
-    if (end != 0) return field.substr(blank, end - blank);
+    return end;
+  };
+  std::size_t blank = 0;
+  for (; blank + 18 <= field.size(); blank += 16) {
+    const char* const p = field.data() + blank;
+    std::uint32_t places = (equal16(p, ' ') | between16(p, '\t', '\r')) &
+                           (between16(p + 1, '0', '9') | between16(p + 2, '0', '9'));
+    for (; places != 0; places &= places - 1) {
+      const std::size_t place = blank + static_cast<std::size_t>(std::countr_zero(places));
+      if (const std::size_t end = end_from(place)) return field.substr(place, end - place);
+    }
+  }
+  for (; blank + 2 < field.size(); ++blank) {
+    if (!is_space(field[blank])) continue;
+    if (const std::size_t end = end_from(blank)) return field.substr(blank, end - blank);
   }
   return {};
 }

@@ -69,7 +69,7 @@ bool compare(double value, std::string_view expression) {
          std::string_view("<>=!").find(expression[size]) != std::string_view::npos)
     ++size;
   const std::string_view operation = expression.substr(0, size);
-  const double other = number_of(trim(expression.substr(size)));
+  const double other = scan::perl_number(trim(expression.substr(size)));
   if (operation == ">") return value > other;
   if (operation == ">=") return value >= other;
   if (operation == "<") return value < other;
@@ -86,37 +86,37 @@ double any(const View& view, Test test) {
 
 double html_tag_balance(const View& view, Arguments a) {
   return any(view, [&](const HtmlFacts& html) {
-    const HtmlFacts::Tag* tag = html.tag(a[0]);
-    return tag != nullptr && compare(tag->inside, a[1]);
+    const HtmlFacts::Tag* tag = html.tag(a[0].text);
+    return tag != nullptr && compare(tag->inside, a[1].text);
   });
 }
 double html_image_only(const View& view, Arguments a) {
   return any(view, [&](const HtmlFacts& html) {
     const auto length = static_cast<double>(html.length);
-    return html.tag("img") != nullptr && length > number_of(a[0]) && length <= number_of(a[1]);
+    return html.tag("img") != nullptr && length > a[0].number && length <= a[1].number;
   });
 }
 double html_image_ratio(const View& view, Arguments a) {
   return any(view, [&](const HtmlFacts& html) {
     if (html.image_area <= 0) return false;
     const double ratio = static_cast<double>(html.non_space_len) / html.image_area;
-    return ratio > number_of(a[0]) && ratio <= number_of(a[1]);
+    return ratio > a[0].number && ratio <= a[1].number;
   });
 }
 double never(const View&, Arguments) { return 0; }
 double html_tag_exists(const View& view, Arguments a) {
-  return any(view, [&](const HtmlFacts& html) { return html.tag(a[0]) != nullptr; });
+  return any(view, [&](const HtmlFacts& html) { return html.tag(a[0].text) != nullptr; });
 }
 double html_test(const View& view, Arguments a) {
   return any(view, [&](const HtmlFacts& html) {
     double value = 0;
-    return fact(html, a[0], value) && value != 0;
+    return fact(html, a[0].text, value) && value != 0;
   });
 }
 double html_eval(const View& view, Arguments a) {
   return any(view, [&](const HtmlFacts& html) {
     double value = 0;
-    return fact(html, a[0], value) && compare(value, a[1]);
+    return fact(html, a[0].text, value) && compare(value, a[1].text);
   });
 }
 const Strings* texts(const HtmlFacts& html, std::string_view name) {
@@ -129,14 +129,14 @@ const Strings* texts(const HtmlFacts& html, std::string_view name) {
 double text_match(const View& view, Arguments a, bool matches) {
   bool wanted = false;
   for (const HtmlFacts& html : view.htmls) {
-    const Strings* list = texts(html, a[0]);
+    const Strings* list = texts(html, a[0].text);
     wanted = wanted || (list != nullptr && !list->empty());
   }
   if (!wanted) return 0;
-  const scan::Regex* regex = view.rules.argument_regex(a[1]);
+  const scan::Regex* regex = a[1].regex;
   if (regex == nullptr) return 0;
   return any(view, [&](const HtmlFacts& html) {
-    const Strings* list = texts(html, a[0]);
+    const Strings* list = texts(html, a[0].text);
     return list != nullptr && std::any_of(list->begin(), list->end(), [&](const String& text) {
              return view.find(*regex, text) == matches;
            });
@@ -153,15 +153,15 @@ double html_title_subject_ratio(const View& view, Arguments a) {
       most = std::max(
           most, static_cast<double>(count_characters(title)) / static_cast<double>(subject.size()));
     }
-    return most > number_of(a[0]);
+    return most > a[0].number;
   });
 }
 double html_range(const View& view, Arguments a) {
   return any(view, [&](const HtmlFacts& html) {
     double value = 0;
-    if (!fact(html, a[0], value)) return false;
-    if (a.size() < 3 || a[2] == "inf") return value > number_of(a[1]);
-    return value > number_of(a[1]) && value <= number_of(a[2]);
+    if (!fact(html, a[0].text, value)) return false;
+    if (a.size() < 3 || a[2].text == "inf") return value > a[1].number;
+    return value > a[1].number && value <= a[2].number;
   });
 }
 double check_iframe_src(const View& view, Arguments) {
@@ -210,7 +210,14 @@ double check_https_ip_mismatch(const View& view, Arguments) {
 }
 
 double check_https_http_mismatch(const View& view, Arguments a) {
-  const double least = a.empty() || number_of(a[0]) == 0 ? 1 : number_of(a[0]);
+  const auto is_secure = [](const String& anchor) { return has(anchor, "https://"); };
+  const bool any_secure = any(view, [&](const HtmlFacts& html) {
+    return std::ranges::any_of(html.links, [&](const HtmlLink& link) {
+      return std::ranges::any_of(link.anchors, is_secure);
+    });
+  });
+  if (!any_secure) return 0;
+  const double least = a.empty() || a[0].number == 0 ? 1 : a[0].number;
   String host(view.memory);
   String domain(view.memory);
   String other(view.memory);
@@ -223,7 +230,7 @@ double check_https_http_mismatch(const View& view, Arguments a) {
       if (web_host(link.uri, numeric).empty() || numeric) continue;
       if (!view.uris.domains().of_uri(link.uri, host, domain)) continue;
       ++anchors;
-      if (a.size() > 1 && anchors >= number_of(a[1])) break;
+      if (a.size() > 1 && anchors >= a[1].number) break;
       for (const String& anchor : link.anchors) {
         const std::size_t at = anchor.find("https://");
         if (at == String::npos) continue;
@@ -237,7 +244,7 @@ double check_https_http_mismatch(const View& view, Arguments a) {
         if (other != domain) hit = true;
       }
     }
-    if (hit && anchors >= least && (a.size() < 2 || anchors < number_of(a[1]))) return 1;
+    if (hit && anchors >= least && (a.size() < 2 || anchors < a[1].number)) return 1;
   }
   return 0;
 }

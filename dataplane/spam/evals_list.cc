@@ -40,17 +40,19 @@ constexpr std::size_t kMostKnown = 32;
 bool look_up_freemail(const View& view, std::string_view address) {
   const std::size_t at = address.rfind('@');
   const std::string_view domain = at == std::string_view::npos ? address : address.substr(at + 1);
-  for (const std::string_view list : {"freemail_welcomelist", "freemail_whitelist"}) {
-    if (view.rules.list(list).contains(address) || view.rules.list(list).contains(domain))
-      return false;
-  }
-  if (view.find(tables().welcome, address)) return false;
-  if (view.rules.list("freemail_domains").contains(domain)) return true;
-  if (at == std::string_view::npos) return false;
-  for (const std::string& pattern : view.rules.entries("freemail_wildcards")) {
-    if (scan::glob_matches(pattern, domain, true)) return true;
-  }
-  return false;
+  const scan::SpamRules::Freemail& freemail = view.rules.freemail();
+  // What most addresses are not first.
+  if (!freemail.domains->contains(domain) &&
+      (at == std::string_view::npos ||
+       std::ranges::none_of(freemail.wildcards, [&](const std::string& pattern) {
+         return scan::glob_matches(pattern, domain, true);
+       })))
+    return false;
+  return std::ranges::none_of(freemail.others,
+                              [&](const scan::SpamList* others) {
+                                return others->contains(address) || others->contains(domain);
+                              }) &&
+         !view.find(tables().welcome, address);
 }
 
 // Several functions ask for the same addresses.
@@ -66,28 +68,25 @@ bool is_freemail(const View& view, std::string_view address) {
 }
 
 Strings lower_values(const View& view, const Selector& selector) {
-  Strings values(view.values(selector), view.memory);
-  for (String& value : values) lower(value);
+  Strings values(view.memory);
+  for (const std::string_view value : view.values(selector)) lower(values.emplace_back(value));
   return values;
 }
 
 bool matches(const View& view, Arguments a, std::size_t index, std::string_view text) {
   if (a.size() <= index) return true;
-  const scan::Regex* regex = view.rules.argument_regex(a[index]);
+  const scan::Regex* regex = a[index].regex;
   return regex != nullptr && view.find(*regex, text);
 }
 
 double check_freemail_from(const View& view, Arguments a) {
-  String address(view.memory);
-  for (const String& written : view.from_addresses()) {
-    address = written;
-    lower(address);
+  for (const String& address : view.from_addresses()) {
     if (is_freemail(view, address) && matches(view, a, 0, address)) return 1;
   }
   return 0;
 }
 double check_freemail_header(const View& view, Arguments a) {
-  String selector(a[0], view.memory);
+  String selector(a[0].text, view.memory);
   selector += ":addr";
   for (const String& address : lower_values(view, Selector(std::string_view(selector)))) {
     if (is_freemail(view, address) && matches(view, a, 1, address)) return 1;
@@ -167,9 +166,7 @@ const Strings& body_freemails(const View& view, bool& useful) {
   return *known;
 }
 
-double check_freemail_replyto(const View& view, Arguments a) {
-  if (const auto envelope = view.envelope_from(); envelope && view.find(tables().bulk, *envelope))
-    return 0;
+bool other_freemail_answers(const View& view, std::string_view asked) {
   const Strings from = lower_values(view, "From:addr");
   const Strings reply = lower_values(view, "Reply-To:addr");
   const auto free = [&](const Strings& list) {
@@ -181,38 +178,38 @@ double check_freemail_replyto(const View& view, Arguments a) {
   const bool shared = std::any_of(from.begin(), from.end(), [&](const String& s) {
     return std::find(reply.begin(), reply.end(), s) != reply.end();
   });
-  if (from_free && reply_free && !shared) return 1;
-  if (a[0] == "replyto") {
-    if (!reply_free) return 0;
+  if (from_free && reply_free && !shared) return true;
+  if (asked == "replyto") {
+    if (!reply_free) return false;
   } else if ((!reply.empty() && !reply_free) || !from_free) {
-    return 0;
+    return false;
   }
   bool useful = false;
   const Strings& body = body_freemails(view, useful);
-  if (!useful) return 0;
-  const Strings& answers = a[0] == "replyto" || reply_free ? reply : from;
+  if (!useful) return false;
+  const Strings& answers = asked == "replyto" || reply_free ? reply : from;
   for (const String& address : body) {
     for (const String& answer : answers) {
-      if (address != answer) return 1;
+      if (address != answer) return true;
     }
   }
-  return 0;
+  return false;
+}
+double check_freemail_replyto(const View& view, Arguments a) {
+  if (!other_freemail_answers(view, a[0].text)) return 0;
+  const auto envelope = view.envelope_from();
+  return !envelope || !view.find(tables().bulk, *envelope);
 }
 
-bool address_listed(const View& view, std::string_view list, std::string_view address) {
-  String lowered(address, view.memory);
-  lower(lowered);
-  return view.rules.name_list("enlist_addrlist", list).has_address(lowered);
-}
 double check_from_in_list(const View& view, Arguments a) {
-  for (const String& address : view.from_addresses()) {
-    if (address_listed(view, a[0], address)) return 1;
-  }
-  return 0;
+  return std::ranges::any_of(view.from_addresses(), [&](const String& address) {
+    return a[0].addresses->has_address(address);
+  });
 }
 double check_replyto_in_list(const View& view, Arguments a) {
-  const std::string_view address = view.get("Reply-To:addr");
-  return !address.empty() && address_listed(view, a[0], address);
+  String address(view.get("Reply-To:addr"), view.memory);
+  lower(address);
+  return !address.empty() && a[0].addresses->has_address(address);
 }
 
 // The hosts of all URLs, each once.
@@ -234,17 +231,19 @@ const std::pmr::vector<std::string_view>& hosts(const View& view) {
   return found;
 }
 
-double host_listed(const View& view, std::string_view name) {
-  const scan::SpamNameList& list = view.rules.name_list("enlist_uri_host", name);
-  return std::ranges::any_of(hosts(view),
-                             [&](std::string_view host) { return list.has_host(host); });
+double host_listed(const View& view, const scan::SpamNameList& list) {
+  return !list.empty() && std::ranges::any_of(hosts(view), [&](std::string_view host) {
+    return list.has_host(host);
+  });
 }
-double check_uri_host_listed(const View& view, Arguments a) { return host_listed(view, a[0]); }
+double check_uri_host_listed(const View& view, Arguments a) {
+  return host_listed(view, *a[0].hosts);
+}
 double check_uri_host_in_welcomelist(const View& view, Arguments) {
-  return host_listed(view, "WELCOME");
+  return host_listed(view, view.rules.welcome_hosts());
 }
 double check_uri_host_in_blocklist(const View& view, Arguments) {
-  return host_listed(view, "BLOCK");
+  return host_listed(view, view.rules.blocked_hosts());
 }
 
 constexpr NamedEval kEvals[] = {

@@ -45,7 +45,7 @@ double multipart_ratio(const View& view) {
 }
 
 double check_for_mime(const View& view, Arguments a) {
-  const std::string_view what = a[0];
+  const std::string_view what = a[0].text;
   const MimeFacts& mime = view.mime;
   if (what == "mime_base64_count") return static_cast<double>(mime.base64_count);
   if (what == "mime_base64_encoded_text") return mime.base64_encoded_text;
@@ -66,8 +66,9 @@ double check_for_mime(const View& view, Arguments a) {
 }
 
 bool header_is_html(const View& view) {
-  const std::string_view type = view.get("Content-Type");
-  return type.size() >= 9 && equals_lower(std::string_view(type).substr(0, 9), "text/html");
+  const auto& fields = view.parts->header().fields();
+  const auto field = std::ranges::find(fields, "content-type", &Field::lower_name);
+  return field != fields.end() && equals_lower(field->value.substr(0, 9), "text/html");
 }
 
 double check_for_mime_html(const View& view, Arguments) {
@@ -78,10 +79,10 @@ double check_for_mime_html_only(const View& view, Arguments) {
 }
 double check_mime_multipart_ratio(const View& view, Arguments a) {
   const double ratio = multipart_ratio(view);
-  return ratio >= number_of(a[0]) && ratio < number_of(a[1]);
+  return ratio >= a[0].number && ratio < a[1].number;
 }
 double check_msg_parse_flags(const View& view, Arguments a) {
-  const std::string_view flag = a[0];
+  const std::string_view flag = a[0].text;
   if (flag == "missing_mime_head_body_separator")
     return view.parts->missing_mime_head_body_separator();
   if (flag == "missing_mime_headers") return view.parts->missing_mime_headers();
@@ -96,15 +97,20 @@ double check_for_ascii_text_illegal(const View& view, Arguments) {
   return view.mime.ascii_text_illegal > 0;
 }
 double check_abundant_unicode_ratio(const View& view, Arguments a) {
-  if (view.mime.normal_characters == 0) return number_of(a[0]) <= 0;
+  if (view.mime.normal_characters == 0) return a[0].number <= 0;
   return static_cast<double>(view.mime.unicode_characters) /
              static_cast<double>(view.mime.normal_characters) >=
-         number_of(a[0]);
+         a[0].number;
 }
 double no_locale(const View&, Arguments) { return 0; }  // all charsets are welcome
 
 // Charsets in which letters look like capitals.
 bool likely_capitals(std::string_view charset) {
+  // Nearly all.
+  if (equals_lower(charset, "utf-8") || equals_lower(charset, "us-ascii") ||
+      equals_lower(charset.substr(0, charset.size() - std::min<std::size_t>(charset.size(), 1)),
+                   "iso-8859-"))
+    return false;
   for (const std::string_view part : {"koi", "jp", "jis", "euc", "gb", "big5", "isoir", "cp1251",
                                       "windows-1251", "georgianps", "pt154", "tis"}) {
     if (contains_nocase(charset, part)) return true;
@@ -181,7 +187,7 @@ double uppercase_percent(const View& view) {
 double check_for_uppercase(const View& view, Arguments a) {
   auto& known = view.notes().uppercase;
   if (!known) known = uppercase_percent(view);
-  return *known >= 0 && *known > number_of(a[0]) && *known <= number_of(a[1]);
+  return *known >= 0 && *known > a[0].number && *known <= a[1].number;
 }
 
 double check_ma_non_text(const View& view, Arguments) {
@@ -204,14 +210,14 @@ double check_base64_length(const View& view, Arguments a) {
       longest = std::max(longest, part.longest_line);
     }
   }
-  if (a.size() > 1 && longest > number_of(a[1])) return 0;
-  return longest >= number_of(a[0]);
+  if (a.size() > 1 && longest > a[1].number) return 0;
+  return longest >= a[0].number;
 }
 double check_qp_ratio(const View& view, Arguments a) {
   const double ratio = view.mime.qp_octets == 0 ? 0
                                                 : static_cast<double>(view.mime.qp_escapes) /
                                                       static_cast<double>(view.mime.qp_octets);
-  return ratio >= number_of(a[0]);
+  return ratio >= a[0].number;
 }
 
 // --- text ---
@@ -344,20 +350,20 @@ Difference alternative_difference(const View& view) {
 
 double multipart_alternative_difference(const View& view, Arguments a) {
   const double difference = alternative_difference(view).percent;
-  const double least = number_of(a[0]);
-  return (least == 0 || difference > least) && (a[1] == "undef" || difference <= number_of(a[1]));
+  const double least = a[0].number;
+  return (least == 0 || difference > least) && (a[1].text == "undef" || difference <= a[1].number);
 }
 double multipart_alternative_difference_count(const View& view, Arguments a) {
   const Difference difference = alternative_difference(view);
-  return difference.html > number_of(a[1]) && difference.text / difference.html > number_of(a[0]);
+  return difference.html > a[1].number && difference.text / difference.html > a[0].number;
 }
 double check_blank_line_ratio(const View& view, Arguments a) {
-  const double least_lines = std::max(a.size() > 2 ? number_of(a[2]) : 1.0, 1.0);
+  const double least_lines = std::max(a.size() > 2 ? a[2].number : 1.0, 1.0);
   const double lines = static_cast<double>(view.decoded_lines);
   const double ratio =
       lines < least_lines ? -1 : 100 * static_cast<double>(view.blank_lines) / lines;
-  const double least = number_of(a[0]);
-  return (least == 0 || ratio > least) && ratio <= number_of(a[1]);
+  const double least = a[0].number;
+  return (least == 0 || ratio > least) && ratio <= a[1].number;
 }
 std::uint64_t count_blanks(std::string_view text) {
   std::uint64_t blanks = 0;
@@ -382,8 +388,8 @@ double vertical_percent(const View& view) {
 double tvd_vertical_words(const View& view, Arguments a) {
   auto& known = view.notes().vertical;
   if (!known) known = vertical_percent(view);
-  const double limit = number_of(a[1]) >= 100 ? 101 : number_of(a[1]);
-  return *known >= number_of(a[0]) && *known < limit;
+  const double limit = a[1].number >= 100 ? 101 : a[1].number;
+  return *known >= a[0].number && *known < limit;
 }
 
 double check_stock_info(const View& view, Arguments a) {
@@ -416,7 +422,7 @@ double check_stock_info(const View& view, Arguments a) {
                                                "sector",
                                                "recommendation",
                                                "rating"};
-  const double least = number_of(a[0]);
+  const double least = a[0].number;
   if (least == 0) return 1;
   std::set<std::string_view> hits;
   for (const RenderedPart& rendered : view.rendered) {
@@ -445,10 +451,10 @@ double check_stock_info(const View& view, Arguments a) {
   return static_cast<double>(hits.size()) >= least;
 }
 double check_body_length(const View& view, Arguments a) {
-  return static_cast<double>(view.parts->body_octets()) <= number_of(a[0]);
+  return static_cast<double>(view.parts->body_octets()) <= a[0].number;
 }
 double length_between(bool known, double length, Arguments a) {
-  return known && length >= number_of(a[0]) && (a.size() < 2 || length <= number_of(a[1]));
+  return known && length >= a[0].number && (a.size() < 2 || length <= a[1].number);
 }
 double plaintext_body_length(const View& view, Arguments a) {
   return length_between(view.has_plain_body, static_cast<double>(view.plain_body_length), a);
@@ -461,8 +467,7 @@ double plaintext_body_sig_ratio(const View& view, Arguments a) {
                            ? 1e6
                            : static_cast<double>(view.plain_body_length) /
                                  static_cast<double>(view.plain_signature_length);
-  return view.has_plain_body && ratio >= number_of(a[0]) &&
-         ratio <= (a.size() > 1 ? number_of(a[1]) : 1e6);
+  return view.has_plain_body && ratio >= a[0].number && ratio <= (a.size() > 1 ? a[1].number : 1e6);
 }
 
 // --- images ---
@@ -480,37 +485,38 @@ double area(const View& view, std::string_view type) {
   return sum;
 }
 double image_count(const View& view, Arguments a) {
-  const double n = static_cast<double>(std::count_if(
-      view.images.begin(), view.images.end(), [&](const Image& i) { return of_type(i, a[0]); }));
-  return n >= number_of(a[1]) && (a.size() < 3 || n <= number_of(a[2]));
+  const double n =
+      static_cast<double>(std::count_if(view.images.begin(), view.images.end(),
+                                        [&](const Image& i) { return of_type(i, a[0].text); }));
+  return n >= a[1].number && (a.size() < 3 || n <= a[2].number);
 }
 double pixel_coverage(const View& view, Arguments a) {
-  const double n = area(view, a[0]);
-  return n >= number_of(a[1]) && (a.size() < 3 || n <= number_of(a[2]));
+  const double n = area(view, a[0].text);
+  return n >= a[1].number && (a.size() < 3 || n <= a[2].number);
 }
 double image_size_exact(const View& view, Arguments a) {
   return std::any_of(view.images.begin(), view.images.end(), [&](const Image& i) {
-    return of_type(i, a[0]) && i.height == number_of(a[1]) && i.width == number_of(a[2]) &&
+    return of_type(i, a[0].text) && i.height == a[1].number && i.width == a[2].number &&
            i.height > 0 && i.width > 0;
   });
 }
 double image_size_range(const View& view, Arguments a) {
   return std::any_of(view.images.begin(), view.images.end(), [&](const Image& i) {
-    return of_type(i, a[0]) && i.height > 0 && i.width > 0 && i.height >= number_of(a[1]) &&
-           i.width >= number_of(a[2]) && (a.size() < 4 || i.height <= number_of(a[3])) &&
-           (a.size() < 5 || i.width <= number_of(a[4]));
+    return of_type(i, a[0].text) && i.height > 0 && i.width > 0 && i.height >= a[1].number &&
+           i.width >= a[2].number && (a.size() < 4 || i.height <= a[3].number) &&
+           (a.size() < 5 || i.width <= a[4].number);
   });
 }
 double image_named(const View& view, Arguments a) {
   return std::any_of(view.images.begin(), view.images.end(), [&](const Image& i) {
-    return i.height > 0 && i.width > 0 && i.name == std::string_view(a[0]);
+    return i.height > 0 && i.width > 0 && i.name == std::string_view(a[0].text);
   });
 }
 double image_to_text_ratio(const View& view, Arguments a) {
-  const double pixels = area(view, a[0]);
+  const double pixels = area(view, a[0].text);
   if (pixels <= 0 || view.body.empty()) return 0;
   const double ratio = static_cast<double>(view.body.size()) / pixels;
-  return ratio >= number_of(a[1]) && ratio < number_of(a[2]);
+  return ratio >= a[1].number && ratio < a[2].number;
 }
 
 constexpr NamedEval kEvals[] = {

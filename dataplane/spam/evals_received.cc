@@ -23,14 +23,11 @@ struct Tables {
   scan::Regex hotmail_3 = constant_regex(R"(from \S+ by \S+\.hotmail(?:\.msn)?\.com with HTTP\;)");
   scan::Regex hotmail_4 = constant_regex(R"(from \[66\.218.\S+\] by \S+\.yahoo\.com)");
   scan::Regex hotmail_claim = constant_regex(R"((?:from |HELO |helo=)\S*hotmail\.com\b)");
-  scan::Regex hotmail_from = constant_regex(R"(\bhotmail\.com$)", kNoCase);
   scan::Regex originator = constant_regex(R"(hotmail\.com|msonline\-outlook)");
   scan::Regex msn_group = constant_regex(R"(<(\S+)\@groups\.msn\.com>)", kNoCase);
   scan::Regex msn_pickup =
       constant_regex(R"(from mail pickup service by ((?:p\d\d\.)groups\.msn\.com)\b)");
-  scan::Regex eudora_from = constant_regex(R"(\beudoramail\.com$)", kNoCase);
   scan::Regex whowhere = constant_regex(R"(by \S*whowhere.com\;)");
-  scan::Regex yahoo_from = constant_regex(R"(\byahoo\.com$)", kNoCase);
   scan::Regex yahoo_trusted = constant_regex(R"( rdns=\S+\.yahoo\.com )");
   scan::Regex yahoo_untrusted = constant_regex(R"(^[^\]]+ rdns=\S+\.yahoo\.com )");
   scan::Regex yahoo_received = constant_regex(
@@ -40,14 +37,12 @@ struct Tables {
       R"(by \w+\.\w+\.yahoo\.com \(\d+\.\d+\.\d+\/\d+\.\d+\.\d+\)(?: with ESMTP)? id \w+)");
   scan::Regex yahoo_bulk = constant_regex(R"(\bmailer\d+\.bulk\.scd\.yahoo\.com\b)");
   scan::Regex yahoo_reply = constant_regex(R"(\@reply\.yahoo\.com$)", kNoCase);
-  scan::Regex juno_from = constant_regex(R"(\bjuno\.com$)", kNoCase);
   scan::Regex juno_1 = constant_regex(R"(from.*\b(?:juno|untd)\.com.*[\[\(]%I[\]\)].*by)");
   scan::Regex juno_2 = constant_regex(R"( cookie\.(?:juno|untd)\.com )");
   scan::Regex juno_mail = constant_regex(R"(from.*\bmail\.com.*\[%I\].*by)");
   scan::Regex juno_web = constant_regex(R"(from (webmail\S+\.untd\.com) \(\1 \[%I\]\) by)");
   scan::Regex juno_mailer = constant_regex(R"(\bmail\.com)");
   scan::Regex juno_webmail = constant_regex(R"(^Webmail Version \d)");
-  scan::Regex gmail_from = constant_regex(R"(\bgmail\.com$)", kNoCase);
   scan::Regex gmail_x =
       constant_regex(R"(by 10\.\S+ with SMTP id \S+|by 2002\:a\d\d\:\w+\:\S+ with SMTP id \S+)");
   scan::Regex gmail_r = constant_regex(R"(by smtp\.googlemail\.com with ESMTPSA id \S+)");
@@ -65,6 +60,16 @@ struct Tables {
 const Tables& tables() {
   static const Tables tables;
   return tables;
+}
+
+// Whether the sender's address is of `domain` (lower case), or of what ends with it behind an octet
+// that is in no word: \bdomain$
+bool is_from(const View& view, std::string_view domain) {
+  std::string_view from = view.get("From:addr");
+  if (from.ends_with('\n')) from.remove_suffix(1);
+  if (from.size() < domain.size()) return false;
+  const std::size_t at = from.size() - domain.size();
+  return equals_lower(from.substr(at), domain) && (at == 0 || !is_word(from[at - 1]));
 }
 
 bool msn_groups(const View& view) {
@@ -97,21 +102,26 @@ enum class Hotmail : std::uint8_t { fine, forged, none };
 
 Hotmail hotmail(const View& view) {
   const Tables& t = tables();
-  const std::string_view path = squeezed_received(view);
-  const bool named = has(path, "hotmail.com");  // without it the costlier ones cannot match
-  if ((named && view.find(t.hotmail_pickup, path)) || msn_groups(view)) return Hotmail::fine;
+  // Without it most cannot match.
+  const bool named = std::ranges::any_of(view.parts->header().fields(), [](const Field& field) {
+    return field.lower_name == "received" && has(field.value, "hotmail.com");
+  });
+  if ((named && view.find(t.hotmail_pickup, squeezed_received(view))) || msn_groups(view))
+    return Hotmail::fine;
   const std::string_view origin = view.get("X-Originating-Ip");
   const bool ip = !origin.empty() && view.find(t.ip, origin);
   const std::string_view organization = view.get("X-OriginatorOrg");
   const bool originator = !organization.empty() && view.find(t.originator, organization);
   if (gated(view)) return Hotmail::fine;
+  const std::string_view path =
+      named || ip || originator ? squeezed_received(view) : std::string_view();
   if (ip && (view.find(t.hotmail_1, path) || view.find(t.hotmail_2, path) ||
              view.find(t.hotmail_3, path) || view.find(t.hotmail_4, path)))
     return Hotmail::fine;
   if (originator && (view.find(t.outlook_1, path) || view.find(t.outlook_2, path)))
     return Hotmail::fine;
   if (named && view.find(t.hotmail_claim, path)) return Hotmail::forged;
-  return view.find(t.hotmail_from, view.get("From:addr")) ? Hotmail::none : Hotmail::fine;
+  return is_from(view, "hotmail.com") ? Hotmail::none : Hotmail::fine;
 }
 
 double check_for_forged_hotmail_received_headers(const View& view, Arguments) {
@@ -124,15 +134,15 @@ double check_for_msn_groups_headers(const View& view, Arguments) { return msn_gr
 
 double check_for_forged_eudoramail_received_headers(const View& view, Arguments) {
   const Tables& t = tables();
-  if (!view.find(t.eudora_from, view.get("From:addr"))) return 0;
+  if (!is_from(view, "eudoramail.com")) return 0;
   const bool ip = view.find(t.ip, view.get("X-Sender-Ip"));
   return !gated(view) && !(ip && view.find(t.whowhere, squeezed_received(view)));
 }
 
 double check_for_forged_yahoo_received_headers(const View& view, Arguments) {
   const Tables& t = tables();
+  if (!is_from(view, "yahoo.com")) return 0;
   const std::string_view from = view.get("From:addr");
-  if (!view.find(t.yahoo_from, from)) return 0;
   String path(view.get("Received"), view.memory);
   if (!view.get("Resent-From").empty() && !view.get("Resent-To").empty()) {
     const std::string_view other = view.get("X-Received");
@@ -147,7 +157,7 @@ double check_for_forged_yahoo_received_headers(const View& view, Arguments) {
 
 double check_for_forged_juno_received_headers(const View& view, Arguments) {
   const Tables& t = tables();
-  if (!view.find(t.juno_from, view.get("From:addr")) || gated(view)) return 0;
+  if (!is_from(view, "juno.com") || gated(view)) return 0;
   const std::string_view origin = view.get("X-Originating-IP");
   const std::string_view mailer = view.get("X-Mailer");
   const std::string_view path = view.get("Received");
@@ -166,7 +176,7 @@ double check_for_forged_juno_received_headers(const View& view, Arguments) {
 
 double check_for_forged_gmail_received_headers(const View& view, Arguments) {
   const Tables& t = tables();
-  if (!view.find(t.gmail_from, view.get("From:addr"))) return 0;
+  if (!is_from(view, "gmail.com")) return 0;
   if (view.find(t.gmail_x, view.get("X-Received")) || view.find(t.gmail_r, view.get("Received")))
     return 0;
   return !(view.get("X-Gm-Message-State").size() >= 60 &&
@@ -206,7 +216,7 @@ double check_for_sender_no_reverse(const View& view, Arguments) {
   return has(relay.rdns, ".") && !relay.ip_private;
 }
 double check_for_from_domain_in_received_headers(const View& view, Arguments a) {
-  String domain(a[0], view.memory);
+  String domain(a[0].text, view.memory);
   lower(domain);
   String from(view.get("From:addr"), view.memory);
   lower(from);
@@ -214,19 +224,17 @@ double check_for_from_domain_in_received_headers(const View& view, Arguments a) 
   bool found = false;
   for (const auto* list : {&view.relays.trusted, &view.relays.untrusted}) {
     for (const Relay& relay : *list) {
-      found = found || (std::string_view(relay.rdns).ends_with(a[0]) &&
-                        std::string_view(relay.by).ends_with(a[0]));
+      found = found || (std::string_view(relay.rdns).ends_with(a[0].text) &&
+                        std::string_view(relay.by).ends_with(a[0].text));
     }
   }
-  return found == (a[1] == "true");
+  return found == (a[1].text == "true");
 }
 double check_for_no_rdns_dotcom_helo(const View& view, Arguments) {
-  bool hit = false;
-  for (const Relay& relay : view.relays.untrusted) {
-    if (relay.ip_private) continue;
-    hit = relay.no_reverse_dns && view.find(tables().dotcom, relay.helo);
-  }
-  return hit;
+  const auto& relays = view.relays.untrusted;
+  const auto last = std::find_if(relays.rbegin(), relays.rend(),
+                                 [](const Relay& relay) { return !relay.ip_private; });
+  return last != relays.rend() && last->no_reverse_dns && view.find(tables().dotcom, last->helo);
 }
 
 String to_domain(const View& view, std::string_view host) {

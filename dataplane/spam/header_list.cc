@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "dataplane/scan/field_names.h"
 #include "dataplane/spam/decode.h"
 
 namespace sluice::spam {
@@ -42,9 +43,10 @@ void HeaderList::add(std::string_view field, bool of_part) {
   if (fields_.empty()) fields_.reserve(kUsualFields);
   name = name.substr(0, kMaxFieldName);
   value = value.substr(0, kMaxFieldValue);
-  // One piece of memory: the name in lower case, as written, what is behind the colon, and that
-  // unfolded when there are folds.
-  char* const texts = static_cast<char*>(memory_->allocate(2 * (name.size() + value.size()), 1));
+  // One piece of memory: the name in lower case, as written, what is behind the colon, and the
+  // value with a line end unless it is a part of that.
+  char* const texts =
+      static_cast<char*>(memory_->allocate(2 * (name.size() + value.size()) + 1, 1));
   char* to = texts;
   const auto put = [&to](std::string_view text) {
     std::memcpy(to, text.data(), text.size());
@@ -57,13 +59,27 @@ void HeaderList::add(std::string_view field, bool of_part) {
   to += name.size();
   added.name = put(name);
   added.raw = put(value);
-  added.value = trim(added.raw);
-  if (sluice::spam::has(added.value, "\n")) added.value = trim({to, unfold(added.raw, to)});
-  if (!has_encoded(added.value, added.lower_name)) return;
-  String decoded(memory_);
-  decode_header(added.value, added.lower_name, decoded);
-  to = static_cast<char*>(memory_->allocate(decoded.size(), 1));
-  added.value = put(decoded);
+  added.hash = scan::FieldNames::hash(added.lower_name);
+  // The value, and with its line end, are a copy at `own`.
+  const auto set = [&added](std::string_view text, char* own) {
+    if (own != text.data()) std::memmove(own, text.data(), text.size());
+    own[text.size()] = '\n';
+    added.value = {own, text.size()};
+    added.line = {own, text.size() + 1};
+  };
+  std::string_view whole = trim(added.raw);
+  const bool folded = sluice::spam::has(whole, "\n");
+  if (folded) whole = trim({to, unfold(added.raw, to)});
+  if (has_encoded(whole, added.lower_name)) {
+    String decoded(memory_);
+    decode_header(whole, added.lower_name, decoded);
+    set(decoded, static_cast<char*>(memory_->allocate(decoded.size() + 1, 1)));
+  } else if (folded || whole.end() == added.raw.end() || *whole.end() != '\n') {
+    set(whole, to);
+  } else {
+    added.value = whole;
+    added.line = {whole.data(), whole.size() + 1};
+  }
 }
 
 const Field* HeaderList::last(std::string_view lower_name) const {

@@ -19,6 +19,8 @@ struct Field {
   std::string_view lower_name;
   std::string_view raw;    // behind the colon, folds and the last line end included, line ends LF
   std::string_view value;  // unfolded, words decoded, trimmed
+  std::string_view line;   // that with a line end
+  std::uint64_t hash = 0;  // scan::FieldNames::hash() of its name
 };
 
 class HeaderList {

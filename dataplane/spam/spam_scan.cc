@@ -148,10 +148,13 @@ void SpamScan::on_message_header() {
   for (const Field& field : parts_.header().fields()) {
     if (field.lower_name == "received") received.push_back(field.value);
   }
-  for (const std::string_view name :
-       {"x-yahoo-post-ip", "x-originating-ip", "x-apparently-from", "x-senderip", "x-aol-ip",
-        "x-ms-exchange-crosstenant-originalattributedtenantconnectingip"}) {
-    if (const Field* field = parts_.header().last(name)) originating.push_back(field->value);
+  static constexpr Selector kOriginating[] = {
+      "x-yahoo-post-ip",   "x-originating-ip",
+      "x-apparently-from", "x-senderip",
+      "x-aol-ip",          "x-ms-exchange-crosstenant-originalattributedtenantconnectingip"};
+  for (const Selector& of : kOriginating) {
+    const Field* field = view_.lacks(of.field) ? nullptr : parts_.header().last(of.name);
+    if (field != nullptr) originating.push_back(field->value);
   }
   {
     const scan::SpamTimer timer(options_.times, scan::SpamGroup::relays);
@@ -477,15 +480,15 @@ std::uint32_t SpamScan::cost(std::uint32_t test) const {
 }
 
 double SpamScan::answer(std::uint32_t index, std::uint32_t enough) {
-  const scan::SpamTest& test = rules_.tests()[index];
-  if (test.kind != scan::TestKind::eval) {
+  const scan::SpamCall* const call = rules_.call(index);
+  if (call == nullptr) {
     const std::uint32_t count =
         scanner_.count(index, counts_.has(index) ? counts_[index] : 0, enough);
-    return (test.flags & scan::kTestNegated) != 0 ? count == 0 : count;
+    return (rules_.flags(index) & scan::kTestNegated) != 0 ? count == 0 : count;
   }
   const scan::SpamTimer eval(options_.times, scan::SpamGroup::eval);
   const std::uint64_t begin = options_.times != nullptr ? options_.times->now() : 0;
-  const double value = run_eval(view_, test);
+  const double value = run_eval(view_, *call);
   if (options_.times != nullptr) options_.times->charge_test(index, options_.times->now() - begin);
   return value != 0;
 }

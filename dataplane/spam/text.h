@@ -18,6 +18,7 @@ namespace sluice::spam {
 
 using String = std::pmr::string;
 using Strings = std::pmr::vector<std::pmr::string>;
+using Texts = std::pmr::vector<std::string_view>;
 
 constexpr bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }

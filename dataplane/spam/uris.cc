@@ -70,13 +70,34 @@ void undo_escapes(std::string_view in, String& out) {
 }
 
 bool has_escape(std::string_view s) {
-  for (std::size_t i = 0; i + 2 < s.size(); ++i) {
-    const auto hex = [](char c) {
-      return is_digit(c) || (to_lower(c) >= 'a' && to_lower(c) <= 'f');
-    };
-    if (s[i] == '%' && hex(s[i + 1]) && hex(s[i + 2])) return true;
+  const auto hex = [](char c) { return is_digit(c) || (to_lower(c) >= 'a' && to_lower(c) <= 'f'); };
+  for (std::size_t i = s.find('%'); i != std::string_view::npos && i + 2 < s.size();
+       i = s.find('%', i + 1)) {
+    if (hex(s[i + 1]) && hex(s[i + 2])) return true;
   }
   return false;
+}
+
+// Where a URL of the web stands first in `s`, with five octets behind its place at least; npos:
+// nowhere.
+std::size_t find_web(std::string_view s) {
+  for (std::size_t colon = s.find(':'); colon != std::string_view::npos;
+       colon = s.find(':', colon + 1)) {
+    for (const std::string_view scheme : {"http", "https"}) {
+      if (colon < scheme.size()) continue;
+      const std::size_t begin = colon - scheme.size();
+      if (begin + 5 < s.size() && equals_lower(s.substr(begin, scheme.size()), scheme))
+        return begin;
+    }
+  }
+  return std::string_view::npos;
+}
+
+// Where the first of `octets`, which are few, stands; npos: nowhere.
+template <char... octets>
+std::size_t find_one(std::string_view s, std::size_t from = 0) {
+  while (from < s.size() && ((s[from] != octets) && ...)) ++from;
+  return from < s.size() ? from : std::string_view::npos;
 }
 
 // A number of a host of numbers: 10, 0x7f, 0177.
@@ -145,7 +166,8 @@ bool Domains::known_top(std::string_view label) const {
 bool Domains::valid(std::string_view domain) const {
   const std::size_t dot = domain.rfind('.');
   return dot != std::string_view::npos && known_top(domain.substr(dot + 1)) &&
-         domain.find_first_of(" \t\r\n") == std::string_view::npos;
+         std::ranges::none_of(
+             domain, [](char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; });
 }
 
 bool Domains::valid_host(std::string_view host) {
@@ -173,8 +195,7 @@ std::string_view Domains::registered(std::string_view host) const {
   // The rest of the labels, until they are a suffix under which names are registered.
   std::string_view rest = host;
   std::string_view before = host;
-  while (rest.find('.') != std::string_view::npos) {
-    const auto labels = std::count(rest.begin(), rest.end(), '.') + 1;
+  for (auto labels = std::count(rest.begin(), rest.end(), '.') + 1; labels > 1; --labels) {
     if (labels == 2 && two_.contains(rest)) break;
     if (labels == 3) {
       if (rest.ends_with(".us")) {
@@ -553,7 +574,7 @@ void UriList::canonicalize(std::string_view given, Strings& forms) {
     const bool web = starts(form, "http://") || starts(form, "https://");
     const std::size_t host_begin = starts(form, "https://") ? 8 : 7;
     if (web) {
-      const std::size_t end = form.find_first_of("/?#", host_begin);
+      const std::size_t end = find_one<'/', '?', '#'>(form, host_begin);
       if (end != String::npos && end > host_begin && form[end] != '/') form.insert(end, 1, '/');
     }
     if (has(form, "&#")) {
@@ -581,10 +602,10 @@ void UriList::canonicalize(std::string_view given, Strings& forms) {
     // The parts of the host.
     const std::string_view proto = std::string_view(form).substr(0, host_begin);
     std::string_view rest = std::string_view(form).substr(host_begin);
-    const std::size_t auth_end = rest.substr(0, rest.find_first_of("/?#")).find('@');
+    const std::size_t auth_end = rest.substr(0, find_one<'/', '?', '#'>(rest)).find('@');
     const bool has_auth = auth_end != std::string_view::npos;
     if (has_auth) rest.remove_prefix(auth_end + 1);
-    const std::size_t host_end = std::min(rest.find_first_of("/?#:"), rest.size());
+    const std::size_t host_end = std::min(find_one<'/', '?', '#', ':'>(rest), rest.size());
     if (host_end == 0) continue;
     String host(rest.substr(0, host_end), memory_);
     rest.remove_prefix(host_end);
@@ -609,13 +630,11 @@ void UriList::canonicalize(std::string_view given, Strings& forms) {
     std::erase_if(host, [](char c) { return static_cast<unsigned char>(c) <= 0x20; });
     if (host.size() != as_written.size()) push(host, rest);
     // A URL inside of it, as redirectors have it.
-    for (std::size_t i = 0; i + 5 < rest.size(); ++i) {
-      std::string_view inner = rest.substr(i);
-      if (!starts(inner, "http:") && !starts(inner, "https:")) continue;
-      inner = inner.substr(0, inner.find_first_of("&#"));
+    if (const std::size_t begin = find_web(rest); begin != std::string_view::npos) {
+      std::string_view inner = rest.substr(begin);
+      inner = inner.substr(0, find_one<'&', '#'>(inner));
       if (inner.find('.') != std::string_view::npos && queue.size() < kMaxForms)
         queue.emplace_back(inner);
-      break;
     }
     if (!host.empty() && !is_alnum(host.back())) {
       while (!host.empty() && !is_alnum(host.back())) host.pop_back();

@@ -1,5 +1,6 @@
 #include "dataplane/spam/view.h"
 
+#include <cstring>
 #include <span>
 
 #include "dataplane/spam/address_list.h"
@@ -59,19 +60,27 @@ const Tables& tables() {
   return tables;
 }
 
-void put_fields(std::span<const Field> fields, String& out) {
+std::string_view fields_as_text(std::span<const Field> fields, std::pmr::memory_resource* memory) {
   std::size_t octets = 0;
-  for (const Field& field : fields) octets += field.name.size() + field.value.size() + 3;
-  out.reserve(octets);
+  for (const Field& field : fields) octets += field.name.size() + 2 + field.line.size();
+  char* const begin = static_cast<char*>(memory->allocate(octets, 1));
+  char* to = begin;
   for (const Field& field : fields) {
-    out += field.name;
-    out += ": ";
-    out += field.value;
-    out += '\n';
+    for (const std::string_view text : {field.name, std::string_view(": "), field.line}) {
+      std::memcpy(to, text.data(), text.size());
+      to += text.size();
+    }
   }
+  return {begin, octets};
 }
 
 }  // namespace
+
+std::string_view keep(std::string_view text, std::pmr::memory_resource* memory) {
+  char* const copy = static_cast<char*>(memory->allocate(text.size(), 1));
+  std::memcpy(copy, text.data(), text.size());
+  return {copy, text.size()};
+}
 
 void prepare_view() { tables(); }
 
@@ -91,7 +100,7 @@ View::View(const scan::SpamRules& the_rules, scan::RegexScratch& the_scratch,
       notes_(resource) {}
 
 // Fields from the n-th Received field on (ALL-EXTERNAL, ALL-UNTRUSTED) or up to it.
-void View::received_range(std::string_view selector, Strings& out) const {
+void View::received_range(std::string_view selector, Texts& out) const {
   const bool upper = selector == "ALL-TRUSTED" || selector == "ALL-INTERNAL";
   const int last = selector == "ALL-TRUSTED" || selector == "ALL-UNTRUSTED" ? relays.last_trusted
                                                                             : relays.last_internal;
@@ -107,7 +116,7 @@ void View::received_range(std::string_view selector, Strings& out) const {
     }
   }
   if (!upper && received < border) begin = fields.end();
-  if (begin != end) put_fields({begin, end}, out.emplace_back());
+  if (begin != end) out.push_back(fields_as_text({begin, end}, memory));
 }
 
 std::optional<std::string_view> View::envelope_from() const {
@@ -120,7 +129,7 @@ std::optional<std::string_view> View::envelope_from() const {
     return hop->envelope_from;
   }
   const auto first_address = [&](const Selector& selector) -> std::optional<std::string_view> {
-    const Strings& found = values(selector);
+    const Texts& found = values(selector);
     if (found.empty()) return std::nullopt;
     return found.front();
   };
@@ -155,7 +164,7 @@ std::optional<std::string_view> View::envelope_from() const {
 
 const scan::FieldNames& View::read_names() const {
   names_.emplace();
-  for (const Field& one : parts->header().fields()) names_->add(one.lower_name);
+  for (const Field& one : parts->header().fields()) names_->add(one.hash);
   return *names_;
 }
 
@@ -173,46 +182,44 @@ View::Entry& View::entry(const Selector& selector) const {
   return *made;
 }
 
-const Strings& View::values(const Selector& selector) const {
-  static const Strings kNone;
+const Texts& View::values(const Selector& selector) const {
+  static const Texts kNone;
   return lacks(selector.field) ? kNone : entry(selector).values;
 }
 
-void View::read_values(std::string_view selector, Strings& out) const {
+void View::read_values(std::string_view selector, Texts& out) const {
   const Request request = read_request(selector);
   const HeaderList& header = parts->header();
   const bool needs_raw = request.raw || request.address || request.display;
-  const auto take_field = [&](std::string_view lower_name, bool raw) {
+  const auto take_hashed = [&](std::string_view name, std::uint64_t hash, bool raw) {
     for (const Field& field : header.fields()) {
-      if (field.lower_name != lower_name) continue;
-      String& value = out.emplace_back();
-      value.reserve((raw ? field.raw : field.value).size() + 1);
-      value += raw ? field.raw : field.value;
-      if (!raw) value += '\n';
+      if (field.hash == hash && equals_lower(name, field.lower_name))
+        out.push_back(raw ? field.raw : field.line);
     }
   };
-  String name(request.name, memory);
-  lower(name);
-  if (request.name == "ALL") {
-    if (request.raw) {
-      out.emplace_back(parts->pristine_header());
-    } else {
-      put_fields(header.fields(), out.emplace_back());
-    }
+  const auto take_field = [&](std::string_view name, bool raw) {
+    take_hashed(name, scan::FieldNames::hash(name), raw);
+  };
+  const auto is = [&](std::string_view name) { return equals_lower(request.name, name); };
+  if (const std::uint64_t hash = scan::FieldNames::of_selector(selector);
+      hash != scan::FieldNames::kNoField) {
+    take_hashed(request.name, hash, needs_raw);
+  } else if (request.name == "ALL") {
+    out.push_back(request.raw ? parts->pristine_header() : fields_as_text(header.fields(), memory));
     return;
-  }
-  if (request.name.starts_with("ALL-")) return received_range(request.name, out);
-  if (name == "envelopefrom") {
-    if (const auto from = envelope_from()) out.emplace_back(*from);
-  } else if (name == "x-spam-relays-untrusted") {
-    out.emplace_back(relays.untrusted_text);
-  } else if (name == "x-spam-relays-trusted") {
-    out.emplace_back(relays.trusted_text);
-  } else if (name == "x-spam-relays-external") {
-    out.emplace_back(relays.external_text);
-  } else if (name == "x-spam-relays-internal") {
-    out.emplace_back(relays.internal_text);
-  } else if (name == "tocc") {
+  } else if (request.name.starts_with("ALL-")) {
+    return received_range(request.name, out);
+  } else if (is("envelopefrom")) {
+    if (const auto from = envelope_from()) out.push_back(*from);
+  } else if (is("x-spam-relays-untrusted")) {
+    out.push_back(relays.untrusted_text);
+  } else if (is("x-spam-relays-trusted")) {
+    out.push_back(relays.trusted_text);
+  } else if (is("x-spam-relays-external")) {
+    out.push_back(relays.external_text);
+  } else if (is("x-spam-relays-internal")) {
+    out.push_back(relays.internal_text);
+  } else if (is("tocc")) {
     take_field("to", request.raw);
     take_field("cc", request.raw);
   } else if (request.name == "MESSAGEID") {
@@ -221,7 +228,7 @@ void View::read_values(std::string_view selector, Strings& out) const {
       take_field(field, request.raw);
     }
   } else {
-    take_field(name, needs_raw);
+    take_field(request.name, needs_raw);
   }
   if (out.empty()) return;
   if (request.first) {
@@ -230,60 +237,58 @@ void View::read_values(std::string_view selector, Strings& out) const {
     out.erase(out.begin(), out.end() - 1);
   }
   if (request.address || request.display) {
-    Strings found(memory);
+    Texts found(memory);
     std::pmr::vector<NamedAddress> addresses(memory);
     addresses.reserve(kUsualAddresses);
-    for (const String& line : out) {
+    for (const std::string_view line : out) {
       addresses.clear();
       read_addresses(line, scratch, addresses);
       for (const NamedAddress& address : addresses) {
         if (request.address) {
-          if (address.has_address) found.emplace_back(address.address);
+          if (address.has_address) found.push_back(address.address);
         } else if (address.has_name) {
           if (request.raw) {
-            found.emplace_back(address.name);
+            found.push_back(address.name);
             continue;
           }
           String decoded(memory);
           decode_header(address.name, "", decoded);
-          if (!trim(decoded).empty()) {
+          std::string_view name = decoded;
+          if (!trim(name).empty()) {
             squeeze(decoded);
-            String trimmed(trim(decoded), memory);
-            if (trimmed.size() > 1 && trimmed.front() == '\'' && trimmed.back() == '\'') {
-              trimmed = String(std::string_view(trimmed).substr(1, trimmed.size() - 2), memory);
-            }
-            decoded = std::move(trimmed);
+            name = trim(decoded);
+            if (name.size() > 1 && name.front() == '\'' && name.back() == '\'')
+              name = name.substr(1, name.size() - 2);
           }
-          found.push_back(std::move(decoded));
+          found.push_back(keep(name, memory));
         }
       }
     }
     out = std::move(found);
   }
   if (!request.host && !request.ip) return;
-  Strings found(memory);
+  Texts found(memory);
   scan::Regex::Match m;
-  for (const String& line : out) {
+  for (const std::string_view line : out) {
     if (request.ip) {
       if (!tables().ip.find(line, scratch, &m)) continue;
-      found.emplace_back(m.group(line, 1));
+      found.push_back(m.group(line, 1));
       continue;
     }
     std::string_view host;
     if (request.address) {
       const std::size_t at = line.rfind('@');
-      if (at != String::npos) host = std::string_view(line).substr(at + 1);
+      if (at != std::string_view::npos) host = line.substr(at + 1);
     } else if (tables().host.find(line, scratch, &m)) {
       host = m.group(line, 1);
     }
     if (host.empty()) continue;
-    String lowered(host, memory);
     if (request.domain) {
+      String lowered(host, memory);
       lower(lowered);
-      found.emplace_back(uris.domains().registered(lowered));
-    } else {
-      found.push_back(std::move(lowered));
+      host = keep(uris.domains().registered(lowered), memory);
     }
+    found.push_back(host);
   }
   out = std::move(found);
 }
@@ -291,18 +296,22 @@ void View::read_values(std::string_view selector, Strings& out) const {
 std::optional<std::string_view> View::joined(const Selector& selector, String& buffer) const {
   if (selector.field != scan::FieldNames::kNoField &&
       selector.name.find(':') == std::string_view::npos) {
-    buffer.clear();
-    bool found = false;
+    std::string_view all;
+    std::size_t count = 0;
     for (const Field& one : parts->header().fields()) {
-      if (!equals_lower(selector.name, one.lower_name)) continue;
-      found = true;
-      buffer += one.value;
-      buffer += '\n';
+      if (one.hash != selector.hash || !equals_lower(selector.name, one.lower_name)) continue;
+      if (++count == 1) {
+        all = one.line;
+        continue;
+      }
+      if (count == 2) buffer = all;
+      buffer += one.line;
+      all = buffer;
     }
-    if (!found) return std::nullopt;
-    return buffer;
+    if (count == 0) return std::nullopt;
+    return all;
   }
-  const Strings& found = values(selector);
+  const Texts& found = values(selector);
   if (found.empty()) return std::nullopt;
   if (found.size() == 1) return found.front();
   buffer.clear();
@@ -329,7 +338,7 @@ std::string_view View::get(const Selector& selector) const {
   }
   if (of.values.size() == 1) return first;
   if (of.all.empty()) {
-    for (const String& value : of.values) of.all += value;
+    for (const std::string_view value : of.values) of.all += value;
   }
   return of.all;
 }
@@ -338,12 +347,12 @@ const Strings& View::from_addresses() const {
   if (from_addresses_) return *from_addresses_;
   Strings& all = from_addresses_.emplace(memory);
   const auto add = [&](const Selector& selector) {
-    for (const String& address : values(selector)) {
+    for (const std::string_view address : values(selector)) {
       // Some write two dots.
       String clean(memory);
       for (const char c : address) {
         if (c == '.' && clean.ends_with('.')) continue;
-        clean += c;
+        clean += to_lower(c);
       }
       if (!clean.empty() && std::find(all.begin(), all.end(), clean) == all.end())
         all.push_back(std::move(clean));

@@ -67,6 +67,9 @@ struct Selector {
   std::uint64_t hash;   // scan::FieldNames::hash()
 };
 
+// A copy of `text` in `memory`, which frees nothing while it is used.
+std::string_view keep(std::string_view text, std::pmr::memory_resource* memory);
+
 class View {
  public:
   View(const scan::SpamRules& rules, scan::RegexScratch& scratch, const FlowFacts& flow,
@@ -74,7 +77,7 @@ class View {
 
   // The values of a selector, in order; none when there is no such field. Only when the header and
   // the relays are whole; read once, valid as long as the view.
-  const Strings& values(const Selector& selector) const;
+  const Texts& values(const Selector& selector) const;
   // Them as one text, as a regex sees it; nothing when there is none. `buffer` may hold it.
   std::optional<std::string_view> joined(const Selector& selector, String& buffer) const;
   // The first address or the whole text: what SpamAssassin's functions get. Valid as the values.
@@ -82,7 +85,8 @@ class View {
   bool has(const Selector& selector) const { return !values(selector).empty(); }
   // The header is whole: whether it certainly lacks a field (scan/field_names.h).
   bool lacks(std::uint64_t field) const { return (names_ ? *names_ : read_names()).lacks(field); }
-  const Strings& from_addresses() const;  // of all fields that name a sender, each once
+  const Strings& from_addresses()
+      const;  // in lower case, of all fields that name a sender, each once
   std::optional<std::string_view> envelope_from() const;
 
   // What several native functions ask for, read once.
@@ -135,18 +139,18 @@ class View {
   // What was read of one selector.
   struct Entry {
     Entry(const Selector& of, std::pmr::memory_resource* memory)
-        : selector(of), name(of.name, memory), values(memory), all(memory) {}
+        : selector(of), name(keep(of.name, memory)), values(memory), all(memory) {}
     Selector selector;
-    String name;
-    Strings values;
+    std::string_view name;
+    Texts values;
     String all;             // of several values: them all
     Entry* next = nullptr;  // in the same place of the table
   };
 
   Entry& entry(const Selector& selector) const;
   const scan::FieldNames& read_names() const;
-  void read_values(std::string_view selector, Strings& out) const;
-  void received_range(std::string_view selector, Strings& out) const;
+  void read_values(std::string_view selector, Texts& out) const;
+  void received_range(std::string_view selector, Texts& out) const;
 
   static constexpr std::size_t kPlaces = 64;
   mutable std::array<Entry*, kPlaces> entries_{};  // in the memory of the view, which frees nothing

@@ -106,14 +106,16 @@ TEST(SpamJudge, DecidesEveryExpression) {
   EXPECT_GT(different.size(), 12u);
 }
 
-// Random expressions, of each other too.
+// Random expressions, of each other too, and of what is reported itself.
 TEST(SpamJudge, DecidesAnyExpression) {
   std::mt19937 random(20261127);  // NOLINT(cert-msc51-cpp): the same each time
   const auto below = [&](std::size_t n) { return static_cast<std::size_t>(random() % n); };
   std::set<std::set<std::string>> different;
   for (int round = 0; round < 4; ++round) {
-    std::vector<std::string> known = {"__A", "__B", "__C", "__D", "__N", "__M", "__H", "__X"};
+    std::vector<std::string> known = {"__A", "__B", "__C", "__D", "__N", "__M",
+                                      "__H", "__X", "__E", "E",   "R"};
     std::string rules(kParts);
+    rules += "body E eval:check_for_mime_html_only()\nbody R /[ab]e?lp?/\n";
     const std::function<std::string(int)> expression = [&](int depth) -> std::string {
       if (depth == 0 || below(5) == 0) {
         if (below(8) == 0) return std::to_string(below(4));
@@ -134,8 +136,9 @@ TEST(SpamJudge, DecidesAnyExpression) {
     }
     const SpamRuleset ruleset(rules);
     ASSERT_TRUE(ruleset.ruleset);
-    for (std::uint32_t words = 0; words < 64; ++words) {
-      std::string text = (words & 1) != 0 ? "Subject: s\n\n" : "Subject: t\n\n";
+    for (std::uint32_t words = 0; words < 128; ++words) {
+      std::string text = (words & 1) != 0 ? "Subject: s\n" : "Subject: t\n";
+      text += (words & 64) != 0 ? "Content-Type: text/html\n\n" : "\n";
       for (std::size_t i = 1; i < 6; ++i) {
         static constexpr std::string_view kWords[] = {"",       "alpha ",   "beta ",
                                                       "gamma ", "n n n n ", "m m "};

@@ -143,6 +143,67 @@ TEST(SpamView, Dates) {
   EXPECT_FALSE(spam::read_date("yesterday", seconds));
 }
 
+// Of a field the value, and that with a line end as rules see it, wherever it had to be copied.
+TEST(SpamView, LinesOfFields) {
+  std::pmr::monotonic_buffer_resource memory;
+  for (const auto& [field, value] :
+       {std::pair("A: b\n", "b"), std::pair("A: b", "b"), std::pair("A: b \t\n", "b"),
+        std::pair("A: b\n c\n", "b c"), std::pair("A: b\n c \n \n", "b c"), std::pair("A:\n", ""),
+        std::pair("A:", ""), std::pair("A: \n", ""), std::pair("A: \n b\n", "b"),
+        std::pair("A: =?utf-8?q?b?=\n", "b"),
+        std::pair("A: =?utf-8?q?b?=\n =?utf-8?q?c?= d", "bc d")}) {
+    spam::HeaderList list(&memory);
+    list.add(field, false);
+    list.add("Other: x\n", false);  // behind it in memory
+    ASSERT_EQ(list.fields().size(), 2u);
+    const spam::Field& of = list.fields().front();
+    EXPECT_EQ(of.value, value) << field;
+    EXPECT_EQ(of.line, std::string(value) + "\n") << field;
+    EXPECT_EQ(of.raw, std::string_view(field).substr(2)) << field;
+    EXPECT_EQ(of.hash, scan::FieldNames::hash("a"));
+  }
+}
+
+// As most write a date it is read at once; with two blanks somewhere word by word: the same.
+TEST(SpamView, DatesAtOnce) {
+  constexpr std::string_view kEnds[] = {"", " (CEST)", ",x", "\n"};
+  for (const std::string_view of :
+       {"Mon, 2 Sep 2002 12:34:56 +0130", " 02 Sep 2002 00:00:00 -0800", "2 SEP 1960 1:02:03 +0000",
+        "Wed, 31 Feb 2004 25:70:99 +0000", "Fri, 31 Dec 2039 23:59:59 -2359",
+        "Mar, 3 Apr 2024 12:00:00 +0000", "Mon, 2 Sep 2002 12:34:56 0100",
+        "Mon, 2 Sep 2002 12:34:56 +010", "Mon, 2 Sep 2002 12:34:56 +01000",
+        "Mon, 2 Sep 2002 12:34 +0100", "Mon, 2 Sep 02 12:34:56 +0100",
+        "Mon, 2 Sep 2002 12:34:56 GMT", "Mon 2 Sep 2002 12:34:56 +0100",
+        "Mon, 2 Xxx 2002 12:34:56 +0100", "Mon,2 Sep 2002 12:34:56 +0100",
+        "Mon, 123 Sep 2002 12:34:56 +0100", "Mon, 2 Sep 2002 112:34:56 +0100",
+        "Mon, 2 Sep 2002 12:34:567 +0100", "Mon, 2 Sep 20021 12:34:56 +0100"}) {
+    for (const std::string_view end : kEnds) {
+      const std::string date = std::string(of) + std::string(end);
+      std::string apart = date;
+      apart.insert(apart.find(' ', apart.find_first_of("0123456789")), " ");
+      std::int64_t seconds = -1;
+      std::int64_t of_words = -1;
+      EXPECT_EQ(spam::read_date(date, seconds), spam::read_date(apart, of_words)) << date;
+      EXPECT_EQ(seconds, of_words) << date;
+    }
+  }
+}
+
+// Whom mail says to be of, as a regex of SpamAssassin's says it: \bhotmail\.com$
+TEST(SpamView, Senders) {
+  const SpamRuleset rules("header FORGED eval:check_for_no_hotmail_received_headers()\n");
+  for (const auto& [address, forged] :
+       {std::pair("a@hotmail.com", true), std::pair("a@HotMail.com", true),
+        std::pair("a@x.hotmail.com", true), std::pair("a@x-hotmail.com", true),
+        std::pair("a@xhotmail.com", false), std::pair("a@x_hotmail.com", false),
+        std::pair("a@hotmail.com.example", false), std::pair("a@mail.com", false)}) {
+    const std::string message = "From: " + std::string(address) +
+                                "\nReceived: from a.example (a.example [192.0.2.7]) by mx.example; "
+                                "Mon, 1 Jan 2024 10:00:00 +0000\n\nx\n";
+    EXPECT_EQ(rules.run(message).names.contains("FORGED"), forged) << address;
+  }
+}
+
 TEST(SpamView, Evals) {
   constexpr std::string_view kRules =
       "util_rb_tld example com\nfreemail_domains free.example *.wild.example\n"
