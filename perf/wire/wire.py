@@ -197,6 +197,8 @@ class Bench:
                         'suricata'], check=True)
         self.lines = {name: kind(name, self.build) for name, kind in KINDS.items()}
         self.lines['appliance'] = Ours('appliance', self.build, rules, folder, arguments=('--cores', CORES[-1]))
+        self.lines['front'] = Ours('front', self.build, rules, folder, arguments=('--cores', CORES[-1]),
+                                   wire_options=',xdp_mode=front')
         # Of its own, because the policy is the wire's: any message is soon past its limit.
         self.lines['scan limit'] = Ours('scan limit', self.build, rules, folder, scan_budget=65536,
                                         arguments=('--cores', CORES[-1]))

@@ -37,6 +37,7 @@ Status set_option(WireConfig& config, const std::string& key, const std::string&
   if (key == "mode") {
     config.mode = value == "native"    ? sluice::xdp::AttachMode::native
                   : value == "generic" ? sluice::xdp::AttachMode::generic
+                  : value == "front"   ? sluice::xdp::AttachMode::front
                                        : sluice::xdp::AttachMode::automatic;
   } else if (key == "failure") {
     config.failure =
@@ -91,7 +92,7 @@ Status show_state(const Wire& wire) {
   if (!state) return Error{state.error()};
   for (const auto& port : state->ports)
     std::cout << port.name << " attached=" << port.attached << " generic=" << port.generic
-              << " up=" << port.up << " carrier=" << port.carrier
+              << " front=" << port.front << " up=" << port.up << " carrier=" << port.carrier
               << " mirrored_down=" << port.mirrored_down << " mtu=" << port.mtu << "\n";
   return ok();
 }
