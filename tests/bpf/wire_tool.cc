@@ -1,8 +1,10 @@
 // The loader's functions as commands, for namespace_test.py. One command a call:
-//   wire_tool attach NAME INSIDE OUTSIDE [key=value]...   mode= failure= mtu= unequal= mirror=
-//   multi= wire_tool detach|state|counters|mirror|entries NAME wire_tool put NAME ADDRESS ACTION
-//   [SCOPE]    wire_tool remove NAME ADDRESS wire_tool fill NAME COUNT                    (COUNT
-//   host entries, replacing all)
+//   wire_tool attach NAME INSIDE OUTSIDE [key=value]...
+//       mode= failure= mtu= unequal= mirror= multi= queues=
+//   wire_tool detach|state|counters|mirror|entries NAME
+//   wire_tool put NAME ADDRESS ACTION [SCOPE]
+//   wire_tool remove NAME ADDRESS
+//   wire_tool fill NAME COUNT      (COUNT host entries, replacing all)
 // Pins go to $SLUICE_BPFFS. Exit status 1 with the reason on stderr.
 #include <arpa/inet.h>
 
@@ -49,6 +51,8 @@ Status set_option(WireConfig& config, const std::string& key, const std::string&
         value == "warn" ? sluice::xdp::UnequalMtu::warn : sluice::xdp::UnequalMtu::refuse;
   } else if (key == "mirror") {
     config.mirror_link = value == "1";
+  } else if (key == "queues") {
+    config.queues = static_cast<std::uint32_t>(std::stoul(value));
   } else if (key == "multi") {
     config.multi_buffer = value == "1";
   } else {
