@@ -214,11 +214,14 @@ class WireTest(unittest.TestCase):
             options = (f"mode={self.mode}", *options)
         return self.tool("attach", "t", "win", "wout", *options, check=check)
 
-    def counter(self, side, name):
+    def counter(self, side, name, field=2):
         for line in self.tool("counters", "t").stdout.splitlines():
             if line.startswith(f"{side} {name} "):
-                return int(line.split()[2])
+                return int(line.split()[field])
         raise KeyError(name)
+
+    def octets(self, side, name):
+        return self.counter(side, name, 3)
 
     def ping(self, namespace, address, count=3):
         return within(namespace, f"ping -n -q -c {count} -i 0.05 -W 2 {address}",
@@ -652,6 +655,22 @@ class FrontTest(WireTest):
         self.assertEqual(self.counter("inside", "oversize"), 0)
         came = json.loads(within(W, "ip -j -s link show win").stdout)[0]["stats64"]["rx"]["packets"]
         self.assertLess(came, self.counter("inside", "received"), "they were cut before they came")
+
+    def test_a_tag_that_the_kernel_took_out_counts(self):
+        # It does so before any TC program, whatever the offloads.
+        within(A, "sh -c 'echo 1 > /proc/sys/net/ipv6/conf/a0/disable_ipv6'")
+        self.attach()
+        self.tool("steer", "t", "192.0.2.1", "40000", "198.51.100.2", "8025", "7")
+        sender, receiver = Link(A, "a0"), Link(B, "b0")
+        self.addCleanup(sender.close)
+        self.addCleanup(receiver.close)
+        before = self.octets("inside", "not-mail")
+        for vlan in (7, 8):
+            frame = MAC_B + MAC_A + b"\x81\0" + struct.pack("!H", vlan) + b"\x08\0" + ipv4(6, tcp(8025, 100))
+            sender.send(frame)
+            self.assertEqual(receiver.receive(MAC_A, WAIT), frame)
+        self.assertEqual(self.counter("inside", "open-heartbeat"), 1, "as a steered flow")
+        self.assertEqual(self.octets("inside", "not-mail") - before, len(frame))
 
     def test_mail_loses_nothing_when_it_is_taken_over(self):
         self.attach()
