@@ -54,6 +54,9 @@ TEST_F(FrontTest, MarkedMailGoesStraight) {
   const Path path = path_to(25);
   ASSERT_TRUE(wire_->bypass_flow(ends_of(path)));
   EXPECT_TRUE(straight(Side::inside, segment(path)));
+  ASSERT_TRUE(wire_->set_operator_bypass(true));
+  EXPECT_FALSE(straight(Side::inside, segment(path))) << "is counted as that";
+  ASSERT_TRUE(wire_->set_operator_bypass(false));
   ASSERT_TRUE(wire_->mark_sequence_changed(ends_of(path)));
   EXPECT_FALSE(straight(Side::inside, segment(path)));
   ASSERT_TRUE(wire_->forget_flow(ends_of(path)));
