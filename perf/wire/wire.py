@@ -274,7 +274,7 @@ class Bench:
             beside = {other: round(statistics.median(a / b for a, b in zip(mbits, found[other, same])), 3)
                       for other in ('bridge', 'redirect', 'testpmd')
                       for same in (work, 'a message in DATA') if (other, same) in middle and other != name
-                      and (same == work or (other, work) not in middle)}
+                      and (same == work or (work != LARGE and (other, work) not in middle))}
             self.report('bulk', line=name, work='past its scan limit' if name == 'scan limit' else work,
                         mbit=round(middle[name, work], 1), mbits=[round(m, 1) for m in mbits],
                         ratio_to=beside, frames_by_worker=by_worker[name, work])
