@@ -7,6 +7,7 @@ here is what the XDP program and its loader do by themselves.
 Needs root. All namespaces carry the prefix slx- and this process's id, and are removed at the end.
 """
 import ctypes
+import fcntl
 import hashlib
 import json
 import os
@@ -630,8 +631,15 @@ class FrontTest(WireTest):
     def mac(self, namespace, interface):
         return bytes.fromhex(within(namespace, f"ip -br link show {interface}").stdout.split()[2].replace(":", ""))
 
+    def came_in(self, interface):
+        return json.loads(within(W, f"ip -j -s link show {interface}").stdout)[0]["stats64"]["rx"]["packets"]
+
     def inner(self):
+        """The veths behind the ports."""
         return [line.split("@")[0] for line in within(W, "ip -br link").stdout.splitlines() if line.startswith("sl")]
+
+    def xdp_end(self):
+        return next(name for name in self.inner() if name.startswith("slx"))
 
     def test_traffic_passes_without_a_dataplane(self):
         self.attach()
@@ -653,8 +661,43 @@ class FrontTest(WireTest):
                 # As many as on a line, though few of them came.
                 self.assertGreaterEqual(self.counter("inside", name) - before, 3_000_000 // 1460)
         self.assertEqual(self.counter("inside", "oversize"), 0)
-        came = json.loads(within(W, "ip -j -s link show win").stdout)[0]["stats64"]["rx"]["packets"]
-        self.assertLess(came, self.counter("inside", "received"), "they were cut before they came")
+        self.assertLess(self.came_in("win"), self.counter("inside", "received"), "they were cut before they came")
+
+    def test_a_virtual_machines_port_takes_large_sends(self):
+        within(W, "ip link del win")
+        with Inside(W):
+            tap = os.open("/dev/net/tun", os.O_RDWR)
+            self.addCleanup(os.close, tap)
+            # TUNSETIFF: TAP, NO_PI, VNET_HDR
+            fcntl.ioctl(tap, 0x400454CA, struct.pack("16sH22x", b"win", 0x0002 | 0x1000 | 0x4000))
+        receiver = Link(B, "b0")
+        self.addCleanup(receiver.close)
+        self.attach()
+        size, part = 2900, 1000
+
+        def pseudo(length):
+            return bytes([192, 0, 2, 1, 198, 51, 100, 2, 0, 6]) + struct.pack("!H", length)
+
+        for port, name in ((80, "not-mail"), (25, "open-heartbeat")):
+            before = self.counter("inside", name), self.octets("inside", name), self.came_in(self.xdp_end())
+            segment = bytearray(tcp(port, size))
+            segment[16:18] = struct.pack("!H", ~checksum(pseudo(20 + size)) & 0xFFFF)
+            frame = MAC_B + MAC_A + b"\x08\0" + ipv4(6, bytes(segment))
+            # virtio_net_hdr: NEEDS_CSUM, TCPV4, headers, size of a part, where the checksum is
+            os.write(tap, struct.pack("<BBHHHH", 1, 1, 54, part, 34, 16) + frame)
+            came = []
+            while sum(len(one) - 54 for one in came) < size:
+                came.append(receiver.receive(MAC_A, WAIT))
+                self.assertIsNotNone(came[-1], name)
+            self.assertEqual(b"".join(one[54:] for one in came), frame[54:])
+            # As on the line, also where the sender did not say how many they are.
+            self.assertEqual(self.counter("inside", name) - before[0], 3)
+            self.assertEqual(self.octets("inside", name) - before[1], size + 3 * 54)
+            if port == 80:
+                self.assertEqual((len(came), self.came_in(self.xdp_end())), (1, before[2]), "straight, as it came")
+            elif len(came) > 1:  # else GRO, which looks at checksums, has merged them again
+                for one in came:
+                    self.assertEqual(checksum(pseudo(len(one) - 34) + one[34:]), 0, "a whole checksum")
 
     def test_a_tag_that_the_kernel_took_out_counts(self):
         # It does so before any TC program, whatever the offloads.
