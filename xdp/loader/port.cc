@@ -125,10 +125,11 @@ Status turn_off(const std::string& interface, const Names& harmful, const Names&
   if (active.empty()) return Error{"cannot read the offloads of " + interface};
   for (std::size_t i = 0; i < names.size(); i++)
     if (active[i] && contains(harmful, names[i]))
-      return Error{
-          interface + ": offload " + names[i] +
-          " stays on; it would change frames before they are seen" +
-          (names[i] == "rx-checksum" ? " (the host can turn it off: guest_csum=off)" : "")};
+      return Error{interface + ": offload " + names[i] +
+                   " stays on; it would change frames before they are seen" +
+                   (names[i] == "rx-checksum"
+                        ? " (the host can turn it off, guest_csum=off; xdp_mode=front needs it not)"
+                        : "")};
   return ok();
 }
 
@@ -244,6 +245,7 @@ std::string native_trouble(const std::string& name, const PortInfo& port, std::u
   else
     text << ": give the virtual machine's network device as many queues as CPUs, " << cpus
          << ", and fewer than twice as many in any case";
+  text << "; or attach with xdp_mode=front";
   return text.str();
 }
 
