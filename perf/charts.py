@@ -155,11 +155,14 @@ def requirements():
         to = r.get('ratio_to', {})
         if (r['part'], r.get('line'), r.get('work')) == ('bulk', 'appliance', 'iperf3 on another port'):
             yield 'bulk on another port, to a kernel bridge, on veth', '1', to['bridge'], to['bridge'] >= 1
+        if r['part'] == 'bulk' and r.get('line') == 'front' and r['work'].startswith('iperf3'):
+            how = 'large sends, ' if 'large' in r['work'] else ''
+            yield f'the same, {how}in front mode', '1', to['bridge'], to['bridge'] >= 1
         if r['part'] == 'bulk' and r['work'] in ('inside TLS', 'past its scan limit'):
             yield f'bulk on a mail port, {r["work"]}, to testpmd', '0.9', to['testpmd'], to['testpmd'] >= 0.9
-        if r['part'] == 'latency' and r['line'] in ('appliance', 'polling'):
+        if r['part'] == 'latency' and r['line'] in ('appliance', 'front', 'polling'):
             ratio, load = r['ratio_to_testpmd'], 'half load' if r['load_mbit'] else 'idle'
-            how = '--busy-poll' if r['line'] == 'polling' else 'as installed'
+            how = {'polling': '--busy-poll', 'front': 'front mode'}.get(r['line'], 'as installed')
             yield f'median latency added, {load}, {how}, to testpmd', '1.3', ratio, ratio < 1.3
         if r['part'] == 'overload':
             others = [s for name, s in r['subscribers'].items() if name != 'flooder']

@@ -34,6 +34,16 @@ static __always_inline struct steer_list_entry* find_entry(__u32 live, const __u
   return bpf_map_lookup_elem(prefixes, &key);
 }
 
+/* Whether an entry, whatever it says, holds an end of the packet. */
+__attribute__((noinline)) int has_entry(const struct packet* packet, __u32 live) {
+  if (!packet) return 0;
+  __u32 address[4];
+  for (int i = 0; i < 4; i++) address[i] = packet->source[i];
+  if (find_entry(live, address)) return 1;
+  for (int i = 0; i < 4; i++) address[i] = packet->destination[i];
+  return find_entry(live, address) != NULL;
+}
+
 /* GCRA (ITU-T I.371 annex A) without a lock: a lost race is tried again with the winner's value,
  * and a packet that loses them all passes. A state that the entry's own parameters cannot reach is
  * from others, of a slower rate: the burst counts as used and the next one passes, so that nobody

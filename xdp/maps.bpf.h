@@ -65,6 +65,13 @@ struct {
   __type(value, __u32);
 } ports SEC(".maps");
 
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct steer_front);
+} fronts SEC(".maps");
+
 /* The inner maps' sizes here are those of an empty list; the loader makes larger ones. */
 struct host_list {
   __uint(type, BPF_MAP_TYPE_HASH);

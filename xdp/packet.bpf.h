@@ -13,6 +13,13 @@
 
 #include "xdp/kernel.bpf.h"
 
+/* What holds the frame: XDP's context, or a socket buffer's (front.bpf.c). */
+#ifdef SLUICE_XDP_FRONT
+#define FRAME struct __sk_buff
+#else
+#define FRAME struct xdp_md
+#endif
+
 #define MAX_TAGS 3
 #define MAX_LABELS 8
 #define MAX_TUNNELS 3
@@ -85,7 +92,7 @@ struct packet {
 #define TCP_FLAG_SET_URG 0x20
 
 /* The `count` octets at `offset`, or NULL when the frame's first buffer does not hold them. */
-static __always_inline void* octets(struct xdp_md* ctx, __u32 offset, __u32 count) {
+static __always_inline void* octets(FRAME* ctx, __u32 offset, __u32 count) {
   void* data = (void*)(long)ctx->data;
   void* end = (void*)(long)ctx->data_end;
   if (offset > MAX_OFFSET) return NULL;
@@ -108,14 +115,14 @@ static __always_inline int proceed(struct packet* packet, __u32 size, enum next_
   return 0;
 }
 
-static __always_inline int read_ethernet(struct xdp_md* ctx, struct packet* packet) {
+static __always_inline int read_ethernet(FRAME* ctx, struct packet* packet) {
   struct ethhdr* header = octets(ctx, packet->offset, sizeof(*header));
   if (!header) return finish(packet, PACKET_MALFORMED);
   packet->type = bpf_ntohs(header->h_proto);
   return proceed(packet, sizeof(*header), NEXT_TYPE);
 }
 
-static __always_inline int read_tag(struct xdp_md* ctx, struct packet* packet) {
+static __always_inline int read_tag(FRAME* ctx, struct packet* packet) {
   __be16* tag = octets(ctx, packet->offset, 4);
   if (!tag) return finish(packet, PACKET_MALFORMED);
   __u32 index = packet->tags;
@@ -127,7 +134,7 @@ static __always_inline int read_tag(struct xdp_md* ctx, struct packet* packet) {
 }
 
 /* RFC 3032. What follows the last label is told only by its first four bits (RFC 4928). */
-static __always_inline int read_label(struct xdp_md* ctx, struct packet* packet) {
+static __always_inline int read_label(FRAME* ctx, struct packet* packet) {
   __u8* label = octets(ctx, packet->offset, 5);
   if (!label) return finish(packet, PACKET_MALFORMED);
   if (packet->labels >= MAX_LABELS) return finish(packet, PACKET_TOO_DEEP);
@@ -141,7 +148,7 @@ static __always_inline int read_label(struct xdp_md* ctx, struct packet* packet)
 }
 
 /* RFC 2516 session frames; the PPP protocol field has one octet when compressed (RFC 1661 6.5). */
-static __always_inline int read_pppoe(struct xdp_md* ctx, struct packet* packet) {
+static __always_inline int read_pppoe(FRAME* ctx, struct packet* packet) {
   __u8* header = octets(ctx, packet->offset, 8);
   if (!header) return finish(packet, PACKET_MALFORMED);
   if (header[0] != 0x11 || header[1] != 0) return finish(packet, PACKET_OTHER);
@@ -168,7 +175,7 @@ static __always_inline void set_end(struct packet* packet, __u32 length) {
   packet->end = packet->offset + (length == 0 || length > left ? left : length);
 }
 
-static __always_inline int read_ports(struct xdp_md* ctx, struct packet* packet, __u32 offset) {
+static __always_inline int read_ports(FRAME* ctx, struct packet* packet, __u32 offset) {
   __be16* ports = octets(ctx, offset, 4);
   if (!ports || offset + 4 > packet->end) return 0;
   packet->source_port = bpf_ntohs(ports[0]);
@@ -177,7 +184,7 @@ static __always_inline int read_ports(struct xdp_md* ctx, struct packet* packet,
   return 1;
 }
 
-static __always_inline int read_ipv4(struct xdp_md* ctx, struct packet* packet) {
+static __always_inline int read_ipv4(FRAME* ctx, struct packet* packet) {
   struct iphdr* header = octets(ctx, packet->offset, sizeof(*header));
   if (!header || header->version != 4 || header->ihl < 5) return finish(packet, PACKET_MALFORMED);
   __u32 size = header->ihl * 4;
@@ -206,7 +213,7 @@ static __always_inline int read_ipv4(struct xdp_md* ctx, struct packet* packet) 
   return proceed(packet, size, NEXT_PROTOCOL);
 }
 
-static __always_inline int read_ipv6(struct xdp_md* ctx, struct packet* packet) {
+static __always_inline int read_ipv6(FRAME* ctx, struct packet* packet) {
   struct ipv6hdr* header = octets(ctx, packet->offset, sizeof(*header));
   if (!header || header->version != 6) return finish(packet, PACKET_MALFORMED);
   __u32 length = bpf_ntohs(header->payload_len);
@@ -229,7 +236,7 @@ static __always_inline int is_extension(__u8 protocol) {
 }
 
 /* RFC 8200 4. AH (RFC 4302) counts in other units and may stand under IPv4 too. */
-static __always_inline int read_extension(struct xdp_md* ctx, struct packet* packet) {
+static __always_inline int read_extension(FRAME* ctx, struct packet* packet) {
   __u8* header = octets(ctx, packet->offset, 8);
   if (!header) return finish(packet, PACKET_MALFORMED);
   if (packet->extensions >= MAX_EXTENSIONS) return finish(packet, PACKET_TOO_DEEP);
@@ -241,7 +248,7 @@ static __always_inline int read_extension(struct xdp_md* ctx, struct packet* pac
 
 /* RFC 8200 4.5; a fragment that is the whole datagram is none (RFC 6946). Behind the header of a
  * fragment the chain may go on out of our sight, so an extension there counts as TCP. */
-static __always_inline int read_fragment(struct xdp_md* ctx, struct packet* packet) {
+static __always_inline int read_fragment(FRAME* ctx, struct packet* packet) {
   __u8* header = octets(ctx, packet->offset, 8);
   if (!header) return finish(packet, PACKET_MALFORMED);
   if (packet->extensions >= MAX_EXTENSIONS) return finish(packet, PACKET_TOO_DEEP);
@@ -267,7 +274,7 @@ static __always_inline int enter_tunnel(struct packet* packet) {
 }
 
 /* RFC 2784 and 2890; version 1 (PPTP) and source routes are not followed. */
-static __always_inline int read_gre(struct xdp_md* ctx, struct packet* packet) {
+static __always_inline int read_gre(FRAME* ctx, struct packet* packet) {
   __be16* header = octets(ctx, packet->offset, 4);
   if (!header) return finish(packet, PACKET_MALFORMED);
   __u16 flags = bpf_ntohs(header[0]);
@@ -278,7 +285,7 @@ static __always_inline int read_gre(struct xdp_md* ctx, struct packet* packet) {
   return proceed(packet, size, packet->type == ETHERTYPE_TEB ? NEXT_ETHERNET : NEXT_TYPE);
 }
 
-static __always_inline int read_tcp(struct xdp_md* ctx, struct packet* packet) {
+static __always_inline int read_tcp(FRAME* ctx, struct packet* packet) {
   struct tcphdr* header = octets(ctx, packet->offset, sizeof(*header));
   if (!header) return finish(packet, PACKET_MALFORMED);
   __u32 size = header->doff * 4;
@@ -294,7 +301,7 @@ static __always_inline int read_tcp(struct xdp_md* ctx, struct packet* packet) {
   return finish(packet, PACKET_TCP);
 }
 
-static __always_inline int read_type(struct xdp_md* ctx, struct packet* packet) {
+static __always_inline int read_type(FRAME* ctx, struct packet* packet) {
   switch (packet->type) {
     case ETH_P_IP:
       return read_ipv4(ctx, packet);
@@ -314,7 +321,7 @@ static __always_inline int read_type(struct xdp_md* ctx, struct packet* packet) 
   }
 }
 
-static __always_inline int read_protocol(struct xdp_md* ctx, struct packet* packet) {
+static __always_inline int read_protocol(FRAME* ctx, struct packet* packet) {
   if (packet->protocol == IPPROTO_TCP) return read_tcp(ctx, packet);
   if (packet->protocol == IPPROTO_IPIP || packet->protocol == IPPROTO_IPV6) {
     if (!enter_tunnel(packet)) return finish(packet, PACKET_TOO_DEEP);
@@ -331,7 +338,7 @@ static __always_inline int read_protocol(struct xdp_md* ctx, struct packet* pack
 }
 
 /* Takes the header at packet->offset. Global: verified once, for every packet. */
-__attribute__((noinline)) int read_header(struct xdp_md* ctx, struct packet* packet) {
+__attribute__((noinline)) int read_header(FRAME* ctx, struct packet* packet) {
   if (!packet) return 1;
   if (packet->offset > MAX_OFFSET) return finish(packet, PACKET_TOO_DEEP);
   if (packet->offset > packet->size) return finish(packet, PACKET_MALFORMED);
@@ -349,11 +356,33 @@ __attribute__((noinline)) int read_header(struct xdp_md* ctx, struct packet* pac
   }
 }
 
+/* The headers that most frames have, without a call for each. Returns as a step does. */
+static __always_inline int read_plain(FRAME* ctx, struct packet* packet) {
+  if (read_ethernet(ctx, packet)) return 1;
+  if (packet->type == ETH_P_IP) {
+    if (read_ipv4(ctx, packet)) return 1;
+  } else if (packet->type == ETH_P_IPV6) {
+    if (read_ipv6(ctx, packet)) return 1;
+  } else {
+    return 0;
+  }
+  return packet->protocol == IPPROTO_TCP ? read_tcp(ctx, packet) : 0;
+}
+
 /* Fills `packet` (zeroed by the caller). Whether the length of the frame or that of the packet ends
  * a header makes no difference: either way it is malformed. */
-static __always_inline void read_packet(struct xdp_md* ctx, struct packet* packet) {
+static __always_inline void read_packet(FRAME* ctx, struct packet* packet) {
+#ifdef SLUICE_XDP_FRONT
+  packet->size = ctx->len;
+  if (ctx->vlan_present) { /* the kernel has taken the outermost tag out */
+    packet->vlan[0] = ctx->vlan_tci & 0x0fff;
+    packet->tags = 1;
+  }
+#else
   packet->size = (__u32)bpf_xdp_get_buff_len(ctx);
+#endif
   packet->kind = PACKET_TOO_DEEP;
+  if (read_plain(ctx, packet)) return;
   for (int i = 0; i < MAX_HEADERS; i++)
     if (read_header(ctx, packet)) return;
 }

@@ -6,40 +6,13 @@
  * Theory. Each function makes one decision and returns it as the counter that stands for it;
  * carry_out() alone touches the frame. A frame that is not understood is forwarded: on a wire a
  * dropped frame is an outage, so a drop needs a reason of its own. */
+#include "xdp/flow.bpf.h"
 #include "xdp/lists.bpf.h"
 #include "xdp/liveness.bpf.h"
 #include "xdp/maps.bpf.h"
 #include "xdp/message.bpf.h"
 #include "xdp/packet.bpf.h"
 #include "xdp/reset.bpf.h"
-
-enum mail_end { MAIL_NONE, MAIL_CLIENT_IS_SOURCE, MAIL_CLIENT_IS_DESTINATION };
-
-static __always_inline void count(__u32 side, __u32 counter, __u32 size) {
-  __u32 zero = 0;
-  struct steer_counters* all = bpf_map_lookup_elem(&counters, &zero);
-  if (!all || side >= STEER_SIDES || counter >= STEER_COUNTER_COUNT) return;
-  all->frames[side][counter]++;
-  all->octets[side][counter] += size;
-}
-
-static __always_inline int is_mail_port(__u16 port) {
-  __u32 zero = 0;
-  struct steer_ports* all = bpf_map_lookup_elem(&mail_ports, &zero);
-  return all && all->words[port >> 6] >> (port & 63) & 1;
-}
-
-static __always_inline enum mail_end find_mail(const struct packet* packet) {
-  if (!(packet->flags & PACKET_PORTS)) return MAIL_NONE;
-  if (is_mail_port(packet->destination_port)) return MAIL_CLIENT_IS_SOURCE;
-  if (is_mail_port(packet->source_port)) return MAIL_CLIENT_IS_DESTINATION;
-  return MAIL_NONE;
-}
-
-static __always_inline int is_first_syn(const struct packet* packet) {
-  return packet->kind == PACKET_TCP && (packet->tcp_flags & (TCP_FLAG_SET_SYN | TCP_FLAG_SET_ACK |
-                                                             TCP_FLAG_SET_RST)) == TCP_FLAG_SET_SYN;
-}
 
 /* ---- lists ---- */
 
@@ -87,42 +60,6 @@ static __always_inline __u32 consult_lists(const struct packet* packet, __u32 si
 
 /* ---- flows ---- */
 
-static __always_inline void make_key(const struct packet* packet, struct steer_flow_key* key) {
-  int swap = 0;
-  int decided = 0;
-#pragma unroll
-  for (int i = 0; i < 4; i++) {
-    __u32 a = bpf_ntohl(packet->source[i]);
-    __u32 b = bpf_ntohl(packet->destination[i]);
-    if (!decided && a != b) {
-      decided = 1;
-      swap = a > b;
-    }
-  }
-  if (!decided) swap = packet->source_port > packet->destination_port;
-  __builtin_memcpy(swap ? key->high : key->low, packet->source, 16);
-  __builtin_memcpy(swap ? key->low : key->high, packet->destination, 16);
-  key->low_port = swap ? packet->destination_port : packet->source_port;
-  key->high_port = swap ? packet->source_port : packet->destination_port;
-  for (int i = 0; i < MAX_TAGS; i++) key->vlan[i] = packet->vlan[i];
-  key->vlan_count = packet->tags;
-  key->pppoe_session = packet->pppoe_session;
-  key->protocol = IPPROTO_TCP;
-}
-
-__attribute__((noinline)) int is_steered(const struct packet* packet) {
-  if (!packet) return 0;
-  struct steer_flow_key key = {};
-  make_key(packet, &key);
-  return bpf_map_lookup_elem(&steered, &key) != NULL;
-}
-
-static __always_inline void count_passed(struct steer_flow* flow, const struct packet* packet,
-                                         __u32 side) {
-  __sync_fetch_and_add(&flow->frames[side], 1);
-  __sync_fetch_and_add(&flow->octets[side], packet->size);
-}
-
 /* The marks that the dataplane, or we at an overload, gave this flow. A SYN begins another one;
  * what was counted of the last stays until the dataplane has read it. A flow that the dataplane
  * sent past itself shows it its end, and now and then a frame. */
@@ -142,7 +79,7 @@ __attribute__((noinline)) int find_marks(struct xdp_md* ctx, const struct packet
   }
   if (flow->flags & STEER_FLOW_MESSAGE) {
     if (!pass_message(ctx, packet, flow, side)) return 0;
-    count_passed(flow, packet, side);
+    count_passed(flow, side, 1, packet->size);
     return STEER_FLOW_MESSAGE;
   }
   if (!(flow->flags & STEER_FLOW_BYPASS)) return (int)flow->flags;
@@ -152,7 +89,7 @@ __attribute__((noinline)) int find_marks(struct xdp_md* ctx, const struct packet
     flow->since_ns = now;
     return 0;
   }
-  count_passed(flow, packet, side);
+  count_passed(flow, side, 1, packet->size);
   return STEER_FLOW_BYPASS;
 }
 

@@ -414,7 +414,7 @@ std::string render_wire(const json& r, const RenderOptions& options) {
   const json& kernel = member(r, "kernel");
   if (kernel.is_object()) {
     f.add("kernel", flag(kernel, "attached")
-                        ? std::string("attached, dataplane ") +
+                        ? "attached (" + text(member(kernel, "xdp"), "inside") + "), dataplane " +
                               (flag(kernel, "dataplane_alive") ? "alive" : "not alive") +
                               (flag(kernel, "operator_bypass") ? ", operator bypass" : "") + ", " +
                               count(kernel, "list_entries") + " list entries"

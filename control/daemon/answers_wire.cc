@@ -53,10 +53,7 @@ json Controller::show_interfaces() const {
     }
     if (const auto kernel = kernel_->states().find(wire); kernel != kernel_->states().end()) {
       const KernelPort& p = kernel->second.ports[std::string_view(side) == "inside" ? 0 : 1];
-      j["xdp"] = !kernel->second.open ? "absent"
-                 : !p.attached        ? "detached"
-                 : p.generic          ? "generic"
-                                      : "native";
+      j["xdp"] = kernel->second.open ? p.xdp() : "absent";
       if (kernel->second.open) {
         j["link"] = p.up && p.carrier;
         j["mtu"] = p.mtu;
@@ -110,6 +107,7 @@ json Controller::show_wire(const std::string& name, const json& arguments) const
     kernel["attached"] = k->second.open;
     if (!k->second.error.empty()) kernel["error"] = k->second.error;
     if (k->second.open) {
+      kernel["xdp"] = {{"inside", k->second.ports[0].xdp()}, {"outside", k->second.ports[1].xdp()}};
       kernel["dataplane_alive"] = k->second.alive;
       kernel["operator_bypass"] = k->second.bypass;
       kernel["list_entries"] = k->second.entries;

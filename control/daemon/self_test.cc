@@ -74,8 +74,8 @@ void Controller::test_wire(ClientId client, const std::string& wire, const json&
         const KernelPort& p = state.ports[side];
         const std::string name = (side == 0 ? "inside port " : "outside port ") + p.name;
         check(name, p.attached && p.up && p.carrier,
-              std::string(p.attached ? p.generic ? "program in generic mode" : "program attached"
-                                     : "program not attached") +
+              (p.attached ? "program attached (" + std::string(p.xdp()) + ")"
+                          : std::string("program not attached")) +
                   (p.up ? ", up" : ", down") + (p.carrier ? ", carrier" : ", no carrier") +
                   ", MTU " + std::to_string(p.mtu));
       }

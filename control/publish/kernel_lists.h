@@ -36,9 +36,15 @@ struct KernelPort {
   std::string driver;
   bool attached = false;
   bool generic = false;
+  bool front = false;  // XDP is on a veth behind the port
   bool up = false;
   bool carrier = false;
   std::uint32_t mtu = 0;
+
+  // How the program is attached, as operators read it.
+  const char* xdp() const {
+    return !attached ? "detached" : front ? "front" : generic ? "generic" : "native";
+  }
 };
 struct KernelState {
   bool open = false;    // the wire's maps are there

@@ -94,7 +94,7 @@ class LoaderWire final : public KernelWire {
       state.bypass = s->operator_bypass;
       for (std::size_t i = 0; i < 2; ++i) {
         const xdp::PortState& p = s->ports[i];
-        state.ports[i] = {p.name, p.driver, p.attached, p.generic, p.up, p.carrier, p.mtu};
+        state.ports[i] = {p.name, p.driver, p.attached, p.generic, p.front, p.up, p.carrier, p.mtu};
       }
     } else {
       state.error = s.error();

@@ -79,8 +79,10 @@ std::optional<std::string> set_key(WireOptions& wire, std::string_view key,
     if (value != "refuse" && value != "warn") return "refuse or warn";
     wire.unequal_mtu = value == "warn";
   } else if (key == "xdp_mode") {
-    if (value != "auto" && value != "generic") return "auto or generic";
-    wire.generic_xdp = value == "generic";
+    if (value != "auto" && value != "generic" && value != "front") return "auto, generic or front";
+    wire.xdp_mode = value == "auto"      ? xdp::AttachMode::automatic
+                    : value == "generic" ? xdp::AttachMode::generic
+                                         : xdp::AttachMode::front;
   } else if (key == "rx_pcap" || key == "inside_rx_pcap") {
     inside.receive_pcap = value;
   } else if (key == "tx_pcap" || key == "outside_tx_pcap") {
@@ -202,7 +204,7 @@ ParsedCommand parse_command_line(int argc, const char* const* argv) {
   app.add_option("--wire", wires,
                  "name=w1,inside=eth0,outside=eth1[,driver=af_xdp|af_packet|pcap|ring|null|native]"
                  "[,failure=open|closed][,mtu=N][,watermark=PERMILLE][,mirror_link=on|off]"
-                 "[,unequal_mtu=refuse|warn][,xdp_mode=auto|generic][,rx_pcap=FILE]...")
+                 "[,unequal_mtu=refuse|warn][,xdp_mode=auto|generic|front][,rx_pcap=FILE]...")
       ->required()
       ->allow_extra_args(false);
   app.add_option("--workers", options.workers, "worker threads, one to a core")

@@ -9,6 +9,7 @@
 #include "dataplane/base/bytes.h"
 #include "dataplane/base/result.h"
 #include "dataplane/io/port.h"
+#include "xdp/loader/loader.h"
 
 namespace sluice::app {
 
@@ -19,7 +20,7 @@ struct WireOptions {
   bool fail_closed = false;
   bool mirror_link = false;
   bool unequal_mtu = false;  // warn of unequal MTUs instead of refusing
-  bool generic_xdp = false;
+  xdp::AttachMode xdp_mode = xdp::AttachMode::automatic;
   std::uint32_t mtu = 0;          // octets of IP; 0: as found
   std::uint32_t watermark = 750;  // permille of a ring; 0: none
 };

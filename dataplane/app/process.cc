@@ -145,7 +145,7 @@ Status Process::start() {
 Status Process::attach_wires() {
   shared_.wires.resize(options_.wires.size());
   for (std::size_t i = 0; i < options_.wires.size(); ++i) {
-    const WireOptions& wire = options_.wires[i];
+    WireOptions& wire = options_.wires[i];
     WirePorts& ports = shared_.wires[i];
     ports.name = wire.name;
     ports.fail_closed = wire.fail_closed;
@@ -162,8 +162,10 @@ Status Process::attach_wires() {
           wire.name);
     }
     if (!is_af_xdp(wire)) continue;
-    const unsigned queues = io::interface_queues(wire.ports[0].device);
-    const unsigned other = io::interface_queues(wire.ports[1].device);
+    const bool front = wire.xdp_mode == xdp::AttachMode::front;
+    const unsigned queues = front ? std::min<unsigned>(options_.workers, STEER_MAX_QUEUES)
+                                  : io::interface_queues(wire.ports[0].device);
+    const unsigned other = front ? queues : io::interface_queues(wire.ports[1].device);
     if (queues != other || queues > STEER_MAX_QUEUES) {
       return Error{"wire " + wire.name + ": port " + wire.ports[0].device + " has " +
                    std::to_string(queues) + " queues and " + wire.ports[1].device + " has " +
@@ -173,7 +175,7 @@ Status Process::attach_wires() {
     }
     for (const io::PortSettings& port : wire.ports) {
       const unsigned receive = io::interface_receive_queues(port.device);
-      if (receive <= queues) continue;
+      if (front || receive <= queues) continue;
       return Error{
           "wire " + wire.name + ": port " + port.device + " has " + std::to_string(receive) +
           " receive queues, and AF_XDP can serve " + std::to_string(queues) +
@@ -189,7 +191,7 @@ Status Process::attach_wires() {
     config.heartbeat_timeout = options_.heartbeat_timeout;
     config.queues = queues;
     config.watermark = wire.watermark;
-    config.mode = wire.generic_xdp ? xdp::AttachMode::generic : xdp::AttachMode::automatic;
+    config.mode = wire.xdp_mode;
     config.unequal_mtu = wire.unequal_mtu ? xdp::UnequalMtu::warn : xdp::UnequalMtu::refuse;
     config.mtu = wire.mtu;
     config.mirror_link = wire.mirror_link;
@@ -200,6 +202,10 @@ Status Process::attach_wires() {
     }
     spdlog::info("wire {}: {} the kernel's part on {} and {}", wire.name,
                  attached->adopted() ? "took over" : "attached", config.inside, config.outside);
+    for (const Side side : {Side::inside, Side::outside}) {
+      io::PortSettings& port = wire.ports[static_cast<std::size_t>(side)];
+      if (front) port.socket_interface = attached->socket_interface(side);
+    }
     ports.kernel = std::make_unique<xdp::Wire>(std::move(*attached));
   }
   return ok();
@@ -242,7 +248,7 @@ Status Process::open_ports() {
   std::size_t queues = 0;
   for (const WireOptions& wire : options_.wires) {
     for (const io::PortSettings& port : wire.ports) {
-      queues += wire.driver == io::Driver::af_xdp   ? io::interface_queues(port.device)
+      queues += wire.driver == io::Driver::af_xdp   ? io::interface_queues(port.bound())
                 : wire.driver == io::Driver::native ? options_.workers
                                                     : 1;
       if (wire.driver == io::Driver::native) eal.pci_devices.push_back(port.device);

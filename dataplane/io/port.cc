@@ -41,8 +41,8 @@ VirtualDevice virtual_device(const PortSettings& settings, unsigned index, unsig
       // The driver's busy polling makes a system call for each empty receive: worth it on hardware
       // (and needed in zero copy, where the driver would otherwise wait a second in poll), not on
       // veth.
-      const bool busy = settings.busy_poll || !interface_is_virtual(settings.device);
-      return {"net_af_xdp" + number, "iface=" + settings.device +
+      const bool busy = settings.busy_poll || !interface_is_virtual(settings.bound());
+      return {"net_af_xdp" + number, "iface=" + settings.bound() +
                                          ",start_queue=0,queue_count=" + std::to_string(queues) +
                                          ",busy_budget=" + (busy ? "64" : "0")};
     }
@@ -98,7 +98,7 @@ Result<std::unique_ptr<Port>> Port::open(const PortSettings& settings, unsigned 
     port->queues_ = static_cast<std::uint16_t>(workers);
   } else {
     if (settings.driver == Driver::af_xdp) {
-      port->queues_ = static_cast<std::uint16_t>(interface_queues(settings.device));
+      port->queues_ = static_cast<std::uint16_t>(interface_queues(settings.bound()));
     }
     const VirtualDevice device = virtual_device(settings, index, port->queues_);
     if (rte_vdev_init(device.name.c_str(), device.arguments.c_str()) != 0 ||
@@ -221,7 +221,7 @@ bool Port::refresh() {
 }
 
 int Port::descriptor(std::uint16_t queue) const {
-  return settings_.driver == Driver::af_xdp ? af_xdp_descriptor(settings_.device, queue) : -1;
+  return settings_.driver == Driver::af_xdp ? af_xdp_descriptor(settings_.bound(), queue) : -1;
 }
 
 std::uint64_t Port::receive_drops() const {

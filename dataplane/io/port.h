@@ -34,7 +34,10 @@ struct PortSettings {
   std::string device;         // interface; PCI address for native; a name for the others
   std::string receive_pcap;   // pcap: file to read; empty: nothing comes in
   std::string transmit_pcap;  // pcap: file to write; empty: what goes out is thrown away
-  bool busy_poll = false;     // af_xdp: the kernel polls the device in our calls
+  // af_xdp: what the sockets are bound to where it is not the device itself.
+  std::string socket_interface;
+  bool busy_poll = false;  // af_xdp: the kernel polls the device in our calls
+  const std::string& bound() const { return socket_interface.empty() ? device : socket_interface; }
 };
 
 class Port {

@@ -6,6 +6,7 @@
     testpmd    dpdk-testpmd, io forwarding, over the same driver (AF_XDP) as the appliance, and with the same
                standing among the machine's threads as its worker
     appliance  ours
+    front      ours in front mode: TC programs on the ports, XDP on veths behind them
 """
 import collections
 import contextlib
@@ -161,9 +162,9 @@ class Testpmd(Line):
 
 
 class Ours(Line):
-    """arguments: further ones of sluice-dataplane."""
+    """arguments: further ones of sluice-dataplane; wire_options: of its --wire."""
 
-    def __init__(self, name, build, rules, folder, arguments=(), scan_budget=0, subscribers=1):
+    def __init__(self, name, build, rules, folder, arguments=(), scan_budget=0, subscribers=1, wire_options=''):
         super().__init__(name, build, subscribers)
         self._scan_budget = scan_budget
         self._rules = rules
@@ -172,7 +173,7 @@ class Ours(Line):
                              netns=self.topology.wire_ns, memory=256,
                              # Where the machine is shared a worker may be kept from its core for longer than
                              # the usual time-out, and the kernel would carry the flow meanwhile.
-                             heartbeat=2000, arguments=arguments)
+                             heartbeat=2000, arguments=arguments, wire_options=wire_options)
 
     def start(self):
         self.box.prepare({'sluice:sluice': {

@@ -6,8 +6,9 @@
 Lines as in lines.py, all in one run, measured in turn, each repetition in another order. Both ends,
 what stands in the middle and its kernel part share this machine's cores. Prints JSON lines:
 
-    bulk         Mbit/s of one flow: iperf3 on another port and on port 25; a message in DATA that is
-                 scanned; one past its scan limit; a stream inside TLS
+    bulk         Mbit/s of one flow: iperf3 on another port, also with large sends (segmentation and checksums
+                 left to the port, as ends do by themselves, which XDP on a veth cannot take) and on port 25; a
+                 message in DATA that is scanned; one past its scan limit; a stream inside TLS
     latency      round trips of a NOOP on port 587, idle and while half of what the slower of testpmd and
                  ours can carry passes in eight other flows; `added` is what one crossing costs beyond the cable.
                  Ends on the first core, what forwards on the last; no core halts meanwhile, because what a
@@ -149,8 +150,21 @@ def iperf3(line, port, seconds):
     return json.loads(text)['end']['sum_received']['bits_per_second'] / 1e6
 
 
+def large_sends(line, seconds):
+    def leave(what):
+        for host in (line.near, line.far):
+            line.topology.ethtool(host.netns, 'eth0', tx=what, tso=what, gso=what)
+    leave('on')
+    try:
+        return iperf3(line, 5201, seconds)
+    finally:
+        leave('off')
+
+
+LARGE = 'iperf3 on another port, large sends'
 WORKS = {
     'iperf3 on another port': lambda line, seconds: iperf3(line, 5201, seconds),
+    LARGE: large_sends,
     'iperf3 on port 25': lambda line, seconds: iperf3(line, 25, seconds),
     'a message in DATA': lambda line, seconds: Transfer(line, 'mail', seconds).result(),
     'inside TLS': lambda line, seconds: Transfer(line, 'tls', seconds).result(),
@@ -180,9 +194,13 @@ def awake():
 CORES = sorted(os.sched_getaffinity(0))
 PING_PORT = 587
 FLOWS = 8
+# Who does which work; all but `front` where nothing is said.
+DONE_BY = {'iperf3 on another port': ('bridge', 'redirect', 'testpmd', 'appliance', 'front'), LARGE: ('bridge', 'front'),
+           'inside TLS': ('appliance', 'front')}
 # What is near what is asked of it: told apart by so many times as many pairs.
 CLOSE = {('bridge', 'iperf3 on another port'), ('redirect', 'iperf3 on another port'),
-         ('appliance', 'iperf3 on another port'), ('testpmd', 'a message in DATA'), ('appliance', 'inside TLS'),
+         ('appliance', 'iperf3 on another port'), ('front', 'iperf3 on another port'), ('bridge', LARGE),
+         ('front', LARGE), ('front', 'inside TLS'), ('testpmd', 'a message in DATA'), ('appliance', 'inside TLS'),
          ('scan limit', 'a message in DATA')}
 PAIRS = 4
 
@@ -197,6 +215,8 @@ class Bench:
                         'suricata'], check=True)
         self.lines = {name: kind(name, self.build) for name, kind in KINDS.items()}
         self.lines['appliance'] = Ours('appliance', self.build, rules, folder, arguments=('--cores', CORES[-1]))
+        self.lines['front'] = Ours('front', self.build, rules, folder, arguments=('--cores', CORES[-1]),
+                                   wire_options=',xdp_mode=front')
         # Of its own, because the policy is the wire's: any message is soon past its limit.
         self.lines['scan limit'] = Ours('scan limit', self.build, rules, folder, scan_budget=65536,
                                         arguments=('--cores', CORES[-1]))
@@ -237,8 +257,8 @@ class Bench:
 
     def bulk(self):
         names = ['bridge', 'redirect', 'testpmd', 'appliance']
-        self.open(*names, 'scan limit')
-        plan = [(name, work) for work in WORKS for name in names if work != 'inside TLS' or name == 'appliance']
+        self.open(*names, 'front', 'scan limit')
+        plan = [(name, work) for work in WORKS for name in DONE_BY.get(work, names)]
         plan.append(('scan limit', 'a message in DATA'))
         found = {step: [] for step in plan}
         by_worker = {step: [] for step in plan}
@@ -254,7 +274,7 @@ class Bench:
             beside = {other: round(statistics.median(a / b for a, b in zip(mbits, found[other, same])), 3)
                       for other in ('bridge', 'redirect', 'testpmd')
                       for same in (work, 'a message in DATA') if (other, same) in middle and other != name
-                      and (same == work or (other, work) not in middle)}
+                      and (same == work or (work != LARGE and (other, work) not in middle))}
             self.report('bulk', line=name, work='past its scan limit' if name == 'scan limit' else work,
                         mbit=round(middle[name, work], 1), mbits=[round(m, 1) for m in mbits],
                         ratio_to=beside, frames_by_worker=by_worker[name, work])
@@ -263,7 +283,7 @@ class Bench:
 
     def latency(self, capacity):
         """capacity: Mbit/s."""
-        names = ['cable', 'bridge', 'redirect', 'testpmd', 'appliance', 'polling']
+        names = ['cable', 'bridge', 'redirect', 'testpmd', 'appliance', 'front', 'polling']
         found = {}
         for load in (0, capacity / 2):
             for repetition in range(self.options.repetitions):

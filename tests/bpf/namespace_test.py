@@ -7,7 +7,9 @@ here is what the XDP program and its loader do by themselves.
 Needs root. All namespaces carry the prefix slx- and this process's id, and are removed at the end.
 """
 import ctypes
+import fcntl
 import hashlib
+import json
 import os
 import random
 import select
@@ -170,6 +172,8 @@ def frames_of_section_d(rng, from_mac, to_mac):
 
 
 class WireTest(unittest.TestCase):
+    mode = None  # native, as the loader chooses it
+
     def setUp(self):
         self.base = tempfile.mkdtemp(prefix="slx-bpffs-")
         sh(f"mount -t bpf bpf {self.base}")
@@ -207,13 +211,18 @@ class WireTest(unittest.TestCase):
         return within(W, f"{TOOL} {' '.join(words)}", check)
 
     def attach(self, *options, check=True):
+        if self.mode and not any(option.startswith("mode=") for option in options):
+            options = (f"mode={self.mode}", *options)
         return self.tool("attach", "t", "win", "wout", *options, check=check)
 
-    def counter(self, side, name):
+    def counter(self, side, name, field=2):
         for line in self.tool("counters", "t").stdout.splitlines():
             if line.startswith(f"{side} {name} "):
-                return int(line.split()[2])
+                return int(line.split()[field])
         raise KeyError(name)
+
+    def octets(self, side, name):
+        return self.counter(side, name, 3)
 
     def ping(self, namespace, address, count=3):
         return within(namespace, f"ping -n -q -c {count} -i 0.05 -W 2 {address}",
@@ -427,6 +436,11 @@ class WireTest(unittest.TestCase):
     def test_adopts_what_runs_and_loses_nothing(self):
         self.assertIn("attached", self.attach().stdout)
         self.tool("put", "t", "10.77.0.9", "drop")
+        self.adopt_under(MAC_B + MAC_A + b"\x88\xb5")
+        self.assertEqual(self.tool("entries", "t").stdout.strip(), "1", "lists are kept")
+
+    def adopt_under(self, head):
+        before = self.counter("inside", "received")
         sender, receiver = Link(A, "a0"), Link(B, "b0")
         self.addCleanup(sender.close)
         self.addCleanup(receiver.close)
@@ -435,7 +449,7 @@ class WireTest(unittest.TestCase):
         def send():
             nonlocal count
             while not stop.is_set():
-                sender.send(MAC_B + MAC_A + b"\x88\xb5" + struct.pack("!I", count) + bytes(46))
+                sender.send(head + struct.pack("!I", count) + bytes(46))
                 count += 1
                 if count % 50 == 0:  # bounded also where an attach takes long
                     time.sleep(0.002 if count < 10_000 else 0.1)
@@ -449,9 +463,8 @@ class WireTest(unittest.TestCase):
         for number in range(count):
             frame = receiver.receive(MAC_A, WAIT)
             self.assertIsNotNone(frame, f"frame {number} of {count} lost")
-            self.assertEqual(struct.unpack("!I", frame[14:18])[0], number)
-        self.assertEqual(self.tool("entries", "t").stdout.strip(), "1", "lists are kept")
-        self.assertGreaterEqual(self.counter("inside", "not-mail"), count)
+            self.assertEqual(struct.unpack("!I", frame[len(head):len(head) + 4])[0], number)
+        self.assertGreaterEqual(self.counter("inside", "received") - before, count)
 
     def test_processes_that_start_at_once_take_turns(self):
         command = ["nsenter", f"--net=/run/netns/{W}", TOOL, "attach", "t", "win", "wout"]
@@ -499,15 +512,18 @@ class WireTest(unittest.TestCase):
         def show(port):
             text = within(W, f"ip -o link show {port}").stdout.split(" qdisc")[0]
             return text + within(W, f"cat /proc/sys/net/ipv6/conf/{port}/disable_ipv6").stdout
-        before = show("win") + show("wout")
+        def all_of():
+            links = [line.split()[0] for line in within(W, "ip -br link").stdout.splitlines()]
+            return show("win"), show("wout"), links, within(W, "tc qdisc show").stdout.count("clsact")
+        before = all_of()
         self.attach()
         during = within(W, "ip -d -o link show win").stdout
         self.assertIn("NOARP", during)
         self.assertIn("promiscuity 1", during)
-        self.assertIn("xdp", during)
+        self.assertIn("xdp", within(W, "ip -d -o link").stdout)
         self.assertEqual(within(W, "ip -6 addr show dev win").stdout, "")
         self.tool("detach", "t")
-        self.assertEqual(before, show("win") + show("wout"))
+        self.assertEqual(before, all_of())
         self.assertEqual(self.pins(), [])
         self.tool("detach", "t")  # nothing there: success
 
@@ -601,6 +617,168 @@ class WireTest(unittest.TestCase):
             self.tool("fill", "t", size)
             self.assertEqual(self.tool("entries", "t").stdout.strip(), size)
             self.transfer(A, B, "10.77.0.2", 25, size=200_000)
+
+
+class FrontTest(WireTest):
+    """The same in front mode, and what is its own."""
+    mode = "front"
+    test_native_traffic_passes_without_a_dataplane = None
+    test_generic_traffic_passes_without_a_dataplane = None
+    test_frames_cross_byte_identical_native = None
+    test_frames_cross_byte_identical_generic = None
+    test_where_one_port_takes_no_native_program_both_are_generic = None
+
+    def mac(self, namespace, interface):
+        return bytes.fromhex(within(namespace, f"ip -br link show {interface}").stdout.split()[2].replace(":", ""))
+
+    def came_in(self, interface):
+        return json.loads(within(W, f"ip -j -s link show {interface}").stdout)[0]["stats64"]["rx"]["packets"]
+
+    def inner(self):
+        """The veths behind the ports."""
+        return [line.split("@")[0] for line in within(W, "ip -br link").stdout.splitlines() if line.startswith("sl")]
+
+    def xdp_end(self):
+        return next(name for name in self.inner() if name.startswith("slx"))
+
+    def test_traffic_passes_without_a_dataplane(self):
+        self.attach()
+        self.assertEqual(self.tool("state", "t").stdout.count("attached=1 generic=0 front=1"), 2)
+        self.check_traffic()
+
+    def test_frames_cross_byte_identical(self):
+        self.attach()
+        self.soak(2048)
+
+    def test_ends_may_leave_checksums_and_cutting_to_the_port(self):
+        for end, namespace in (("a0", A), ("b0", B)):
+            within(namespace, f"ethtool -K {end} tx on tso on gso on")
+        self.attach()
+        for address in ("10.77.0.2", "fd77::2"):
+            for port, name in ((80, "not-mail"), (25, "open-heartbeat")):
+                before = self.counter("inside", name)
+                self.transfer(A, B, address, port)
+                # As many as on a line, though few of them came.
+                self.assertGreaterEqual(self.counter("inside", name) - before, 3_000_000 // 1460)
+        self.assertEqual(self.counter("inside", "oversize"), 0)
+        self.assertLess(self.came_in("win"), self.counter("inside", "received"), "they were cut before they came")
+
+    def test_a_virtual_machines_port_takes_large_sends(self):
+        within(W, "ip link del win")
+        with Inside(W):
+            tap = os.open("/dev/net/tun", os.O_RDWR)
+            self.addCleanup(os.close, tap)
+            # TUNSETIFF: TAP, NO_PI, VNET_HDR
+            fcntl.ioctl(tap, 0x400454CA, struct.pack("16sH22x", b"win", 0x0002 | 0x1000 | 0x4000))
+        receiver = Link(B, "b0")
+        self.addCleanup(receiver.close)
+        self.attach()
+        size, part = 2900, 1000
+
+        def pseudo(length):
+            return bytes([192, 0, 2, 1, 198, 51, 100, 2, 0, 6]) + struct.pack("!H", length)
+
+        for port, name in ((80, "not-mail"), (25, "open-heartbeat")):
+            before = self.counter("inside", name), self.octets("inside", name), self.came_in(self.xdp_end())
+            segment = bytearray(tcp(port, size))
+            segment[16:18] = struct.pack("!H", ~checksum(pseudo(20 + size)) & 0xFFFF)
+            frame = MAC_B + MAC_A + b"\x08\0" + ipv4(6, bytes(segment))
+            # virtio_net_hdr: NEEDS_CSUM, TCPV4, headers, size of a part, where the checksum is
+            os.write(tap, struct.pack("<BBHHHH", 1, 1, 54, part, 34, 16) + frame)
+            came = []
+            while sum(len(one) - 54 for one in came) < size:
+                came.append(receiver.receive(MAC_A, WAIT))
+                self.assertIsNotNone(came[-1], name)
+            self.assertEqual(b"".join(one[54:] for one in came), frame[54:])
+            # As on the line, also where the sender did not say how many they are.
+            self.assertEqual(self.counter("inside", name) - before[0], 3)
+            self.assertEqual(self.octets("inside", name) - before[1], size + 3 * 54)
+            if port == 80:
+                self.assertEqual((len(came), self.came_in(self.xdp_end())), (1, before[2]), "straight, as it came")
+            elif len(came) > 1:  # else GRO, which looks at checksums, has merged them again
+                for one in came:
+                    self.assertEqual(checksum(pseudo(len(one) - 34) + one[34:]), 0, "a whole checksum")
+
+    def test_a_tag_that_the_kernel_took_out_counts(self):
+        # It does so before any TC program, whatever the offloads.
+        within(A, "sh -c 'echo 1 > /proc/sys/net/ipv6/conf/a0/disable_ipv6'")
+        self.attach()
+        self.tool("steer", "t", "192.0.2.1", "40000", "198.51.100.2", "8025", "7")
+        sender, receiver = Link(A, "a0"), Link(B, "b0")
+        self.addCleanup(sender.close)
+        self.addCleanup(receiver.close)
+        before = self.octets("inside", "not-mail")
+        for vlan in (7, 8):
+            frame = MAC_B + MAC_A + b"\x81\0" + struct.pack("!H", vlan) + b"\x08\0" + ipv4(6, tcp(8025, 100))
+            sender.send(frame)
+            self.assertEqual(receiver.receive(MAC_A, WAIT), frame)
+        self.assertEqual(self.counter("inside", "open-heartbeat"), 1, "as a steered flow")
+        self.assertEqual(self.octets("inside", "not-mail") - before, len(frame))
+
+    def test_mail_loses_nothing_when_it_is_taken_over(self):
+        self.attach()
+        self.adopt_under(MAC_B + MAC_A + b"\x08\0" + ipv4(6, tcp(25, 50))[:40])
+
+    def test_nobody_but_the_ends_says_anything(self):
+        ends = {self.mac(A, "a0"), self.mac(B, "b0")}
+        listeners = [Link(A, "a0"), Link(B, "b0")]
+        for listener in listeners:
+            self.addCleanup(listener.close)
+        self.attach()
+        self.attach("queues=2")  # the inner veths are made anew
+        time.sleep(1.5)
+        for listener in listeners:
+            while select.select([listener.socket], [], [], 0)[0]:
+                self.assertIn(listener.socket.recv(65536)[6:12], ends)
+
+    def test_modes_change_and_leave_nothing_behind(self):
+        for mode, count in (("native", 0), ("front", 4), ("generic", 0), ("front", 4), ("native", 0)):
+            self.attach(f"mode={mode}")
+            self.assertEqual(len(self.inner()), count)
+            self.assertEqual("clsact" in within(W, "tc qdisc show").stdout, mode == "front")
+            self.assertTrue(self.ping(A, "10.77.0.2"), mode)
+            self.transfer(A, B, "10.77.0.2", 25, size=200_000)
+
+    def test_queues_change(self):
+        for queues in (1, 2, 1):
+            self.attach(f"queues={queues}")
+            self.assertEqual(len(self.inner()), 4)
+            for name in self.inner():
+                self.assertIn(f"numrxqueues {queues} ", within(W, f"ip -d -o link show {name.split('@')[0]}").stdout)
+            self.transfer(A, B, "10.77.0.2", 25, size=200_000)
+            self.transfer(A, B, "10.77.0.2", 80, size=200_000)
+
+    def test_a_port_that_came_back_has_one_pair(self):
+        self.attach()
+        old = self.inner()
+        within(W, "ip link del win")
+        self.assertIn("attached=0", self.tool("state", "t").stdout)
+        self.make_pair("win", "a0", A)
+        within(A, "ip addr add 10.77.0.1/24 dev a0")
+        self.assertIn("adopted", self.attach().stdout)
+        self.assertEqual(len(self.inner()), 4)
+        self.assertNotEqual(self.inner(), old)
+        self.transfer(A, B, "10.77.0.2", 25, size=200_000)
+
+    def test_a_front_is_left_alone_by_other_wires(self):
+        self.attach()
+        for mode in ("front", "native"):
+            refused = self.tool("attach", "u", "win", "wout", f"mode={mode}", check=False)
+            self.assertEqual(refused.returncode, 1)
+            self.assertIn("another wire", refused.stderr)
+        self.tool("detach", "u")
+        self.assertEqual(len(self.inner()), 4)
+        self.assertTrue(self.ping(A, "10.77.0.2"))
+
+    def test_filters_of_others_stay(self):
+        within(W, "tc qdisc add dev win clsact")
+        within(W, "tc filter add dev win ingress prio 300 protocol all u32 match u32 0 0 classid 1:1")
+        before = within(W, "tc filter show dev win ingress").stdout
+        self.attach()
+        self.attach()
+        self.assertNotEqual(within(W, "tc filter show dev win ingress").stdout, before)
+        self.tool("detach", "t")
+        self.assertEqual(within(W, "tc filter show dev win ingress").stdout, before)
 
 
 if __name__ == "__main__":

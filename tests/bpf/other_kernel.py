@@ -15,11 +15,12 @@ import tempfile
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "wire"))
 from rig import guest  # noqa: E402
 
-TIMEOUT = int(os.environ.get("SLUICE_KERNEL_TIMEOUT", "1500"))
+TIMEOUT = int(os.environ.get("SLUICE_KERNEL_TIMEOUT", "3000"))
 
 SCRIPT = """export SLUICE_TEST_WAIT=90
 uname -r
-/mnt/build/tests/bpf/test_bpf --gtest_brief=1 && bpf=passed || bpf=failed
+/mnt/build/tests/bpf/test_bpf --gtest_brief=1 && SLUICE_TEST_FRONT=1 /mnt/build/tests/bpf/test_bpf --gtest_brief=1 && \\
+  bpf=passed || bpf=failed
 /usr/bin/python3 -W ignore /mnt/source/tests/bpf/namespace_test.py /mnt/build/tests/bpf/wire_tool \\
   /mnt/build/xdp/steer_bpf.elf ONLY && namespaces=passed || namespaces=failed
 echo "RESULT bpf $bpf namespaces $namespaces"
@@ -32,7 +33,7 @@ def main():
     unpacked = guest.fetch("linux-image-amd64")
     script = SCRIPT.replace("ONLY", os.environ.get("SLUICE_KERNEL_ONLY", ""))
     with tempfile.TemporaryDirectory() as folder:
-        image = guest.make_initramfs(unpacked, folder, ["veth", "macvlan"], script, shares)
+        image = guest.make_initramfs(unpacked, folder, ["veth", "macvlan", "sch_ingress", "cls_bpf", "cls_u32", "tun"], script, shares)
         with open(pathlib.Path(folder) / "console", "wb+") as console:
             try:
                 subprocess.run(guest.command(unpacked, image, shares), stdin=subprocess.DEVNULL, stdout=console,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <linux/if_xdp.h>
 #include <sched.h>
 #include <sys/mman.h>
@@ -88,6 +89,18 @@ inline int test_program(const std::string& base, Side side) {
   if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &size) != 0) return -1;
   close(fd);
   return bpf_prog_get_fd_by_id(info.prog_id);
+}
+
+// The descriptor of the front on a port.
+inline int test_front(std::uint32_t ifindex) {
+  bpf_tc_hook hook{};
+  hook.sz = sizeof hook;
+  hook.ifindex = static_cast<int>(ifindex);
+  hook.attach_point = BPF_TC_INGRESS;
+  bpf_tc_opts filter{};
+  filter.sz = sizeof filter;
+  filter.handle = filter.priority = 0x51;
+  return bpf_tc_query(&hook, &filter) == 0 ? bpf_prog_get_fd_by_id(filter.prog_id) : -1;
 }
 
 }  // namespace sluice::xdp::test

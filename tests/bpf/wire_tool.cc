@@ -1,8 +1,11 @@
 // The loader's functions as commands, for namespace_test.py. One command a call:
-//   wire_tool attach NAME INSIDE OUTSIDE [key=value]...   mode= failure= mtu= unequal= mirror=
-//   multi= wire_tool detach|state|counters|mirror|entries NAME wire_tool put NAME ADDRESS ACTION
-//   [SCOPE]    wire_tool remove NAME ADDRESS wire_tool fill NAME COUNT                    (COUNT
-//   host entries, replacing all)
+//   wire_tool attach NAME INSIDE OUTSIDE [key=value]...
+//       mode= failure= mtu= unequal= mirror= multi= queues=
+//   wire_tool detach|state|counters|mirror|entries NAME
+//   wire_tool put NAME ADDRESS ACTION [SCOPE]
+//   wire_tool remove NAME ADDRESS
+//   wire_tool fill NAME COUNT      (COUNT host entries, replacing all)
+//   wire_tool steer NAME ADDRESS PORT ADDRESS PORT VLAN
 // Pins go to $SLUICE_BPFFS. Exit status 1 with the reason on stderr.
 #include <arpa/inet.h>
 
@@ -37,6 +40,7 @@ Status set_option(WireConfig& config, const std::string& key, const std::string&
   if (key == "mode") {
     config.mode = value == "native"    ? sluice::xdp::AttachMode::native
                   : value == "generic" ? sluice::xdp::AttachMode::generic
+                  : value == "front"   ? sluice::xdp::AttachMode::front
                                        : sluice::xdp::AttachMode::automatic;
   } else if (key == "failure") {
     config.failure =
@@ -48,6 +52,8 @@ Status set_option(WireConfig& config, const std::string& key, const std::string&
         value == "warn" ? sluice::xdp::UnequalMtu::warn : sluice::xdp::UnequalMtu::refuse;
   } else if (key == "mirror") {
     config.mirror_link = value == "1";
+  } else if (key == "queues") {
+    config.queues = static_cast<std::uint32_t>(std::stoul(value));
   } else if (key == "multi") {
     config.multi_buffer = value == "1";
   } else {
@@ -82,7 +88,8 @@ Status show_counters(const Wire& wire) {
   for (const Side side : {Side::inside, Side::outside})
     for (std::uint32_t i = 0; i < STEER_COUNTER_COUNT; i++)
       std::cout << (side == Side::inside ? "inside " : "outside ") << sluice::xdp::kCounters[i].name
-                << " " << counters->at(side, static_cast<steer_counter>(i)).frames << "\n";
+                << " " << counters->at(side, static_cast<steer_counter>(i)).frames << " "
+                << counters->at(side, static_cast<steer_counter>(i)).octets << "\n";
   return ok();
 }
 
@@ -91,7 +98,7 @@ Status show_state(const Wire& wire) {
   if (!state) return Error{state.error()};
   for (const auto& port : state->ports)
     std::cout << port.name << " attached=" << port.attached << " generic=" << port.generic
-              << " up=" << port.up << " carrier=" << port.carrier
+              << " front=" << port.front << " up=" << port.up << " carrier=" << port.carrier
               << " mirrored_down=" << port.mirrored_down << " mtu=" << port.mtu << "\n";
   return ok();
 }
@@ -122,10 +129,20 @@ Status fill(Wire& wire, std::uint32_t count) {
   return wire.replace_lists(entries);
 }
 
+Status steer(Wire& wire, int count, char** words) {
+  if (count < 5) return Error{"steer NAME ADDRESS PORT ADDRESS PORT VLAN"};
+  const Result<Address> a = parse_address(words[0]);
+  const Result<Address> b = parse_address(words[2]);
+  if (!a || !b) return Error{"two addresses"};
+  const auto number = [&](int i) { return static_cast<std::uint16_t>(std::stoul(words[i])); };
+  return wire.steer_flow({*a, *b, number(1), number(3), {number(4)}, 1});
+}
+
 Status on_wire(const std::string& command, Wire& wire, int count, char** words) {
   if (command == "counters") return show_counters(wire);
   if (command == "state") return show_state(wire);
   if (command == "put") return put(wire, count, words);
+  if (command == "steer") return steer(wire, count, words);
   if (command == "fill" && count > 0)
     return fill(wire, static_cast<std::uint32_t>(std::stoul(words[0])));
   if (command == "remove" && count > 0) {

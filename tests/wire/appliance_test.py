@@ -83,6 +83,7 @@ class Flood:
 
 class OnAWire(unittest.TestCase):
     """Each test has a wire of its own; what it starts is ended and removed."""
+    always = ''  # wire options of all of them
 
     def appliance(self, mode='enforce', rules=RULE.format(n=1), heartbeat=None, wire_options='', limits=None, **topology):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix='slx-'))
@@ -93,7 +94,7 @@ class OnAWire(unittest.TestCase):
         self.rules.write_text(rules)
         a = Appliance(BUILD, self.folder / 'sluice', 'w1', 'inside', 'outside',
                       netns=self.topology.wire_ns, memory=256, heartbeat=heartbeat,
-                      wire_options=wire_options)
+                      wire_options=self.always + wire_options)
         a.prepare({'sluice:sluice': {
             'wire': [{'name': 'w1', 'inside': 'inside', 'outside': 'outside', 'mode': mode}],
             'inside': {'prefix': [{'prefix': '10.77.1.0/24'}]},
@@ -537,7 +538,57 @@ class OnAWire(unittest.TestCase):
         self.eventually(lambda: self.banner(two), 'released, but its mail is stopped')
 
 
+class InFrontMode(OnAWire):
+    """What of it depends on how frames come, and how the mode itself lives."""
+    always = ',xdp_mode=front'
+
+    def test_large_sends_a_kill_and_a_restart(self):
+        # What ends leave to their port is off in the topology; here they may.
+        a = self.appliance()
+        near, far = self.topology.subscribers[0], self.topology.far[0]
+        for host in (near, far):
+            self.topology.ethtool(host.netns, 'eth0', tx='on', tso='on', gso='on')
+        sink = SinkProcess(self.topology, far.netns, ports=(25,), tls=True).start()
+        self.addCleanup(sink.stop)
+        self.topology.wait_reachable()
+        self.assertEqual({(i['name'], i['xdp']) for i in a.show('interfaces')['interfaces']},
+                         {('inside', 'front'), ('outside', 'front')})
+        self.assertEqual(a.show('wire', 'w1')['kernel']['xdp'], {'inside': 'front', 'outside': 'front'})
+        transfer = bulk.Bulk(near.netns, far.netns, far.v4, rate=50.0).start()
+
+        def send(**options):
+            return mailer.run_mailer(far.v4, 25, mailer.generate(10, size=(400, 200_000), **options),
+                                     netns=near.netns, local=near.v4)
+        reports = [send(seed=1)]
+        self.assertEqual(reports[0].counts['accepted'], 10, reports[0].summary())
+        self.assertEqual(send(seed=2, text='X-MARKER-0001-SPAM').counts['accepted'], 0)
+        a.ctl('host', 'release', near.v4)
+        a.kill_dataplane()
+        reports.append(send(seed=3))
+        self.assertEqual(reports[1].counts['accepted'], 10, 'mail goes on uninspected')
+        a.start_dataplane()
+        self.eventually(lambda: a.show('wire', 'w1').get('inspecting'), 'not taken over', 20)
+        self.assertEqual(send(seed=4, text='X-MARKER-0001-SPAM').counts['accepted'], 0, 'inspected again')
+        received = sink.read()
+        self.assertEqual(len(received), 20)
+        for report in reports:
+            found = mailer.compare(report, received)
+            self.assertEqual((found['lost'], found['changed'], found['doubled']), ([], [], []))
+        result = transfer.stop()
+        self.assertTrue(result.intact, result.error)
+
+
+# One run of these is enough.
+for name in vars(OnAWire):
+    if name.startswith('test_') and name not in (
+            'test_frames_of_all_kinds_cross_unchanged', 'test_policy_changes_under_mail_lose_nothing',
+            'test_spammer_is_found_limited_and_blocked_and_others_are_not',
+            'test_who_floods_goes_by_and_others_are_inspected',
+            'test_content_behind_the_scan_budget_goes_by_in_the_kernel'):
+        setattr(InFrontMode, name, None)
+
+
 if __name__ == '__main__':
     BUILD = sys.argv[1]
     netns.exit_on_signals()
-    sys.exit(tap.run(OnAWire))
+    sys.exit(tap.run(OnAWire, InFrontMode))

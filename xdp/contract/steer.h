@@ -132,6 +132,16 @@ struct steer_config {
 };
 STEER_ASSERT(sizeof(struct steer_config) == 160, "steer_config");
 
+/* ---- map "fronts": array, one element: the interfaces of a wire in front mode (front.bpf.c), by
+ * index. Zeros elsewhere; an older loader's wire has no such map. ---- */
+struct steer_front {
+  __u32 port[STEER_SIDES];     /* the wire's port, on which the front is */
+  __u32 inner[STEER_SIDES];    /* the near end of the veth behind it */
+  __u32 xdp[STEER_SIDES];      /* its far end, with the program on XDP and the sockets */
+  __u32 own_hook[STEER_SIDES]; /* 1: the port had no clsact before */
+};
+STEER_ASSERT(sizeof(struct steer_front) == 32, "steer_front");
+
 /* ---- map "mail_ports": array, one element: a bit for each TCP port ---- */
 struct steer_ports {
   __u64 words[1024]; /* port p: bit p % 64 of word p / 64 */

@@ -13,6 +13,7 @@
 #include <sstream>
 
 #include "xdp/loader/bpffs.h"
+#include "xdp/loader/front.h"
 #include "xdp/loader/object.h"
 #include "xdp/loader/port.h"
 #include "xdp/loader/wire_impl.h"
@@ -130,9 +131,22 @@ std::optional<Link> open_link(const std::string& folder, Side side) {
   return link;
 }
 
-// Fails when a program that is not our link's is on the interface.
+// Zeros when the wire is not in front mode, or not there.
+steer_front recorded_front(const std::string& folder) {
+  const Descriptor map(bpf_obj_get((folder + "/fronts").c_str()));
+  steer_front front{};
+  const std::uint32_t zero = 0;
+  if (map && bpf_map_lookup_elem(map.get(), &zero, &front) == 0) return front;
+  return {};
+}
+
+// Fails when a program that is not our link's, or another wire's front, is on the interface.
 Status refuse_foreign(const std::string& folder, Side side, const std::string& interface,
                       std::uint32_t ifindex) {
+  if (has_filter(ifindex) && recorded_front(folder).port[at(side)] != ifindex)
+    return Error{"the front of another wire is on " + interface +
+                 " and is left alone: remove it (tc filter del dev " + interface +
+                 " ingress, or sluice-dataplane --detach of its wire) and try again"};
   const Attached found = attached_program(ifindex);
   if (found.id == 0) return ok();
   const std::optional<Link> link = open_link(folder, side);
@@ -221,16 +235,16 @@ Status reuse_map(bpf_map* map, const std::string& folder) {
   return ok();
 }
 
-Result<Object> load_object(const std::string& folder, bool multi_buffer) {
-  libbpf_set_print(collect_words);
+// `octets`: the compiled programs.
+Result<Object> load_object(const std::string& folder, std::span<const unsigned char> octets,
+                           bool multi_buffer) {
   libbpf_words.clear();
   bpf_object_open_opts options{};
   options.sz = sizeof options;
   options.object_name = "sluice_steer";
-  const auto octets = steer_object();
   Object object(bpf_object__open_mem(octets.data(), octets.size(), &options));
   if (!object)
-    return Error{"cannot open the XDP object: " + errno_text(errno) + "; " + last_words()};
+    return Error{"cannot open the BPF object: " + errno_text(errno) + "; " + last_words()};
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, object.get()) {
     if (Status reused = reuse_map(map, folder); !reused) return Error{reused.error()};
@@ -243,7 +257,7 @@ Result<Object> load_object(const std::string& folder, bool multi_buffer) {
   }
   const int error = bpf_object__load(object.get());
   if (error != 0)
-    return Error{"the kernel refuses the XDP program: " + errno_text(error) + "; " + last_words()};
+    return Error{"the kernel refuses the BPF program: " + errno_text(error) + "; " + last_words()};
   bpf_object__for_each_map(map, object.get()) {
     const std::string path = folder + "/" + bpf_map__name(map);
     if (bpf_obj_pin(bpf_map__fd(map), path.c_str()) != 0 && errno != EEXIST)
@@ -289,9 +303,9 @@ Status silence_port(const std::string& name) {
 
 // Room for tags beyond the line's MTU; what it could not get is a warning.
 void widen_port(const std::string& name, const PortInfo& port, std::uint32_t line_mtu,
-                bool multi_buffer, std::vector<std::string>& warnings) {
+                bool one_buffer, std::vector<std::string>& warnings) {
   std::uint32_t wanted = line_mtu + kTagRoom;
-  if (port.driver == "veth" && !multi_buffer && wanted > kVethMtu)
+  if (port.driver == "veth" && one_buffer && wanted > kVethMtu)
     wanted = std::max(line_mtu, kVethMtu);
   if (port.mtu >= wanted) return;
   if (set_port_mtu(name, wanted)) return;
@@ -320,9 +334,10 @@ Result<std::uint32_t> choose_mtu(const WireConfig& config, const steer_config& b
   return std::min(own(0), own(1));
 }
 
+// `queues` that are served; 0: XDP is not on the port.
 void warn_of_port(const std::string& name, const PortInfo& port, std::uint32_t queues,
                   std::vector<std::string>& warnings) {
-  if (port.rx_queues > queues)
+  if (queues != 0 && port.rx_queues > queues)
     warnings.push_back(name + " has " + std::to_string(port.rx_queues) + " receive queues but " +
                        std::to_string(queues) +
                        " are served: mail on the others takes the failure policy");
@@ -332,7 +347,7 @@ void warn_of_port(const std::string& name, const PortInfo& port, std::uint32_t q
   if (!addresses.empty())
     warnings.push_back(name + " has the address " + addresses +
                        ", by which a port of a wire cannot be reached");
-  if (port.driver == "veth")
+  if (queues != 0 && port.driver == "veth")
     warnings.push_back(name +
                        " is a veth: its far end needs `ethtool -K ... gro on` or an XDP program "
                        "there, or redirected frames are lost silently; and `tx off txvlan off`, or "
@@ -341,12 +356,22 @@ void warn_of_port(const std::string& name, const PortInfo& port, std::uint32_t q
 
 Status check_mtu_fits(const std::string& name, const PortInfo& port, std::uint32_t line_mtu,
                       const WireConfig& config) {
-  if (port.driver != "veth" || line_mtu <= kVethMtu || config.multi_buffer ||
+  const bool front = config.mode == AttachMode::front;
+  if ((port.driver != "veth" && !front) || line_mtu <= kVethMtu || config.multi_buffer ||
       config.mode == AttachMode::generic)
     return ok();
   return Error{name + ": MTU " + std::to_string(line_mtu) + " is over " + std::to_string(kVethMtu) +
                ", the most that a veth takes with an XDP program of one buffer; choose "
                "multi-buffer (mail in longer frames is then not inspected) or generic mode"};
+}
+
+// The programs first: what they point at is there as long as they are.
+void remove_front(const steer_front& front) {
+  for (const Side side : kSides) {
+    if (front.port[at(side)] == 0) continue;
+    remove_filter(front.port[at(side)], front.own_hook[at(side)] != 0);
+    remove_inner_pair(front.port[at(side)]);
+  }
 }
 
 void remove_pins(const std::string& folder) {
@@ -361,6 +386,7 @@ void remove_pins(const std::string& folder) {
 
 // Undoes everything of a wire, with the folder's lock held.
 void take_apart(const std::string& folder) {
+  remove_front(recorded_front(folder));
   for (const Side side : kSides) drop_link(folder, side);
   const Descriptor map(bpf_obj_get((folder + "/config").c_str()));
   steer_config config{};
@@ -390,28 +416,33 @@ class Attachment {
       if (!port->ethernet) return Error{*names[at(side)] + " is no Ethernet interface"};
       ports_[at(side)] = *port;
       impl_.interfaces[at(side)] = *names[at(side)];
-      impl_.ifindexes[at(side)] = port->ifindex;
+      impl_.ifindexes[at(side)] = impl_.xdp_ifindexes[at(side)] = port->ifindex;
+      impl_.xdp_interfaces[at(side)] = *names[at(side)];
       if (Status mine = refuse_foreign(impl_.folder, side, *names[at(side)], port->ifindex); !mine)
         return mine;
       if (Status fits = check_queues(*names[at(side)], *port); !fits) return fits;
     }
-    Result<Object> object = load_object(impl_.folder, config_.multi_buffer);
+    Result<Object> object = load_object(impl_.folder, steer_object(), config_.multi_buffer);
     if (!object) return Error{object.error()};
     if (Status opened = impl_.open_maps(); !opened) return opened;
     Result<steer_config> before = impl_.read_config();
     if (!before) return Error{before.error()};
     if (Status done = prepare_ports(*before); !done) return done;
+    if (Status done = prepare_front(); !done) return done;
     if (Status done = write_settings(); !done) return done;
-    return attach_ports(object->get());
+    if (Status done = attach_ports(object->get()); !done) return done;
+    return is_front() ? attach_front() : ok();
   }
 
  private:
+  bool is_front() const { return config_.mode == AttachMode::front; }
+
   // What is attached natively has been checked, and the driver's own queues are among those in use
   // now.
   Status check_queues(const std::string& name, const PortInfo& port) const {
     const Attached now = attached_program(port.ifindex);
     const bool stays = now.id != 0 && (!now.generic || config_.mode == AttachMode::automatic);
-    if (stays || config_.mode == AttachMode::generic) return ok();
+    if (stays || config_.mode == AttachMode::generic || is_front()) return ok();
     const int cpus = libbpf_num_possible_cpus();
     const std::string trouble =
         native_trouble(name, port, static_cast<std::uint32_t>(std::max(cpus, 1)));
@@ -433,10 +464,79 @@ class Attachment {
     if (Status written = impl_.write_config(settings_); !written) return written;
     for (const Side side : kSides) {
       const std::string& name = impl_.interfaces[at(side)];
-      warn_of_port(name, ports_[at(side)], config_.queues, impl_.warnings);
+      warn_of_port(name, ports_[at(side)], is_front() ? 0 : config_.queues, impl_.warnings);
       if (Status done = silence_port(name); !done) return done;
-      widen_port(name, ports_[at(side)], *mtu, config_.multi_buffer, impl_.warnings);
+      widen_port(name, ports_[at(side)], *mtu, !config_.multi_buffer && !is_front(),
+                 impl_.warnings);
     }
+    return ok();
+  }
+
+  // In front mode XDP goes to the inner veths. What there was for other ports, or another mode,
+  // goes.
+  Status prepare_front() {
+    front_ = impl_.read_front();
+    for (const Side side : kSides) {
+      const std::uint32_t port = impl_.ifindexes[at(side)];
+      const std::uint32_t old = front_.port[at(side)];
+      if (old != 0 && (old != port || !is_front())) {
+        remove_filter(old, front_.own_hook[at(side)] != 0);
+        remove_inner_pair(old);
+        front_.port[at(side)] = front_.inner[at(side)] = front_.xdp[at(side)] = 0;
+        front_.own_hook[at(side)] = 0;
+      }
+      if (!is_front()) continue;
+      front_.port[at(side)] = port;
+      // On record before it is made, so that whoever takes the wire apart finds it.
+      if (Status written = impl_.write_front(front_); !written) return written;
+      if (Status made = make_inner(side, port); !made) return made;
+    }
+    return impl_.write_front(front_);
+  }
+
+  Status make_inner(Side side, std::uint32_t port) {
+    if (Status made = make_inner_pair(port, config_.queues); !made) return made;
+    std::uint32_t* const indexes[] = {&front_.inner[at(side)], &front_.xdp[at(side)]};
+    const std::string names[] = {inner_name(port), xdp_name(port)};
+    for (std::size_t end = 0; end < 2; end++) {
+      const Result<PortInfo> info = read_port(names[end]);
+      if (!info) return Error{info.error()};
+      *indexes[end] = info->ifindex;
+      if (Status done = silence_port(names[end]); !done) return done;
+      widen_port(names[end], *info, settings_.line_mtu, !config_.multi_buffer, impl_.warnings);
+    }
+    impl_.xdp_interfaces[at(side)] = names[1];
+    impl_.xdp_ifindexes[at(side)] = front_.xdp[at(side)];
+    return ok();
+  }
+
+  // XDP is there: frames may come.
+  Status attach_front() {
+    Result<Object> object = load_object(impl_.folder, front_object(), false);
+    if (!object) return Error{object.error()};
+    for (const Side side : kSides) {
+      const std::string near = inner_name(front_.port[at(side)]);
+      // Up first: veth tells its other end that it takes redirected frames when GRO is turned on
+      // while it is up, and only then.
+      if (Status up = change_port_flags(near, IFF_UP, 0); !up) return up;
+      if (Status plain = make_plain_sender(near); !plain) return plain;
+      if (Status off = turn_off_merging(impl_.interfaces[at(side)]); !off) return off;
+      if (Status put = put_front(object->get(), "back_", side, front_.inner[at(side)]); !put)
+        return put;
+    }
+    for (const Side side : kSides)
+      if (Status put = put_front(object->get(), "front_", side, front_.port[at(side)]); !put)
+        return put;
+    return impl_.write_front(front_);
+  }
+
+  Status put_front(const bpf_object* object, const char* kind, Side side, std::uint32_t ifindex) {
+    const std::string entry = std::string(kind) + kSideNames[at(side)];
+    const bpf_program* program = bpf_object__find_program_by_name(object, entry.c_str());
+    if (program == nullptr) return Error{"the BPF object has no program " + entry};
+    const Result<bool> made = put_filter(ifindex, bpf_program__fd(program));
+    if (!made) return Error{made.error()};
+    if (*made && ifindex == front_.port[at(side)]) front_.own_hook[at(side)] = 1;
     return ok();
   }
 
@@ -454,6 +554,11 @@ class Attachment {
       Result<PortInfo> now = read_port(impl_.interfaces[at(side)]);
       if (!now) return Error{now.error()};
       settings_.ports[at(side)].max_frame = now->mtu + kFrameOverhead;
+      if (!is_front()) continue;
+      now = read_port(impl_.xdp_interfaces[at(side)]);
+      if (!now) return Error{now.error()};
+      std::uint32_t& most = settings_.ports[at(side)].max_frame;
+      most = std::min(most, now->mtu + kFrameOverhead);
     }
     if (Status written = impl_.write_config(settings_); !written) return written;
     steer_ports bits;
@@ -467,15 +572,17 @@ class Attachment {
     // A device that was removed and came back is a new one: its old entry went with it.
     for (const Side side : kSides) {
       const auto key = static_cast<std::uint32_t>(side);
-      if (bpf_map_update_elem(impl_.ports.get(), &key, &impl_.ifindexes[at(side)], BPF_ANY) != 0)
-        return failure("cannot make " + impl_.interfaces[at(side)] + " a redirect target");
+      if (bpf_map_update_elem(impl_.ports.get(), &key, &impl_.xdp_ifindexes[at(side)], BPF_ANY) !=
+          0)
+        return failure("cannot make " + impl_.xdp_interfaces[at(side)] + " a redirect target");
     }
     return ok();
   }
 
   Status attach_ports(const bpf_object* object) {
+    const AttachMode mode = is_front() ? AttachMode::native : config_.mode;
     for (const Side side : kSides)
-      if (Status done = attach_side(object, side, config_.mode); !done) return done;
+      if (Status done = attach_side(object, side, mode); !done) return done;
     // The kernel loses what is redirected from native mode to a port whose driver has none.
     for (const Side side : kSides) {
       if (is_generic(side) || !is_generic(opposite(side))) continue;
@@ -487,12 +594,12 @@ class Attachment {
   }
 
   Status attach_side(const bpf_object* object, Side side, AttachMode mode) {
-    const std::string& name = impl_.interfaces[at(side)];
+    const std::string& name = impl_.xdp_interfaces[at(side)];
     const std::string entry = std::string("steer_") + kSideNames[at(side)];
     const bpf_program* program = bpf_object__find_program_by_name(object, entry.c_str());
     if (program == nullptr) return Error{"the XDP object has no program " + entry};
-    Result<AttachedPort> attached = attach_port(impl_.folder, side, name, impl_.ifindexes[at(side)],
-                                                bpf_program__fd(program), mode);
+    Result<AttachedPort> attached = attach_port(
+        impl_.folder, side, name, impl_.xdp_ifindexes[at(side)], bpf_program__fd(program), mode);
     if (!attached) return Error{attached.error()};
     if (!attached->warning.empty()) impl_.warnings.push_back(attached->warning);
     std::uint32_t& flags = settings_.ports[at(side)].flags;
@@ -501,8 +608,10 @@ class Attachment {
     // After the program: drivers, veth among them, change offloads when one is attached.
     if (Status off = turn_off_offloads(name, ports_[at(side)].driver, attached->generic); !off)
       return off;
-    if ((flags & STEER_PORT_MIRRORED_DOWN) == 0)
+    if (is_front())
       if (Status up = change_port_flags(name, IFF_UP, 0); !up) return up;
+    if ((flags & STEER_PORT_MIRRORED_DOWN) == 0)
+      if (Status up = change_port_flags(impl_.interfaces[at(side)], IFF_UP, 0); !up) return up;
     return ok();
   }
 
@@ -515,10 +624,12 @@ class Attachment {
   Wire::Impl& impl_;
   PortInfo ports_[STEER_SIDES];
   steer_config settings_{};
+  steer_front front_{};
 };
 
 Result<Wire> Wire::attach(const WireConfig& config, const std::string& base) {
   if (Status checked = check(config); !checked) return Error{checked.error()};
+  libbpf_set_print(collect_words);
   auto impl = std::make_unique<Impl>();
   impl->name = config.name;
   impl->base = bpffs_base(base);
@@ -554,11 +665,16 @@ Result<Wire> Wire::open(const std::string& name, const std::string& base) {
     return Error{"wire " + name + " is not attached: " + opened.error()};
   Result<steer_config> config = impl->read_config();
   if (!config) return Error{config.error()};
+  const steer_front front = impl->read_front();
   if (config->layout != STEER_LAYOUT) return Error{"wire " + name + " is not attached completely"};
   for (const Side side : kSides) {
     const steer_port& port = config->ports[at(side)];
     impl->interfaces[at(side)].assign(port.name, strnlen(port.name, sizeof port.name));
-    impl->ifindexes[at(side)] = port.ifindex;
+    impl->ifindexes[at(side)] = impl->xdp_ifindexes[at(side)] = port.ifindex;
+    impl->xdp_interfaces[at(side)] = impl->interfaces[at(side)];
+    if (front.xdp[at(side)] == 0) continue;
+    impl->xdp_ifindexes[at(side)] = front.xdp[at(side)];
+    impl->xdp_interfaces[at(side)] = xdp_name(front.port[at(side)]);
   }
   return Wire(std::move(impl));
 }

@@ -37,6 +37,9 @@ enum class AttachMode : std::uint8_t {
   automatic,  // native, or generic with a warning when the driver cannot
   native,
   generic,
+  // TC programs on the ports, and XDP, native, on veths behind them (xdp/front.bpf.c): for drivers
+  // that work with socket buffers. WireConfig::queues is then free.
+  front,
 };
 enum class UnequalMtu : std::uint8_t { refuse, warn };
 
@@ -143,6 +146,7 @@ struct PortState {
   std::uint32_t ifindex = 0;  // 0: the interface is gone
   bool attached = false;      // our program is on it
   bool generic = false;       // in generic mode
+  bool front = false;         // in front mode
   bool up = false;            // administratively
   bool carrier = false;
   bool mirrored_down = false;  // taken down by mirror_links()
@@ -257,6 +261,8 @@ class Wire {
 
   const std::string& name() const;
   const std::string& interface(Side side) const;
+  // What the port's sockets are to be bound to: the port but in front mode.
+  const std::string& socket_interface(Side side) const;
   std::uint32_t ifindex(Side side) const;
   // What attach() did or could not do and somebody should read, in words.
   const std::vector<std::string>& warnings() const;

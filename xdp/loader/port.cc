@@ -93,14 +93,44 @@ std::vector<bool> active_features(const std::string& name, std::size_t count) {
   return active;
 }
 
-void clear_features(const std::string& name, std::size_t count,
-                    const std::vector<std::size_t>& bits) {
+void set_features(const std::string& name, std::size_t count, const std::vector<std::size_t>& bits,
+                  bool on) {
   const std::size_t blocks = (count + 31) / 32;
   Variable<ethtool_sfeatures> features(blocks * sizeof(ethtool_set_features_block));
   features.get()->cmd = ETHTOOL_SFEATURES;
   features.get()->size = static_cast<std::uint32_t>(blocks);
-  for (const std::size_t bit : bits) features.get()->features[bit / 32].valid |= 1u << (bit % 32);
+  for (const std::size_t bit : bits) {
+    ethtool_set_features_block& block = features.get()->features[bit / 32];
+    block.valid |= 1u << (bit % 32);
+    if (on) block.requested |= 1u << (bit % 32);
+  }
   ethtool(name, features.get());  // what it refused shows when the state is read back
+}
+
+using Names = std::vector<std::string>;
+
+bool contains(const Names& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// Turns both off; fails when one of `harmful` stays on.
+Status turn_off(const std::string& interface, const Names& harmful, const Names& harmless) {
+  const Names names = feature_names(interface);
+  if (names.empty()) return ok();  // a driver without features has none of these
+  std::vector<std::size_t> bits;
+  for (std::size_t i = 0; i < names.size(); i++)
+    if (contains(harmful, names[i]) || contains(harmless, names[i])) bits.push_back(i);
+  set_features(interface, names.size(), bits, false);
+  const std::vector<bool> active = active_features(interface, names.size());
+  if (active.empty()) return Error{"cannot read the offloads of " + interface};
+  for (std::size_t i = 0; i < names.size(); i++)
+    if (active[i] && contains(harmful, names[i]))
+      return Error{interface + ": offload " + names[i] +
+                   " stays on; it would change frames before they are seen" +
+                   (names[i] == "rx-checksum"
+                        ? " (the host can turn it off, guest_csum=off; xdp_mode=front needs it not)"
+                        : "")};
+  return ok();
 }
 
 std::string ipv6_switch(const std::string& name) {
@@ -215,39 +245,36 @@ std::string native_trouble(const std::string& name, const PortInfo& port, std::u
   else
     text << ": give the virtual machine's network device as many queues as CPUs, " << cpus
          << ", and fewer than twice as many in any case";
+  text << "; or attach with xdp_mode=front";
   return text.str();
 }
 
 Status turn_off_offloads(const std::string& name, const std::string& driver, bool generic) {
   // Must be off, and what may stay.
-  std::vector<std::string> harmful{"rx-lro", "rx-gro-hw", "rx-vlan-hw-parse",
-                                   "rx-vlan-stag-hw-parse"};
-  std::vector<std::string> harmless{"tx-vlan-hw-insert", "tx-vlan-stag-hw-insert", "rx-gro-list",
-                                    "rx-udp-gro-forwarding"};
+  Names harmful{"rx-lro", "rx-gro-hw", "rx-vlan-hw-parse", "rx-vlan-stag-hw-parse"};
+  Names harmless{"tx-vlan-hw-insert", "tx-vlan-stag-hw-insert", "rx-gro-list",
+                 "rx-udp-gro-forwarding"};
   // Behind a native program GRO sees only what the program passed on, which is nothing; and veth
   // turns it on itself with the program, for the sake of its NAPI.
   (generic ? harmful : harmless).emplace_back("rx-gro");
   // What its host sends has half a checksum, which only the stack completes. In native mode it asks
   // the host for whole ones.
   if (generic && driver == "virtio_net") harmful.emplace_back("rx-checksum");
+  return turn_off(name, harmful, harmless);
+}
 
-  const std::vector<std::string> names = feature_names(name);
-  if (names.empty()) return ok();  // a driver without features has none of these
-  std::vector<std::size_t> bits;
+Status turn_off_merging(const std::string& name) { return turn_off(name, {"rx-lro"}, {}); }
+
+Status make_plain_sender(const std::string& name) {
+  const Names names = feature_names(name);
   for (std::size_t i = 0; i < names.size(); i++)
-    if (std::find(harmful.begin(), harmful.end(), names[i]) != harmful.end() ||
-        std::find(harmless.begin(), harmless.end(), names[i]) != harmless.end())
-      bits.push_back(i);
-  clear_features(name, names.size(), bits);
-  const std::vector<bool> active = active_features(name, names.size());
-  if (active.empty()) return Error{"cannot read the offloads of " + name};
-  for (std::size_t i = 0; i < names.size(); i++)
-    if (active[i] && std::find(harmful.begin(), harmful.end(), names[i]) != harmful.end())
-      return Error{
-          name + ": offload " + names[i] +
-          " stays on; it would change frames before they are seen" +
-          (names[i] == "rx-checksum" ? " (the host can turn it off: guest_csum=off)" : "")};
-  return ok();
+    if (names[i] == "rx-gro") set_features(name, names.size(), {i}, true);
+  return turn_off(
+      name,
+      {"tx-checksum-ip-generic", "tx-checksum-sctp", "tx-tcp-segmentation", "tx-tcp6-segmentation",
+       "tx-tcp-ecn-segmentation", "tx-tcp-mangleid-segmentation", "tx-udp-segmentation",
+       "tx-sctp-segmentation", "tx-gso-list", "tx-vlan-hw-insert", "tx-vlan-stag-hw-insert"},
+      {});
 }
 
 }  // namespace sluice::xdp

@@ -52,4 +52,10 @@ std::string native_trouble(const std::string& name, const PortInfo& port, std::u
 // sends is turned off where possible.
 Status turn_off_offloads(const std::string& name, const std::string& driver, bool generic);
 
+// Turns off what merges frames so that they cannot be cut again as they were (LRO).
+Status turn_off_merging(const std::string& name);
+// Of the near end of an inner veth: what it sends is cut, has whole checksums and its tags in it,
+// as XDP at the far end needs them; and it receives through NAPI, as XDP's redirect there needs it.
+Status make_plain_sender(const std::string& name);
+
 }  // namespace sluice::xdp

@@ -25,7 +25,7 @@ Result<ProbeAnswer> Wire::probe(Side side, Bytes frame, std::uint32_t repeat) co
   std::vector<std::uint8_t> out(frame.size() + 64);
   xdp_md context{};
   context.data_end = static_cast<__u32>(frame.size());
-  context.ingress_ifindex = impl_->ifindexes[static_cast<std::size_t>(side)];
+  context.ingress_ifindex = impl_->xdp_ifindexes[static_cast<std::size_t>(side)];
   bpf_test_run_opts options{};
   options.sz = sizeof options;
   options.data_in = frame.data();

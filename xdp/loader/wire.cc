@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "xdp/loader/bpffs.h"
+#include "xdp/loader/front.h"
 #include "xdp/loader/loader.h"
 #include "xdp/loader/port.h"
 #include "xdp/loader/wire_impl.h"
@@ -31,6 +32,9 @@ Wire& Wire::operator=(Wire&&) noexcept = default;
 
 const std::string& Wire::name() const { return impl_->name; }
 const std::string& Wire::interface(Side side) const { return impl_->interfaces[at(side)]; }
+const std::string& Wire::socket_interface(Side side) const {
+  return impl_->xdp_interfaces[at(side)];
+}
 std::uint32_t Wire::ifindex(Side side) const { return impl_->ifindexes[at(side)]; }
 const std::vector<std::string>& Wire::warnings() const { return impl_->warnings; }
 bool Wire::adopted() const { return impl_->adopted; }
@@ -54,6 +58,7 @@ Status Wire::Impl::open_maps() {
     wanted.fd = Descriptor(bpf_obj_get(path.c_str()));
     if (!wanted.fd) return failure("cannot open " + path);
   }
+  fronts = Descriptor(bpf_obj_get((folder + "/fronts").c_str()));
   if (!runtime.map(runtime_fd.get(), 1) || !list_state.map(state_fd.get(), 1) ||
       !limiters.map(limiters_fd.get(), STEER_MAX_LIMITERS))
     return failure("cannot map the shared arrays of " + folder);
@@ -70,6 +75,18 @@ Result<steer_config> Wire::Impl::read_config() const {
 Status Wire::Impl::write_config(const steer_config& value) const {
   if (bpf_map_update_elem(config.get(), &kZero, &value, BPF_ANY) != 0)
     return failure("cannot write the settings of wire " + name);
+  return ok();
+}
+
+steer_front Wire::Impl::read_front() const {
+  steer_front value{};
+  if (!fronts || bpf_map_lookup_elem(fronts.get(), &kZero, &value) != 0) return {};
+  return value;
+}
+
+Status Wire::Impl::write_front(const steer_front& value) const {
+  if (bpf_map_update_elem(fronts.get(), &kZero, &value, BPF_ANY) != 0)
+    return failure("cannot write the front of wire " + name);
   return ok();
 }
 
@@ -310,18 +327,25 @@ Result<Counters> Wire::counters() const {
 
 namespace {
 
-PortState read_port_state(const std::string& folder, Side side, const steer_port& saved) {
+PortState read_port_state(const std::string& folder, Side side, const steer_port& saved,
+                          const steer_front& front) {
   PortState state;
   state.name.assign(saved.name, strnlen(saved.name, sizeof saved.name));
   state.mirrored_down = (saved.flags & STEER_PORT_MIRRORED_DOWN) != 0;
   state.generic = (saved.flags & STEER_PORT_GENERIC) != 0;
+  state.front = front.xdp[at(side)] != 0;
   const Descriptor link(bpf_obj_get((folder + "/" + link_pin(side)).c_str()));
   bpf_link_info info{};
   __u32 size = sizeof info;
   state.attached = link && bpf_obj_get_info_by_fd(link.get(), &info, &size) == 0 &&
-                   info.xdp.ifindex == saved.ifindex && saved.ifindex != 0;
+                   info.xdp.ifindex == (state.front ? front.xdp[at(side)] : saved.ifindex) &&
+                   info.xdp.ifindex != 0;
   const std::string name = port_name(saved.ifindex);
-  if (name.empty()) return state;
+  if (name.empty()) {
+    state.attached = false;
+    return state;
+  }
+  if (state.front) state.attached = state.attached && has_filter(saved.ifindex);
   if (const Result<PortInfo> port = read_port(name)) {
     state.name = name;
     state.ifindex = port->ifindex;
@@ -344,8 +368,9 @@ Result<WireState> Wire::state() const {
       (config->flags & STEER_FAIL_CLOSED) != 0 ? FailurePolicy::closed : FailurePolicy::open;
   state.operator_bypass = (config->flags & STEER_OPERATOR_BYPASS) != 0;
   state.queues = config->queues;
+  const steer_front front = impl_->read_front();
   for (const Side side : {Side::inside, Side::outside})
-    state.ports[at(side)] = read_port_state(impl_->folder, side, config->ports[at(side)]);
+    state.ports[at(side)] = read_port_state(impl_->folder, side, config->ports[at(side)], front);
   for (std::uint32_t queue = 0; queue < config->queues; queue++) {
     steer_heartbeat slot{};
     if (bpf_map_lookup_elem(impl_->heartbeats.get(), &queue, &slot) != 0)

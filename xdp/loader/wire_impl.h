@@ -25,6 +25,9 @@ struct Wire::Impl {
   std::string folder;
   std::string interfaces[STEER_SIDES];
   std::uint32_t ifindexes[STEER_SIDES]{};
+  // Where XDP and the sockets are: the ports, or in front mode the veths behind them.
+  std::string xdp_interfaces[STEER_SIDES];
+  std::uint32_t xdp_ifindexes[STEER_SIDES]{};
   std::vector<std::string> warnings;
   bool adopted = false;
 
@@ -39,6 +42,7 @@ struct Wire::Impl {
   Descriptor steered;
   Descriptor bypassed;
   Descriptor changed;
+  Descriptor fronts;  // none: a wire of an older loader
   MappedArray<steer_runtime> runtime;
   MappedArray<steer_list_state> list_state;
   MappedArray<steer_limiter> limiters;
@@ -47,6 +51,8 @@ struct Wire::Impl {
   Status open_maps();
   Result<steer_config> read_config() const;
   Status write_config(const steer_config& value) const;
+  steer_front read_front() const;  // zeros: not in front mode
+  Status write_front(const steer_front& value) const;
   // Changes the flags of the config under the folder's lock.
   template <typename Change>
   Status change_config(Change change) const;

@@ -29,7 +29,9 @@ TEST(Options, AWireWithItsDefaults) {
 
 TEST(Options, EveryOption) {
   const ParsedCommand parsed = parse(
-      "--wire", "name=a,inside=e0,outside=e1,failure=closed,watermark=500,mirror_link=on,mtu=1500",
+      "--wire",
+      "name=a,inside=e0,outside=e1,failure=closed,watermark=500,mirror_link=on,mtu=1500,"
+      "xdp_mode=front",
       "--wire", "name=b,driver=pcap,rx_pcap=/i,tx_pcap=/o,outside_rx_pcap=/x,inside_tx_pcap=/y",
       "--workers", "2", "--cores", "1,3-4", "--socket", "/tmp/s", "--mail-ports", "25,2000-2002",
       "--memory", "128", "--hugepages", "off", "--heartbeat-timeout", "20", "--busy-poll",
@@ -40,6 +42,8 @@ TEST(Options, EveryOption) {
   EXPECT_TRUE(options.wires[0].mirror_link);
   EXPECT_EQ(options.wires[0].watermark, 500u);
   EXPECT_EQ(options.wires[0].mtu, 1500u);
+  EXPECT_EQ(options.wires[0].xdp_mode, xdp::AttachMode::front);
+  EXPECT_EQ(options.wires[1].xdp_mode, xdp::AttachMode::automatic);
   EXPECT_EQ(options.wires[1].ports[0].receive_pcap, "/i");
   EXPECT_EQ(options.wires[1].ports[1].transmit_pcap, "/o");
   EXPECT_EQ(options.wires[1].ports[1].receive_pcap, "/x");
@@ -83,6 +87,7 @@ TEST(Options, AWrongWireIsRefusedWithTheReason) {
            Wrong{"name=w,driver=pcap", "rx_pcap"},
            Wrong{"name=w,inside=e0,outside=e1,mtu=12", "68 to"},
            Wrong{"name=w,inside=e0,outside=e1,watermark=1001", "permille"},
+           Wrong{"name=w,inside=e0,outside=e1,xdp_mode=back", "generic or front"},
            Wrong{"", "is not key=value"},
        }) {
     const ParsedCommand parsed = parse("--wire", wrong.wire);
