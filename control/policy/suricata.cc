@@ -22,13 +22,25 @@ constexpr std::size_t kMaxContents = 32;      // of one buffer of a rule: one bi
 // Buffers that a rule names; the last four are ours, for what Suricata has no name for.
 const std::unordered_map<std::string_view, Buffer>& sticky_buffers() {
   static const std::unordered_map<std::string_view, Buffer> kBuffers{
-      {"pkt_data", Buffer::stream},          {"file_data", Buffer::decoded},
-      {"file.data", Buffer::decoded},        {"smtp.helo", Buffer::helo},
-      {"smtp.mail_from", Buffer::mail_from}, {"smtp.rcpt_to", Buffer::rcpt_to},
-      {"email.from", Buffer::from},          {"email.to", Buffer::to},
-      {"email.subject", Buffer::subject},    {"email.url", Buffer::url},
-      {"file.name", Buffer::name},           {"sluice.text", Buffer::text},
-      {"sluice.raw", Buffer::raw},           {"sluice.header", Buffer::header},
+      {"pkt_data", Buffer::stream},
+      {"file_data", Buffer::decoded},
+      {"file.data", Buffer::decoded},
+      {"smtp.helo", Buffer::helo},
+      {"smtp.mail_from", Buffer::mail_from},
+      {"smtp.rcpt_to", Buffer::rcpt_to},
+      {"email.from", Buffer::from},
+      {"email.to", Buffer::to},
+      {"email.cc", Buffer::cc},
+      {"email.subject", Buffer::subject},
+      {"email.date", Buffer::date},
+      {"email.message_id", Buffer::message_id},
+      {"email.x_mailer", Buffer::x_mailer},
+      {"email.received", Buffer::received},
+      {"email.url", Buffer::url},
+      {"file.name", Buffer::name},
+      {"sluice.text", Buffer::text},
+      {"sluice.raw", Buffer::raw},
+      {"sluice.header", Buffer::header},
       {"sluice.stream", Buffer::stream}};
   return kBuffers;
 }
@@ -37,8 +49,6 @@ const std::unordered_map<std::string_view, Buffer>& sticky_buffers() {
 const std::unordered_map<std::string_view, std::string_view>& refused_keywords() {
   static constexpr std::string_view kHash =
       "only filesha256 and filemd5 are looked up; use one of them or a content on file.data";
-  static constexpr std::string_view kHeader =
-      "use `sluice.header` and a content with the field name";
   static constexpr std::string_view kState =
       "rules cannot remember anything between packets or flows; remove it";
   static constexpr std::string_view kRate =
@@ -50,11 +60,6 @@ const std::unordered_map<std::string_view, std::string_view>& refused_keywords()
       {"filemagic", "use fileext, or a content with startswith on file.data"},
       {"filesize", "sizes of attachments are not compared by rules; remove it"},
       {"filestore", "attachments are not stored; remove it"},
-      {"email.cc", kHeader},
-      {"email.date", kHeader},
-      {"email.message_id", kHeader},
-      {"email.x_mailer", kHeader},
-      {"email.received", kHeader},
       {"email.body_md5", kHash},
       {"flowbits", kState},
       {"flowint", kState},

@@ -291,16 +291,21 @@ void Message::on_header(mime::PartNumber part, std::string_view name, std::strin
     scan_both(scan::Buffer::to);
   } else if (equals(name, "cc")) {
     AddressLister(raw_value, summary_.cc).run();
-    scan_both(scan::Buffer::to);
+    scan_both(scan::Buffer::cc);
   } else if (equals(name, "subject")) {
     if (summary_.subjects.size() < 4) summary_.subjects.emplace_back(text);
     scan_both(scan::Buffer::subject);
   } else if (equals(name, "date")) {
     if (summary_.date.empty()) summary_.date = text;
+    scan_both(scan::Buffer::date);
   } else if (equals(name, "message-id")) {
     if (summary_.message_id.empty()) summary_.message_id = text;
+    scan_both(scan::Buffer::message_id);
   } else if (equals(name, "x-mailer")) {
     if (summary_.x_mailer.empty()) summary_.x_mailer = text;
+    scan_both(scan::Buffer::x_mailer);
+  } else if (equals(name, "received")) {
+    scan_both(scan::Buffer::received);
   }
 }
 

@@ -49,11 +49,16 @@ enum class Buffer : std::uint8_t {
   subject,
   url,
   name,  // attachment names
+  cc,    // header fields again
+  date,
+  message_id,
+  x_mailer,
+  received,
 };
-inline constexpr std::size_t kBufferCount = 13;
+inline constexpr std::size_t kBufferCount = 18;
 inline constexpr std::string_view kBufferNames[kBufferCount] = {
-    "stream",  "decoded", "text", "raw",     "header", "helo", "mail_from",
-    "rcpt_to", "from",    "to",   "subject", "url",    "name"};
+    "stream", "decoded", "text", "raw",  "header", "helo", "mail_from",  "rcpt_to",  "from",
+    "to",     "subject", "url",  "name", "cc",     "date", "message_id", "x_mailer", "received"};
 constexpr bool is_stream(Buffer b) { return b <= Buffer::header; }
 
 // What a rule that hits does by itself; the score does the rest.

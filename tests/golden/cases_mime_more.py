@@ -187,6 +187,12 @@ class MimeMore(Cases):
         table = {b'Re: offer today': set(), b'=?utf-8?Q?Re=3A=20offer=20toda?= =?utf-8?Q?y?=': {2, 6}, b'=?utf-8?B?UmU6IG9mZmVyIHRvZGF5?=': set(), b'my offer': {1, 3, 5}, b'Fwd: offer': {1, 2, 3, 5}}
         self.messages({k: b'Subject: ' + k + b'\r\nFrom: Ann <a@a.test>\r\n\r\nbody\r\n' for k in table}, lambda k, m, f: self.assertEqual(f.hits, table[k]), rules=rules)
 
+    def test_B12_each_buffer_is_its_own_field(self):
+        fields = ('from', 'to', 'cc', 'subject', 'date', 'message_id', 'x_mailer', 'received')
+        rules = ''.join(f'alert smtp any any -> any any (msg:"{f}"; email.{f}; content:"mark"; startswith; sid:{i};)\n' for i, f in enumerate(fields, 1))
+        table = {b'Message-ID': {6}, b'X-Mailer': {7}, b'received': {8}, b'CC': {3}, b'To': {2}, b'From': {1}, b'Subject': {4}, b'Date': {5}, b'Bcc': set(), b'X-Received': set()}
+        self.messages({k: b'Received: from a by b\r\n' + k + b': =?utf-8?q?mar?=\r\n =?utf-8?q?k?= x\r\n\r\nbody\r\n' for k in table}, lambda k, m, f: self.assertEqual(f.hits, table[k]), rules=rules)
+
     def test_B12_lists_are_cut_before_they_are_decoded(self):
         table = {b'=?utf-8?q?Doe=2C_J?= <j@a.test>, b@b.test': ['Doe, J <j@a.test>', 'b@b.test'], b'"Doe, J" <j@a.test>,b@b.test': ['"Doe, J" <j@a.test>', 'b@b.test'], b'a@a.test (x, y), <b@b.test>': ['a@a.test (x, y)', '<b@b.test>'],
                  b'friends: a@a.test, B <b@b.test>;, c@c.test': ['a@a.test', 'B <b@b.test>', 'c@c.test'], b'undisclosed-recipients:;': ['undisclosed-recipients:;'], b'=?utf-8?b?w7w=?= <a@a.test>': ['ü <a@a.test>'], b'a@a.test; b@b.test': ['a@a.test', 'b@b.test']}

@@ -210,13 +210,18 @@ TEST(RuleSemantics, BufferKeywordsSayWhere) {
       rule(9, "email.url; content:\"mark\";") + rule(10, "file.name; content:\"mark\";") +
       rule(11, "sluice.text; content:\"mark\";") + rule(12, "sluice.raw; content:\"mark\";") +
       rule(13, "sluice.header; content:\"mark\";") + rule(14, "content:\"mark\";") +
-      rule(15, "file_data; content:\"q\"; pkt_data; content:\"mark\";"));
+      rule(15, "file_data; content:\"q\"; pkt_data; content:\"mark\";") +
+      rule(16, "email.cc; content:\"mark\";") + rule(17, "email.date; content:\"mark\";") +
+      rule(18, "email.message_id; content:\"mark\";") +
+      rule(19, "email.x_mailer; content:\"mark\";") +
+      rule(20, "email.received; content:\"mark\";"));
   const std::pair<Buffer, Sids> expected[] = {
-      {Buffer::stream, {14}},   {Buffer::decoded, {1, 2}}, {Buffer::text, {11}},
-      {Buffer::raw, {12}},      {Buffer::header, {13}},    {Buffer::helo, {3}},
-      {Buffer::mail_from, {4}}, {Buffer::rcpt_to, {5}},    {Buffer::from, {6}},
-      {Buffer::to, {7}},        {Buffer::subject, {8}},    {Buffer::url, {9}},
-      {Buffer::name, {10}}};
+      {Buffer::stream, {14}},     {Buffer::decoded, {1, 2}}, {Buffer::text, {11}},
+      {Buffer::raw, {12}},        {Buffer::header, {13}},    {Buffer::helo, {3}},
+      {Buffer::mail_from, {4}},   {Buffer::rcpt_to, {5}},    {Buffer::from, {6}},
+      {Buffer::to, {7}},          {Buffer::subject, {8}},    {Buffer::url, {9}},
+      {Buffer::name, {10}},       {Buffer::cc, {16}},        {Buffer::date, {17}},
+      {Buffer::message_id, {18}}, {Buffer::x_mailer, {19}},  {Buffer::received, {20}}};
   for (const auto& [buffer, sids] : expected) {
     SCOPED_TRACE(scan::kBufferNames[static_cast<std::size_t>(buffer)]);
     EXPECT_EQ(hits(*ruleset, "a mark", buffer), sids);
