@@ -212,10 +212,10 @@ double check_https_ip_mismatch(const View& view, Arguments) {
 double check_https_http_mismatch(const View& view, Arguments a) {
   const auto is_secure = [](const String& anchor) { return has(anchor, "https://"); };
   const bool any_secure = any(view, [&](const HtmlFacts& html) {
-    return std::ranges::any_of(html.links, [&](const HtmlLink& link) {
-      return std::ranges::any_of(link.anchors, is_secure);
-    });
-  });
+                            return std::ranges::any_of(html.links, [&](const HtmlLink& link) {
+                              return std::ranges::any_of(link.anchors, is_secure);
+                            });
+                          }) != 0;
   if (!any_secure) return 0;
   const double least = a.empty() || a[0].number == 0 ? 1 : a[0].number;
   String host(view.memory);
