@@ -10,7 +10,7 @@ using namespace sluice::test;
 class FrontTest : public SteerTest {
  protected:
   void SetUp() override {
-    if (!kFront) GTEST_SKIP() << "in front mode only";
+    ASSERT_TRUE(kFront) << "needs SLUICE_TEST_FRONT in the environment";
     SteerTest::SetUp();
   }
   static bool straight(Side side, const Frame& frame, __u32 gso = 0) {
