@@ -158,7 +158,7 @@ TEST(AgainstNaive, RandomRulesOnRandomOctets) {
       block.insert(10000 + sid);
     }
     positive += stream.size();
-    for (const std::size_t cut : {0, 1, 2, 7}) {
+    for (const std::size_t cut : {0u, 1u, 2u, 7u}) {
       const Sids found = hits(**ruleset, octets, Buffer::stream, cut);
       for (const std::uint32_t sid : found == stream ? Sids{} : [&] {
              Sids different;
@@ -214,7 +214,7 @@ TEST(AgainstNaive, ConfirmedChainsInLongStreams) {
       if (naive(rules[i], 0, 0, octets)) expected.insert(static_cast<std::uint32_t>(i + 1));
     }
     positive += expected.size();
-    for (const std::size_t cut : {0, 1460, 333, 8192}) {
+    for (const std::size_t cut : {0u, 1460u, 333u, 8192u}) {
       ASSERT_EQ(hits(*ruleset, octets, Buffer::stream, cut), expected)
           << "round " << round << " size " << octets.size() << " cut " << cut;
     }

@@ -83,7 +83,7 @@ TEST_F(Cuts, InTwoAtEveryOctet) {
 }
 
 TEST_F(Cuts, InPiecesOfOneSize) {
-  for (const std::size_t cut : {1, 2, 3, 57, 76, 255, 511, 512, 513, 536, 1023, 1460}) {
+  for (const std::size_t cut : {1u, 2u, 3u, 57u, 76u, 255u, 511u, 512u, 513u, 536u, 1023u, 1460u}) {
     ASSERT_EQ(hits(*ruleset_, message_, Buffer::stream, cut), expected_) << cut;
   }
 }
