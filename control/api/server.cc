@@ -123,11 +123,12 @@ void ApiServer::ready() {
   epoll_event events[64];
   const int count = ::epoll_wait(epoll_.get(), events, 64, 0);
   for (int i = 0; i < count; ++i) {
-    if (events[i].data.u64 == 0) {
+    const std::uint64_t id = events[i].data.u64;  // a copy: the structure is packed
+    if (id == 0) {
       accept_all();
       continue;
     }
-    const auto found = clients_.find(events[i].data.u64);
+    const auto found = clients_.find(id);
     if (found == clients_.end()) continue;
     Client& client = *found->second;
     if ((events[i].events & EPOLLOUT) != 0) write(client);
