@@ -263,7 +263,7 @@ TEST(Enforce, LmtpIsReportedForEachRecipient) {  // RFC 2033 4.2
   };
   const Json c = refusal("<c@b.test>", 550);
   for (const Case& t :
-       {Case{"250 b\r\n250 d\r\n", "accepted", {"<b@b.test>", "<d@b.test>"}, {c}, 250},
+       {Case{"250 b\r\n250 d\r\n", "accepted", {"<b@b.test>", "<d@b.test>"}, Json::array({c}), 250},
         Case{"250 b\r\n552 full\r\n",
              "accepted",
              {"<b@b.test>"},
