@@ -7,8 +7,8 @@ namespace sluice {
 
 // Each has all of those before it.
 enum class Vectors : std::uint8_t {
-  none,        // what the whole program is compiled for
-  avx2,        //
+  none,  // what the whole program is compiled for
+  avx2,
   avx512,      // F and BW
   avx512vbmi,  // VBMI and VBMI2
 };

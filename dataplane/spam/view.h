@@ -85,8 +85,8 @@ class View {
   bool has(const Selector& selector) const { return !values(selector).empty(); }
   // The header is whole: whether it certainly lacks a field (scan/field_names.h).
   bool lacks(std::uint64_t field) const { return (names_ ? *names_ : read_names()).lacks(field); }
-  const Strings& from_addresses()
-      const;  // in lower case, of all fields that name a sender, each once
+  // In lower case, of all fields that name a sender, each once.
+  const Strings& from_addresses() const;
   std::optional<std::string_view> envelope_from() const;
 
   // What several native functions ask for, read once.

@@ -127,11 +127,8 @@ class SteerTest : public testing::Test {
     return outcome;
   }
 
-  // Whether the front sends it to the other port; else it is steer.bpf.c's. `gso`: octets of
-  // payload of each frame that it is to be cut into; 0: it is one.
-  static bool goes_straight(Side side, const Frame& frame, Outcome& outcome, __u32 gso = 0) {
-    if (!kFront) return false;
-    const Result<Counters> before = wire_->counters();
+  // A run of a program on `frame`, which writes what becomes of it to `outcome`.
+  static bpf_test_run_opts one_run(const Frame& frame, Outcome& outcome) {
     outcome.frame.resize(frame.size() + 64);
     bpf_test_run_opts options{};
     options.sz = sizeof options;
@@ -140,6 +137,15 @@ class SteerTest : public testing::Test {
     options.data_out = outcome.frame.data();
     options.data_size_out = static_cast<__u32>(outcome.frame.size());
     options.repeat = 1;
+    return options;
+  }
+
+  // Whether the front sends it to the other port; else it is steer.bpf.c's. `gso`: octets of
+  // payload of each frame that it is to be cut into; 0: it is one.
+  static bool goes_straight(Side side, const Frame& frame, Outcome& outcome, __u32 gso = 0) {
+    if (!kFront) return false;
+    const Result<Counters> before = wire_->counters();
+    bpf_test_run_opts options = one_run(frame, outcome);
     __sk_buff context{};
     context.gso_size = gso;
     options.ctx_in = &context;
@@ -160,14 +166,7 @@ class SteerTest : public testing::Test {
 
   static void steer(Side side, const Frame& frame, std::optional<std::uint32_t> queue,
                     Outcome& outcome) {
-    outcome.frame.resize(frame.size() + 64);
-    bpf_test_run_opts options{};
-    options.sz = sizeof options;
-    options.data_in = frame.data();
-    options.data_size_in = static_cast<__u32>(frame.size());
-    options.data_out = outcome.frame.data();
-    options.data_size_out = static_cast<__u32>(outcome.frame.size());
-    options.repeat = 1;
+    bpf_test_run_opts options = one_run(frame, outcome);
     xdp_md context{};
     if (queue) {
       context.data_end = static_cast<__u32>(frame.size());

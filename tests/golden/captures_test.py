@@ -327,11 +327,24 @@ class Captures(unittest.TestCase):
             for size in (*range(0, 60), whole - 1, whole - 5, whole - 60):
                 path.write_bytes(forms['one'][:size])
                 status, _, errors = analyze(path)
-                self.assertIn(status, (2,) if size < 48 else (0, 3), f'{size} {errors}')
-            for broken in (forms['one'][:-4] + b'\1\0\0\0', Blocks().section().interface().packet(1, 0, b'x').octets,
-                           Blocks().section().interface().block(6, b'\0' * 8).octets, forms['one'] + b'\6\0\0\0\xff\xff\xff\xff'):
+                self.assertEqual(status, 2 if size < 48 else 0 if size == 48 else 3, f'{size} {errors}')
+            ns, frame = frames[0]
+            one = Blocks().section().interface().packet(0, ns // 1000, frame).octets
+            for broken, words in (
+                    (forms['one'][:-4] + b'\1\0\0\0', 'the two lengths of a block differ'),
+                    (Blocks().section().interface().packet(1, 0, b'x').octets, 'a packet of interface 1, which is not described'),
+                    (Blocks().section().interface().block(6, b'\0' * 8).octets, 'a packet block of 20 octets'),
+                    (Blocks().section().interface().block(6, struct.pack('<IIIII', 0, 0, 0, 9, 9)).octets, 'a packet longer than its block'),
+                    (one + b'\6\0\0\0\xff\xff\xff\xff', 'a block of 4294967295 octets'),
+                    (one + Blocks().block(1, b'\0' * 4).octets, 'an interface that is too short'),
+                    (one + Blocks().interface(101).packet(1, ns // 1000, frame[14:]).octets, 'described behind the first frame'),
+                    (one + Blocks().block(0x0a0d0d0a, b'abcd' + b'\0' * 12).octets, 'without byte-order magic'),
+                    (one + Blocks().block(0x0a0d0d0a, struct.pack('<IHHq', 0x1a2b3c4d, 2, 0, -1)).octets, 'a section of version 2')):
                 path.write_bytes(broken)
-                self.assertEqual(analyze(path)[0], 3)
+                status, _, errors = analyze(path)
+                self.assertEqual(status, 3, words)
+                self.assertIn(f'{path}: ', errors)
+                self.assertIn(words, errors)
 
     def test_what_was_captured_of_a_frame_stays_so(self):
         frames = frames_of((CAPTURES / 's06-simple-session.pcap').read_bytes())
