@@ -210,6 +210,8 @@ void Worker::loop_once() {
   frames += receive_handed_over();
   frames += work_off();
   flush_hurried();
+  if (!marks_.empty() && (frames == 0 || now_.monotonic - marks_.front().time > kMarkWaits))
+    tell_marks();
   statistics_.add(Counter::loops);
   if (now_.monotonic - last_tick_ >= kTick || engine_->next_timer() <= now_.monotonic) {
     last_tick_ = now_.monotonic;
@@ -435,8 +437,24 @@ inspect::PassedMessage Worker::passed_message(const flow::FlowKey& key) {
   return passed;
 }
 
+// A flow that the kernel is to pass: told once no earlier frame of it waits.
 void Worker::mark_flow(const flow::FlowKey& key, inspect::FlowMark mark) {
   if (key.wire() >= shared_.wires.size() || !shared_.wires[key.wire()].kernel) return;
+  if (mark == inspect::FlowMark::bypass || mark == inspect::FlowMark::not_mail) {
+    marks_.push_back({key, mark, now_.monotonic});
+    return;
+  }
+  if (std::ranges::find(marks_, key, &Mark::key) != marks_.end()) tell_marks();
+  tell_mark(key, mark);
+}
+
+void Worker::tell_marks() {
+  flush();
+  for (const Mark& mark : marks_) tell_mark(mark.key, mark.mark);
+  marks_.clear();
+}
+
+void Worker::tell_mark(const flow::FlowKey& key, inspect::FlowMark mark) {
   xdp::Wire& wire = *shared_.wires[key.wire()].kernel;
   const xdp::FlowEnds ends = ends_of(key);
   // An LRU map takes every key; there is nothing to do about a system call that fails.

@@ -107,6 +107,9 @@ class Worker final : private inspect::Output {
   // them.
   static constexpr std::size_t kShortTurn = 1;
   static constexpr std::size_t kLongTurn = 8;
+  // A flow is left to the kernel when the rings are empty, so that no frame of it is overtaken but
+  // what comes in that moment. Under a load that never ends it is not waited for that.
+  static constexpr Nanoseconds kMarkWaits = 10 * kMillisecond;
 
   struct Receiver {
     std::uint16_t wire;
@@ -129,6 +132,15 @@ class Worker final : private inspect::Output {
   inspect::FlowTraffic bypassed_traffic(const flow::FlowKey& key) override;
   bool pass_message(const flow::FlowKey& key, Side client) override;
   inspect::PassedMessage passed_message(const flow::FlowKey& key) override;
+
+  // A mark that waits for the frames that came before it.
+  struct Mark {
+    flow::FlowKey key;
+    inspect::FlowMark mark;
+    Nanoseconds time;
+  };
+  void tell_marks();
+  void tell_mark(const flow::FlowKey& key, inspect::FlowMark mark);
 
   Status begin();
   void loop_once();
@@ -173,6 +185,7 @@ class Worker final : private inspect::Output {
   std::vector<std::unique_ptr<io::TransmitBuffer>> transmit_;  // wire * 2 + side
   std::vector<std::vector<rte_mbuf*>> outgoing_;               // by owner
   std::unique_ptr<io::Backlog> backlog_;                       // or nothing: as they come
+  std::vector<Mark> marks_;
   bool hurry_ = true;  // what is sent now is not to wait for what follows
   std::vector<std::unique_ptr<std::uint8_t[]>> joined_;  // frames of several buffers
   std::size_t joined_used_ = 0;

@@ -62,6 +62,7 @@ class Report:
     longest_send_gap_ms: float = 0.0   # the sender's own: what a gap can be blamed on
     missing_by_kind: dict = dataclasses.field(default_factory=dict)
     changed_example: str = ''
+    reordered_example: str = ''        # kind and number, behind which that came before
 
     @property
     def clean(self):
@@ -178,6 +179,8 @@ def _receive(s, frames, finished, settle, ready):
             flow = frames[number].flow
             if number < newest[flow]:
                 report.reordered += 1
+                report.reordered_example = (f'{frames[number].kind} {number} behind '
+                                            f'{frames[newest[flow]].kind} {newest[flow]}')
             else:
                 newest[flow] = number
     report.missing = len(frames) - report.received
@@ -208,7 +211,7 @@ def soak(a, b, *, frames=20_000, rate=4_000, seed=1, mtu=1500, kinds=None, bridg
 
     a, b: the Ends. kinds: names of rig.frames.KINDS. bridged: none that a bridge keeps back.
     both: False sends from a to b alone. settle: how long the last frames may take, in seconds.
-    Returns {'a_to_b': {...}, 'b_to_a': {...}, 'clean': bool}. RigError when the rig itself fails.
+    Returns {'a_to_b': {... and 'seed'}, 'b_to_a': {...}, 'clean': bool}. RigError when the rig itself fails.
     """
     context = multiprocessing.get_context('fork')
     ways = [('a_to_b', a, b, 0)] + ([('b_to_a', b, a, 1)] if both else [])
@@ -254,7 +257,7 @@ def soak(a, b, *, frames=20_000, rate=4_000, seed=1, mtu=1500, kinds=None, bridg
                 process.kill()
                 process.join()
     for name, report in reports.items():
-        result[name] = dataclasses.asdict(report) | {'clean': report.clean}
+        result[name] = dataclasses.asdict(report) | {'clean': report.clean, 'seed': seed}
     result['clean'] = all(r.clean for r in reports.values())
     return result
 
