@@ -1,8 +1,8 @@
 #include "dataplane/base/vectors.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
-#include <string_view>
 
 namespace sluice {
 
@@ -24,14 +24,23 @@ Vectors of_cpu() {
 
 Vectors allowed() {
   const char* const text = std::getenv("SLUICE_VECTORS");
-  const std::string_view name = text == nullptr ? "" : text;
-  if (name == "none") return Vectors::none;
-  if (name == "avx2") return Vectors::avx2;
-  if (name == "avx512") return Vectors::avx512;
-  return Vectors::avx512vbmi;
+  if (text == nullptr) return Vectors::avx512vbmi;
+  const std::optional<Vectors> named = detail::vectors_named(text);
+  if (!named)
+    std::fprintf(stderr, "SLUICE_VECTORS=%s: not none, avx2, avx512 or avx512vbmi; ignored\n",
+                 text);
+  return named.value_or(Vectors::avx512vbmi);
 }
 
 }  // namespace
+
+std::optional<Vectors> detail::vectors_named(std::string_view name) {
+  if (name == "none") return Vectors::none;
+  if (name == "avx2") return Vectors::avx2;
+  if (name == "avx512") return Vectors::avx512;
+  if (name == "avx512vbmi") return Vectors::avx512vbmi;
+  return std::nullopt;
+}
 
 const Vectors detail::kVectors = std::min(of_cpu(), allowed());
 

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string_view>
 
 namespace sluice {
 
@@ -16,10 +18,12 @@ enum class Vectors : std::uint8_t {
 namespace detail {
 // `none` until the program's start has found out.
 extern const Vectors kVectors;
+std::optional<Vectors> vectors_named(std::string_view name);
 }  // namespace detail
 
 // Those of this CPU; fewer where the environment's SLUICE_VECTORS names a lesser one by its name
-// here: the other ways, to be tested and measured on any machine. Any thread.
+// here (another word is complained of and ignored): the other ways, to be tested and measured on
+// any machine. Any thread.
 inline bool has(Vectors wanted) { return detail::kVectors >= wanted; }
 
 }  // namespace sluice

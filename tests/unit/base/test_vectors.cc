@@ -23,5 +23,14 @@ TEST(Vectors, AsManyAsTheCpuHasAndTheEnvironmentAllows) {
 #endif
 }
 
+TEST(Vectors, AreNamedAsTheyAreSpelt) {
+  EXPECT_EQ(detail::vectors_named("none"), Vectors::none);
+  EXPECT_EQ(detail::vectors_named("avx2"), Vectors::avx2);
+  EXPECT_EQ(detail::vectors_named("avx512"), Vectors::avx512);
+  EXPECT_EQ(detail::vectors_named("avx512vbmi"), Vectors::avx512vbmi);
+  for (const char* const other : {"", "AVX2", "avx", "avx22", "0"})
+    EXPECT_EQ(detail::vectors_named(other), std::nullopt) << other;
+}
+
 }  // namespace
 }  // namespace sluice
