@@ -30,7 +30,10 @@
 /* Headers are looked for in the first octets only: bounds every offset for the verifier. */
 #define MAX_OFFSET 1024
 
-#define ETHERTYPE_QINQ_OLD 0x9100
+/* Outer tags of before 802.1ad. */
+#define ETHERTYPE_QINQ1 0x9100
+#define ETHERTYPE_QINQ2 0x9200
+#define ETHERTYPE_QINQ3 0x9300
 #define ETHERTYPE_TEB 0x6558 /* transparent Ethernet bridging, in GRE */
 
 enum next_header {
@@ -309,7 +312,9 @@ static __always_inline int read_type(FRAME* ctx, struct packet* packet) {
       return read_ipv6(ctx, packet);
     case ETH_P_8021Q:
     case ETH_P_8021AD:
-    case ETHERTYPE_QINQ_OLD:
+    case ETHERTYPE_QINQ1:
+    case ETHERTYPE_QINQ2:
+    case ETHERTYPE_QINQ3:
       return read_tag(ctx, packet);
     case ETH_P_MPLS_UC:
     case ETH_P_MPLS_MC:

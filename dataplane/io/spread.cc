@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "dataplane/net/headers.h"
 #include "xdp/contract/steer.h"
 
 namespace sluice::io {
@@ -39,7 +40,7 @@ std::optional<std::size_t> ip_offset(Bytes frame, unsigned& version) {
   std::size_t at = 12;
   std::uint16_t type = load_be16(frame.data() + at);
   at += 2;
-  for (int tags = 0; tags < 3 && (type == 0x8100 || type == 0x88a8 || type == 0x9100); ++tags) {
+  for (int tags = 0; tags < 3 && net::is_tag(type); ++tags) {
     if (frame.size() < at + 4) return std::nullopt;
     type = load_be16(frame.data() + at + 2);
     at += 4;

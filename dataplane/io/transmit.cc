@@ -5,6 +5,8 @@
 #include <rte_mbuf.h>
 #include <rte_spinlock.h>
 
+#include "dataplane/net/headers.h"
+
 namespace sluice::io {
 
 using contract::Counter;
@@ -17,8 +19,7 @@ unsigned vlan_tags(const rte_mbuf* frame) {
   unsigned tags = 0;
   std::size_t at = 12;
   while (tags < 3 && at + 2 <= frame->data_len) {
-    const std::uint16_t type = load_be16(octets + at);
-    if (type != 0x8100 && type != 0x88a8 && type != 0x9100) break;
+    if (!net::is_tag(load_be16(octets + at))) break;
     ++tags;
     at += 4;
   }

@@ -20,7 +20,9 @@ inline constexpr std::size_t kPppoeHeader = 6;
 namespace ether_type {
 inline constexpr std::uint16_t ipv4 = 0x0800, bridged_ethernet = 0x6558, vlan = 0x8100,
                                ipv6 = 0x86dd, mpls_unicast = 0x8847, mpls_multicast = 0x8848,
-                               pppoe_session = 0x8864, service_vlan = 0x88a8, old_vlan = 0x9100;
+                               pppoe_session = 0x8864, service_vlan = 0x88a8,
+                               // Outer tags of before 802.1ad.
+    qinq1 = 0x9100, qinq2 = 0x9200, qinq3 = 0x9300;
 }
 
 namespace ip_protocol {
@@ -32,7 +34,7 @@ inline constexpr std::uint8_t hop_by_hop = 0, ipv4 = 4, tcp = 6, ipv6 = 41, rout
 
 constexpr bool is_tag(std::uint16_t type) {
   return type == ether_type::vlan || type == ether_type::service_vlan ||
-         type == ether_type::old_vlan;
+         type == ether_type::qinq1 || type == ether_type::qinq2 || type == ether_type::qinq3;
 }
 
 // Whether a fragmented packet of this protocol can turn out to be TCP when it is whole.

@@ -30,6 +30,8 @@ std::vector<Named> all_encapsulations() {
       {"priority tag", {.tags = {{0, 0x8100, 5}}}},
       {"QinQ", {.tags = {{10, 0x88a8}, {20}}}},
       {"QinQ 9100", {.tags = {{10, 0x9100}, {20}}}},
+      {"QinQ 9200", {.tags = {{10, 0x9200}, {20}}}},
+      {"QinQ 9300", {.tags = {{10, 0x9300}, {20}}}},
       {"three tags", {.tags = {{1, 0x88a8}, {2}, {3}}}},
       {"MPLS", {.mpls = {100}}},
       {"MPLS stack", {.mpls = {100, 200, 300, 400}}},

@@ -94,7 +94,7 @@ def frame(rng, number, mtu, tags=True):
     elif wrap < 0.15:
         body = struct.pack("!HH", 0x8100, rng.getrandbits(16)) + body
     elif wrap < 0.3:
-        body = struct.pack("!HHHH", rng.choice([0x88A8, 0x9100, 0x8100]), rng.getrandbits(16),
+        body = struct.pack("!HHHH", rng.choice([0x88A8, 0x9100, 0x9200, 0x9300, 0x8100]), rng.getrandbits(16),
                            0x8100, rng.getrandbits(16)) + body
     elif wrap < 0.4:
         session = struct.pack("!BBHHH", 0x11, 0, 7, len(packet) + 2,
