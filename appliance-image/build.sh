@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Makes a Debian package of the three programs, their units and a first configuration (monitor
-# mode): build/sluice_VERSION_ARCH.deb. Its dependencies are those of the built programs.
+# mode): build-release/sluice_VERSION_ARCH.deb. Its dependencies are those of the built programs.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
-build=${SLUICE_BUILD:-build}
-[ -x "$build/dataplane/app/sluice-dataplane" ] || ./dev build
+build=${SLUICE_BUILD:-build-release}
+[ -x "$build/dataplane/app/sluice-dataplane" ] || SLUICE_BUILD_RELEASE=$build ./dev release
 version=$(sed -n "s/^ *version: '\(.*\)',/\1/p" meson.build | head -1)
 arch=$(dpkg --print-architecture)
 root=$(mktemp -d)
