@@ -132,13 +132,18 @@ void SpamScanner::hit(std::uint32_t test) {
 
 void SpamScanner::take(const SpamReference& reference, SpamBuffer buffer, std::uint32_t number,
                        std::uint32_t from, std::uint32_t to) {
-  const SpamTest& test = rules_.tests()[reference.test];
   const SpamWork::Item& item = work().rows[static_cast<std::size_t>(buffer)].items[number];
-  if (by_selector(buffer) && test.selector != item.selector) return;
-  if (item.first && (test.flags & kTestNoSubject) != 0) return;
+  if (item.first && (rules_.flags(reference.test) & kTestNoSubject) != 0) return;
   push(reference.test,
        {.regex = reference.regex, .item = number, .from = from, .to = to, .buffer = buffer},
        std::min(to, item.end - item.begin) - from);
+}
+
+void SpamScanner::take_selected(const SpamReference& reference, SpamBuffer buffer,
+                                std::uint32_t number) {
+  const SpamWork::Item& item = work().rows[static_cast<std::size_t>(buffer)].items[number];
+  if (by_selector(buffer) && rules_.tests()[reference.test].selector != item.selector) return;
+  take(reference, buffer, number);
 }
 
 void SpamScanner::find_words(SpamBuffer buffer, const SpamWords& words, std::string_view row,
@@ -174,7 +179,7 @@ int SpamScanner::on_match(unsigned pattern, unsigned long long, unsigned long lo
   for (std::uint32_t i = database.first[pattern]; i != database.first[pattern + 1]; ++i) {
     const SpamReference& reference = database.references[i];
     if (context.high && context.scanner.rules_.tests()[reference.test].high) continue;
-    context.scanner.take(reference, context.buffer, context.item);
+    context.scanner.take_selected(reference, context.buffer, context.item);
   }
   return 0;
 }
@@ -219,7 +224,7 @@ void SpamScanner::look(SpamBuffer buffer) {
   const SpamDatabase& database = rules_.database(buffer);
   for (std::uint32_t i = 0; i < row.items.size() && !database.high.empty(); ++i) {
     if (!row.items[i].high) continue;
-    for (const SpamReference& reference : database.high) take(reference, buffer, i);
+    for (const SpamReference& reference : database.high) take_selected(reference, buffer, i);
   }
   all.ends.clear();
   all.selectors.clear();

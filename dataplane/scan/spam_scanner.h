@@ -122,8 +122,10 @@ class SpamScanner {
   void find_words(SpamBuffer buffer, const SpamWords& words, std::string_view row, bool positions);
   void find_patterns(SpamBuffer buffer);
   void take_direct(SpamBuffer buffer);
+  // Of an item of the test's selector; the other one looks whether it is.
   void take(const SpamReference& reference, SpamBuffer buffer, std::uint32_t item,
             std::uint32_t from = 0, std::uint32_t to = UINT32_MAX);
+  void take_selected(const SpamReference& reference, SpamBuffer buffer, std::uint32_t item);
   void push(std::uint32_t test, const SpamWork::Candidate& candidate, std::size_t octets);
   std::uint32_t try_item(std::uint32_t test, const SpamWork::Candidate& candidate,
                          std::uint32_t item, std::uint32_t most);

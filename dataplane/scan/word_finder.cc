@@ -200,21 +200,38 @@ template <typename Compare>
 [[gnu::always_inline]] inline std::size_t WordFinder::gather(const Anchors& anchors,
                                                              const char* folded, std::size_t places,
                                                              Work& work, Compare compare) {
+  // Most places have no word or one row of them: the first go without a branch, the rows of the
+  // others come to the cache while more are looked for.
+  struct Near {
+    std::uint32_t at;
+    std::uint32_t lanes;
+    std::uint32_t end;
+  };
+  std::array<Near, 64> all_near;
   std::size_t count = 0;
-  for (std::size_t n = 0; n < places; ++n) {
-    const std::uint32_t at = work.places_[n];
-    const std::size_t slot = anchors.slot(load_four(folded + at));
-    std::uint32_t lanes = anchors.first[slot];
-    const std::uint32_t last = anchors.first[slot + 1];
-    const std::uint64_t octets = load_eight(folded + at - kBefore);
-    Work::Candidate* const all = room(work.candidates_, count + (last - lanes) * kLanes + 1);
-    for (; lanes != last; ++lanes) {
-      const auto entry = static_cast<std::uint32_t>(lanes * kLanes);
-      std::uint32_t found = compare(anchors.lanes[lanes], octets);
-      all[count] = {entry + static_cast<std::uint32_t>(std::countr_zero(found)), at};
-      count += found != 0 ? 1 : 0;
-      for (found &= found - 1; found != 0; found &= found - 1)
-        all[count++] = {entry + static_cast<std::uint32_t>(std::countr_zero(found)), at};
+  for (std::size_t n = 0; n < places;) {
+    std::size_t near = 0;
+    for (const std::size_t end = std::min(n + all_near.size(), places); n != end; ++n) {
+      const std::uint32_t at = work.places_[n];
+      const std::size_t slot = anchors.slot(load_four(folded + at));
+      const std::uint32_t first = anchors.first[slot];
+      all_near[near] = {at, first, anchors.first[slot + 1]};
+      __builtin_prefetch(anchors.lanes.data() + first);
+      near += first != anchors.first[slot + 1] ? 1 : 0;
+    }
+    for (std::size_t i = 0; i < near; ++i) {
+      const auto [at, first, last] = all_near[i];
+      const std::uint64_t octets = load_eight(folded + at - kBefore);
+      Work::Candidate* const all = room(work.candidates_, count + (last - first) * kLanes + 1);
+      std::uint32_t lanes = first;
+      do {
+        const auto entry = static_cast<std::uint32_t>(lanes * kLanes);
+        std::uint32_t found = compare(anchors.lanes[lanes], octets);
+        all[count] = {entry + static_cast<std::uint32_t>(std::countr_zero(found)), at};
+        count += found != 0 ? 1 : 0;
+        for (found &= found - 1; found != 0; found &= found - 1)
+          all[count++] = {entry + static_cast<std::uint32_t>(std::countr_zero(found)), at};
+      } while (++lanes != last);
     }
   }
   return count;
