@@ -191,6 +191,29 @@ TEST(SpamJudge, TriesOnlyWhatDecides) {
   EXPECT_GT(tries(true), 0u);
 }
 
+// Functions of HTML and images are called when there are some.
+TEST(SpamJudge, CallsWhatTheMessageHas) {
+  const SpamRuleset rules(
+      "body __TAG eval:html_tag_exists('b')\nmeta TAG __TAG\nmeta NO_TAG !__TAG\n"
+      "body LONG eval:html_range('length', '0', '1000')\n"
+      "body NO_IMAGE eval:image_count('all', '0', '0')\n"
+      "body IMAGE eval:image_count('all', '1')\n");
+  ASSERT_TRUE(rules.ruleset);
+  using Names = std::set<std::string>;
+  EXPECT_EQ(rules.run("Subject: s\n\n<b>text</b>\n").reported, (Names{"NO_TAG", "NO_IMAGE"}));
+  EXPECT_EQ(rules.run("Content-Type: text/html\n\n<b>text</b>\n").reported,
+            (Names{"TAG", "LONG", "NO_IMAGE"}));
+  EXPECT_EQ(rules
+                .run("Content-Type: image/gif\nContent-Transfer-Encoding: base64\n\n"
+                     "R0lGODlhEAEQAQAA\n")
+                .reported,
+            (Names{"NO_TAG", "IMAGE"}));
+  const SpamRuleset one("body __TAG eval:html_tag_exists('b')\nmeta NO_TAG !__TAG\n");
+  EXPECT_EQ(tries_of(one, "__TAG", "Subject: s\n\ntext\n", false), 0u);
+  EXPECT_EQ(tries_of(one, "__TAG", "Subject: s\n\ntext\n", true), 1u);
+  EXPECT_EQ(tries_of(one, "__TAG", "Content-Type: text/html\n\ntext\n", false), 1u);
+}
+
 // More hits than decide are not counted.
 TEST(SpamJudge, CountsOnlyWhatDecides) {
   const SpamRuleset rules(
