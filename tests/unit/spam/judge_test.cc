@@ -106,6 +106,25 @@ TEST(SpamJudge, DecidesEveryExpression) {
   EXPECT_GT(different.size(), 12u);
 }
 
+// Each alone, so that nothing is known before; the words of the parts are there more often than
+// they match.
+TEST(SpamJudge, GoesOnWhenAPartDoesNotHit) {
+  for (const std::string_view expression :
+       {"__I || __J", "(__I || __J) && __K", "__I && __J", "!__I && __K", "(__J && __K) || __I",
+        "__I && ((__J && __A) || (__K && __B))", "__I && (__J + __K + __A) > 1"}) {
+    const SpamRuleset rules(
+        "body __A /alpha/\nbody __B /beta/\nbody __I /alpha \\w*t/\nbody __J /beta \\w*mm/\n"
+        "body __K /gamma \\w*m/\nmeta M " +
+        std::string(expression) + "\n");
+    ASSERT_TRUE(rules.ruleset);
+    for (const std::string_view text :
+         {"alpha gamma beta gamma", "alpha beta m gamma mm", "alpha gamma m", "gamma beta alpha m",
+          "alpha gamma m\n\nalpha beta m gamma mm"}) {
+      rules.run("Subject: s\n\n" + std::string(text) + "\n");
+    }
+  }
+}
+
 // Random expressions, of each other too, and of what is reported itself.
 TEST(SpamJudge, DecidesAnyExpression) {
   std::mt19937 random(20261127);  // NOLINT(cert-msc51-cpp): the same each time
