@@ -7,10 +7,20 @@
 
 namespace sluice::scan {
 
+// What a function looks at in a message and nothing else: without it, it gives 0.
+enum class SpamNeed : std::uint8_t {
+  nothing,
+  html,    // a part of HTML
+  images,  // as far as their sizes are read
+};
+inline constexpr std::size_t kSpamNeedCount = 3;
+
 struct SpamEval {
   std::string_view name;
   std::uint8_t least;  // arguments
   std::uint8_t most;
+  SpamNeed need = SpamNeed::nothing;
+  bool counts = false;  // its need is none when the second argument is not above 0
 };
 
 inline constexpr SpamEval kSpamEvals[] = {
@@ -28,18 +38,18 @@ inline constexpr SpamEval kSpamEvals[] = {
     {"check_base64_length", 1, 2},
     {"check_qp_ratio", 1, 1},
     // HTML
-    {"html_tag_balance", 2, 2},
-    {"html_image_only", 2, 2},
-    {"html_image_ratio", 2, 2},
+    {"html_tag_balance", 2, 2, SpamNeed::html},
+    {"html_image_only", 2, 2, SpamNeed::html},
+    {"html_image_ratio", 2, 2, SpamNeed::html},
     {"html_charset_faraway", 0, 0},
-    {"html_tag_exists", 1, 1},
-    {"html_test", 1, 1},
-    {"html_eval", 2, 2},
-    {"html_text_match", 2, 2},
-    {"html_title_subject_ratio", 1, 1},
-    {"html_text_not_match", 2, 2},
-    {"html_range", 2, 3},
-    {"check_iframe_src", 0, 0},
+    {"html_tag_exists", 1, 1, SpamNeed::html},
+    {"html_test", 1, 1, SpamNeed::html},
+    {"html_eval", 2, 2, SpamNeed::html},
+    {"html_text_match", 2, 2, SpamNeed::html},
+    {"html_title_subject_ratio", 1, 1, SpamNeed::html},
+    {"html_text_not_match", 2, 2, SpamNeed::html},
+    {"html_range", 2, 3, SpamNeed::html},
+    {"check_iframe_src", 0, 0, SpamNeed::html},
     // body
     {"multipart_alternative_difference", 2, 2},
     {"multipart_alternative_difference_count", 2, 2},
@@ -91,8 +101,8 @@ inline constexpr SpamEval kSpamEvals[] = {
     {"check_for_forged_received_ip_helo", 0, 0},
     // URLs
     {"check_uri_truncated", 0, 0},
-    {"check_https_ip_mismatch", 0, 0},
-    {"check_https_http_mismatch", 0, 2},
+    {"check_https_ip_mismatch", 0, 0, SpamNeed::html},
+    {"check_https_http_mismatch", 0, 2, SpamNeed::html},
     {"check_uri_host_listed", 1, 1},
     {"check_uri_host_in_welcomelist", 0, 0},
     {"check_uri_host_in_whitelist", 0, 0},
@@ -109,12 +119,12 @@ inline constexpr SpamEval kSpamEvals[] = {
     {"check_whitelist_bounce_relays", 0, 0},
     {"have_any_bounce_relays", 0, 0},
     // images
-    {"image_count", 2, 3},
-    {"pixel_coverage", 2, 3},
-    {"image_size_exact", 3, 3},
-    {"image_size_range", 3, 5},
-    {"image_named", 1, 1},
-    {"image_to_text_ratio", 3, 3},
+    {"image_count", 2, 3, SpamNeed::images, true},
+    {"pixel_coverage", 2, 3, SpamNeed::images, true},
+    {"image_size_exact", 3, 3, SpamNeed::images},
+    {"image_size_range", 3, 5, SpamNeed::images},
+    {"image_named", 1, 1, SpamNeed::images},
+    {"image_to_text_ratio", 3, 3, SpamNeed::images},
 };
 inline constexpr std::uint32_t kSpamEvalCount = sizeof kSpamEvals / sizeof kSpamEvals[0];
 

@@ -664,8 +664,9 @@ class SpamFormulasMaker {
     if (fact == always()) {
       known = kYes;
     } else if (fact < tests_.size() && tests_[fact].kind == TestKind::eval) {
-      // What is reported is asked for before metas are looked at.
-      known = (tests_[fact].flags & kTestSub) != 0 ? kOpen : kNo;
+      // What is reported is asked for before metas are looked at, what needs something is opened.
+      const bool part = (tests_[fact].flags & kTestSub) != 0;
+      known = part && tests_[fact].need == SpamNeed::nothing ? kOpen : kNo;
     }
     return (literal & 1) != 0 ? opposite(known) : known;
   }

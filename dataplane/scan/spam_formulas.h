@@ -60,8 +60,8 @@ class SpamFormulas {
   static constexpr std::uint8_t kUsed = 16;        // by metas
   std::uint8_t flags(std::uint32_t fact) const { return flags_[fact]; }
 
-  // What is known before a message: nothing hits; native functions may, when they are parts only.
-  // By literal.
+  // What is known before a message: nothing hits; native functions that need nothing may, when they
+  // are parts only. By literal.
   std::span<const Known> initial() const { return initial_; }
 
   // In order: what a meta is decided by stands in front of it. Metas that nobody needs are not

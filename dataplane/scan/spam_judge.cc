@@ -21,7 +21,6 @@ void SpamJudgeScratch::reserve(const SpamRules& rules) {
   numbers.assign(formulas.counted().size(), {});
   values.assign(rules.tests().size(), 0);
   opened.reserve(rules.tests().size());
-  open.reserve(formulas.metas());
   hits.reserve(rules.tests().size());
   asking.reserve(formulas.metas());
 }
@@ -38,13 +37,15 @@ SpamJudge::SpamJudge(const SpamRules& rules, SpamJudgeScratch& scratch, bool out
   scratch_.complete.assign(formulas_.complete().begin(), formulas_.complete().end());
   scratch_.numbers.assign(scratch_.numbers.size(), {});
   scratch_.opened.clear();
-  scratch_.open.clear();
   scratch_.hits.clear();
-  for (const std::uint32_t test : rules.evals()) {
-    if (off(test)) {
-      put(test, kNo);
-    } else if (everything || (formulas_.flags(test) & SpamFormulas::kReported) != 0) {
-      scratch_.opened.push_back(test);
+  for (std::size_t need = 0; need < kSpamNeedCount; ++need) {
+    if (need > 0 && !everything) break;
+    for (const std::uint32_t test : rules.evals(static_cast<SpamNeed>(need))) {
+      if (off(test)) {
+        put(test, kNo);
+      } else if (everything || (formulas_.flags(test) & SpamFormulas::kReported) != 0) {
+        scratch_.opened.push_back(test);
+      }
     }
   }
 }
@@ -94,13 +95,21 @@ void SpamJudge::open(std::uint32_t test, double least, double most) {
   put_number(test, least, most);
 }
 
+void SpamJudge::open(SpamNeed need) {
+  if (everything_) return;  // they are
+  for (const std::uint32_t test : rules_.evals(need)) open(test, 0, 1);
+}
+
 // --- asking --------------------------------------------------------------------------------------
 
 void SpamJudge::ask(std::uint32_t test) {
+  const bool counted = (formulas_.flags(test) & SpamFormulas::kCounted) != 0;
   std::uint32_t enough = everything_ ? UINT32_MAX : 1;
-  if ((formulas_.flags(test) & SpamFormulas::kCounted) != 0 && !everything_)
-    enough = formulas_.counted()[formulas_.number_of(test)].enough;
-  set(test, witness_->answer(test, enough));
+  if (counted && !everything_) enough = formulas_.counted()[formulas_.number_of(test)].enough;
+  const double value = witness_->answer(test, enough);
+  put(test, value != 0 ? kYes : kNo);
+  if (counted) scratch_.numbers[formulas_.number_of(test)] = {value, value};
+  if (everything_) scratch_.values[test] = value;
 }
 
 void SpamJudge::decide(Witness& witness) {
@@ -108,7 +117,6 @@ void SpamJudge::decide(Witness& witness) {
   for (const std::uint32_t test : scratch_.opened) ask(test);
   if (everything_) return decide_everything();
   look_at_metas();
-  for (const std::uint32_t meta : scratch_.open) decide(meta);
   auto& hits = scratch_.hits;
   std::ranges::sort(hits);
   hits.erase(std::unique(hits.begin(), hits.end()), hits.end());
@@ -140,11 +148,12 @@ void SpamJudge::look_at_metas() {
       const std::uint32_t meta = static_cast<std::uint32_t>(i) * 64 + bit;
       const std::uint32_t fact = *formulas_.words(meta);
       if (off(fact)) continue;
-      const Found found = look<false>(meta);
-      if (found.known == kNo) continue;
-      put(fact, found.known);
-      if (found.known != kOpen) continue;
-      if ((formulas_.flags(fact) & SpamFormulas::kReported) != 0) scratch_.open.push_back(meta);
+      if ((formulas_.flags(fact) & SpamFormulas::kReported) != 0) {
+        decide(meta);
+        continue;
+      }
+      const Known known = look<false>(meta).known;
+      if (known != kNo) put(fact, known);
     }
   }
 }
@@ -155,16 +164,19 @@ void SpamJudge::decide(std::uint32_t meta) {
   asking.assign(1, meta);
   while (!asking.empty()) {
     const std::uint32_t top = asking.back();
-    const Found found = look<true>(top);
-    const std::uint32_t fact = found.ask;
-    if (found.known != kOpen) {
-      put(*formulas_.words(top), found.known);
-      asking.pop_back();
-    } else if ((formulas_.flags(fact) & SpamFormulas::kMeta) != 0) {
-      asking.push_back(formulas_.meta_of(fact));
-    } else {
+    Found found = look<true>(top);
+    if (found.known == kOpen) {
+      const std::uint32_t fact = found.ask / 2;
+      if ((formulas_.flags(fact) & SpamFormulas::kMeta) != 0) {
+        asking.push_back(formulas_.meta_of(fact));
+        continue;
+      }
       ask(fact);
+      if (!found.vital || scratch_.known[found.ask] != kNo) continue;
+      found.known = kNo;
     }
+    put(*formulas_.words(top), found.known);
+    asking.pop_back();
   }
 }
 
@@ -181,13 +193,15 @@ template <bool kAsks>
 [[gnu::always_inline]] inline void SpamJudge::depend(Found& found, const Found& other) const {
   if (!kAsks || other.known != kOpen) return;
   if (found.known != kOpen) {
+    found.vital = other.vital;
     found.ask = other.ask;
     found.cost = other.cost;
     return;
   }
-  if (found.cost == kUnknownCost) found.cost = cost(found.ask);
-  const std::uint32_t its = other.cost == kUnknownCost ? cost(other.ask) : other.cost;
+  if (found.cost == kUnknownCost) found.cost = cost(found.ask / 2);
+  const std::uint32_t its = other.cost == kUnknownCost ? cost(other.ask / 2) : other.cost;
   if (its >= found.cost) return;
+  found.vital = other.vital;
   found.ask = other.ask;
   found.cost = its;
 }
@@ -196,30 +210,34 @@ template <bool kAsks>
 SpamJudge::Found SpamJudge::look(std::uint32_t meta) {
   using Step = SpamFormulas::Step;
   const Known* const known = scratch_.known.data();
-  Found whole{kYes, kNone, kUnknownCost};
+  Found whole = kFoundYes;
   const std::uint32_t* at = formulas_.words(meta) + SpamFormulas::kHeadWords;
   const std::uint32_t* const literals = at;
   for (const std::uint32_t* const end = at + at[-1]; at != end; ++at) {
-    if (known[*at] == kNo) return {kNo, kNone, kUnknownCost};
+    if (known[*at] == kNo) return kFoundNo;
     whole.known &= known[*at];
   }
   if (kAsks && whole.known == kOpen) {
     whole.known = kYes;
     for (const std::uint32_t* one = literals; one != at; ++one) {
-      depend<kAsks>(whole, {known[*one], *one / 2, kUnknownCost});
+      depend<kAsks>(whole, {known[*one], true, *one, kUnknownCost});
       whole.known &= known[*one];
     }
   }
   Found stack[kMetaStack];  // as deep as the logarithm of the formula, about
   Found* top = stack;
-  const auto any = [&](Found& of, std::size_t literals) {
-    const std::uint32_t* const end = at + literals;
+  // How many are open, when it is.
+  const auto any = [&](Found& of, std::size_t count) {
+    std::uint32_t open = 0;
+    const std::uint32_t* const end = at + count;
     for (; at != end && of.known != kYes; ++at) {
       const Known one = known[*at];
-      depend<kAsks>(of, {one, *at / 2, kUnknownCost});
+      depend<kAsks>(of, {one, false, *at, kUnknownCost});
       of.known |= one;
+      open += one;
     }
     at = end;
+    return open;
   };
   for (;;) {
     const std::uint32_t word = *at++;
@@ -228,8 +246,8 @@ SpamJudge::Found SpamJudge::look(std::uint32_t meta) {
       case Step::end:
         return whole;
       case Step::one_of: {
-        Found one{kNo, kNone, kUnknownCost};
-        any(one, operand);
+        Found one = kFoundNo;
+        one.vital = any(one, operand) == 1;
         if (one.known == kNo) return one;
         depend<kAsks>(whole, one);
         whole.known &= one.known;
@@ -245,7 +263,7 @@ SpamJudge::Found SpamJudge::look(std::uint32_t meta) {
         const std::uint32_t* const end = at + operand;
         for (; at != end && top->known != kNo; ++at) {
           const Known one = known[*at];
-          depend<kAsks>(*top, {one, *at / 2, kUnknownCost});
+          depend<kAsks>(*top, {one, false, *at, kUnknownCost});
           top->known &= one;
         }
         at = end;
@@ -277,7 +295,7 @@ SpamJudge::Found SpamJudge::look(std::uint32_t meta) {
       case Step::value:
       case Step::not_value: {
         const Operand value = number({at, operand});
-        *++top = {value.known(), value.ask, kUnknownCost};
+        *++top = {value.known(), false, SpamFormulas::literal(value.ask), kUnknownCost};
         if (static_cast<Step>(word >> 24) == Step::not_value) top->known = opposite(top->known);
         at += operand;
         break;
@@ -299,8 +317,8 @@ SpamJudge::Found SpamJudge::store(const std::uint32_t* words, std::uint32_t at) 
     found.high = std::max(found.high, 1.0);
   }
   scratch_.numbers[at] = {found.low, found.high};
-  if (found.fixed() || found.ask == kNone) return {found.known(), kNone, kUnknownCost};
-  return {kOpen, found.ask, kUnknownCost};
+  if (found.fixed() || found.ask == kNone) return {found.known(), false, kNone, kUnknownCost};
+  return {kOpen, false, SpamFormulas::literal(found.ask), kUnknownCost};
 }
 
 template <bool kAsks>
@@ -323,12 +341,12 @@ SpamJudge::Found SpamJudge::sum(const std::uint32_t* words, std::size_t literals
     high += scratch_.numbers[number].high;
   }
   const bool ended = most != SpamFormulas::kNoEnd;
-  if (high < least || (ended && low > most)) return {kNo, kNone, kUnknownCost};
-  if (low >= least && (!ended || high <= most)) return {kYes, kNone, kUnknownCost};
-  Found found{kNo, kNone, kUnknownCost};
-  if (!kAsks) return {kOpen, kNone, kUnknownCost};
+  if (high < least || (ended && low > most)) return kFoundNo;
+  if (low >= least && (!ended || high <= most)) return kFoundYes;
+  if (!kAsks) return {kOpen, false, kNone, kUnknownCost};
+  Found found = kFoundNo;
   const auto take = [&](std::uint32_t fact) {
-    depend<kAsks>(found, {kOpen, fact, kUnknownCost});
+    depend<kAsks>(found, {kOpen, false, SpamFormulas::literal(fact), kUnknownCost});
     found.known = kOpen;
   };
   for (const std::uint32_t literal : of) {

@@ -3,15 +3,16 @@
 // Theory. Most tests are parts of metas, and most metas are decided by few of their parts: what has
 // no words in the message is 0, and `A && B` is 0 with A. So a test that could hold is open until
 // somebody must know it. What is reported itself is asked for first; then those metas are looked at
-// once, in order, of which nothing is missing (scan/spam_formulas.h). While one that is reported is
-// still open, the cheapest part that it depends on is asked for. What is never asked for is never
-// tried. Nothing that is reported depends on the order of asking.
+// once, in order, of which nothing is missing (scan/spam_formulas.h). One that is reported is
+// decided at once: as long as it is open, the cheapest part that it depends on is asked for. What
+// is never asked for is never tried. Nothing that is reported depends on the order of asking.
 #pragma once
 
 #include <cstdint>
 #include <span>
 #include <vector>
 
+#include "dataplane/scan/spam_evals.h"
 #include "dataplane/scan/spam_formulas.h"
 
 namespace sluice::scan {
@@ -31,7 +32,6 @@ struct SpamJudgeScratch {
   std::vector<Range> numbers;           // by SpamFormulas::number_of
   std::vector<double> values;           // by test: when everything is decided
   std::vector<std::uint32_t> opened;    // to be asked for in any case
-  std::vector<std::uint32_t> open;      // metas that are reported and not decided
   std::vector<std::uint32_t> hits;      // what may be reported
   std::vector<std::uint32_t> asking;    // metas, each a part of that before it
 
@@ -53,12 +53,15 @@ class SpamJudge {
   };
 
   // `scratch` must be reserved for `rules`. One message at a time; `outbound`: rules that judge the
-  // receiving side are 0; `everything`: parts of metas are decided too. Native functions are open.
+  // receiving side are 0; `everything`: parts of metas are decided too. Native functions that need
+  // nothing are open.
   SpamJudge(const SpamRules& rules, SpamJudgeScratch& scratch, bool outbound, bool everything);
 
   void set(std::uint32_t test, double value);
   // It hits `least` to `most` times.
   void open(std::uint32_t test, double least, double most);
+  // The message has what native functions need.
+  void open(SpamNeed need);
   // Decides what is reported. Once.
   void decide(Witness& witness);
 
@@ -69,13 +72,17 @@ class SpamJudge {
 
  private:
   static constexpr std::uint32_t kNone = UINT32_MAX;
-  // What is known of a meta or of a part of it; when it is open, the cheapest fact that would tell
-  // more. Its cost is looked up when there are two.
+  // What is known of a meta or of a part of it; when it is open, the literal of the cheapest fact
+  // that would tell more. Its cost is looked up when there are two. `vital`: the meta is no with
+  // it.
   struct Found {
     Known known;
+    bool vital;
     std::uint32_t ask;
     std::uint32_t cost;
   };
+  static constexpr Found kFoundNo{kNo, false, UINT32_MAX, UINT32_MAX};
+  static constexpr Found kFoundYes{kYes, false, UINT32_MAX, UINT32_MAX};
   static constexpr std::uint32_t kUnknownCost = UINT32_MAX;
   // A number on the stack of a meta, and the same.
   struct Operand {

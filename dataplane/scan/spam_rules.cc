@@ -148,7 +148,7 @@ class SpamRulesLoader {
     return at == rules_.name_lists_.end() ? kNone : at->second;
   }
 
-  Status take_call(std::uint32_t index, const image::SpamTest& table) {
+  Status take_call(std::uint32_t index, const image::SpamTest& table, SpamTest& test) {
     if (table.eval() >= kSpamEvalCount) return Error{place("test", index, "unknown eval")};
     const SpamEval& eval = kSpamEvals[table.eval()];
     const std::size_t given = table.arguments() == nullptr ? 0 : table.arguments()->size();
@@ -176,7 +176,8 @@ class SpamRulesLoader {
       }
       argument.regex = &at->second;
     }
-    rules_.evals_.push_back(index);
+    if (!eval.counts || call.arguments[1].number > 0) test.need = eval.need;
+    rules_.evals_[static_cast<std::size_t>(test.need)].push_back(index);
     rules_.calls_.push_back(std::move(call));
     rules_.call_of_.back() = static_cast<std::uint32_t>(rules_.calls_.size());
     return ok();
@@ -206,7 +207,7 @@ class SpamRulesLoader {
       if (Status status = check(i, test); !status) return status;
       rules_.call_of_.push_back(0);
       if (test.kind == TestKind::eval) {
-        if (Status status = take_call(i, table); !status) return status;
+        if (Status status = take_call(i, table, test); !status) return status;
       }
       rules_.flags_.push_back(static_cast<std::uint8_t>(test.flags));
       rules_.tests_.push_back(std::move(test));

@@ -31,6 +31,7 @@
 #include "dataplane/scan/regex_gate.h"
 #include "dataplane/scan/ruleset.h"
 #include "dataplane/scan/scan.h"
+#include "dataplane/scan/spam_evals.h"
 #include "dataplane/scan/spam_formulas.h"
 #include "dataplane/scan/spam_lists.h"
 #include "dataplane/scan/spam_times.h"
@@ -99,7 +100,8 @@ struct SpamTest {
   std::uint32_t max_hits = 0;
   std::int32_t score = 0;  // thousandths
   std::vector<std::uint32_t> meta;
-  bool high = false;  // its whole regex is tried on items with octets above 127
+  bool high = false;                  // its whole regex is tried on items with octets above 127
+  SpamNeed need = SpamNeed::nothing;  // of a native function
 };
 
 struct SpamDatabase {
@@ -148,7 +150,10 @@ class SpamRules {
   };
   const OfSelector& of_selector(std::uint32_t selector) const { return of_selector_[selector]; }
   SpamBuffer buffer_of_selector(std::uint32_t selector) const { return selector_buffer_[selector]; }
-  std::span<const std::uint32_t> evals() const { return evals_; }
+  // Native functions with this need.
+  std::span<const std::uint32_t> evals(SpamNeed need) const {
+    return evals_[static_cast<std::size_t>(need)];
+  }
   // What a test calls; nullptr when it is no eval.
   const SpamCall* call(std::uint32_t test) const {
     const std::uint32_t call = call_of_[test];
@@ -188,7 +193,7 @@ class SpamRules {
   std::vector<std::uint32_t> gate_of_regex_;  // 1 + index, or 0
   std::vector<double> numbers_;
   std::vector<OfSelector> of_selector_;
-  std::vector<std::uint32_t> evals_;
+  std::array<std::vector<std::uint32_t>, kSpamNeedCount> evals_;
   std::vector<SpamCall> calls_;
   std::vector<std::uint32_t> call_of_;  // by test: 1 + index, or 0
   Freemail freemail_;

@@ -1,5 +1,6 @@
-// The native functions of `eval:` rules (scan/spam_evals.h has their names), after the plugins of
-// SpamAssassin. Each looks at the whole view when the message has ended.
+// The native functions of `eval:` rules (scan/spam_evals.h has their names, and what they need to
+// give more than 0), after the plugins of SpamAssassin. Each looks at the whole view when the
+// message has ended.
 #pragma once
 
 #include <span>

@@ -135,6 +135,8 @@ void SpamScan::finish() {
   for (const String& uri : view_.uris.forms()) scanner_.add(scan::SpamBuffer::uri, {.text = uri});
   scanner_.look();
   const scan::SpamTimer meta(options_.times, scan::SpamGroup::meta);
+  if (!view_.htmls.empty()) judge.open(scan::SpamNeed::html);
+  if (!view_.images.empty()) judge.open(scan::SpamNeed::images);
   open_tests(judge);
   judge.decide(*this);
   take_hits(judge);

@@ -106,6 +106,25 @@ TEST(SpamJudge, DecidesEveryExpression) {
   EXPECT_GT(different.size(), 12u);
 }
 
+// Each alone, so that nothing is known before; the words of the parts are there more often than
+// they match.
+TEST(SpamJudge, GoesOnWhenAPartDoesNotHit) {
+  for (const std::string_view expression :
+       {"__I || __J", "(__I || __J) && __K", "__I && __J", "!__I && __K", "(__J && __K) || __I",
+        "__I && ((__J && __A) || (__K && __B))", "__I && (__J + __K + __A) > 1"}) {
+    const SpamRuleset rules(
+        "body __A /alpha/\nbody __B /beta/\nbody __I /alpha \\w*t/\nbody __J /beta \\w*mm/\n"
+        "body __K /gamma \\w*m/\nmeta M " +
+        std::string(expression) + "\n");
+    ASSERT_TRUE(rules.ruleset);
+    for (const std::string_view text :
+         {"alpha gamma beta gamma", "alpha beta m gamma mm", "alpha gamma m", "gamma beta alpha m",
+          "alpha gamma m\n\nalpha beta m gamma mm"}) {
+      rules.run("Subject: s\n\n" + std::string(text) + "\n");
+    }
+  }
+}
+
 // Random expressions, of each other too, and of what is reported itself.
 TEST(SpamJudge, DecidesAnyExpression) {
   std::mt19937 random(20261127);  // NOLINT(cert-msc51-cpp): the same each time
@@ -189,6 +208,29 @@ TEST(SpamJudge, TriesOnlyWhatDecides) {
   };
   EXPECT_EQ(tries(false), 0u);
   EXPECT_GT(tries(true), 0u);
+}
+
+// Functions of HTML and images are called when there are some.
+TEST(SpamJudge, CallsWhatTheMessageHas) {
+  const SpamRuleset rules(
+      "body __TAG eval:html_tag_exists('b')\nmeta TAG __TAG\nmeta NO_TAG !__TAG\n"
+      "body LONG eval:html_range('length', '0', '1000')\n"
+      "body NO_IMAGE eval:image_count('all', '0', '0')\n"
+      "body IMAGE eval:image_count('all', '1')\n");
+  ASSERT_TRUE(rules.ruleset);
+  using Names = std::set<std::string>;
+  EXPECT_EQ(rules.run("Subject: s\n\n<b>text</b>\n").reported, (Names{"NO_TAG", "NO_IMAGE"}));
+  EXPECT_EQ(rules.run("Content-Type: text/html\n\n<b>text</b>\n").reported,
+            (Names{"TAG", "LONG", "NO_IMAGE"}));
+  EXPECT_EQ(rules
+                .run("Content-Type: image/gif\nContent-Transfer-Encoding: base64\n\n"
+                     "R0lGODlhEAEQAQAA\n")
+                .reported,
+            (Names{"NO_TAG", "IMAGE"}));
+  const SpamRuleset one("body __TAG eval:html_tag_exists('b')\nmeta NO_TAG !__TAG\n");
+  EXPECT_EQ(tries_of(one, "__TAG", "Subject: s\n\ntext\n", false), 0u);
+  EXPECT_EQ(tries_of(one, "__TAG", "Subject: s\n\ntext\n", true), 1u);
+  EXPECT_EQ(tries_of(one, "__TAG", "Content-Type: text/html\n\ntext\n", false), 1u);
 }
 
 // More hits than decide are not counted.
