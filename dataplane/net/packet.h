@@ -1,6 +1,7 @@
-// What is known of a frame: a header cursor over Ethernet, VLAN tags (802.1Q, 802.1ad, 9100 to 9300), MPLS,
-// PPPoE, IPv4, IPv6 with extension headers, GRE and IP-in-IP, down to a TCP segment. It never
-// changes and never refuses a frame: what it cannot read is `other` and is forwarded as it came.
+// What is known of a frame: a header cursor over Ethernet, VLAN tags (802.1Q, 802.1ad, 9100 to
+// 9300), MPLS, PPPoE, IPv4, IPv6 with extension headers, GRE and IP-in-IP, down to a TCP segment.
+// It never changes and never refuses a frame: what it cannot read is `other` and is forwarded as it
+// came.
 //
 // A Packet holds offsets into the frame, not pointers, so that a frame that is copied keeps its
 // Packet. Octets beyond the IP length (Ethernet padding) are not part of the payload (case C21).
