@@ -19,7 +19,7 @@ import struct
 
 SOURCE_PREFIX = bytes.fromhex('025249')
 MAIL_PORTS = (25, 465, 587, 2525)
-VARIANTS = 10  # flows of each kind
+VARIANTS = 8  # flows of each kind
 LARGEST_MAIL_PORT = max(MAIL_PORTS)
 
 
@@ -225,7 +225,6 @@ class FrameGenerator:
         v = self._flow.vids
         return ([(0x8100, v[0])], [(0x8100, 0)], [(0x88a8, v[0])], [(0x88a8, v[0]), (0x8100, v[1])],
                 [(0x8100, v[0]), (0x8100, v[1])], [(0x9100, v[0]), (0x8100, v[1])],
-                [(0x9200, v[0]), (0x8100, v[1])], [(0x9300, v[0]), (0x8100, v[1])],
                 [(0x88a8, v[0]), (0x8100, v[1]), (0x8100, v[2])],
                 [(0x8100, v[1]), (0x8100, v[0]), (0x8100, v[0])])[self._flow.variant]
 
