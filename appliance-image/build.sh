@@ -3,8 +3,8 @@
 # mode): build-release/sluice_VERSION_ARCH.deb. Its dependencies are those of the built programs.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
-build=${SLUICE_BUILD:-build-release}
-[ -x "$build/dataplane/app/sluice-dataplane" ] || SLUICE_BUILD_RELEASE=$build ./dev release
+build=${SLUICE_BUILD_RELEASE:-build-release}
+./dev release
 version=$(sed -n "s/^ *version: '\(.*\)',/\1/p" meson.build | head -1)
 arch=$(dpkg --print-architecture)
 root=$(mktemp -d)

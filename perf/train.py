@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs what a build with -Db_pgo=generate is to learn from: the pipeline on generated sessions of many
-shapes, none of them those that `./dev bench replay` measures (another seed, other sizes). `./dev release`
-calls it."""
+shapes, none of them those that `./dev bench replay` measures (another seed, other sizes; the rules are of
+the same generator). `./dev release` calls it."""
 import pathlib
 import subprocess
 import sys

@@ -210,7 +210,8 @@ void Worker::loop_once() {
   frames += receive_handed_over();
   frames += work_off();
   flush_hurried();
-  if (!marks_.empty() && (frames == 0 || now_.monotonic - marks_.front().time > kMarkWaits))
+  if (!marks_.empty() && (frames == 0 || marks_.size() > kMarksWaiting ||
+                          now_.monotonic - marks_.front().time > kMarkWaits))
     tell_marks();
   statistics_.add(Counter::loops);
   if (now_.monotonic - last_tick_ >= kTick || engine_->next_timer() <= now_.monotonic) {

@@ -108,8 +108,10 @@ class Worker final : private inspect::Output {
   static constexpr std::size_t kShortTurn = 1;
   static constexpr std::size_t kLongTurn = 8;
   // A flow is left to the kernel when the rings are empty, so that no frame of it is overtaken but
-  // what comes in that moment. Under a load that never ends it is not waited for that.
+  // what comes in that moment. Under a load that never ends it is not waited for that, nor when
+  // there are many to wait.
   static constexpr Nanoseconds kMarkWaits = 10 * kMillisecond;
+  static constexpr std::size_t kMarksWaiting = 256;
 
   struct Receiver {
     std::uint16_t wire;

@@ -20,10 +20,10 @@ inline constexpr std::size_t kPppoeHeader = 6;
 namespace ether_type {
 inline constexpr std::uint16_t ipv4 = 0x0800, bridged_ethernet = 0x6558, vlan = 0x8100,
                                ipv6 = 0x86dd, mpls_unicast = 0x8847, mpls_multicast = 0x8848,
-                               pppoe_session = 0x8864, service_vlan = 0x88a8,
-                               // Outer tags of before 802.1ad.
-    qinq1 = 0x9100, qinq2 = 0x9200, qinq3 = 0x9300;
-}
+                               pppoe_session = 0x8864, service_vlan = 0x88a8;
+// Outer tags of before 802.1ad.
+inline constexpr std::uint16_t qinq1 = 0x9100, qinq2 = 0x9200, qinq3 = 0x9300;
+}  // namespace ether_type
 
 namespace ip_protocol {
 inline constexpr std::uint8_t hop_by_hop = 0, ipv4 = 4, tcp = 6, ipv6 = 41, routing = 43,

@@ -234,6 +234,7 @@ SpamJudge::Found SpamJudge::look(std::uint32_t meta) {
       const Known one = known[*at];
       depend<kAsks>(of, {one, false, *at, kUnknownCost});
       of.known |= one;
+      static_assert(kNo == 0 && kOpen == 1);
       open += one;
     }
     at = end;

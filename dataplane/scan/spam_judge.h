@@ -81,9 +81,9 @@ class SpamJudge {
     std::uint32_t ask;
     std::uint32_t cost;
   };
-  static constexpr Found kFoundNo{kNo, false, UINT32_MAX, UINT32_MAX};
-  static constexpr Found kFoundYes{kYes, false, UINT32_MAX, UINT32_MAX};
   static constexpr std::uint32_t kUnknownCost = UINT32_MAX;
+  static constexpr Found kFoundNo{kNo, false, kNone, kUnknownCost};
+  static constexpr Found kFoundYes{kYes, false, kNone, kUnknownCost};
   // A number on the stack of a meta, and the same.
   struct Operand {
     double low;

@@ -29,6 +29,11 @@ def checksum(octets):
     return ~total & 0xFFFF
 
 
+def with_sum(ends, segment, spoilt=0):
+    sum_ = checksum(ends + struct.pack("!HH", 6, len(segment)) + segment) ^ spoilt
+    return segment[:16] + struct.pack("!H", sum_) + segment[18:]
+
+
 def tcp(rng, pseudo, port, size):
     source, destination = (port, rng.randrange(1024, 65536))
     if rng.random() < 0.5:
@@ -36,40 +41,36 @@ def tcp(rng, pseudo, port, size):
     flags = rng.choice([0x02, 0x10, 0x18, 0x11, 0x04, 0x00, 0xFF])
     segment = struct.pack("!HHIIBBHHH", source, destination, rng.getrandbits(32),
                           rng.getrandbits(32), 0x50, flags, 1024, 0, 0) + rng.randbytes(size)
-    sum_ = checksum(pseudo + struct.pack("!HH", 6, len(segment)) + segment)
-    if rng.random() < 0.1:
-        sum_ ^= 0x5555
-    return segment[:16] + struct.pack("!H", sum_) + segment[18:]
+    return with_sum(pseudo, segment, 0x5555 if rng.random() < 0.1 else 0)
+
+
+def packet4(ends, body, identification=0, field=0x4000, protocol=6):
+    head = struct.pack("!BBHHHBBH8s", 0x45, 0, 20 + len(body), identification, field, 64, protocol, 0, ends)
+    return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + body
 
 
 def segment(ends, ports, sequence, acknowledgement, flags, payload=b""):
     """A frame of one TCP segment."""
     body = struct.pack("!HHIIBBHHH", *ports, sequence, acknowledgement, 0x50, flags, 1024, 0, 0) + payload
-    sum_ = checksum(ends + struct.pack("!HH", 6, len(body)) + body)
-    body = body[:16] + struct.pack("!H", sum_) + body[18:]
-    head = struct.pack("!BBHHHBBH8s", 0x45, 0, 20 + len(body), 0, 0x4000, 64, 6, 0, ends)
-    head = head[:10] + struct.pack("!H", checksum(head)) + head[12:]
-    return bytes.fromhex("025e00000001") + OURS + bytes(4) + b"\x08\x00" + head + body
+    return bytes.fromhex("025e00000001") + OURS + bytes(4) + b"\x08\x00" + packet4(ends, with_sum(ends, body))
 
 
 def ip4(rng, room):
     """An IPv4 packet of at most `room` octets: mail, other TCP, a fragment, or something else."""
     # TEST-NET addresses: no host answers.
-    ends = bytes([192, 0, 2, rng.randrange(1, 20)]), bytes([198, 51, 100, rng.randrange(1, 4)])
+    ends = bytes([192, 0, 2, rng.randrange(1, 20), 198, 51, 100, rng.randrange(1, 4)])
     kind = rng.random()
     size = rng.randrange(0, room - 40)
     protocol, field = 6, 0x4000
     if kind < 0.6:
-        body = tcp(rng, ends[0] + ends[1], rng.choice([25, 587, 465, 2525, 80]), size)
+        body = tcp(rng, ends, rng.choice([25, 587, 465, 2525, 80]), size)
     elif kind < 0.8:  # a fragment, of any place
         field = rng.choice([0x2000, 0x2000 | rng.randrange(1, 180), rng.randrange(1, 180)])
         body = rng.randbytes(max(size & ~7, 8))
     else:
         protocol = rng.choice([1, 17, 50, 132])
         body = rng.randbytes(size)
-    head = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 20 + len(body), rng.getrandbits(16), field, 64,
-                       protocol, 0, *ends)
-    return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + body
+    return packet4(ends, body, rng.getrandbits(16), field, protocol)
 
 
 def ip6(rng, room):
@@ -133,7 +134,8 @@ def kept_from_its_cpu(process):
     hog = subprocess.Popen(["taskset", "-c", str(last), "chrt", "-f", "50", sys.executable, "-c",
                             "print(flush=True)\nwhile True: pass"], stdout=subprocess.PIPE)
     try:
-        hog.stdout.readline()
+        if not hog.stdout.readline():
+            raise RuntimeError("no real-time priority to keep the process from its CPU with (chrt -f)")
         yield
     finally:
         hog.kill()

@@ -211,7 +211,7 @@ def soak(a, b, *, frames=20_000, rate=4_000, seed=1, mtu=1500, kinds=None, bridg
 
     a, b: the Ends. kinds: names of rig.frames.KINDS. bridged: none that a bridge keeps back.
     both: False sends from a to b alone. settle: how long the last frames may take, in seconds.
-    Returns {'a_to_b': {... and 'seed'}, 'b_to_a': {...}, 'clean': bool}. RigError when the rig itself fails.
+    Returns {'a_to_b': {...}, 'b_to_a': {...}, 'clean': bool, 'seed': int}. RigError when the rig itself fails.
     """
     context = multiprocessing.get_context('fork')
     ways = [('a_to_b', a, b, 0)] + ([('b_to_a', b, a, 1)] if both else [])
@@ -257,8 +257,9 @@ def soak(a, b, *, frames=20_000, rate=4_000, seed=1, mtu=1500, kinds=None, bridg
                 process.kill()
                 process.join()
     for name, report in reports.items():
-        result[name] = dataclasses.asdict(report) | {'clean': report.clean, 'seed': seed}
+        result[name] = dataclasses.asdict(report) | {'clean': report.clean}
     result['clean'] = all(r.clean for r in reports.values())
+    result['seed'] = seed
     return result
 
 
