@@ -57,6 +57,22 @@ TEST(SpamRules, HeaderSelectors) {
 
 // A plain selector is written from the fields, others are read once and kept: of fields that stand
 // there twice, are empty or lack, and whose names differ in case, both say the same.
+// Behind the first 64 regexes without words come those that Hyperscan finds, in all items of the
+// buffer alike (SpamCompiler::plan_pattern).
+TEST(SpamRules, PatternsInWholeHeadersAreOfTheirSelector) {
+  std::string rules;
+  for (int i = 1; i <= 64; ++i)
+    rules += "header D" + std::to_string(i) + " ALL =~ /[xy]{" + std::to_string(i) + "}[zq]/\n";
+  // Folds are one blank in ALL and three octets in ALL:raw.
+  for (const std::string letter : {"[a-z]", "[\\x80-\\xff]"}) {
+    const Names hit = spam_hits(rules + "header A ALL =~ /" + letter + "\\s{3}[a-z]/\n" +
+                                    "header B ALL:raw =~ /" + letter + "\\s{3}[a-z]/\n" +
+                                    "header C ALL =~ /" + letter + "\\s[a-z]/\n",
+                                "Subject: cafe\n\tx\nX-S: caf\xe9\n\tx\n\ntext\n");
+    EXPECT_EQ(hit, (Names{"B", "C"})) << letter;
+  }
+}
+
 TEST(SpamRules, HeaderFieldsThatAreMany) {
   const std::string_view message =
       "Subject: s\nX-Two: one\nx-TWO: second\n line\nX-Empty:\nX-Space:   \n\ntext\n";
