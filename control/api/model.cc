@@ -51,7 +51,8 @@ std::string range_text(const lysc_range* range, LY_DATA_TYPE base, unsigned digi
     if (!out.empty()) out += " | ";
     const std::string low = bound(part.min_64, part.min_u64);
     const std::string high = bound(part.max_64, part.max_u64);
-    out += low == high ? low : low + ".." + high;
+    out += low;
+    if (high != low) out.append("..").append(high);
   }
   return out;
 }

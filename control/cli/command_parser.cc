@@ -363,9 +363,10 @@ NextWords next_words(Words words, const ParseOptions& options) {
            a == nullptr ? Kind::text : a->kind});
       continue;
     }
-    std::string help = c.pattern.size() == w.at + 1
-                           ? std::string(c.command->help)
-                           : group_help(so_far.empty() ? token : so_far + " " + token);
+    std::string help =
+        c.pattern.size() == w.at + 1
+            ? std::string(c.command->help)
+            : group_help(so_far.empty() ? token : std::string(so_far).append(" ").append(token));
     if (help.empty()) help = c.command->help;
     add({token, std::move(help), false, Kind::text});
   }
@@ -413,10 +414,8 @@ std::string help_text(Words words) {
   if (all.size() != 1) return out;
   for (const Argument& a : all.front()->arguments) {
     std::string name(a.name);
-    if (a.option)
-      name = "[" + name + (takes_value(a) ? " " + placeholder_of(a) : "") + "]";
-    else if (!a.required)
-      name = "[" + name + "]";
+    if (a.option && takes_value(a)) name.append(" ").append(placeholder_of(a));
+    if (a.option || !a.required) name.insert(0, "[").append("]");
     out += "  " + padded(name, 24, false) + " " + std::string(a.help) + "\n";
   }
   return out;

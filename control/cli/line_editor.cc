@@ -65,8 +65,11 @@ std::string choices_text(const std::vector<Choices::Choice>& choices, bool compl
     const std::size_t room = width > column + 20 ? width - 1 - column : 20;
     bool first = true;
     for (const std::string& part : wrapped(for_terminal(help), room, most_lines)) {
-      out += first ? (part.empty() ? row : row + "  " + part) : std::string(column, ' ') + part;
-      out += "\n";
+      if (first)
+        out.append(row).append(part.empty() ? "" : "  ");
+      else
+        out.append(column, ' ');
+      out.append(part).append("\n");
       first = false;
     }
   };

@@ -83,7 +83,7 @@ std::map<std::string, double> numbers(const json& answer) {
       all[name] = value.get<double>();
     } else if (value.is_object()) {
       for (const auto& [label, v] : value.items()) {
-        if (v.is_number()) all[name + "/" + label] = v.get<double>();
+        if (v.is_number()) all[std::string(name).append("/").append(label)] = v.get<double>();
       }
     }
   }

@@ -102,9 +102,10 @@ int Shell::run() {
   while (!done_) {
     std::string head;
     if (session_) {
-      head = "[edit";
-      for (const std::string& w : path_) head += " " + quoted_word(w);
-      head = (mode_ == "shared" ? "" : mode_ + " ") + head + "]";
+      if (mode_ != "shared") head.append(mode_).append(" ");
+      head += "[edit";
+      for (const std::string& w : path_) head.append(" ").append(quoted_word(w));
+      head += "]";
     }
     std::string line;
     const LineEditor::End end =
