@@ -3,10 +3,12 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
+#include <initializer_list>
 #include <map>
 #include <optional>
 #include <set>
 #include <string_view>
+#include <utility>
 
 #include "dataplane/contract/control_channel.h"
 
@@ -127,6 +129,11 @@ Status check(const Options& options) {
 
 Result<WireOptions> parse_wire(const std::string& text) {
   WireOptions wire;
+  const auto refused = [&](std::initializer_list<std::string_view> reason) {
+    std::string said = "--wire " + text + ": ";
+    for (const std::string_view part : reason) said += part;
+    return Error{std::move(said)};
+  };
   std::set<std::string, std::less<>> seen;
   std::size_t at = 0;
   while (at <= text.size()) {
@@ -135,15 +142,15 @@ Result<WireOptions> parse_wire(const std::string& text) {
     at = end + 1;
     const std::size_t equals = pair.find('=');
     if (equals == std::string::npos || equals == 0 || equals + 1 == pair.size()) {
-      return Error{"--wire " + text + ": \"" + pair + "\" is not key=value"};
+      return refused({"\"", pair, "\" is not key=value"});
     }
     const std::string key = pair.substr(0, equals);
-    if (!seen.insert(key).second) return Error{"--wire " + text + ": " + key + " stands twice"};
+    if (!seen.insert(key).second) return refused({key, " stands twice"});
     const std::optional<std::string> wrong = set_key(wire, key, pair.substr(equals + 1));
-    if (wrong) return Error{"--wire " + text + ": " + pair + ": " + *wrong};
+    if (wrong) return refused({pair, ": ", *wrong});
   }
   if (wire.name.empty()) {
-    return Error{"--wire " + text + ": name= is missing, as in name=w1,inside=eth0,outside=eth1"};
+    return refused({"name= is missing, as in name=w1,inside=eth0,outside=eth1"});
   }
   const bool files = wire.driver == io::Driver::pcap;
   for (io::PortSettings& port : wire.ports) {
@@ -151,19 +158,18 @@ Result<WireOptions> parse_wire(const std::string& text) {
     port.driver = wire.driver;
     const bool named = io::has_interface(wire.driver) || wire.driver == io::Driver::native;
     if (port.device.empty()) {
-      if (named) return Error{"--wire " + text + ": " + side + "= is missing"};
+      if (named) return refused({side, "= is missing"});
       port.device = wire.name + "-" + side;
     }
     if (io::has_interface(wire.driver) && port.device.size() > kLongestInterface) {
-      return Error{"--wire " + text + ": " + side + "=" + port.device +
-                   ": an interface name has at most 15 characters"};
+      return refused({side, "=", port.device, ": an interface name has at most 15 characters"});
     }
     if (!files && !(port.receive_pcap.empty() && port.transmit_pcap.empty())) {
-      return Error{"--wire " + text + ": pcap files need driver=pcap"};
+      return refused({"pcap files need driver=pcap"});
     }
   }
   if (files && wire.ports[0].receive_pcap.empty() && wire.ports[1].receive_pcap.empty()) {
-    return Error{"--wire " + text + ": driver=pcap needs rx_pcap=FILE for a side"};
+    return refused({"driver=pcap needs rx_pcap=FILE for a side"});
   }
   return wire;
 }
