@@ -65,7 +65,7 @@ std::optional<Image> of_set(const regex::Set& set) {
 }
 
 std::optional<Image> of_repeat(const Node& node) {
-  const auto one = image_of(*node.children.front());
+  auto one = image_of(*node.children.front());
   if (!one) return std::nullopt;
   // A gap may be as long as it likes.
   const bool gap = one->letters.size() == 1 && one->letters.begin()->empty();

@@ -16,6 +16,7 @@ struct RegexWord {
   bool caseless = false;
   bool begins_word = false;  // stands at the beginning of a word (\b), ends at the end of one
   bool ends_word = false;
+  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 misreads the defaulted comparison.
   auto operator<=>(const RegexWord&) const = default;
 };
 struct RegexClause {

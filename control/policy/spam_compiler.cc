@@ -10,6 +10,7 @@
 #include <set>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 #include "control/policy/cf_meta.h"
 #include "control/policy/databases.h"
@@ -418,7 +419,7 @@ Status SpamCompiler::plan_pattern(const Test& test, std::uint32_t test_number) {
   if (!takes(exact, pattern.flags, positions)) {
     confirmed = true;
     const unsigned flags = pattern.flags;
-    std::string first_reason = reason;
+    const std::string first_reason = std::exchange(reason, {});
     bool found = takes(exact, flags | HS_FLAG_PREFILTER, positions);
     if (!found && tree) {
       RegexTree cheaper = tree->collapsed().relaxed();

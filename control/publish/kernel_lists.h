@@ -9,6 +9,7 @@
 // executor. One thread (that of the loop) but for what runs in the executor.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -47,11 +48,11 @@ struct KernelPort {
   }
 };
 struct KernelState {
-  bool open = false;    // the wire's maps are there
-  std::string error;    // why not
-  bool alive = false;   // the dataplane's heartbeats are fresh
-  bool bypass = false;  // by an operator
-  KernelPort ports[2];  // inside, outside
+  bool open = false;                // the wire's maps are there
+  std::string error;                // why not
+  bool alive = false;               // the dataplane's heartbeats are fresh
+  bool bypass = false;              // by an operator
+  std::array<KernelPort, 2> ports;  // inside, outside
   std::size_t entries = 0;
   std::vector<KernelCounter> counters;
 };

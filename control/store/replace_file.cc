@@ -40,7 +40,7 @@ Status write_new(const std::filesystem::path& path, std::string_view contents, m
 Status write_beside(const std::filesystem::path& path, std::string_view contents) {
   struct stat old {};
   const mode_t mode = ::stat(path.c_str(), &old) == 0 ? (old.st_mode & 0777) : 0640;
-  const Status s = write_new(beside(path), contents, mode);
+  Status s = write_new(beside(path), contents, mode);
   if (!s) discard_beside(path);
   return s;
 }

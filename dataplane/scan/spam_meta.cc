@@ -62,7 +62,7 @@ double apply_meta(MetaOperation operation, double a, double b) {
 
 double evaluate_meta(std::span<const std::uint32_t> program, std::span<const double> numbers,
                      std::span<const double> values) {
-  double stack[kMetaStack];
+  double stack[kMetaStack]{};
   std::size_t depth = 0;
   for (const std::uint32_t word : program) {
     const MetaOperation operation = meta_operation(word);

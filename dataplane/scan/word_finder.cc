@@ -68,6 +68,7 @@ bool WordFinder::add(std::string_view word, std::uint8_t flags, std::size_t anch
 void WordFinder::Anchors::build(std::vector<Entry> words, std::string_view texts) {
   constexpr std::size_t kMostSlots = 4096;
   std::vector<std::uint32_t> anchors;
+  anchors.reserve(words.size());
   for (const Entry& entry : words) anchors.push_back(entry.octets & mask);
   std::ranges::sort(anchors);
   anchors.erase(std::unique(anchors.begin(), anchors.end()), anchors.end());
