@@ -70,7 +70,7 @@ void Controller::test_wire(ClientId client, const std::string& wire, const json&
           : state.error.empty() ? "not looked at yet"
                                 : state.error);
     if (state.open) {
-      for (int side = 0; side < 2; ++side) {
+      for (std::size_t side = 0; side < 2; ++side) {
         const KernelPort& p = state.ports[side];
         const std::string name = (side == 0 ? "inside port " : "outside port ") + p.name;
         check(name, p.attached && p.up && p.carrier,
