@@ -4,7 +4,9 @@
 Needs root and the forwarder's path in SLUICE_RIG_FORWARDER; exits 77 (skipped) without root.
 """
 
+import collections
 import os
+import struct
 import subprocess
 import sys
 import time
@@ -73,6 +75,19 @@ class Frames(unittest.TestCase):
             sizes = [len(f.octets) for f in FrameGenerator(3, mtu=mtu).take(4000)]
             self.assertEqual(min(sizes), 60)
             self.assertEqual(max(sizes), mtu + 18)
+
+    def test_no_two_segments_of_a_flow_overlap(self):
+        flows = collections.defaultdict(list)
+        for frame in FrameGenerator(5, kinds=['mail_tcp']).take(20_000):
+            at = 14 + (20 if frame.octets[12:14] == b'\x08\x00' else 40)
+            head = frame.octets[at:at + 20]
+            sequence, = struct.unpack('>I', head[4:8])
+            flows[frame.flow, at, head[:4]].append(
+                (sequence, sequence + len(frame.octets) - at - 4 * (head[12] >> 4)))
+        for segments in flows.values():
+            segments.sort()
+            for (_, end), (sequence, _) in zip(segments, segments[1:]):
+                self.assertLessEqual(end, sequence)
 
     def test_checksum_of_rfc_1071(self):
         self.assertEqual(checksum(bytes.fromhex('0001f203f4f5f6f7')), 0x220d)

@@ -189,7 +189,13 @@ class FrameGenerator:
             text = b'MAIL FROM:<%d@x.test>\r\n' % self._count + text
             text = text[:size] if size > 40 else self._mark(size)
         return tcp(*f.addresses(), ports or f.mail_ports, text, options=options, flags=flags,
-                   sequence=r.getrandbits(32), acknowledgement=r.getrandbits(32))
+                   sequence=self._sequence(), acknowledgement=r.getrandbits(32))
+
+    def _sequence(self):
+        """Anywhere, but no two of 2**18 segments overlap: the appliance would, rightly, replace the
+        later one's octets by the first one's."""
+        block = self._count * 0x9e3779b1 % (1 << 18)
+        return block << 14 | self._random.getrandbits(12)
 
     def _mail_packet(self, used=0):
         return self._ip(6, self._segment(used + self._head()))
