@@ -65,8 +65,19 @@ constexpr std::uint8_t lower(std::uint8_t c) {
 // Whether both bits of each lane are in the bitmap, in the lane's sign. `shift`: of the word.
 [[gnu::target("avx2")]] inline __m256i in_bitmap(const std::uint32_t* bitmap, __m256i hash,
                                                  __m128i shift) {
-  const __m256i words = _mm256_i32gather_epi32(reinterpret_cast<const int*>(bitmap),
-                                               _mm256_srl_epi32(hash, shift), 4);
+  // Single loads: a gather is slower than these on AMD's.
+  const __m256i at = _mm256_srl_epi32(hash, shift);
+  const auto four = [&](__m128i numbers) __attribute__((target("avx2"), always_inline)) {
+    const auto first = static_cast<std::uint64_t>(_mm_cvtsi128_si64(numbers));
+    const auto second = static_cast<std::uint64_t>(_mm_extract_epi64(numbers, 1));
+    const auto word = [&](std::uint64_t number) { return static_cast<int>(bitmap[number]); };
+    __m128i words = _mm_cvtsi32_si128(word(first & 0xffffffff));
+    words = _mm_insert_epi32(words, word(first >> 32), 1);
+    words = _mm_insert_epi32(words, word(second & 0xffffffff), 2);
+    return _mm_insert_epi32(words, word(second >> 32), 3);
+  };
+  const __m256i words =
+      _mm256_set_m128i(four(_mm256_extracti128_si256(at, 1)), four(_mm256_castsi256_si128(at)));
   // As bits_of(): the first bit from the hash as it is left of the shift, the other further right.
   const __m256i left = _mm256_srl_epi32(hash, _mm_sub_epi64(shift, _mm_cvtsi32_si128(5)));
   const __m256i right = _mm256_srl_epi32(hash, _mm_sub_epi64(shift, _mm_cvtsi32_si128(10)));
@@ -165,6 +176,7 @@ void LiteralSet::build_buckets(std::vector<std::uint32_t> members) {
           continue;
         }
         const std::uint8_t octet = octets_[literal.first + i];
+        brief_ascii_ &= octet < 0x80;
         entries[octet % 64] |= bit;
         b.halves[i][octet % 16] |= bit;  // a letter's of both cases
         if (literal.nocase && octet >= 'a' && octet <= 'z') entries[(octet - 32u) % 64] |= bit;
@@ -360,14 +372,15 @@ constexpr Octets64 kEvery = [] {
   }
 }
 
-// As find_wide(), 32 places at once, each octet looked up by its lower half.
+// As find_wide(), 32 places at once, each octet looked up by its lower half. `ascii`: no literal's
+// first octets are beyond 0x7f, for which the lookup itself then finds nothing.
+template <bool ascii>
 [[gnu::target("avx2")]] void LiteralSet::find_by_halves(const Text& text) const {
   constexpr std::size_t kLanes = 32;
   constexpr std::size_t kRead = kLanes + Buckets::kPlaces - 1;
   std::uint16_t places[kAhead + kLanes];
   alignas(32) std::uint8_t which[kAhead];
   const std::size_t size = text.octets.size();
-  const __m256i low = _mm256_set1_epi8(0x0f);
   for (std::size_t begin = 0; begin < size; begin += kAhead) {
     const std::size_t end = std::min(size, begin + kAhead);
     for (const Buckets& buckets : buckets_) {
@@ -377,11 +390,14 @@ constexpr Octets64 kEvery = [] {
       };
       const __m256i tables[] = {table(0), table(1), table(2), table(3), table(4), table(5)};
       std::size_t count = 0;
-      for (std::size_t at = begin; at < end; at += kLanes) {
-        const Ahead<kRead> p(text.octets.subspan(at));
-        const auto placed = [&](std::size_t i) __attribute__((target("avx2"))) {
-          const __m256i octets = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p.octets + i));
-          return _mm256_shuffle_epi8(tables[i], _mm256_and_si256(octets, low));
+      const auto block = [&](const std::uint8_t* octets, std::size_t at, std::uint32_t places_there)
+          __attribute__((target("avx2"), always_inline)) {
+        const auto placed = [&](std::size_t i) __attribute__((target("avx2"), always_inline)) {
+          const __m256i all = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(octets + i));
+          // Behind the shortest stands any octet.
+          const bool as_it_is = ascii && i < kShortest;
+          return _mm256_shuffle_epi8(
+              tables[i], as_it_is ? all : _mm256_and_si256(all, _mm256_set1_epi8(0x0f)));
         };
         static_assert(Buckets::kPlaces == 6);
         const __m256i in =
@@ -389,12 +405,17 @@ constexpr Octets64 kEvery = [] {
                                               _mm256_and_si256(placed(2), placed(3))),
                              _mm256_and_si256(placed(4), placed(5)));
         _mm256_store_si256(reinterpret_cast<__m256i*>(which + (at - begin)), in);
-        auto some = ~static_cast<std::uint32_t>(
-            _mm256_movemask_epi8(_mm256_cmpeq_epi8(in, _mm256_setzero_si256())));
-        if (size - at < kLanes) some &= ~(~std::uint32_t{0} << (size - at));
+        auto some = places_there & ~static_cast<std::uint32_t>(_mm256_movemask_epi8(
+                                       _mm256_cmpeq_epi8(in, _mm256_setzero_si256())));
         for (; some != 0; some &= some - 1)
           places[count++] = static_cast<std::uint16_t>(
               at - begin + static_cast<unsigned>(std::countr_zero(some)));
+      };
+      std::size_t at = begin;
+      for (; at < end && size - at >= kRead; at += kLanes) block(text.octets.data() + at, at, ~0u);
+      for (; at < end; at += kLanes) {
+        const Ahead<kRead> last(text.octets.subspan(at));
+        block(last.octets, at, size - at < kLanes ? ~(~0u << (size - at)) : ~0u);
       }
       for (std::size_t i = 0; i < count; ++i)
         look_in_buckets(buckets, which[places[i]], text, begin + places[i]);
@@ -423,20 +444,24 @@ constexpr std::array<std::array<std::uint8_t, 8>, 256> kPlacesOfMask = [] {
   const std::uint32_t* const bitmap = sampled_.bitmap.data();
   const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(sampled_.bitmap_shift));
   for (std::size_t begin = 0; begin < size; begin += kAhead) {
-    const std::size_t left = size - begin;
     std::size_t count = 0;
-    for (std::size_t at = 0; at < std::min(left, kAhead); at += kLanes * kStride) {
-      const Ahead<kRead> p(text.octets.subspan(begin + at));
-      unsigned in = probe_eight(bitmap, shift, p.octets);
-      if (left - at < kRead) [[unlikely]] {
-        const std::size_t whole = left - at < kWidth ? 0 : (left - at - kWidth) / kStride + 1;
-        in &= (1u << whole) - 1;
-      }
+    const auto take = [&](unsigned in, std::size_t at)
+        __attribute__((target("avx2"), always_inline)) {
       const __m256i lanes = _mm256_cvtepu8_epi32(
           _mm_loadl_epi64(reinterpret_cast<const __m128i*>(kPlacesOfMask[in].data())));
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(places + count),
                           _mm256_add_epi32(lanes, _mm256_set1_epi32(static_cast<int>(at))));
       count += static_cast<unsigned>(std::popcount(in));
+    };
+    const std::size_t left = size - begin;
+    const std::size_t end = std::min(left, kAhead);
+    std::size_t at = 0;
+    for (; at < end && left - at >= kRead; at += kLanes * kStride)
+      take(probe_eight(bitmap, shift, text.octets.data() + begin + at), at);
+    for (; at < end; at += kLanes * kStride) {
+      const Ahead<kRead> last(text.octets.subspan(begin + at));
+      const std::size_t whole = left - at < kWidth ? 0 : (left - at - kWidth) / kStride + 1;
+      take(probe_eight(bitmap, shift, last.octets) & ((1u << whole) - 1), at);
     }
     look_at_all(text, begin, {places, count});
   }
@@ -613,6 +638,7 @@ void LiteralSet::compare_all(const Text& text, std::size_t begin,
 }
 #else
 void LiteralSet::find_wide(const Text&) const {}
+template <bool ascii>
 void LiteralSet::find_by_halves(const Text&) const {}
 void LiteralSet::sample_wide(const Text&) const {}
 void LiteralSet::sample_eight(const Text&) const {}
@@ -634,8 +660,10 @@ void LiteralSet::scan(Bytes octets, std::size_t known, Found found, void* contex
   if (vectors_ && !buckets_.empty()) {
     if (wide_) {
       find_wide(text);
+    } else if (brief_ascii_) {
+      find_by_halves<true>(text);
     } else {
-      find_by_halves(text);
+      find_by_halves<false>(text);
     }
   } else if (vectors_) {
     sample_brief(text);

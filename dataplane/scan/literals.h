@@ -116,6 +116,7 @@ class LiteralSet {
   void compare(const Place& place, const Text& text, std::size_t start) const;
   void build_buckets(std::vector<std::uint32_t> members);
   void find_wide(const Text& text) const;
+  template <bool ascii>
   void find_by_halves(const Text& text) const;
   void look_in_buckets(const Buckets& buckets, unsigned which, const Text& text,
                        std::size_t at) const;
@@ -128,6 +129,7 @@ class LiteralSet {
   Sampling brief_;
   std::vector<Buckets> buckets_;  // none when there are too many
   std::vector<Place> brief_places_;
+  bool brief_ascii_ = true;  // the first octets of all of them
   bool vectors_ = has(Vectors::avx2);
   bool wide_ = has(Vectors::avx512vbmi);
 };
