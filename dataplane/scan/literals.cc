@@ -319,23 +319,6 @@ void LiteralSet::sample(const Sampling& s, const Text& text, std::size_t at) con
 // to foresee, wait for none of these.
 constexpr std::size_t kAhead = 2048;
 
-// At least `count` octets that may be read: where the text has fewer, zeros follow.
-template <std::size_t count>
-struct Ahead {
-  explicit Ahead(Bytes text) : octets(text.data()) {
-    if (text.size() >= count) [[likely]]
-      return;
-    std::memcpy(copied, text.data(), text.size());
-    std::memset(copied + text.size(), 0, count - text.size());
-    octets = copied;
-  }
-  Ahead(const Ahead&) = delete;
-  Ahead& operator=(const Ahead&) = delete;
-
-  const std::uint8_t* octets;
-  std::uint8_t copied[count];
-};
-
 struct alignas(64) Octets64 {
   std::array<std::uint8_t, 64> octets;
 };
@@ -355,7 +338,7 @@ constexpr Octets64 kEvery = [] {
                                                                 unsigned which, const Text& text,
                                                                 std::size_t at) const {
   static_assert(kInBucket == 4);
-  const std::uint64_t window = window_at<8>(text.octets.data() + at, text.octets.size() - at);
+  const std::uint64_t window = window_at<8>(text.octets.data() + at, kBehind);
   const __m256i there = _mm256_set1_epi64x(static_cast<long long>(window));
   for (; which != 0; which &= which - 1) {
     const auto bucket = static_cast<std::size_t>(std::countr_zero(which));
@@ -377,8 +360,8 @@ constexpr Octets64 kEvery = [] {
 template <bool ascii>
 [[gnu::target("avx2")]] void LiteralSet::find_by_halves(const Text& text) const {
   constexpr std::size_t kLanes = 32;
-  constexpr std::size_t kRead = kLanes + Buckets::kPlaces - 1;
-  std::uint16_t places[kAhead + kLanes];
+  static_assert(kLanes + Buckets::kPlaces - 1 <= kBehind);
+  std::uint16_t places[kAhead];
   alignas(32) std::uint8_t which[kAhead];
   const std::size_t size = text.octets.size();
   for (std::size_t begin = 0; begin < size; begin += kAhead) {
@@ -390,9 +373,9 @@ template <bool ascii>
       };
       const __m256i tables[] = {table(0), table(1), table(2), table(3), table(4), table(5)};
       std::size_t count = 0;
-      const auto block = [&](const std::uint8_t* octets, std::size_t at, std::uint32_t places_there)
-          __attribute__((target("avx2"), always_inline)) {
-        const auto placed = [&](std::size_t i) __attribute__((target("avx2"), always_inline)) {
+      for (std::size_t at = begin; at < end; at += kLanes) {
+        const std::uint8_t* const octets = text.octets.data() + at;
+        const auto placed = [&](std::size_t i) __attribute__((target("avx2"))) {
           const __m256i all = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(octets + i));
           // Behind the shortest stands any octet.
           const bool as_it_is = ascii && i < kShortest;
@@ -405,17 +388,11 @@ template <bool ascii>
                                               _mm256_and_si256(placed(2), placed(3))),
                              _mm256_and_si256(placed(4), placed(5)));
         _mm256_store_si256(reinterpret_cast<__m256i*>(which + (at - begin)), in);
-        auto some = places_there & ~static_cast<std::uint32_t>(_mm256_movemask_epi8(
-                                       _mm256_cmpeq_epi8(in, _mm256_setzero_si256())));
+        auto some = ~static_cast<std::uint32_t>(
+            _mm256_movemask_epi8(_mm256_cmpeq_epi8(in, _mm256_setzero_si256())));
         for (; some != 0; some &= some - 1)
           places[count++] = static_cast<std::uint16_t>(
               at - begin + static_cast<unsigned>(std::countr_zero(some)));
-      };
-      std::size_t at = begin;
-      for (; at < end && size - at >= kRead; at += kLanes) block(text.octets.data() + at, at, ~0u);
-      for (; at < end; at += kLanes) {
-        const Ahead<kRead> last(text.octets.subspan(at));
-        block(last.octets, at, size - at < kLanes ? ~(~0u << (size - at)) : ~0u);
       }
       for (std::size_t i = 0; i < count; ++i)
         look_in_buckets(buckets, which[places[i]], text, begin + places[i]);
@@ -438,30 +415,22 @@ constexpr std::array<std::array<std::uint8_t, 8>, 256> kPlacesOfMask = [] {
 // As sample_wide(), eight windows at once.
 [[gnu::target("avx2")]] void LiteralSet::sample_eight(const Text& text) const {
   constexpr std::size_t kLanes = 8;
-  constexpr std::size_t kRead = kLanes * kStride + 4;
+  static_assert(kLanes * kStride + 4 <= kBehind);
   std::uint32_t places[kAhead / kStride + kLanes];
   const std::size_t size = text.octets.size();
   const std::uint32_t* const bitmap = sampled_.bitmap.data();
   const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(sampled_.bitmap_shift));
   for (std::size_t begin = 0; begin < size; begin += kAhead) {
+    const std::uint8_t* const octets = text.octets.data() + begin;
+    const std::size_t ahead = std::min(size - begin, kAhead);
     std::size_t count = 0;
-    const auto take = [&](unsigned in, std::size_t at)
-        __attribute__((target("avx2"), always_inline)) {
+    for (std::size_t at = 0; at < ahead; at += kLanes * kStride) {
+      const unsigned in = probe_eight(bitmap, shift, octets + at);
       const __m256i lanes = _mm256_cvtepu8_epi32(
           _mm_loadl_epi64(reinterpret_cast<const __m128i*>(kPlacesOfMask[in].data())));
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(places + count),
                           _mm256_add_epi32(lanes, _mm256_set1_epi32(static_cast<int>(at))));
       count += static_cast<unsigned>(std::popcount(in));
-    };
-    const std::size_t left = size - begin;
-    const std::size_t end = std::min(left, kAhead);
-    std::size_t at = 0;
-    for (; at < end && left - at >= kRead; at += kLanes * kStride)
-      take(probe_eight(bitmap, shift, text.octets.data() + begin + at), at);
-    for (; at < end; at += kLanes * kStride) {
-      const Ahead<kRead> last(text.octets.subspan(begin + at));
-      const std::size_t whole = left - at < kWidth ? 0 : (left - at - kWidth) / kStride + 1;
-      take(probe_eight(bitmap, shift, last.octets) & ((1u << whole) - 1), at);
     }
     look_at_all(text, begin, {places, count});
   }
@@ -590,7 +559,7 @@ constexpr std::array<std::array<std::uint8_t, 8>, 256> kPlacesOfMask = [] {
   for (std::size_t i = 0; i < at.size(); ++i) {
     const std::size_t place = begin + at[i];
     const std::uint32_t hash =
-        hash_of<kWidth>(window_at<kWidth>(text.octets.data() + place, size - place));
+        hash_of<kWidth>(window_at<kWidth>(text.octets.data() + place, kBehind));
     const std::uint32_t* const shared = first + (hash >> sampled_.places_shift);
     const std::uint32_t sharing = shared[1] - shared[0];
     const std::uint64_t pair = std::uint64_t{at[i]} << 32 | shared[0];

@@ -54,8 +54,10 @@ class LiteralSet {
 
   // `end`: how many octets into the text the occurrence ends.
   using Found = void (*)(void* context, std::uint32_t pattern, std::size_t end);
+  // Octets behind a text that are read too, whatever they are.
+  static constexpr std::size_t kBehind = 40;
   // Reports each occurrence that ends behind the first `known` octets, in no order; an occurrence
-  // may be reported twice.
+  // may be reported twice. Precondition: kBehind octets behind `octets` may be read.
   void scan(Bytes octets, std::size_t known, Found found, void* context) const;
 
  private:

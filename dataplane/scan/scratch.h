@@ -95,7 +95,7 @@ struct Scratch::Impl {
   std::vector<BegunTail> begun;        // empty between scans
   std::vector<FollowedTail> followed;  // likewise
   // What was scanned last and what is scanned now, for literals across the two.
-  alignas(64) std::array<std::uint8_t, LiteralSet::kLongest + kPiece> text;
+  alignas(64) std::array<std::uint8_t, LiteralSet::kLongest + kPiece + LiteralSet::kBehind> text{};
 };
 
 }  // namespace sluice::scan

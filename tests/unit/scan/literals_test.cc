@@ -41,8 +41,13 @@ LiteralSet set_of(const std::vector<Wanted>& wanted) {
 
 std::set<std::uint32_t> found(const LiteralSet& set, std::string_view text, std::size_t known = 0) {
   std::set<std::uint32_t> hits;
+  // What stands behind is no part of it, and goes on with it.
+  std::string all(text);
+  while (all.size() < text.size() + LiteralSet::kBehind)
+    all += text.empty() ? '-' : text[all.size() % text.size()];
+  all.shrink_to_fit();
   set.scan(
-      as_bytes(text), known,
+      as_bytes(all).first(text.size()), known,
       [](void* context, std::uint32_t pattern, std::size_t) {
         static_cast<std::set<std::uint32_t>*>(context)->insert(pattern);
       },
