@@ -99,7 +99,7 @@ class AddressReader {
     if (closing_quote_ < at_ + 1) {
       closing_quote_ = at_ + 1;
       while (closing_quote_ < raw_.size() && raw_[closing_quote_] != '"') {
-        closing_quote_ += raw_[closing_quote_] == '\\' ? 2 : 1;
+        closing_quote_ += raw_[closing_quote_] == '\\' ? 2u : 1u;
       }
     }
     if (closing_quote_ >= raw_.size()) {

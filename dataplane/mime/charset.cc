@@ -332,7 +332,7 @@ void CharsetDecoder::decide_order() {
     // RFC 2781 4.3 says big-endian, most software writes little-endian: the side of the zeros of
     // ASCII text tells.
     std::size_t zeros[2] = {0, 0};
-    for (std::size_t i = 0; i < units * 2; ++i) zeros[i & 1] += hold_[i] == 0 ? 1 : 0;
+    for (std::size_t i = 0; i < units * 2; ++i) zeros[i & 1] += hold_[i] == 0 ? 1u : 0u;
     little = zeros[1] > zeros[0];
     if (opposite_) {
       little = !little;

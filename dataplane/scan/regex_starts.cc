@@ -160,7 +160,7 @@ inline void RegexStarts::note(std::string_view text, std::uint64_t bits, Places&
   for (; bits != 0; bits &= bits - 1) {
     const std::size_t at = places.next + static_cast<std::size_t>(std::countr_zero(bits));
     places.all[places.count] = static_cast<std::uint32_t>(at);
-    places.count += begins(text, at) ? 1 : 0;
+    places.count += begins(text, at) ? 1u : 0u;
   }
 }
 

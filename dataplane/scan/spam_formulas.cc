@@ -691,7 +691,7 @@ class SpamFormulasMaker {
   // Of a sum: how many facts that are no before a message must no longer be.
   std::size_t least_missing(const Formula& sum) const {
     std::size_t may = 0;
-    for (const std::uint32_t literal : sum.literals) may += initial(literal) != kNo ? 1 : 0;
+    for (const std::uint32_t literal : sum.literals) may += initial(literal) != kNo ? 1u : 0u;
     bool counted_may = false;
     for (const std::uint32_t number : sum.counted)
       counted_may |= initial(SpamFormulas::literal(out_.counted_[number].fact)) != kNo;

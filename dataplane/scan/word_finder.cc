@@ -218,7 +218,7 @@ template <typename Compare>
       const std::uint32_t first = anchors.first[slot];
       all_near[near] = {at, first, anchors.first[slot + 1]};
       __builtin_prefetch(anchors.lanes.data() + first);
-      near += first != anchors.first[slot + 1] ? 1 : 0;
+      near += first != anchors.first[slot + 1] ? 1u : 0u;
     }
     for (std::size_t i = 0; i < near; ++i) {
       const auto [at, first, last] = all_near[i];

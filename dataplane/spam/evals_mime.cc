@@ -303,7 +303,7 @@ void for_each_word(std::string_view text, Visit visit) {
       hash ^= hash >> 29;
     }
     if (word) visit(text.substr(begin, i - begin), hash);
-    if (i < text.size()) i += is_space(text[i]) ? 1 : 2;
+    if (i < text.size()) i += is_space(text[i]) ? 1u : 2u;
   }
 }
 
@@ -330,7 +330,7 @@ Difference alternative_difference(const View& view) {
           if (!of_html) {
             text.add(word, hash);
           } else if (html.add(word, hash)) {
-            left += text.has(word, hash) ? 0 : 1;
+            left += text.has(word, hash) ? 0u : 1u;
           }
         });
         image_only = image_only || (of_html && html.size() == 0 && rendered.has_image);

@@ -71,7 +71,7 @@ std::uint64_t count_illegal(std::string_view lines) {
   };
   if (!illegal(lines)) return 0;
   std::uint64_t count = 0;
-  while (!lines.empty()) count += illegal(take_line(lines)) ? 1 : 0;
+  while (!lines.empty()) count += illegal(take_line(lines)) ? 1u : 0u;
   return count;
 }
 

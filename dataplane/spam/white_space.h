@@ -74,7 +74,7 @@ inline std::size_t count_white(std::string_view text) {
         std::popcount(static_cast<unsigned>(_mm_movemask_epi8(white_octets(block)))));
   }
 #endif
-  for (const char c : text) count += is_space(c) ? 1 : 0;
+  for (const char c : text) count += is_space(c) ? 1u : 0u;
   return count;
 }
 

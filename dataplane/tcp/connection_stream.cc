@@ -163,7 +163,7 @@ bool Connection::Impl::compare(Segment& s, std::int64_t offset, std::int64_t end
       [&](std::uint64_t at, Bytes first) {
         const std::uint8_t* now = place(at);
         if (std::memcmp(now, first.data(), first.size()) == 0) return;
-        for (std::size_t i = 0; i < first.size(); ++i) differing += now[i] != first[i] ? 1 : 0;
+        for (std::size_t i = 0; i < first.size(); ++i) differing += now[i] != first[i] ? 1u : 0u;
       },
       [&](std::uint64_t begin, std::uint64_t) { unseen = unseen || begin < h.next; });
 

@@ -99,8 +99,8 @@ TEST(Captures, ChecksumsAgreeWithTshark) {
       const Bytes frame = parsed_part(capture, f.frame, options);
       const Packet p = parse(frame, options);
       if (p.kind != PacketKind::tcp) continue;
-      wrong_ip += anomaly_names(p).find("bad-ip-checksum") != std::string::npos ? 1 : 0;
-      wrong += p.checksum_bad ? 1 : 0;
+      wrong_ip += anomaly_names(p).find("bad-ip-checksum") != std::string::npos ? 1u : 0u;
+      wrong += p.checksum_bad ? 1u : 0u;
       options.verify_checksums = false;
       EXPECT_FALSE(parse(frame, options).checksum_bad);
     }

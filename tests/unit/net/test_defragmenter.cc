@@ -383,7 +383,7 @@ TEST_F(SmallDefragmenterTest, C22_TheTableIsBoundedAndTheOldestGivesWay) {
   for (std::uint32_t id = 0; id < 2000; ++id) {
     const Result r =
         add(test::fragment_frame(Path{}, kUp, 6, 8 * (id * 37 % 8000), Frame(8, 'x'), true, id));
-    limits += anomaly_names(r) == "fragment-limit" ? 1 : 0;
+    limits += anomaly_names(r) == "fragment-limit" ? 1u : 0u;
     EXPECT_LE(defragmenter.datagrams(), 8u);
     EXPECT_LE(defragmenter.octets(), 64u * 1024);
   }

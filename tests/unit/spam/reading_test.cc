@@ -44,8 +44,8 @@ TEST(SpamReading, WhiteSpace) {
     std::size_t characters = 0;
     for (std::size_t i = 0; i < text.size(); ++i) {
       const bool space = spam::is_space(text[i]);
-      white += space ? 1 : 0;
-      characters += (text[i] & 0xc0) != 0x80 ? 1 : 0;
+      white += space ? 1u : 0u;
+      characters += (text[i] & 0xc0) != 0x80 ? 1u : 0u;
       if (!space) {
         squeezed += text[i];
       } else if (i == 0 || !spam::is_space(text[i - 1])) {
@@ -62,7 +62,7 @@ TEST(SpamReading, WhiteSpace) {
     std::size_t blank = 0;
     for (std::size_t at = 0; at < repeated.size(); ++lines) {
       const std::size_t end = std::min(repeated.find('\n', at), repeated.size());
-      blank += spam::trim(std::string_view(repeated).substr(at, end - at)).empty() ? 1 : 0;
+      blank += spam::trim(std::string_view(repeated).substr(at, end - at)).empty() ? 1u : 0u;
       at = end + 1;
     }
     const spam::LineCount count = spam::count_lines(repeated);

@@ -190,7 +190,7 @@ TEST(SpamRules, GatesLeaveTheHitsAsTheyAre) {
   ASSERT_TRUE(rules.ruleset);
   std::size_t gates = 0;
   const scan::SpamRules& spam = *rules.ruleset->spam();
-  for (std::uint32_t i = 0; i < spam.regexes(); ++i) gates += spam.gate(i) != nullptr ? 1 : 0;
+  for (std::uint32_t i = 0; i < spam.regexes(); ++i) gates += spam.gate(i) != nullptr ? 1u : 0u;
   EXPECT_GE(gates, 2u);
   // First it lets its regex look until it is left out, then there is nothing.
   for (int round = 0; round < 120; ++round) {
