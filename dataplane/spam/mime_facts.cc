@@ -82,8 +82,8 @@ std::uint64_t count_unicode(std::string_view lines) {
   for (const char* p = lines.data(); (p = mime::find_pair<'&', '#'>(p, end)) != end; ++p) {
     if (end - p < 8 || p[2] != 'x' || p[7] != ';') continue;
     count += std::all_of(p + 3, p + 7, [](char c) { return is_digit(c) || (c >= 'A' && c <= 'F'); })
-                 ? 1
-                 : 0;
+                 ? 1u
+                 : 0u;
   }
   return count;
 }

@@ -3,7 +3,9 @@
 // JSON: microseconds of CPU for each message and frame, and the alerts that show that the work was
 // really done. Allocations (of the process, malloc and new, whoever calls them) are counted in the
 // second half of each round, when as many sessions are open as ever: there must be none, unless
-// hashes are made, whose contexts are OpenSSL's (of messages, and JA4's of TLS sessions).
+// hashes are made, whose contexts are OpenSSL's (of messages, and JA4's of TLS sessions). On a
+// machine that others use too, `quiet_microseconds_per_message` is what it is without them: the
+// time of kSlice frames that a tenth of all such slices do not exceed (0: too few frames).
 //
 //   replay CAPTURE [--rules FILE] [--repeat N] [--hash none|attachments|all] [--events on|off]
 //                  [--kernel on|off] [--idle-flows N] [--hosts N]
@@ -202,9 +204,12 @@ struct Session {
   std::uint64_t octets = 0;
 };
 
+constexpr std::size_t kSlice = 8192;  // frames
+
 // What one pass over the capture did.
 struct Pass {
-  double seconds = 0;  // of CPU
+  double seconds = 0;          // of CPU
+  std::vector<double> slices;  // seconds of each kSlice frames
   std::uint64_t alerts = 0;
   std::uint64_t messages = 0;
   std::uint64_t tls_sessions = 0;
@@ -244,9 +249,11 @@ Pass replay(const Options& options, const perf::Capture& capture, const policy::
   double idle = 0;  // draining the ring is control's work, not the worker's
   std::uint64_t before = 0;
   Nanoseconds next_tick = 0;
-  std::size_t next_pause = 0;
+  std::size_t next_pause = kSlice;
+  pass.slices.reserve(frames.size() / kSlice);
   counters.start();
   const double begin = cpu_seconds();
+  double slice = begin;
   for (std::size_t at = 0; at < frames.size();) {
     const Nanoseconds now = frames[at].time;
     std::size_t n = 0;
@@ -265,14 +272,17 @@ Pass replay(const Options& options, const perf::Capture& capture, const policy::
       engine.tick({.monotonic = now, .wall = now});
       next_tick = now + kTick;
     }
-    if (at >= next_pause && events) {
+    if (at >= next_pause) {
       const double pause = cpu_seconds();
-      pass.events += consumer.read(SIZE_MAX, [](Bytes) {});
-      idle += cpu_seconds() - pause;
-      next_pause = at + 8192;
+      pass.slices.push_back(pause - slice);
+      if (events) pass.events += consumer.read(SIZE_MAX, [](Bytes) {});
+      slice = cpu_seconds();
+      idle += slice - pause;
+      next_pause = at + kSlice;
     }
   }
   pass.seconds = cpu_seconds() - begin - idle;
+  if (events) pass.events += consumer.read(SIZE_MAX, [](Bytes) {});
   for (Session& session : sessions) {
     session.seconds = std::min(session.seconds, std::exchange(session.this_round, 0));
   }
@@ -337,11 +347,13 @@ int run(int argc, char** argv) {
   EventMemory event_memory;
   perf::EventCounters counters;
   perf::Rounds rounds;
+  perf::Rounds slices;
   Pass last;
   std::vector<Session> each(options.each.empty() ? 0 : capture->flows.size());
   for (unsigned round = 0; round < options.repeat; ++round) {
     last = replay(options, *capture, *compiled->policy, **memory, event_memory, counters, each);
     rounds.add(last.seconds);
+    for (const double slice : last.slices) slices.add(slice);
   }
   if (!each.empty()) write_sessions(options.each, *capture, each);
   const double median = rounds.median();
@@ -350,6 +362,8 @@ int run(int argc, char** argv) {
   };
   const std::size_t sessions = capture->flows.size();
   const std::size_t frames = capture->frames.size();
+  const double quiet =
+      slices.seconds.empty() ? 0 : slices.seconds[slices.seconds.size() / 10] / kSlice;
   const nlohmann::ordered_json result{
       {"rules", compiled->rules->rules.size()},
       {"sessions", sessions},
@@ -371,6 +385,8 @@ int run(int argc, char** argv) {
       {"octets_per_second", median > 0 ? static_cast<double>(capture->octets.size()) / median : 0},
       {"spread_percent", rounds.spread_percent()},
       {"seconds", rounds.seconds},
+      {"quiet_microseconds_per_message",
+       ratio(quiet * static_cast<double>(frames) * 1e6, last.messages)},
       {"allocations_per_session", ratio(2 * static_cast<double>(last.allocated), sessions)},
       {"alerts", last.alerts},
       {"events", last.events},
