@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """Runs what a build with -Db_pgo=generate is to learn from: the pipeline on generated sessions of many
 shapes, none of them those that `./dev bench replay` measures (another seed, other sizes; the rules are of
-the same generator). `./dev release` calls it."""
+the same generator), and the hostile sessions of `./dev bench adversarial`, once: else what only these do
+would be laid out as what never happens. `./dev release` calls it."""
 import pathlib
 import subprocess
 import sys
 import tempfile
+
+from replay import adversarial
 
 HERE = pathlib.Path(__file__).resolve().parent
 # Options of gen_smtp_pcap.py, and of replay.
@@ -28,6 +31,12 @@ def main(build):
                             '11', *shape.split()], check=True, stdout=subprocess.DEVNULL)
             subprocess.run([f'{build}/perf/replay', capture, '--repeat', '2', *options.format(rules=rules).split()],
                            check=True, stdout=subprocess.DEVNULL)
+        hostile = adversarial.wirecraft.Capture()
+        adversarial.add_sessions(hostile, pathlib.Path(rules))
+        pathlib.Path(capture).write_bytes(hostile.octets())
+        # One after the other: as many flows are open as ever only at the end.
+        subprocess.run([f'{build}/perf/replay', capture, '--rules', rules, '--each', f'{folder}/each.json'],
+                       check=True, stdout=subprocess.DEVNULL)
 
 
 if __name__ == '__main__':

@@ -29,6 +29,21 @@ constexpr auto kPlain = [] {
 
 bool is_slash(char c) { return c == '/' || c == '\\'; }
 
+// Octets that do not end a URL behind its host, whatever opened before it.
+constexpr auto kBehindHost = [] {
+  std::array<bool, 256> plain{};
+  for (std::size_t c = '!'; c < 0x7f; ++c)
+    plain[c] = std::string_view("<>\"`)]'").find(static_cast<char>(c)) == std::string_view::npos;
+  return plain;
+}();
+
+// Those that do not end the host of a URL with a scheme either.
+constexpr auto kInHost = [] {
+  std::array<bool, 256> plain = kBehindHost;
+  for (const char c : {'/', '\\', '?', '#'}) plain[static_cast<std::size_t>(c)] = false;
+  return plain;
+}();
+
 // Where the authority that begins at `start` ends.
 std::size_t authority_end(std::string_view url, std::size_t start) {
   while (start < url.size() && url[start] != '/' && url[start] != '?' && url[start] != '#') ++start;
@@ -53,7 +68,9 @@ std::size_t authority_start(std::string_view url) {
 // "&#46;", "&#x2e;" and the few named references of host punctuation, where the text itself was not
 // HTML. Returns the octets consumed, 0 for none.
 std::size_t entity_at(std::string_view s, std::uint32_t& code) {
-  if (s.size() < 4 || s[0] != '&') return 0;
+  if (s.size() < 4 || s[0] != '&' ||
+      std::string_view("#pscqn").find(s[1]) == std::string_view::npos)
+    return 0;
   struct Named {
     std::string_view name;
     char c;
@@ -83,21 +100,22 @@ std::size_t entity_at(std::string_view s, std::uint32_t& code) {
   return i < s.size() && s[i] == ';' ? i + 1 : i;
 }
 
-// Undoes entities in place of `text`; whether there were any.
+// Undoes entities in place of `text`; false, and nothing is put, when there are none.
 bool undo_entities(std::string_view text, std::pmr::string& out) {
-  bool any = false;
-  for (std::size_t i = 0; i < text.size();) {
+  std::size_t copied = 0;
+  for (std::size_t at = text.find('&'); at != std::string_view::npos; at = text.find('&', at)) {
     std::uint32_t code = 0;
-    const std::size_t used = text[i] == '&' ? entity_at(text.substr(i), code) : 0;
+    const std::size_t used = entity_at(text.substr(at), code);
     if (used != 0) {
+      out.append(text.substr(copied, at - copied));
       append_code_point(code, out);
-      any = true;
-      i += used;
-    } else {
-      out.push_back(text[i++]);
+      copied = at + used;
     }
+    at += std::max<std::size_t>(used, 1);
   }
-  return any;
+  if (copied == 0) return false;
+  out.append(text.substr(copied));
+  return true;
 }
 
 const UIDNA* idna() {
@@ -249,18 +267,21 @@ bool ends_url(std::uint32_t code) {
 }  // namespace
 
 bool undo_percent(std::string_view text, std::pmr::string& out) {
-  bool any = false;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '%' && i + 2 < text.size() && hex_digit(text[i + 1]) >= 0 &&
-        hex_digit(text[i + 2]) >= 0) {
-      out.push_back(static_cast<char>(hex_digit(text[i + 1]) << 4 | hex_digit(text[i + 2])));
-      i += 2;
-      any = true;
-    } else {
-      out.push_back(text[i]);
+  std::size_t copied = 0;
+  for (std::size_t at = text.find('%'); at != std::string_view::npos && at + 2 < text.size();
+       at = text.find('%', at)) {
+    const int high = hex_digit(text[at + 1]);
+    const int low = hex_digit(text[at + 2]);
+    if (high < 0 || low < 0) {
+      ++at;
+      continue;
     }
+    out.append(text.substr(copied, at - copied));
+    out.push_back(static_cast<char>(high << 4 | low));
+    copied = at += 3;
   }
-  return any;
+  out.append(text.substr(copied));
+  return copied > 0;
 }
 
 void UrlText::push_back_full(char c) {
@@ -389,8 +410,9 @@ void UrlFinder::idle(std::string_view& in) {
 
 // Takes octets that go on with a URL in any case.
 void UrlFinder::plain(std::string_view& in) {
+  const auto& goes_on = host_done_ ? kBehindHost : www_ ? kPlain : kInHost;
   std::size_t size = 0;
-  while (size < in.size() && kPlain[static_cast<std::uint8_t>(in[size])]) ++size;
+  while (size < in.size() && goes_on[static_cast<std::uint8_t>(in[size])]) ++size;
   url_.append(in.substr(0, size));
   in.remove_prefix(size);
 }

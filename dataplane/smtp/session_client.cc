@@ -111,15 +111,18 @@ std::size_t Session::Impl::feed(Bytes octets) {
 Bytes Session::Impl::next_part(Bytes octets) const {
   if (!tolerated && !between && !ambiguous && !readings) [[likely]]
     return octets;
-  const std::array<const SecondReading*, 4> others{tolerated, between, ambiguous, open_reading()};
   // Of the first octet at which one may stop.
   std::uint64_t end = octets.size() + 1;
   bool in_line = false;
-  for (const SecondReading* other : others) {
-    if (!other) continue;
+  const auto heed = [&](const SecondReading* other) {
+    if (!other) return;
     in_line = in_line || other->reader.in_line();
     if (other->reader.in_chunk()) end = std::min(end, other->reader.chunk_left());
-  }
+  };
+  heed(tolerated);
+  heed(between);
+  heed(ambiguous);
+  heed(open_reading());
   if (state == ClientState::chunk) end = std::min(end, chunk_left);
   if (state == ClientState::data && (left_out | doubtful) != 0) end = 1;
   // Others: a line end behind a dot, with or without NUL, the second octet of such a line

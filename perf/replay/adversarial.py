@@ -185,6 +185,14 @@ def add_session(capture, number, steps, size):
     connection.close()
 
 
+def add_sessions(capture, rules):
+    """Adds all of them, one after the other; their names."""
+    plan = list(sessions(rules))
+    for number, (_, steps, size) in enumerate(plan):
+        add_session(capture, number, steps, size)
+    return [name for name, _, _ in plan]
+
+
 def lines(build):
     with table.Material() as material:
         rules = material.rules(1000)
@@ -197,21 +205,19 @@ def lines(build):
         for frames in by_client.values():
             for frame in frames:
                 capture.add(frame)
-        plan = list(sessions(rules))
-        for number, (_, steps, size) in enumerate(plan):
-            add_session(capture, number, steps, size)
+        names = add_sessions(capture, rules)
         path, each = material.folder / 'adversarial.pcap', material.folder / 'each.json'
         path.write_bytes(capture.octets())
         subprocess.run([build / 'perf/replay', path, '--rules', rules, '--repeat', str(ROUNDS), '--each', each],
                        check=True, stdout=subprocess.DEVNULL)
         found = json.loads(each.read_text())
-    if len(found) != len(by_client) + len(plan):
-        sys.exit(f'adversarial: {len(found)} sessions, not {len(by_client) + len(plan)}')
+    if len(found) != len(by_client) + len(names):
+        sys.exit(f'adversarial: {len(found)} sessions, not {len(by_client) + len(names)}')
     mean = {key: statistics.mean(s[key] for s in found[:len(by_client)]) for key in ('microseconds', 'frames', 'octets')}
     yield {'line': 'ordinary mail', 'ratio': 1.0, 'per_frame': 1.0, 'per_octet': 1.0} | {
         key: round(value, 1) for key, value in mean.items()}
     results = []
-    for (name, _, _), s in zip(plan, found[len(by_client):]):
+    for name, s in zip(names, found[len(by_client):]):
         times = {key: s['microseconds'] / s[key] / (mean['microseconds'] / mean[key]) for key in ('frames', 'octets')}
         results.append({'line': name, 'ratio': round(min(times.values()), 2), 'per_frame': round(times['frames'], 2),
                         'per_octet': round(times['octets'], 2), 'microseconds': round(s['microseconds'], 1),
