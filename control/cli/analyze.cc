@@ -224,7 +224,8 @@ int analyze_capture(const Options& options, const OfflinePolicy& prepared, std::
     const MutableBytes octets = MutableBytes(captured->octets).subspan(captured->prefix);
     inspect::Frame frame{.octets = octets,
                          .side = side_of(net::parse(octets, parse_options), prepared.spec),
-                         .number = frames};
+                         .number = frames,
+                         .cut = captured->cut};
     output.at(time, &*captured);
     engine.process({&frame, 1}, now);
   }

@@ -83,12 +83,13 @@ void Engine::Impl::process(std::span<Frame> burst) {
   std::array<std::uint8_t, kBurst> index;
   std::size_t count = 0;
   std::uint64_t octets = 0;
-  const net::ParseOptions options{.verify_checksums = settings.verify_checksums,
+  net::ParseOptions options{.verify_checksums = settings.verify_checksums,
                                   .link = settings.link};
   for (std::size_t i = 0; i < burst.size(); ++i) {
     octets += burst[i].octets.size();
     // All of it is read soon; the driver's memory is cold.
     if (i + 2 < burst.size()) prefetch(burst[i + 2].octets);
+    options.cut = burst[i].cut;
     Parsed& p = parsed[i];
     new (&p.packet) net::Packet(net::parse(burst[i].octets, options));  // in its place
     p.entry = nullptr;

@@ -31,6 +31,7 @@ struct Frame {
   Side side = Side::inside;
   std::uint64_t number = 0;  // offline: of the frame in the capture, from 1
   void* handle = nullptr;    // the caller's (an mbuf)
+  bool cut = false;          // offline: the capture has only its beginning
 };
 
 // What the kernel's part should know of a flow (the maps of xdp/contract).

@@ -15,7 +15,11 @@ using contract::Anomaly;
 class Parser {
  public:
   Parser(Bytes frame, const ParseOptions& options, Packet& packet)
-      : octets_(frame.data()), end_(frame.size()), verify_(options.verify_checksums), p_(packet) {}
+      : octets_(frame.data()),
+        end_(frame.size()),
+        verify_(options.verify_checksums),
+        cut_(options.cut),
+        p_(packet) {}
 
   void from_ethernet() {
     // What nearly every frame is takes none of the turns.
@@ -87,13 +91,15 @@ class Parser {
     p_.note(why);
     return Layer::done;
   }
+  // The frame ends within a header, which is its fault unless a capture has not all of it.
+  Layer ends_early(Anomaly why) { return cut_ ? give_up() : give_up(why); }
 
   Layer ethernet() {
-    if (!have(kEthernetHeader)) return give_up(Anomaly::truncated_frame);
+    if (!have(kEthernetHeader)) return ends_early(Anomaly::truncated_frame);
     std::uint16_t type = load_be16(here() + 12);
     at_ += kEthernetHeader;
     while (is_tag(type)) {
-      if (!have(4)) return give_up(Anomaly::truncated_frame);
+      if (!have(4)) return ends_early(Anomaly::truncated_frame);
       if (p_.vlan_count == kMaxTags) return give_up(Anomaly::encapsulation_depth);
       p_.vlan[p_.vlan_count++] = load_be16(here()) & 0x0fff;
       type = load_be16(here() + 2);
@@ -124,11 +130,11 @@ class Parser {
   Layer mpls() {
     p_.mpls = true;
     for (std::size_t labels = 0; labels < kMaxLabels; ++labels) {
-      if (!have(4)) return give_up(Anomaly::truncated_frame);
+      if (!have(4)) return ends_early(Anomaly::truncated_frame);
       const bool bottom = (here()[2] & 1) != 0;
       at_ += 4;
       if (!bottom) continue;
-      if (!have(1)) return give_up(Anomaly::truncated_frame);
+      if (!have(1)) return ends_early(Anomaly::truncated_frame);
       // An Ethernet pseudo-wire without control word may begin with a MAC address that looks like
       // IP: the header checksum tells them apart.
       if (here()[0] >> 4 == 4 && verify_ && !ipv4_header_is_right()) return give_up();
@@ -139,7 +145,7 @@ class Parser {
 
   // RFC 2516; protocol numbers RFC 1661 and 1332, 5072, and 3032 for MPLS.
   Layer pppoe() {
-    if (!have(6)) return give_up(Anomaly::truncated_frame);
+    if (!have(6)) return ends_early(Anomaly::truncated_frame);
     if (p_.pppoe) return give_up(Anomaly::encapsulation_depth);
     if (here()[0] != 0x11 || here()[1] != 0) return give_up();
     p_.pppoe = true;
@@ -148,11 +154,11 @@ class Parser {
     const std::size_t length = load_be16(here() + 4);
     at_ += 6;
     if (length > end_ - at_ || length == 0) {
-      p_.note(Anomaly::pppoe_length);
+      if (!cut_ || length == 0) p_.note(Anomaly::pppoe_length);
     } else {
       end_ = at_ + length;
     }
-    if (!have(2)) return give_up(Anomaly::truncated_frame);
+    if (!have(2)) return ends_early(Anomaly::truncated_frame);
     // Protocol field compression (RFC 1661 6.5): the last octet of a protocol number is odd, the
     // first one even.
     std::uint16_t protocol = here()[0];
@@ -175,7 +181,7 @@ class Parser {
   }
 
   Layer ip_by_version() {
-    if (!have(1)) return give_up(Anomaly::truncated_frame);
+    if (!have(1)) return ends_early(Anomaly::truncated_frame);
     switch (here()[0] >> 4) {
       case 4:
         return Layer::ipv4;
@@ -199,6 +205,10 @@ class Parser {
       end_ = at_ + length;
       return;
     }
+    if (cut_ && !absent) {
+      incomplete_ = true;
+      return;
+    }
     // A length of zero is what a large-receive offload leaves (case C21): the octets are genuine. A
     // length beyond the frame is a packet that was cut: no receiver takes it.
     p_.note(Anomaly::bad_ip_length);
@@ -207,13 +217,13 @@ class Parser {
 
   // RFC 791.
   Layer ipv4() {
-    if (!have(kIpv4Header)) return give_up(Anomaly::truncated_frame);
+    if (!have(kIpv4Header)) return ends_early(Anomaly::truncated_frame);
     const std::uint8_t* ip = here();
     const std::size_t words = ip[0] & 0x0f;
     const std::size_t header = words * 4;
-    if (ip[0] >> 4 != 4 || words < 5 || !have(header)) return give_up(Anomaly::truncated_frame);
+    if (ip[0] >> 4 != 4 || words < 5 || !have(header)) return ends_early(Anomaly::truncated_frame);
     const std::size_t length = load_be16(ip + 2);
-    if (length != 0 && length < header) return give_up(Anomaly::truncated_frame);
+    if (length != 0 && length < header) return ends_early(Anomaly::truncated_frame);
     if (!offset_fits()) return give_up(Anomaly::encapsulation_depth);
     limit_to(length, length == 0);
     if (verify_ && checksum_fold(checksum_add_words(ip, words, 0)) != 0xffff) {
@@ -235,9 +245,9 @@ class Parser {
 
   // RFC 8200.
   Layer ipv6() {
-    if (!have(kIpv6Header)) return give_up(Anomaly::truncated_frame);
+    if (!have(kIpv6Header)) return ends_early(Anomaly::truncated_frame);
     const std::uint8_t* ip = here();
-    if (ip[0] >> 4 != 6) return give_up(Anomaly::truncated_frame);
+    if (ip[0] >> 4 != 6) return ends_early(Anomaly::truncated_frame);
     if (!offset_fits()) return give_up(Anomaly::encapsulation_depth);
     const std::size_t length = load_be16(ip + 4);
     // A jumbogram (RFC 2675) has its length in a Hop-by-Hop option. Larger than any frame here.
@@ -263,7 +273,7 @@ class Parser {
         return give_up();
       }
       if (followed == kMaxExtensionHeaders) return give_up(Anomaly::extension_chain);
-      if (!have(8)) return give_up(Anomaly::truncated_frame);
+      if (!have(8)) return ends_early(Anomaly::truncated_frame);
       const std::uint8_t* header = here();
       if (next == ip_protocol::fragment) {
         const std::uint16_t field = load_be16(header + 2);
@@ -281,7 +291,7 @@ class Parser {
       const std::size_t size = next == ip_protocol::authentication
                                    ? (std::size_t{header[1]} + 2) * 4
                                    : (std::size_t{header[1]} + 1) * 8;
-      if (!have(size)) return give_up(Anomaly::truncated_frame);
+      if (!have(size)) return ends_early(Anomaly::truncated_frame);
       if (next == ip_protocol::routing) routing_header(header, size);
       if (next == ip_protocol::destination_options) destination_options(header, size);
       at_ += size;
@@ -328,7 +338,7 @@ class Parser {
   }
 
   Layer fragment_found(std::uint32_t id, std::uint16_t offset, bool more, bool wanted) {
-    if (!wanted || !offset_fits()) return give_up();
+    if (!wanted || incomplete_ || !offset_fits()) return give_up();
     p_.kind = PacketKind::fragment;
     p_.fragment_id = id;
     p_.fragment_offset = offset;
@@ -350,11 +360,11 @@ class Parser {
 
   // RFC 2784 and 2890. Version 1 (PPTP) and source routes (RFC 1701) are not followed.
   Layer gre() {
-    if (!have(4)) return give_up(Anomaly::truncated_frame);
+    if (!have(4)) return ends_early(Anomaly::truncated_frame);
     const std::uint16_t flags = load_be16(here());
     if ((flags & 0x4007) != 0) return give_up();
     const std::size_t size = gre_header_size(flags);
-    if (!have(size)) return give_up(Anomaly::truncated_frame);
+    if (!have(size)) return ends_early(Anomaly::truncated_frame);
     if (!offset_fits()) return give_up(Anomaly::encapsulation_depth);
     const std::uint16_t type = load_be16(here() + 2);
     p_.gre_offset[p_.outer_count - 1] = narrow(at_);
@@ -365,10 +375,13 @@ class Parser {
 
   // RFC 9293 3.1.
   Layer tcp() {
-    if (!have(kTcpHeader)) return give_up(Anomaly::bad_tcp_header);
+    if (!have(kTcpHeader)) return ends_early(Anomaly::bad_tcp_header);
     const std::uint8_t* tcp = here();
-    const std::size_t header = static_cast<std::size_t>(tcp[12] >> 4) * 4;
-    if (header < kTcpHeader || !have(header)) return give_up(Anomaly::bad_tcp_header);
+    std::size_t header = static_cast<std::size_t>(tcp[12] >> 4) * 4;
+    if (header < kTcpHeader || (!have(header) && !cut_)) return give_up(Anomaly::bad_tcp_header);
+    // Of options that the capture has not whole, none is read.
+    const std::size_t options_size = have(header) ? header - kTcpHeader : 0;
+    header = std::min(header, end_ - at_);
     if (at_ + header > 0xffff) return give_up(Anomaly::encapsulation_depth);
     p_.kind = PacketKind::tcp;
     p_.transport_offset = narrow(at_);
@@ -379,10 +392,12 @@ class Parser {
     p_.sequence = load_be32(tcp + 4);
     p_.acknowledgement = load_be32(tcp + 8);
     p_.flags = tcp[13];
+    // A FIN stands behind octets that are not there.
+    if (incomplete_) p_.flags &= static_cast<std::uint8_t>(~tcp_flag::fin);
     p_.window = load_be16(tcp + 14);
     p_.urgent = load_be16(tcp + 18);
-    if (header > kTcpHeader) options(tcp + kTcpHeader, header - kTcpHeader);
-    if (verify_ && !unverifiable_ && !p_.checksum_bad && !tcp_checksum_is_right()) {
+    if (options_size > 0) options(tcp + kTcpHeader, options_size);
+    if (verify_ && !unverifiable_ && !incomplete_ && !p_.checksum_bad && !tcp_checksum_is_right()) {
       p_.note(Anomaly::bad_tcp_checksum);
       p_.checksum_bad = true;
     }
@@ -451,6 +466,8 @@ class Parser {
   std::size_t at_ = 0;
   std::size_t end_;
   bool verify_;
+  bool cut_;
+  bool incomplete_ = false;    // the packet goes on behind what the capture has of it
   bool unverifiable_ = false;  // the final address of a routing header is not known
   Packet& p_;
 };

@@ -101,6 +101,9 @@ enum class LinkType : std::uint8_t { ethernet, raw_ip };
 struct ParseOptions {
   bool verify_checksums = true;  // IPv4 header and TCP
   LinkType link = LinkType::ethernet;
+  // A capture holds less of the frame than there was: that it ends early is not its fault. Of a
+  // segment there is the beginning, unverified; a fragment is not taken.
+  bool cut = false;
 };
 
 // Parses `frame` (any size; headers lie within the first 64 KiB). Pure; any thread.

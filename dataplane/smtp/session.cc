@@ -318,6 +318,8 @@ void Session::Impl::client_gap(std::uint64_t size) {
       break;
     }
     case ClientState::midstream:
+      client_line.release(memory);  // what comes is judged by itself
+      break;
     case ClientState::tls_wait:
     case ClientState::tls_first:
     case ClientState::tls:
@@ -326,6 +328,8 @@ void Session::Impl::client_gap(std::uint64_t size) {
 }
 
 void Session::Impl::server_gap() {
+  end_cut_reply();
+  if (state == ClientState::tls) return;
   server_line.doubt_line(memory);
   drop_passed();
   in_reply = false;

@@ -234,6 +234,7 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
 
   // --- session_server.cc
   void server(Bytes octets);
+  void end_cut_reply();
   void reply_line(std::string_view text);
   void capability(std::string_view text, bool first, bool last);
   void complete_reply(const Reply& reply);

@@ -59,6 +59,14 @@ void Session::Impl::server(Bytes octets) {
   if (between && between->closed) drop_between();
 }
 
+// A line whose end is missing has said what it answers, unless more lines follow.
+void Session::Impl::end_cut_reply() {
+  std::string_view line = as_text(server_line.kept());
+  if (line.ends_with('\r')) line.remove_suffix(1);
+  if (server_line.skipping() || line.size() < 4 || line[3] == '-' || !is_coded(line)) return;
+  reply_line(line);
+}
+
 // RFC 5321 4.2: three digits, then "-" when more lines follow, else a blank and text or nothing.
 void Session::Impl::reply_line(std::string_view text) {
   if (!is_coded(text)) {

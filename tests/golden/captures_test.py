@@ -357,6 +357,30 @@ class Captures(unittest.TestCase):
             self.assertIn('captured only in part', analyze(path, '--out', str(out))[2])
             self.assertEqual(out.read_bytes()[24:], octets[24:])
 
+    def test_frames_that_were_captured_in_part_are_read_as_far_as_they_go(self):
+        """What the capture has not is no fault of who sent it. Wherever frames are cut: nobody is told of
+        broken packets; once the envelope is whole, it is told."""
+        whole = (CAPTURES / 's06-simple-session.pcap').read_bytes()
+        frames = frames_of(whole)
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder) / 'in.pcap'
+            path.write_bytes(whole)
+            told, = of_type(analyze(path)[1], 'smtp')
+            for snap in (*range(1, 80), 100, 200, 400):
+                octets = struct.pack('<IHHiIII', 0xa1b23c4d, 2, 4, 0, 0, 262144, 1)
+                for ns, frame in frames:
+                    kept = frame[:snap]
+                    octets += struct.pack('<IIII', ns // 10**9, ns % 10**9, len(kept), len(frame)) + kept
+                path.write_bytes(octets)
+                status, events, errors = analyze(path)
+                self.assertEqual(status, 0, f'{snap}: {errors}')
+                self.assertEqual(anomalies(events) & {'bad-ip-length', 'truncated-frame', 'bad-tcp-header',
+                                                      'bad-tcp-checksum', 'bad-ip-checksum'}, set(), snap)
+                if snap >= 100:
+                    there, = of_type(events, 'smtp')
+                    self.assertEqual(there['smtp']['mail_from'], told['smtp']['mail_from'], snap)
+                    self.assertEqual(there['smtp']['outcome'], told['smtp']['outcome'], snap)
+
     def test_cooked_captures_keep_what_stands_before_ip(self):
         """A tag, labels or PPPoE behind a cooked header (libpcap writes a VLAN tag back there): the
         protocol of the header says what follows. Nothing was seen of such flows."""

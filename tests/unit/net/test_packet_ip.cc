@@ -91,6 +91,40 @@ TEST(WireCases, C21_LengthBeyondTheFrameIsNotForTheStream) {
   }
 }
 
+// Nor is it anybody's fault that a capture has only the beginning of a frame.
+TEST(PacketIp, CapturedInPart) {
+  for (const Path& path : {Path{}, path_v6()}) {
+    const Frame whole = frame_of(path, "innocent octets, then more");
+    const Packet all = parse(whole, {});
+    for (std::size_t size = 0; size <= whole.size(); ++size) {
+      const Frame cut(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size));
+      const Packet p = parse(cut, {.cut = size < whole.size()});
+      EXPECT_EQ(anomaly_names(p), "") << size;
+      EXPECT_FALSE(p.checksum_bad) << size;
+      EXPECT_LE(std::size_t{p.payload_offset} + p.payload_size, size);
+      if (size < std::size_t{all.transport_offset} + 20) {
+        EXPECT_EQ(p.kind, PacketKind::other) << size;
+        continue;
+      }
+      EXPECT_EQ(p.kind, PacketKind::tcp) << size;
+      EXPECT_EQ(p.sequence, all.sequence);
+      EXPECT_EQ(p.payload_size, size < all.payload_offset ? 0 : size - all.payload_offset);
+    }
+  }
+  // Where its FIN stands is not seen, nor where a fragment ends.
+  test::TcpSegment last;
+  last.flags = tcp_flag::fin | tcp_flag::ack;
+  last.payload = as_bytes("some octets");
+  Frame fin = test::tcp_frame({}, Direction::to_server, last);
+  EXPECT_EQ(parse(fin, {}).flags, last.flags);
+  fin.pop_back();
+  EXPECT_EQ(parse(fin, {.cut = true}).flags, tcp_flag::ack);
+  Frame fragment = test::fragment_frame({}, Direction::to_server, 6, 0, Frame(32, 'x'), true, 7);
+  EXPECT_EQ(parse(fragment, {}).kind, PacketKind::fragment);
+  fragment.pop_back();
+  EXPECT_EQ(parse(fragment, {.cut = true}).kind, PacketKind::other);
+}
+
 TEST(PacketIp, HeadersThatCannotBeRead) {
   Frame frame = frame_of({}, "x");
   frame[kIp] = 0x44;

@@ -618,6 +618,16 @@ TEST(SmtpSession, Midstream) {
 
 TEST(SmtpSession, Gaps) {
   LimitedResource memory(std::pmr::new_delete_resource(), 1 << 20);
+  {  // in the first line that is seen of a connection, which goes on in no other
+    Recorder r;
+    Session s(Limits{}, r, &memory);
+    s.set_midstream();
+    s.client(as_bytes("HELO c"));
+    s.client_gap(20);
+    s.client(as_bytes("MAIL FROM:<a@a.test>\r\n"));
+    s.server(as_bytes("250 ok\r\n"));
+    EXPECT_EQ(r.transactions.at(1).mailbox, "a@a.test");
+  }
   const auto start = [](Session& s) {
     s.server(as_bytes("220 mx\r\n"));
     s.client(as_bytes("EHLO c\r\n"));
@@ -758,6 +768,32 @@ TEST(SmtpSession, Gaps) {
     s.server(as_bytes("\r\n250 done\r\n"));
     EXPECT_EQ(r.messages.at(0).end, MessageEnd::complete);
     EXPECT_EQ(r.transactions.at(1).ends.at(0).second, "done");
+  }
+  {  // the end of a line was missed: its code had come
+    Recorder r;
+    Session s(Limits{}, r, &memory);
+    start(s);
+    s.client(as_bytes("DATA\r\n"));
+    s.server(as_bytes("354 End data wi"));
+    s.server_gap(8);
+    s.client(as_bytes("one\r\n.\r\n"));
+    s.server(as_bytes("250 don"));
+    s.server_gap(3);
+    EXPECT_EQ(r.messages.at(0).end, MessageEnd::complete);
+    EXPECT_EQ(r.transactions.at(1).ends.at(0).second, "don");
+  }
+  {  // which it had not; and more lines were to follow
+    for (const std::string_view cut : {"25", "550", "550-no"}) {
+      Recorder r;
+      Session s(Limits{}, r, &memory);
+      start(s);
+      s.client(as_bytes("DATA\r\n"));
+      s.server(as_bytes(cut));
+      s.server_gap(8);
+      s.client(as_bytes("one\r\n.\r\n"));
+      s.server(as_bytes("250 done\r\n"));
+      EXPECT_EQ(r.transactions.at(1).ends.at(0).second, "done") << cut;
+    }
   }
   {  // so it is when the message is refused
     Recorder r;
