@@ -16,10 +16,12 @@
 // hosts in the policy. --each FILE: what each session took, least of the rounds, as JSON; the
 // sessions of the capture come one after the other and may be such as are stopped.
 #include <mimalloc.h>
+#include <sys/mman.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <memory>
 #include <new>
@@ -165,6 +167,27 @@ class EventMemory {
       std::vector<std::uint8_t>(contract::event_ring_bytes(kRing) + 64);
 };
 
+// The capture's frames where a driver would have put them: in large pages, if the kernel gives
+// them.
+class FrameMemory {
+ public:
+  explicit FrameMemory(std::size_t size)
+      : octets_(static_cast<std::uint8_t*>(std::aligned_alloc(kPage, (size / kPage + 1) * kPage))),
+        size_(size) {
+    if (!octets_) throw std::bad_alloc();
+    ::madvise(octets_.get(), (size / kPage + 1) * kPage, MADV_HUGEPAGE);
+  }
+  MutableBytes get() { return {octets_.get(), size_}; }
+
+ private:
+  static constexpr std::size_t kPage = std::size_t{2} << 20;
+  struct Free {
+    void operator()(void* p) const { std::free(p); }
+  };
+  std::unique_ptr<std::uint8_t, Free> octets_;
+  std::size_t size_;
+};
+
 constexpr Nanoseconds kTick = 10 * kMillisecond;
 
 // Opens `count` flows that say EHLO and are then quiet, and lets so much time pass that the engine
@@ -220,8 +243,8 @@ struct Pass {
 };
 
 Pass replay(const Options& options, const perf::Capture& capture, const policy::Policy& policy,
-            mem::WorkerMemory& memory, EventMemory& event_memory, perf::EventCounters& counters,
-            std::vector<Session>& sessions) {
+            mem::WorkerMemory& memory, FrameMemory& frame_memory, EventMemory& event_memory,
+            perf::EventCounters& counters, std::vector<Session>& sessions) {
   auto ring = contract::EventRingProducer::create(event_memory.get(), EventMemory::kRing);
   contract::EventRingConsumer consumer(event_memory.get(),
                                        contract::event_ring_bytes(EventMemory::kRing));
@@ -244,7 +267,8 @@ Pass replay(const Options& options, const perf::Capture& capture, const policy::
   const std::uint64_t forwarded_before = kernel.forwarded;
 
   Pass pass;
-  std::vector<std::uint8_t> work = capture.octets;
+  const MutableBytes work = frame_memory.get();
+  std::ranges::copy(capture.octets, work.begin());
   std::vector<inspect::Frame> burst(32);
   double idle = 0;  // draining the ring is control's work, not the worker's
   std::uint64_t before = 0;
@@ -262,7 +286,7 @@ Pass replay(const Options& options, const perf::Capture& capture, const policy::
       const perf::Recorded& f = frames[at];
       if (each && f.flow != flow) break;
       if (kernel.takes(f)) continue;
-      burst[n++] = {.octets = MutableBytes(work).subspan(f.offset, f.size), .side = f.side};
+      burst[n++] = {.octets = work.subspan(f.offset, f.size), .side = f.side};
     }
     if (before == 0 && at >= frames.size() / 2) before = allocations;
     const double from = each ? perf::seconds_of(CLOCK_MONOTONIC) : 0;
@@ -344,6 +368,7 @@ int run(int argc, char** argv) {
       mem::WorkerMemory::create((std::size_t{512} << 20) + options.idle_flows * 1024, false, true);
   if (!memory || !(*memory)->bind()) fail("no memory for a worker");
 
+  FrameMemory frame_memory(capture->octets.size());
   EventMemory event_memory;
   perf::EventCounters counters;
   perf::Rounds rounds;
@@ -351,7 +376,8 @@ int run(int argc, char** argv) {
   Pass last;
   std::vector<Session> each(options.each.empty() ? 0 : capture->flows.size());
   for (unsigned round = 0; round < options.repeat; ++round) {
-    last = replay(options, *capture, *compiled->policy, **memory, event_memory, counters, each);
+    last = replay(options, *capture, *compiled->policy, **memory, frame_memory, event_memory,
+                  counters, each);
     rounds.add(last.seconds);
     for (const double slice : last.slices) slices.add(slice);
   }
