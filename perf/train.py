@@ -34,7 +34,7 @@ def main(build):
         hostile = adversarial.wirecraft.Capture()
         adversarial.add_sessions(hostile, pathlib.Path(rules))
         pathlib.Path(capture).write_bytes(hostile.octets())
-        # One after the other: as many flows are open as ever only at the end.
+        # --each, since what these allocate is not asked.
         subprocess.run([f'{build}/perf/replay', capture, '--rules', rules, '--each', f'{folder}/each.json'],
                        check=True, stdout=subprocess.DEVNULL)
 

@@ -221,9 +221,10 @@ class Parser {
     const std::uint8_t* ip = here();
     const std::size_t words = ip[0] & 0x0f;
     const std::size_t header = words * 4;
-    if (ip[0] >> 4 != 4 || words < 5 || !have(header)) return ends_early(Anomaly::truncated_frame);
+    if (ip[0] >> 4 != 4 || words < 5) return give_up(Anomaly::truncated_frame);
+    if (!have(header)) return ends_early(Anomaly::truncated_frame);
     const std::size_t length = load_be16(ip + 2);
-    if (length != 0 && length < header) return ends_early(Anomaly::truncated_frame);
+    if (length != 0 && length < header) return give_up(Anomaly::truncated_frame);
     if (!offset_fits()) return give_up(Anomaly::encapsulation_depth);
     limit_to(length, length == 0);
     if (verify_ && checksum_fold(checksum_add_words(ip, words, 0)) != 0xffff) {
@@ -247,7 +248,7 @@ class Parser {
   Layer ipv6() {
     if (!have(kIpv6Header)) return ends_early(Anomaly::truncated_frame);
     const std::uint8_t* ip = here();
-    if (ip[0] >> 4 != 6) return ends_early(Anomaly::truncated_frame);
+    if (ip[0] >> 4 != 6) return give_up(Anomaly::truncated_frame);
     if (!offset_fits()) return give_up(Anomaly::encapsulation_depth);
     const std::size_t length = load_be16(ip + 4);
     // A jumbogram (RFC 2675) has its length in a Hop-by-Hop option. Larger than any frame here.
