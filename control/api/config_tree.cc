@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "control/api/json_text.h"
+
 namespace sluice::control {
 namespace {
 
@@ -399,19 +401,12 @@ bool same(const ConfigNode& a, const ConfigNode& b) {
 Result<ConfigTree> ConfigTree::parse(const Model& model, std::string_view text,
                                      std::string_view name) {
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
-  nlohmann::json whole;
-  try {
-    whole = nlohmann::json::parse(text);
-  } catch (const nlohmann::json::parse_error& e) {
-    const std::size_t at = std::min<std::size_t>(e.byte, text.size());
-    const auto lines =
-        std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n');
-    return Error{std::string(name) + ":" + std::to_string(lines + 1) + ": not valid JSON"};
-  }
-  if (!whole.is_object()) return Error{std::string(name) + ": not a JSON object"};
+  const auto whole = parse_json(text);
+  if (!whole) return Error{std::string(name) + whole.error()};
+  if (!whole->is_object()) return Error{std::string(name) + ": not a JSON object"};
   ConfigTree tree(model);
   JsonReader reader(model, name);
-  for (const auto& [member, value] : whole.items()) {
+  for (const auto& [member, value] : whole->items()) {
     if (member != "sluice:sluice") {
       return Error{std::string(name) + ": /" + member + ": is not known; expected sluice:sluice"};
     }

@@ -16,6 +16,7 @@
 #include "control/api/digest.h"
 #include "control/api/event_streams.h"
 #include "control/api/http_values.h"
+#include "control/api/json_text.h"
 #include "control/api/operations.h"
 #include "control/api/restconf.h"
 
@@ -26,6 +27,7 @@ using nlohmann::json;
 using restconf::Fault;
 
 constexpr std::size_t kMaxBody = std::size_t{16} << 20;
+constexpr std::size_t kMaxBodyDigits = 19;  // more do not fit 64 bits
 constexpr std::size_t kThreads = 8;
 constexpr int kAnswerSeconds = 620;
 constexpr std::string_view kDataPath = "/restconf/data";
@@ -260,11 +262,9 @@ struct HttpServer::Impl {
                                    "the body is to be " + std::string(kYangData),
                                    {}});
       }
-      body = json::parse(request.body, nullptr, false);
-      if (body.is_discarded()) {
-        return put(response,
-                   Fault{400, "protocol", "malformed-message", "the body is no JSON", {}});
-      }
+      auto parsed = parse_json(request.body);
+      if (!parsed) return put(response, malformed_body(parsed.error()));
+      body = std::move(*parsed);
     }
     restconf::Target target;
     if (Fault f = restconf::resolve(*model, path, target); f) return put(response, f);
@@ -325,7 +325,9 @@ struct HttpServer::Impl {
     }
     json arguments = json::object();
     if (!request.body.empty()) {
-      const json body = json::parse(request.body, nullptr, false);
+      const auto parsed = parse_json(request.body);
+      if (!parsed) return put(response, malformed_body(parsed.error()));
+      const json& body = *parsed;
       const std::string input = prefix + "input";
       if (!body.is_object() || body.size() != 1 || !body.contains(input) ||
           !body[input].is_object()) {
@@ -407,10 +409,23 @@ struct HttpServer::Impl {
       // Guessing is to be slow.
       static_cast<void>(within_rate(request.remote_addr, 9));
       put_unknown(response);
+    } else if (const std::string size = request.get_header_value("Content-Length");
+               size.size() > kMaxBodyDigits ||
+               std::strtoull(size.c_str(), nullptr, 10) > kMaxBody) {
+      // Not waited for.
+      put(response, Fault{413,
+                          "protocol",
+                          "too-big",
+                          "the body is more than " + std::to_string(kMaxBody) + " octets",
+                          {}});
     } else {
       return true;
     }
     return false;
+  }
+
+  static Fault malformed_body(const std::string& why) {
+    return {400, "protocol", "malformed-message", "the body" + why, {}};
   }
 
   static void put_unknown(httplib::Response& response) {

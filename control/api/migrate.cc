@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "control/api/json_text.h"
+
 namespace sluice::control {
 namespace {
 
@@ -42,6 +44,7 @@ Result<Migrated> migrate(std::string_view text, std::string_view name) {
   Migrated result{std::string(text), {}};
   std::string_view body = text;
   if (body.starts_with("\xef\xbb\xbf")) body.remove_prefix(3);
+  if (!parse_json(body)) return result;  // who reads it says why
   Json whole = Json::parse(body, nullptr, false);
   if (!whole.is_object()) return result;
   const auto root = whole.find("sluice:sluice");

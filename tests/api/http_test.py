@@ -127,6 +127,13 @@ class Http(unittest.TestCase):
             self.assertTrue(answer[2]['ietf-restconf:errors']['error'][0]['error-message'])
         self.assertEqual(self.s.curl('GET', DATA)[2], before)
         self.error(self.s.curl('PUT', f'{DATA}/detection', '{"sluice:detection":'), 400, 'malformed-message')
+        for twice in ('{"sluice:detection": {"window": 7, "limit-threshold": 5, "window": 8}}',
+                      '{"sluice:detection": {"window": 7}, "sluice:detection": {}}'):
+            answer = self.s.curl('PUT', f'{DATA}/detection', twice)
+            self.error(answer, 400, 'malformed-message')
+            self.assertIn('stands twice', str(answer[2]))
+        self.error(self.s.curl('POST', '/restconf/operations/sluice-operations:self-test',
+                               '{"sluice-operations:input": {"wire": "a", "wire": "b"}}'), 400, 'malformed-message')
         self.error(self.s.curl('PUT', f'{DATA}/detection', 'x', headers=['Content-Type: text/plain']), 415,
                    'malformed-message')
         self.error(self.s.curl('PUT', f'{DATA}/wire=w9', {'sluice:wire': [{'name': 'w8'}]}), 400,
@@ -231,6 +238,13 @@ class Http(unittest.TestCase):
             s.sendall(b'PUT /restconf/data HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000\r\n'
                       b'Authorization: Bearer wrong\r\n\r\n')
             self.assertIn(b' 401 ', s.recv(4096))
+        # Nor are those that are too large.
+        for size in (b'16777217', b'99999999999999999999999'):
+            with context.wrap_socket(socket.create_connection(('127.0.0.1', self.s.port), 60),
+                                     server_hostname='localhost') as s:
+                s.sendall(b'PUT /restconf/data HTTP/1.1\r\nHost: localhost\r\nContent-Length: ' + size
+                          + b'\r\nAuthorization: Bearer token-of-an-admin\r\n\r\n')
+                self.assertIn(b' 413 ', s.recv(4096))
         self.error(self.s.curl('GET', '/' + 'x' * 3000), 414, 'too-big')
 
     def test_media_types(self):

@@ -252,6 +252,8 @@ TEST_P(JsonFaults, SayWhere) {
 const WrongJson kWrongJson[] = {
     {"{\n\"sluice:sluice\":{\n,}}", "t:3: not valid JSON"},
     {"[]", "not a JSON object"},
+    {R"({"sluice:sluice":{"wire":[{"name":"a"}],"mail":{"port":[25],"port":[26]},"wire":[]}})",
+     "t: /sluice:sluice/mail/port: stands twice"},
     {R"({"other:x":{}})", "/other:x: is not known"},
     {R"({"sluice:sluice":[]})", "/sluice:sluice: is not an object"},
     {R"({"sluice:sluice":{"wirr":[]}})", "'wirr' is not known here"},
