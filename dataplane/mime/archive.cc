@@ -41,6 +41,10 @@ void release(voidpf opaque, voidpf address) {
   static_cast<std::pmr::memory_resource*>(opaque)->deallocate(p, octets, kPrefix);
 }
 
+std::uint32_t hash_of_name(std::string_view name) {
+  return static_cast<std::uint32_t>(KeyedHash().add(name).value());
+}
+
 // Where a zip file's signature may go on from `at`, `matched` octets of it having been seen: behind
 // "PK\3", or at the end of `text`.
 std::size_t first_match(std::string_view text, std::size_t at, std::uint8_t& matched) {
@@ -59,7 +63,12 @@ std::size_t first_match(std::string_view text, std::size_t at, std::uint8_t& mat
 }  // namespace
 
 Archive::Archive(Context& context, PartNumber part, std::uint32_t depth, std::uint32_t level)
-    : context_(context), part_(part), depth_(depth), level_(level), names_(&context.memory) {}
+    : context_(context),
+      part_(part),
+      depth_(depth),
+      level_(level),
+      names_(&context.memory),
+      other_names_(&context.memory) {}
 
 Archive::~Archive() {
   std::pmr::polymorphic_allocator<> allocator(&context_.memory);
@@ -190,8 +199,7 @@ void Archive::read_local() {
   compressed_ = le32(&header_[14]);
   expanded_ = le32(&header_[18]);
   remaining_ = le16(&header_[22]);
-  extra_ = le16(&header_[24]);
-  name_size_ = 0;
+  begin_names(le16(&header_[24]));
   state_ = remaining_ > 0 ? State::name : State::extra;
 }
 
@@ -200,28 +208,73 @@ void Archive::read_central() {
   listed_ += le32(&header_[16]);
   if (listed_ > directory_) context_.raise(contract::Anomaly::limit);
   remaining_ = le16(&header_[24]);
-  name_size_ = 0;
-  state_ = State::central_name;
-  if (remaining_ == 0) end_central();
+  begin_names(le16(&header_[26]));
+  state_ = remaining_ > 0 ? State::central_name : State::central_extra;
+  if (remaining_ + extra_ == 0) end_central();
 }
 
-std::uint32_t Archive::name_hash() const {
-  return static_cast<std::uint32_t>(KeyedHash().add({name_.data(), name_size_}).value());
+// A header's name and `extra` octets of extra fields follow.
+void Archive::begin_names(std::uint16_t extra) {
+  extra_ = extra;
+  name_size_ = 0;
+  other_size_ = 0;
+  field_at_ = 0;
 }
 
 // Programs show the directory's names. One that no local header has is a member's too.
 void Archive::end_central() {
   const std::size_t at = central_++;
-  const std::uint32_t hash = name_hash();
+  const std::uint32_t hash = hash_of_name({name_.data(), name_size_});
   const bool known = (at < names_.size() && names_[at] == hash) ||
                      std::find(names_.begin(), names_.end(), hash) != names_.end();
-  if (!known && name_size_ > 0 && names_.size() < kMostNames) {
-    begin_member({name_.data(), name_size_});
-    if (state_ == State::ignore) return;
-    end_member();
-  }
+  if (!known && name_size_ > 0 && names_.size() < kMostNames &&
+      !tell_name({name_.data(), name_size_}))
+    return;
+  if (!tell_other_name()) return;
   window_ = 0;
   state_ = State::seek;
+}
+
+// A member of that name and no octets; false: no more may be told.
+bool Archive::tell_name(std::string_view name) {
+  begin_member(name);
+  if (state_ == State::ignore) return false;
+  end_member();
+  return true;
+}
+
+// The name of the header's Unicode path field, which some programs show in place of its own. Once:
+// the directory repeats it.
+bool Archive::tell_other_name() {
+  const std::string_view other(other_name_.data(), std::exchange(other_size_, 0));
+  if (other.empty() || other == std::string_view(name_.data(), name_size_)) return true;
+  const std::uint32_t hash = hash_of_name(other);
+  if (other_names_.size() >= kMostNames ||
+      std::find(other_names_.begin(), other_names_.end(), hash) != other_names_.end())
+    return true;
+  other_names_.push_back(hash);
+  return tell_name(other);
+}
+
+// Extra fields (APPNOTE 4.5): id, size, data; of the Unicode path field (4.6.9) a version and a
+// check value of the header's name stand before the name.
+std::size_t Archive::take_extra(Bytes octets) {
+  constexpr std::uint16_t kUnicodePath = 0x7075;
+  constexpr std::size_t kBefore = 5;
+  const auto used = static_cast<std::size_t>(std::min<std::uint64_t>(extra_, octets.size()));
+  for (const std::uint8_t octet : octets.first(used)) {
+    if (field_at_ < field_.size()) {
+      field_[field_at_++] = octet;
+    } else {
+      ++field_at_;
+      if (le16(field_.data()) == kUnicodePath && field_at_ > field_.size() + kBefore &&
+          other_size_ < other_name_.size())
+        other_name_[other_size_++] = static_cast<char>(octet);
+    }
+    if (field_at_ == field_.size() + le16(&field_[2])) field_at_ = 0;
+  }
+  extra_ -= used;
+  return used;
 }
 
 std::size_t Archive::take_name(Bytes octets) {
@@ -235,7 +288,8 @@ std::size_t Archive::take_name(Bytes octets) {
 
 void Archive::begin_entry() {
   remaining_ = compressed_;
-  if (names_.size() < kMostNames) names_.push_back(name_hash());
+  if (names_.size() < kMostNames) names_.push_back(hash_of_name({name_.data(), name_size_}));
+  if (!tell_other_name()) return;
   begin_member({name_.data(), name_size_});
   if (state_ == State::ignore) return;
   window_ = 0;
@@ -403,11 +457,16 @@ void Archive::read(Bytes octets) {
         break;
       case State::central_name:
         used = take_name(octets);
-        if (remaining_ == 0) end_central();
+        if (remaining_ > 0) break;
+        state_ = State::central_extra;
+        if (extra_ == 0) end_central();
+        break;
+      case State::central_extra:
+        used = take_extra(octets);
+        if (extra_ == 0) end_central();
         break;
       case State::extra:
-        used = static_cast<std::size_t>(std::min<std::uint64_t>(extra_, octets.size()));
-        extra_ -= used;
+        used = take_extra(octets);
         if (extra_ == 0) begin_entry();
         break;
       case State::probe: {
@@ -445,6 +504,7 @@ void Archive::read(Bytes octets) {
 void Archive::finish() {
   if (state_ == State::probe && collected_ > 0) end_probe();
   if (state_ == State::deflated && unit_size_ > 0) inflate_unit();
+  if (state_ == State::central_extra) end_central();
   end_member();
   if (level_ == 0) context_.archives += std::exchange(fed_, 0);
   state_ = State::ignore;

@@ -1,9 +1,10 @@
 // What is inside gzip and zip files, as a stream, for scanning (case B19). Members become parts
 // (alternative), their octets DataKind::alternative. Zip is read by its local headers, in the order
 // of the file; the central directory shows whether entries overlap, and names that no local header
-// has (programs show those) are told as members of no octets. Nested archives are
-// entered to a depth. Octets, depth and members are bounded, and with the octets the time: past a
-// bound the rest is not inflated and Anomaly::limit is raised.
+// has (programs show those) are told as members of no octets, as are those of Info-ZIP's Unicode
+// path field (0x7075), which stand beside a header's. Nested archives are entered to a depth.
+// Octets, depth and members are bounded, and with the octets the time: past a bound the rest is not
+// inflated and Anomaly::limit is raised.
 #pragma once
 
 #include <array>
@@ -36,7 +37,7 @@ class Archive {
 
  private:
   //  zip: seek -- PK34 --> local -- name, extra --> [probe] --> stored | deflated --> seek
-  //       seek -- PK12 --> central -- name --> seek
+  //       seek -- PK12 --> central -- name, extra --> seek
   //  gzip: deflated, and again while a member follows
   enum class State : std::uint8_t {
     begin,
@@ -49,6 +50,7 @@ class Archive {
     deflated,
     central,
     central_name,
+    central_extra,
     gzip_next,
     ignore,
   };
@@ -56,9 +58,12 @@ class Archive {
   std::size_t collect(Bytes in, std::size_t size);
   void read_local();
   void read_central();
+  void begin_names(std::uint16_t extra);
   void end_central();
-  std::uint32_t name_hash() const;
   std::size_t take_name(Bytes octets);
+  std::size_t take_extra(Bytes octets);
+  bool tell_name(std::string_view name);
+  bool tell_other_name();
   void begin_entry();
   bool begin_inflate(int window_bits);
   void end_probe();
@@ -108,9 +113,14 @@ class Archive {
   std::array<std::uint8_t, 46> header_{};
   std::uint16_t name_size_ = 0;
   std::array<char, 256> name_{};
+  std::uint16_t other_size_ = 0;
+  std::array<char, 256> other_name_{};   // of a Unicode path field
+  std::uint32_t field_at_ = 0;           // octets of an extra field so far
+  std::array<std::uint8_t, 4> field_{};  // its id and size
   static constexpr std::size_t kMostNames = 4096;
-  std::pmr::vector<std::uint32_t> names_;  // hashes of the local headers'
-  std::size_t central_ = 0;                // entries of the directory so far
+  std::pmr::vector<std::uint32_t> names_;        // hashes of the local headers'
+  std::pmr::vector<std::uint32_t> other_names_;  // of those told of Unicode path fields
+  std::size_t central_ = 0;                      // entries of the directory so far
 };
 
 // The archive that a file is, or that begins somewhere in it: programs that open a zip file look

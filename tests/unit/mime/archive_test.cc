@@ -36,7 +36,9 @@ struct Entry {
   std::string name, content;
   bool store = false;
   bool sizes_follow = false;
-  int copies = 1;  // times the central directory lists it
+  int copies = 1;        // times the central directory lists it
+  std::string extra{};   // fields of the local header,
+  std::string listed{};  // and of the directory
 };
 
 std::string zip(const std::vector<Entry>& entries) {
@@ -56,11 +58,11 @@ std::string zip(const std::vector<Entry>& entries) {
       put(to, sizes ? data.size() : 0, 4);
       put(to, sizes ? e.content.size() : 0, 4);
       put(to, e.name.size(), 2);
-      put(to, 0, 2);
     };
     out += "PK\3\4";
     fields(out, !e.sizes_follow);
-    out += e.name + data;
+    put(out, e.extra.size(), 2);
+    out += e.name + e.extra + data;
     if (e.sizes_follow) {
       out += "PK\7\10";
       put(out, crc, 4);
@@ -71,9 +73,10 @@ std::string zip(const std::vector<Entry>& entries) {
       directory += "PK\1\2";
       put(directory, 20, 2);
       fields(directory, true);
+      put(directory, e.listed.size(), 2);
       put(directory, 0, 10);
       put(directory, offset, 4);
-      directory += e.name;
+      directory += e.name + e.listed;
     }
   }
   return out + directory + "PK\5\6" + std::string(18, '\0');
@@ -142,6 +145,39 @@ TEST(MimeArchives, NamesThatOnlyTheDirectoryHas) {
   other = other.substr(0, directory) + other.substr(directory + 3 * entry) +
           other.substr(directory + entry, entry) + "PK\1\2" + std::string(42, '\0');
   EXPECT_EQ(run(other).parts.size(), 4u);
+}
+
+// Some programs show the name of Info-ZIP's Unicode path field in place of the header's.
+TEST(MimeArchives, NamesOfUnicodePathFields) {
+  const auto field = [](std::uint16_t id, const std::string& data) {
+    std::string out;
+    put(out, id, 2);
+    put(out, data.size(), 2);
+    return out + data;
+  };
+  const auto path = [&](const std::string& name) { return field(0x7075, "\1crc_" + name); };
+  const std::string time = field(0x5455, std::string("\3\0\0\0\0\0\0\0\0", 9));
+  const Recorder r = run(zip(
+      {{.name = "a.txt",
+        .content = "one",
+        .extra = time + path("a.exe") + field(1, ""),
+        .listed = path("a.exe")},
+       {.name = "b.txt", .content = "two", .listed = time + path("b.scr")},
+       {.name = "c.txt", .content = "three", .extra = path("c.txt") + field(0x7075, "\1crc_")}}));
+  std::vector<std::string> names;
+  for (const auto& [n, p] : r.parts)
+    if (n >= kArchiveMember) names.push_back(p.name);
+  EXPECT_EQ(names, (std::vector<std::string>{"a.exe", "a.txt", "b.txt", "c.txt", "b.scr"}));
+  EXPECT_EQ(member(r, 1).other, "one");
+  // Cut within the field, the name of the directory is there.
+  std::string file = zip({{.name = "x.txt", .content = "x", .copies = 0}});
+  file.resize(file.size() - 22);
+  std::string entry = "PK\1\2" + std::string(24, '\0');
+  put(entry, 5, 2);
+  put(entry, 100, 2);
+  entry += std::string(14, '\0') + "y.exe" + path("z.exe");
+  const Recorder cut = run(file + entry);
+  EXPECT_EQ(member(cut, 1).name, "y.exe");
 }
 
 TEST(MimeArchives, NamesOfGzip) {
