@@ -409,6 +409,12 @@ struct HttpServer::Impl {
       // Guessing is to be slow.
       static_cast<void>(within_rate(request.remote_addr, 9));
       put_unknown(response);
+    } else if (request.has_header("Transfer-Encoding")) {
+      // The library bounds neither these nor what it inflates.
+      put(response,
+          Fault{411, "protocol", "malformed-message", "a body is to have its length", {}});
+    } else if (request.has_header("Content-Encoding")) {
+      put(response, Fault{415, "protocol", "malformed-message", "a body is to be as it is", {}});
     } else if (const std::string size = request.get_header_value("Content-Length");
                size.size() > kMaxBodyDigits ||
                std::strtoull(size.c_str(), nullptr, 10) > kMaxBody) {

@@ -238,6 +238,11 @@ class Http(unittest.TestCase):
             s.sendall(b'PUT /restconf/data HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000\r\n'
                       b'Authorization: Bearer wrong\r\n\r\n')
             self.assertIn(b' 401 ', s.recv(4096))
+        # Nor are those whose size is not known.
+        self.error(self.s.curl('PUT', f'{DATA}/detection', '{}', headers=['Transfer-Encoding: chunked']), 411,
+                   'malformed-message')
+        self.error(self.s.curl('PUT', f'{DATA}/detection', '{}', headers=['Content-Encoding: gzip']), 415,
+                   'malformed-message')
         # Nor are those that are too large.
         for size in (b'16777217', b'99999999999999999999999'):
             with context.wrap_socket(socket.create_connection(('127.0.0.1', self.s.port), 60),
