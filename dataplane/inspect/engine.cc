@@ -83,8 +83,7 @@ void Engine::Impl::process(std::span<Frame> burst) {
   std::array<std::uint8_t, kBurst> index;
   std::size_t count = 0;
   std::uint64_t octets = 0;
-  net::ParseOptions options{.verify_checksums = settings.verify_checksums,
-                                  .link = settings.link};
+  net::ParseOptions options{.verify_checksums = settings.verify_checksums, .link = settings.link};
   for (std::size_t i = 0; i < burst.size(); ++i) {
     octets += burst[i].octets.size();
     // All of it is read soon; the driver's memory is cold.
