@@ -34,6 +34,10 @@ Result<nlohmann::json> parse_json(std::string_view text) {
     const auto lines =
         std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n');
     return Error{":" + std::to_string(lines + 1) + ": not valid JSON"};
+  } catch (const nlohmann::json::out_of_range&) {
+    std::string where;
+    for (const Object& object : open) where += "/" + object.current;
+    return Error{": " + where + ": a number that is too large"};
   }
 }
 

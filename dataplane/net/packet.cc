@@ -354,7 +354,7 @@ class Parser {
     if (p_.outer_count == kMaxTunnels) return give_up(Anomaly::encapsulation_depth);
     p_.outer_offset[p_.outer_count++] = p_.network_offset;
     p_.tunnel = true;
-    unverifiable_ = false;
+    unverifiable_ = incomplete_ = false;
     if (next == ip_protocol::gre) return Layer::gre;
     return next == ip_protocol::ipv4 ? Layer::ipv4 : Layer::ipv6;
   }

@@ -131,7 +131,7 @@ class LiteralSet {
   Sampling brief_;
   std::vector<Buckets> buckets_;  // none when there are too many
   std::vector<Place> brief_places_;
-  bool brief_ascii_ = true;  // the first octets of all of them
+  bool brief_ascii_ = true;  // none of their first octets is beyond 0x7f
   bool vectors_ = has(Vectors::avx2);
   bool wide_ = has(Vectors::avx512vbmi);
 };

@@ -254,6 +254,8 @@ const WrongJson kWrongJson[] = {
     {"[]", "not a JSON object"},
     {R"({"sluice:sluice":{"wire":[{"name":"a"}],"mail":{"port":[25],"port":[26]},"wire":[]}})",
      "t: /sluice:sluice/mail/port: stands twice"},
+    {R"({"sluice:sluice":{"detection":{"window":1e999}}})",
+     "t: /sluice:sluice/detection/window: a number that is too large"},
     {R"({"other:x":{}})", "/other:x: is not known"},
     {R"({"sluice:sluice":[]})", "/sluice:sluice: is not an object"},
     {R"({"sluice:sluice":{"wirr":[]}})", "'wirr' is not known here"},

@@ -119,6 +119,15 @@ TEST(PacketIp, CapturedInPart) {
   EXPECT_EQ(parse(fin, {}).flags, last.flags);
   fin.pop_back();
   EXPECT_EQ(parse(fin, {.cut = true}).flags, tcp_flag::ack);
+  // What is missing stands behind the packet in the tunnel, which is whole.
+  const Path path;
+  constexpr Direction kUp = Direction::to_server;
+  Frame inner = test::ip_packet(path, kUp, 6, test::tcp_octets(path, kUp, last));
+  inner.resize(inner.size() + 8);
+  Frame tunnel = test::encapsulate(
+      path, kUp, test::ipv4_packet(path.from(kUp).address, path.to(kUp).address, 4, inner));
+  tunnel.resize(tunnel.size() - 8);
+  EXPECT_EQ(parse(tunnel, {.cut = true}).flags, last.flags);
   Frame fragment = test::fragment_frame({}, Direction::to_server, 6, 0, Frame(32, 'x'), true, 7);
   EXPECT_EQ(parse(fragment, {}).kind, PacketKind::fragment);
   fragment.pop_back();

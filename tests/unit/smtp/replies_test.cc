@@ -782,6 +782,21 @@ TEST(SmtpSession, Gaps) {
     EXPECT_EQ(r.messages.at(0).end, MessageEnd::complete);
     EXPECT_EQ(r.transactions.at(1).ends.at(0).second, "don");
   }
+  {  // of a line end, too; and what it says counts for TLS as well
+    Recorder r;
+    Session s(Limits{}, r, &memory);
+    start(s);
+    s.client(as_bytes("BDAT 3 LAST\r\nabc"));
+    s.server(as_bytes("250 done\r"));
+    s.server_gap(1);
+    EXPECT_EQ(r.transactions.at(1).ends.at(0).second, "done");
+    s.client(as_bytes("STARTTLS\r\n"));
+    s.server(as_bytes("220 go a"));
+    s.server_gap(7);
+    s.client(as_bytes(kHello));
+    s.server(as_bytes(kRecords));
+    EXPECT_EQ(s.phase(), Phase::tls);
+  }
   {  // which it had not; and more lines were to follow
     for (const std::string_view cut : {"25", "550", "550-no"}) {
       Recorder r;
