@@ -40,7 +40,7 @@ constexpr auto kBehindHost = [] {
 // Those that do not end the host of a URL with a scheme either.
 constexpr auto kInHost = [] {
   std::array<bool, 256> plain = kBehindHost;
-  for (const char c : {'/', '\\', '?', '#'}) plain[static_cast<std::size_t>(c)] = false;
+  for (const char c : {'/', '\\', '?', '#'}) plain[static_cast<std::uint8_t>(c)] = false;
   return plain;
 }();
 
