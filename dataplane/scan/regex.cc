@@ -4,6 +4,7 @@
 #include <pcre2.h>
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 namespace sluice::scan {
@@ -15,6 +16,25 @@ constexpr std::size_t kLeastStack = std::size_t{32} << 10;
 constexpr std::size_t kMostStack = std::size_t{512} << 10;
 // More than there are octets in a subject: sums of octets of a set and of octets beyond ASCII.
 constexpr std::uint64_t kBeyond = std::uint64_t{1} << 32;
+
+// How often it is there; nothing when there are octets above 127. Sums of a row fit an octet, so
+// that the compiler's vectors have many of them.
+std::optional<std::uint32_t> count_octet(std::string_view subject, unsigned char octet) {
+  constexpr std::size_t kRow = 240;
+  std::uint32_t all = 0;
+  for (; !subject.empty(); subject.remove_prefix(std::min(subject.size(), kRow))) {
+    unsigned char high = 0;
+    unsigned char count = 0;
+    for (const char c : subject.substr(0, kRow)) {
+      const auto one = static_cast<unsigned char>(c);
+      high |= one;
+      count = static_cast<unsigned char>(count + (one == octet ? 1 : 0));
+    }
+    if (high >= 128) return std::nullopt;
+    all += count;
+  }
+  return all;
+}
 
 }  // namespace
 
@@ -51,6 +71,7 @@ struct Regex::Impl {
   pcre2_code* code = nullptr;
   bool jit = false;
   std::vector<std::uint64_t> set;  // by octet: 1, or kBeyond above 127; empty: not a set
+  int octet = -1;                  // of a set of one below 128
 };
 
 Regex::Regex(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -124,11 +145,15 @@ void Regex::set_octets(std::span<const std::uint8_t> octets) {
   for (const std::uint8_t octet : octets) {
     if (octet < 128) impl_->set[octet] = 1;
   }
+  impl_->octet = octets.size() == 1 && octets.front() < 128 ? octets.front() : -1;
 }
 
 std::uint32_t Regex::count(std::string_view subject, RegexScratch& scratch, std::uint32_t most,
                            std::size_t from, std::uint32_t to) const {
-  if (!impl_->set.empty()) {
+  if (impl_->octet >= 0) {
+    if (const auto all = count_octet(subject, static_cast<unsigned char>(impl_->octet)))
+      return std::min(*all, most);
+  } else if (!impl_->set.empty()) {
     const std::uint64_t* const set = impl_->set.data();
     std::uint64_t sum = 0;
     for (const char c : subject) sum += set[static_cast<unsigned char>(c)];

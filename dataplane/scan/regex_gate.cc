@@ -48,7 +48,7 @@ void GateScratch::flush() {
   ++flushes_;
   used_ = 16;
   std::ranges::fill(buckets_, 0);
-  std::ranges::fill(starts_, std::array<std::uint32_t, 4>{});
+  std::ranges::fill(starts_, std::array<std::uint32_t, 8>{});
 }
 
 // --- the program ---------------------------------------------------------------------------------
@@ -95,9 +95,10 @@ Result<RegexGate> RegexGate::load(std::span<const std::uint32_t> program,
     if (added) gate.sample_.push_back(static_cast<unsigned char>(c));
     gate.class_of_[c] = at->second;
   }
-  gate.end_ = static_cast<std::uint32_t>(gate.sample_.size());
+  gate.end_ = static_cast<std::uint16_t>(gate.sample_.size());
   gate.find_idle_octets();
   gate.find_starts();
+  gate.find_inside();
   return gate;
 }
 
@@ -209,7 +210,116 @@ void RegexGate::find_starts() {
   for (unsigned c = 0; c < 256; ++c) {
     if (may_be_before[kind_of(static_cast<unsigned char>(c))]) before.set(c);
   }
-  starts_.build(windows, octets, before, may_be_before[lines_ ? begin : other]);
+  starts_.build(windows, octets, before, may_be_before[lines_ ? begin : other], class_of_);
+}
+
+// The way to match that is shortest in instructions, without one of them; none: there is none.
+std::vector<std::uint32_t> RegexGate::without(std::uint32_t instruction) const {
+  constexpr std::uint32_t kNew = UINT32_MAX;
+  std::vector<std::uint32_t> from(program_.size(), kNew);
+  std::vector<std::uint32_t> queue;
+  const auto reach = [&](std::uint32_t at, std::uint32_t before) {
+    if (at == instruction || from[at] != kNew) return;
+    from[at] = before;
+    queue.push_back(at);
+  };
+  reach(0, 0);
+  for (std::size_t i = 0; i < queue.size(); ++i) {
+    std::uint32_t at = queue[i];
+    const Instruction& one = program_[at];
+    if (one.operation == GateOperation::accept) {
+      std::vector<std::uint32_t> way{at};
+      for (; at != 0; way.push_back(at)) at = from[at];
+      return way;
+    }
+    reach(one.next, at);
+    if (one.operation == GateOperation::split) reach(one.operand, at);
+  }
+  return {};
+}
+
+// Of each octet's instruction those of the octets that may follow, and accept; last those of the
+// first. Assertions hold.
+std::vector<std::vector<std::uint32_t>> RegexGate::octets_behind() const {
+  std::vector<std::vector<std::uint32_t>> behind(program_.size() + 1);
+  std::vector<std::uint32_t> seen(program_.size(), UINT32_MAX);
+  std::vector<std::uint32_t> stack;
+  for (std::uint32_t of = 0; of < behind.size(); ++of) {
+    const bool first = of == program_.size();
+    if (!first && program_[of].operation != GateOperation::octets) continue;
+    stack.assign(1, first ? 0 : program_[of].next);
+    while (!stack.empty()) {
+      const std::uint32_t at = stack.back();
+      stack.pop_back();
+      if (seen[at] == of) continue;
+      seen[at] = of;
+      const Instruction& one = program_[at];
+      if (one.operation == GateOperation::octets || one.operation == GateOperation::accept) {
+        behind[of].push_back(at);
+        continue;
+      }
+      stack.push_back(one.next);
+      if (one.operation == GateOperation::split) stack.push_back(one.operand);
+    }
+  }
+  return behind;
+}
+
+// Octets that all matches have inside: around an instruction that no way to match leaves out.
+void RegexGate::find_inside() {
+  constexpr std::size_t kMostInstructions = 512;
+  constexpr double kLeastRate = 0.002;  // where matches begin more rarely, there is little to spare
+  constexpr double kRarer = 0.1;
+  using Instructions = std::vector<std::uint32_t>;
+  const double begins = starts_.useful() ? starts_.rate() : kRarer;
+  if (program_.size() > kMostInstructions || begins < kLeastRate) return;
+  std::vector<Instructions> behind = octets_behind();
+  std::vector<Instructions> before(program_.size());
+  for (std::uint32_t of = 0; of < behind.size(); ++of) {
+    for (const std::uint32_t at : behind[of]) before[at].push_back(of);
+  }
+  // The octets of all, and what stands at the place beside. False: there may be none.
+  const auto move = [&](Instructions& all, const std::vector<Instructions>& beside) {
+    Instructions next;
+    for (const std::uint32_t at : all)
+      next.insert(next.end(), beside[at].begin(), beside[at].end());
+    std::ranges::sort(next);
+    next.erase(std::unique(next.begin(), next.end()), next.end());
+    all = std::move(next);
+    return !all.empty() && std::ranges::all_of(all, [&](std::uint32_t at) {
+      return at < program_.size() && program_[at].operation == GateOperation::octets;
+    });
+  };
+  const auto octets_of = [&](const Instructions& all) {
+    RegexStarts::Set set;
+    for (const std::uint32_t at : all) set |= sets_[program_[at].operand];
+    return set;
+  };
+  const RegexStarts::Set anything = RegexStarts::Set().set();
+  RegexStarts::Window best;
+  std::size_t octets = 0;
+  double rate = begins * kRarer;
+  for (const std::uint32_t at : without(UINT32_MAX)) {
+    if (program_[at].operation != GateOperation::octets || !without(at).empty()) continue;
+    std::vector<RegexStarts::Set> sets;
+    for (const auto* beside : {&behind, &before}) {
+      Instructions all{at};
+      if (sets.empty()) sets.push_back(octets_of(all));
+      while (sets.size() < RegexStarts::kMostOctets && move(all, *beside))
+        sets.insert(beside == &behind ? sets.end() : sets.begin(), octets_of(all));
+    }
+    RegexStarts::Window window;
+    std::ranges::copy(sets, window.begin());
+    const double its = RegexStarts::rate({&window, 1}, sets.size(), anything);
+    if (its >= rate) continue;
+    rate = its;
+    best = window;
+    octets = sets.size();
+  }
+  if (octets == 0) return;
+  auto made = std::make_unique<RegexStarts>();
+  made->build({&best, 1}, octets, anything, true, class_of_);
+  inside_ = std::move(made);
 }
 
 RegexGate::Kind RegexGate::kind_of(unsigned char octet) const {
@@ -308,6 +418,13 @@ std::uint32_t RegexGate::start(Kind kind, GateScratch& scratch) const {
   scratch.next_.clear();
   const std::uint32_t state = intern(scratch.next_, kind | kBegins, scratch);
   return scratch.starts_[number_][kind] = state;
+}
+
+// Nothing began before, and nothing does behind the next octet.
+std::uint32_t RegexGate::start_here(Kind kind, GateScratch& scratch) const {
+  std::uint32_t& known = scratch.starts_[number_][4 + kind];
+  if (known == kUnknown) known = without_begins(start(kind, scratch), scratch);
+  return known;
 }
 
 // The same without matches that begin behind the next octet.
@@ -448,17 +565,22 @@ std::size_t RegexGate::first(std::string_view text, std::size_t from, std::uint3
   if (from > text.size() || from > to) return npos;
   if (scratch.arena_ == nullptr) return from;
   scratch.budget_ = kBudget;
+  RegexStarts::Places places;
+  if (inside_) {
+    places.next = from;
+    inside_->find(text, text.size(), class_of_, places);
+    if (places.count == 0) return npos;
+  }
   if (!starts_.useful()) return begins_between(text, from, to, scratch) ? from : npos;
   const std::uint32_t* const arena = scratch.arena_.get();
   const std::size_t last = std::min<std::size_t>(to, text.size());
   std::size_t octets = kTurns * (text.size() - from) + kFewOctets;
-  RegexStarts::Places places;
   for (places.next = from;;) {
-    starts_.find(text, last, places);
+    starts_.find(text, last, class_of_, places);
     if (places.count == 0) return npos;
     for (std::size_t i = 0; i < places.count; ++i) {
       const std::size_t place = places.all[i];
-      std::uint32_t state = without_begins(start(kind_before(text, place), scratch), scratch);
+      std::uint32_t state = start_here(kind_before(text, place), scratch);
       std::size_t at = place;
       while (state >= kLeastState && at < text.size()) {
         const std::uint8_t symbol = class_of_[static_cast<unsigned char>(text[at++])];

@@ -10,7 +10,8 @@
 //
 // Where matches begin rarely (scan/regex_starts.h) the machine is run from these places alone: then
 // hardly any states are needed, and most of a text is not looked at octet by octet. What takes more
-// than a few turns of the text so is run once for matches that begin anywhere.
+// than a few turns of the text so is run once for matches that begin anywhere. Where all matches
+// have some rare octets inside ("[A-Z]{16}"), these are looked for first.
 //
 // A RegexGate is immutable; states are in its worker's GateScratch, which all gates share and
 // which is emptied when it is full. Answers do not depend on what is in there, but for "maybe".
@@ -75,7 +76,8 @@ class GateScratch {
   std::unique_ptr<std::uint32_t[]> arena_;
   std::size_t used_ = 0;
   std::vector<std::uint32_t> buckets_;  // first state of each
-  std::vector<std::array<std::uint32_t, 4>> starts_;
+  // Of each gate: where nothing began before, by kind; then the twins of these.
+  std::vector<std::array<std::uint32_t, 8>> starts_;
   std::uint32_t flushes_ = 0;
   std::size_t budget_ = 0;
   Sparse visited_;
@@ -85,7 +87,7 @@ class GateScratch {
   std::vector<std::uint32_t> stack_;
 };
 
-class RegexGate {
+class alignas(64) RegexGate {
  public:
   // Checks the program. `number`: its own, below what the scratch was reserved for.
   static Result<RegexGate> load(std::span<const std::uint32_t> program,
@@ -100,7 +102,9 @@ class RegexGate {
     return first(text, from, to, scratch) != npos;
   }
   // Whether places where no match begins are mostly passed at once.
-  bool passes() const { return starts_.useful(); }
+  bool passes() const { return starts_.useful() || looks_inside(); }
+  // Whether octets inside of matches are looked for first.
+  bool looks_inside() const { return inside_ != nullptr; }
 
  private:
   // What stands before a place, as far as the program asks.
@@ -129,6 +133,7 @@ class RegexGate {
 
   Kind kind_of(unsigned char octet) const;
   std::uint32_t start(Kind kind, GateScratch& scratch) const;
+  std::uint32_t start_here(Kind kind, GateScratch& scratch) const;
   std::uint32_t without_begins(std::uint32_t state, GateScratch& scratch) const;
   std::uint32_t step(std::uint32_t state, unsigned symbol, GateScratch& scratch) const;
   // Adds `from` and what it leads to without an octet; true when it leads to the end.
@@ -143,20 +148,25 @@ class RegexGate {
   Kind kind_before(std::string_view text, std::size_t at) const;
   void find_idle_octets();
   void find_starts();
+  void find_inside();
+  std::vector<std::uint32_t> without(std::uint32_t instruction) const;
+  std::vector<std::vector<std::uint32_t>> octets_behind() const;
   std::uint32_t intern(std::vector<std::uint32_t>& set, std::uint32_t flags,
                        GateScratch& scratch) const;
 
-  std::vector<Instruction> program_;
-  std::vector<std::bitset<256>> sets_;
-  std::array<std::uint8_t, 256> class_of_{};
-  std::vector<unsigned char> sample_;  // an octet of each class
-  std::uint32_t end_ = 0;              // the symbol for the end of the text
+  // What is asked first stands in the first cache lines.
   std::uint32_t number_ = 0;
-  std::array<bool, 256> idle_{};  // no match begins with it
-  bool skips_ = false;            // there are enough of them
+  std::uint16_t end_ = 0;  // the symbol for the end of the text
   bool lines_ = false;
   bool words_ = false;
   RegexStarts starts_;
+  std::unique_ptr<const RegexStarts> inside_;
+  RegexStarts::Classes class_of_{};
+  std::vector<Instruction> program_;
+  std::vector<std::bitset<256>> sets_;
+  std::vector<unsigned char> sample_;  // an octet of each class
+  std::array<bool, 256> idle_{};       // no match begins with it
+  bool skips_ = false;                 // there are enough of them
 };
 
 }  // namespace sluice::scan

@@ -53,41 +53,56 @@ double share_of(const RegexStarts::Set& set) {
 
 }  // namespace
 
-void RegexStarts::build(std::span<const Window> windows, std::size_t octets, const Set& before,
-                        bool at_begin) {
-  octets_ = octets;
-  at_begin_ = at_begin;
-  for (std::size_t c = 0; c < 256; ++c) {
-    tables_[0][c] = before.test(c) ? 0xff : 0;
-    for (std::size_t i = 0; i < octets; ++i) {
-      for (std::size_t bucket = 0; bucket < windows.size(); ++bucket) {
-        if (windows[bucket][i].test(c))
-          tables_[1 + i][c] = static_cast<std::uint8_t>(tables_[1 + i][c] | 1u << bucket);
-      }
-    }
-  }
-  double often = 0;
+// A table as it may be looked at.
+struct RegexStarts::Choice {
+  Halves halves;
+  std::uint8_t table = 0;
+  bool whole = false;
+  std::array<double, kBuckets> share{};
+};
+
+double RegexStarts::rate(std::span<const Window> windows, std::size_t octets, const Set& before) {
+  double sum = 0;
   for (const Window& window : windows) {
     double of_window = share_of(before);
     for (std::size_t i = 0; i < octets; ++i) of_window *= share_of(window[i]);
-    often += of_window;
+    sum += of_window;
   }
-  useful_ = often <= kMostOften;
-  if (useful_) choose_halves(windows.size());
+  return sum;
+}
+
+void RegexStarts::build(std::span<const Window> windows, std::size_t octets, const Set& before,
+                        bool at_begin, const Classes& classes) {
+  static_assert(kMostOctets <= 8 && kBuckets <= 8, "a word has an octet a place, a bit a bucket");
+  octets_ = static_cast<std::uint8_t>(octets);
+  at_begin_ = at_begin;
+  elsewhere_ = before.any();
+  ways_.assign(std::size_t{1} + *std::ranges::max_element(classes), 0);
+  std::vector<Table> tables(1 + octets, Table{});
+  for (std::size_t c = 0; c < 256; ++c) {
+    before_[c / 64] |= std::uint64_t{before.test(c)} << c % 64;
+    tables[0][c] = before.test(c) ? 0xff : 0;
+    for (std::size_t i = 0; i < octets; ++i) {
+      for (std::size_t bucket = 0; bucket < windows.size(); ++bucket)
+        tables[1 + i][c] |= static_cast<std::uint8_t>(windows[bucket][i].test(c) << bucket);
+      ways_[classes[c]] |= std::uint64_t{tables[1 + i][c]} << 8 * i;
+    }
+  }
+  rate_ = rate(windows, octets, before);
+  useful_ = rate_ <= kMostOften;
+  if (useful_) choose_halves(tables, windows.size());
 }
 
 // `whole`: of all buckets together, mostly exact. Else of each, with the octets that have a half of
 // one and a half of another that may stand there.
-RegexStarts::Halves RegexStarts::halves_of(std::size_t table, bool whole) const {
+RegexStarts::Halves RegexStarts::halves_of(const Table& table, bool whole) {
   Halves halves;
-  halves.table = static_cast<std::uint8_t>(table);
-  halves.whole = whole ? 0xff : 0;
   std::array<std::uint32_t, 8> rows{};  // low halves of octets that are alike, by bit
   std::size_t known = 0;
   for (std::size_t high = 0; high < 16; ++high) {
     std::uint32_t row = 0;
     for (std::size_t low = 0; low < 16; ++low) {
-      const std::uint8_t of = tables_[table][high * 16 + low];
+      const std::uint8_t of = table[high * 16 + low];
       if (of != 0) row |= 1u << low;
       if (whole) continue;
       halves.low[low] |= of;
@@ -108,16 +123,14 @@ RegexStarts::Halves RegexStarts::halves_of(std::size_t table, bool whole) const 
 }
 
 // Which tables are looked at with vectors, and how: those that say the most, until it is rare.
-void RegexStarts::choose_halves(std::size_t buckets) {
-  struct Choice {
-    Halves halves;
-    std::array<double, kBuckets> share{};
-  };
+void RegexStarts::choose_halves(std::span<const Table> tables, std::size_t buckets) {
   std::vector<Choice> choices;
-  for (std::size_t table = 0; table <= octets_; ++table) {
+  for (std::size_t table = 0; table < tables.size(); ++table) {
     for (const bool whole : {false, true}) {
       Choice& choice = choices.emplace_back();
-      choice.halves = halves_of(table, whole);
+      choice.halves = halves_of(tables[table], whole);
+      choice.table = static_cast<std::uint8_t>(table);
+      choice.whole = whole;
       for (std::size_t c = 0; c < 256; ++c) {
         unsigned both = choice.halves.low[c % 16] & choice.halves.high[c / 16];
         if (whole && both != 0) both = 0xff;
@@ -131,42 +144,46 @@ void RegexStarts::choose_halves(std::size_t buckets) {
   const auto with = [&](const Choice& choice) {
     return std::inner_product(often.begin(), often.end(), choice.share.begin(), 0.0);
   };
-  for (double all = static_cast<double>(buckets); looked_at_ <= octets_;) {
-    Choice& best = *std::ranges::min_element(choices, {}, with);
+  std::vector<Choice> chosen;
+  for (double all = static_cast<double>(buckets); chosen.size() < tables.size();) {
+    const Choice best = *std::ranges::min_element(choices, {}, with);
     const double left = with(best);
     if (all - left < kSpared) break;
     for (std::size_t bucket = 0; bucket < buckets; ++bucket) often[bucket] *= best.share[bucket];
-    halves_[looked_at_++] = best.halves;
-    for (Choice& choice : choices) {
-      if (choice.halves.table == best.halves.table) choice.share.fill(1);
-    }
+    chosen.push_back(best);
+    std::erase_if(choices, [&](const Choice& choice) { return choice.table == best.table; });
     all = left;
   }
-  const auto end = halves_.begin() + static_cast<std::ptrdiff_t>(looked_at_);
-  const auto others =
-      std::stable_partition(halves_.begin(), end, [](const Halves& of) { return of.whole == 0; });
-  of_buckets_ = static_cast<std::size_t>(others - halves_.begin());
+  std::ranges::stable_sort(chosen, {}, &Choice::whole);
+  for (const Choice& choice : chosen) {
+    table_of_[looked_at_] = choice.table;
+    halves_[looked_at_++] = choice.halves;
+    if (!choice.whole) of_buckets_ = looked_at_;
+  }
 }
 
-bool RegexStarts::begins(std::string_view text, std::size_t at) const {
+bool RegexStarts::begins(std::string_view text, std::size_t at, const Classes& classes) const {
   const auto* const octets = reinterpret_cast<const unsigned char*>(text.data()) + at;
-  std::uint8_t of = at > 0 ? tables_[0][octets[-1]] : at_begin_ ? 0xff : 0;
-  for (std::size_t i = 0; i < octets_ && of != 0; ++i) of &= tables_[1 + i][octets[i]];
+  const bool may = at > 0 ? (before_[octets[-1] / 64] >> octets[-1] % 64 & 1) != 0 : at_begin_;
+  std::uint64_t of = may ? 0xff : 0;
+  for (std::size_t i = 0; i < octets_ && of != 0; ++i) of &= ways_[classes[octets[i]]] >> 8 * i;
   return of != 0;
 }
 
 // Those of the next places that have a bit.
-inline void RegexStarts::note(std::string_view text, std::uint64_t bits, Places& places) const {
+inline void RegexStarts::note(std::string_view text, std::uint64_t bits, const Classes& classes,
+                              Places& places) const {
   for (; bits != 0; bits &= bits - 1) {
     const std::size_t at = places.next + static_cast<std::size_t>(std::countr_zero(bits));
     places.all[places.count] = static_cast<std::uint32_t>(at);
-    places.count += begins(text, at) ? 1u : 0u;
+    places.count += begins(text, at, classes) ? 1u : 0u;
   }
 }
 
 #if defined(__x86_64__)
 [[gnu::target("avx512f,avx512bw")]] void RegexStarts::find_of_64(std::string_view text,
                                                                  std::size_t last,
+                                                                 const Classes& classes,
                                                                  Places& places) const {
   constexpr std::size_t kAtOnce = 64;
   constexpr __mmask16 kAll = 0xffff;  // as in WordFinder
@@ -179,8 +196,10 @@ inline void RegexStarts::note(std::string_view text, std::uint64_t bits, Places&
     const std::size_t there = text.size() - (places.next - 1);
     __m512i found = _mm512_set1_epi8(-1);
     std::uint64_t bits = first(last - places.next + 1);
-    for (const Halves* of = halves_.data(); of != halves_.data() + looked_at_; ++of) {
-      const __m512i octets = _mm512_maskz_loadu_epi8(first(there - of->table), before + of->table);
+    for (std::size_t i = 0; i < looked_at_; ++i) {
+      const Halves* const of = &halves_[i];
+      const std::size_t table = table_of_[i];
+      const __m512i octets = _mm512_maskz_loadu_epi8(first(there - table), before + table);
       const __m512i low = _mm512_maskz_broadcast_i32x4(
           kAll, _mm_loadu_si128(reinterpret_cast<const __m128i*>(of->low.data())));
       const __m512i high = _mm512_maskz_broadcast_i32x4(
@@ -188,13 +207,13 @@ inline void RegexStarts::note(std::string_view text, std::uint64_t bits, Places&
       const __m512i both = _mm512_and_si512(
           _mm512_shuffle_epi8(low, _mm512_and_si512(octets, half)),
           _mm512_shuffle_epi8(high, _mm512_and_si512(_mm512_srli_epi16(octets, 4), half)));
-      if (of->whole != 0) {
+      if (i >= of_buckets_) {
         bits &= _mm512_test_epi8_mask(both, both);
       } else {
         found = _mm512_and_si512(found, both);
       }
     }
-    note(text, bits & _mm512_test_epi8_mask(found, found), places);
+    note(text, bits & _mm512_test_epi8_mask(found, found), classes, places);
   }
 }
 
@@ -214,7 +233,7 @@ template <typename Halves>
 }
 
 [[gnu::target("avx2")]] void RegexStarts::find_of_32(std::string_view text, std::size_t last,
-                                                     Places& places) const {
+                                                     const Classes& classes, Places& places) const {
   constexpr std::size_t kAtOnce = 32;
   constexpr std::size_t kRead = kAtOnce + kMostOctets;  // from the octet before on
   const __m256i zero = _mm256_setzero_si256();
@@ -229,41 +248,43 @@ template <typename Halves>
     // By bucket what all of the first tables have; of the others whether one has nothing.
     __m256i found = _mm256_set1_epi8(-1);
     __m256i none = zero;
-    const Halves* of = halves_.data();
-    for (; of != halves_.data() + of_buckets_; ++of)
-      found = _mm256_and_si256(found, in_both_halves(*of, before + of->table));
-    for (; of != halves_.data() + looked_at_; ++of)
-      none =
-          _mm256_or_si256(none, _mm256_cmpeq_epi8(in_both_halves(*of, before + of->table), zero));
+    std::size_t i = 0;
+    for (; i < of_buckets_; ++i)
+      found = _mm256_and_si256(found, in_both_halves(halves_[i], before + table_of_[i]));
+    for (; i < looked_at_; ++i)
+      none = _mm256_or_si256(
+          none, _mm256_cmpeq_epi8(in_both_halves(halves_[i], before + table_of_[i]), zero));
     none = _mm256_or_si256(none, _mm256_cmpeq_epi8(found, zero));
     auto bits = ~static_cast<std::uint32_t>(_mm256_movemask_epi8(none));
     if (last - places.next < kAtOnce - 1) bits &= (2u << (last - places.next)) - 1;
-    note(text, bits, places);
+    note(text, bits, classes, places);
     places.next += kAtOnce;
   }
 }
 #endif
 
-void RegexStarts::find(std::string_view text, std::size_t last, Places& places) const {
+void RegexStarts::find(std::string_view text, std::size_t last, const Classes& classes,
+                       Places& places) const {
   places.count = 0;
   if (text.size() < octets_) return;
   last = std::min(last, text.size() - octets_);
   if (places.next == 0) {
     places.next = 1;
-    if (begins(text, 0)) {
+    if (begins(text, 0, classes)) {
       places.all[places.count++] = 0;
       return;
     }
   }
+  if (!elsewhere_) return;
 #if defined(__x86_64__)
-  if (has(Vectors::avx512)) return find_of_64(text, last, places);
+  if (has(Vectors::avx512)) return find_of_64(text, last, classes, places);
   if (has(Vectors::avx2)) {
-    while (places.count == 0 && places.next <= last) find_of_32(text, last, places);
+    while (places.count == 0 && places.next <= last) find_of_32(text, last, classes, places);
     return;
   }
 #endif
   for (; places.next <= last && places.count < places.all.size(); ++places.next) {
-    if (begins(text, places.next))
+    if (begins(text, places.next, classes))
       places.all[places.count++] = static_cast<std::uint32_t>(places.next);
   }
 }

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <random>
 #include <string>
@@ -140,6 +141,57 @@ TEST(RegexGate, IsExactForWhatItCanSay) {
   }
 }
 
+// What all matches have inside is looked for first, whatever stands around it. Half of the texts
+// have one match that was put there: chance makes few.
+TEST(RegexGate, LooksForRareOctetsInside) {
+  struct Case {
+    std::string_view regex;
+    std::string_view match;
+    bool inside;
+  };
+  static constexpr Case kCases[] = {{"\\b[a-z]{1,9} [A-Z]{6,}[a-z]?", " ab ABCDEF", true},
+                                    {"\\b[a-z]+ (?:X|Y)Z{3}\\b", " c YZZZ.", true},
+                                    {"\\b[a-z]{2,}[0-9]{3,12}!", ".ab567!", true},
+                                    {"\\b[a-z]{2,}[0-9]{3,}(?:!|\\?x{3})", " abc123?xxx", true},
+                                    {"^[a-z]+(?: [a-z]+){2} \\.$", "\nab c d .\n", false},
+                                    {"\\b[a-z]+ (?:QQ|(?:[0-9]{2})?) ?[a-z]", "ab QQ c", false}};
+  Random random(17);
+  scan::RegexScratch pcre2;
+  for (const auto& [regex, match, inside] : kCases) {
+    const std::uint32_t options = scan::kRegexMultiline;
+    const auto exact = scan::Regex::make(regex, options);
+    const auto gate = gate_of(std::string(regex), options);
+    ASSERT_TRUE(exact && gate) << regex;
+    EXPECT_EQ(gate->looks_inside(), inside) << regex;
+    scan::GateScratch scratch;
+    scratch.reserve(1);
+    std::size_t matched = 0;
+    std::size_t limited = 0;
+    for (int i = 0; i < 3000; ++i) {
+      const std::size_t pieces = below(random, 30);
+      const std::size_t place = below(random, 2 * (pieces + 1));  // of the match, if any
+      std::string text;
+      for (std::size_t piece = 0; piece <= pieces; ++piece) {
+        static constexpr std::string_view kPieces[] = {
+            "ab", " ", "ABCDEFG", "XZZZ", "YZZ", "\n", " .\n", "123", "45!", "c", ".", "d e f ."};
+        if (piece == place) text += match;
+        text += kPieces[below(random, std::size(kPieces))];
+      }
+      const std::size_t from = below(random, 3) == 0 ? below(random, text.size() + 1) : 0;
+      const auto to = below(random, 3) == 0 ? static_cast<std::uint32_t>(below(random, text.size()))
+                                            : scan::Regex::kNoLimit;
+      const bool found = exact->find(text, pcre2, nullptr, from, to);
+      EXPECT_TRUE(gate->may_match(text, from, to, scratch) || !found)
+          << regex << " on '" << text << "' from " << from << " to " << to;
+      if (!found) continue;
+      ++matched;
+      limited += to < text.size() ? 1u : 0u;
+    }
+    EXPECT_GT(matched, 1000u) << regex;
+    EXPECT_GT(limited, 200u) << regex;
+  }
+}
+
 // Every octet makes a new state: answers stay right when states are given up.
 TEST(RegexGate, EmptiesItsStatesAndGivesUp) {
   const std::string regex = "a[ab]{16}c";
@@ -190,11 +242,22 @@ TEST(RegexStarts, FindsEachPlaceWhereAMatchMayBegin) {
     for (auto& window : windows) {
       for (auto& set : window) set = random_set();
     }
-    const scan::RegexStarts::Set before =
-        below(random, 2) == 0 ? random_set() : scan::RegexStarts::Set().set();
+    const scan::RegexStarts::Set before = round % 8 == 0          ? scan::RegexStarts::Set()
+                                          : below(random, 2) == 0 ? random_set()
+                                                                  : scan::RegexStarts::Set().set();
     const bool at_begin = below(random, 2) == 0;
     scan::RegexStarts starts;
-    starts.build(windows, octets, before, at_begin);
+    // Octets of the same sets are of a class.
+    scan::RegexStarts::Classes classes{};
+    std::map<std::vector<bool>, std::uint8_t> numbers;
+    for (std::size_t c = 0; c < 256; ++c) {
+      std::vector<bool> in;
+      for (const auto& window : windows) {
+        for (const auto& set : window) in.push_back(set.test(c));
+      }
+      classes[c] = numbers.try_emplace(in, static_cast<std::uint8_t>(numbers.size())).first->second;
+    }
+    starts.build(windows, octets, before, at_begin, classes);
     for (int i = 0; i < 20; ++i) {
       const std::string text = random_text(random, "aabcdef\x80\xff @", 300);
       const std::size_t from = below(random, text.size() + 1);
@@ -215,7 +278,7 @@ TEST(RegexStarts, FindsEachPlaceWhereAMatchMayBegin) {
       }
       std::vector<std::size_t> places;
       scan::RegexStarts::Places some;
-      for (some.next = from; starts.find(text, last, some), some.count > 0;)
+      for (some.next = from; starts.find(text, last, classes, some), some.count > 0;)
         places.insert(places.end(), some.all.begin(),
                       some.all.begin() + static_cast<std::ptrdiff_t>(some.count));
       ASSERT_EQ(places, expected) << "round " << round;
@@ -256,6 +319,36 @@ TEST(RegexGate, RefusesBrokenPrograms) {
   sets.pop_back();
   EXPECT_FALSE(scan::RegexGate::load(program->words, sets, 0));
   EXPECT_FALSE(scan::RegexGate::load(program->words, {}, 0));
+}
+
+// Octets of a set are counted without PCRE2, which says the same.
+TEST(Regex, CountsOctetsOfASet) {
+  struct Case {
+    std::string_view regex;
+    std::vector<std::uint8_t> octets;
+  };
+  const Case cases[] = {{"[a\\x80-\\xff]", {'a'}}, {"[ab\\xe1]", {'a', 'b'}}};
+  static constexpr std::size_t kSizes[] = {0, 1, 239, 240, 241, 255, 256, 300, 481, 1000};
+  Random random(23);
+  scan::RegexScratch scratch;
+  for (const auto& [regex, octets] : cases) {
+    const auto exact = scan::Regex::make(regex, 0);
+    auto quick = scan::Regex::make(regex, 0);
+    ASSERT_TRUE(exact && quick) << regex;
+    quick->set_octets(octets);
+    for (const std::size_t size : kSizes) {
+      std::vector<std::string> texts{std::string(size, 'a')};
+      for (int i = 0; i < 8; ++i) texts.push_back(random_text(random, "aabc d", size));
+      for (std::string text : texts) {
+        for (const std::string_view high : {"", "\xe1"}) {
+          text.insert(below(random, text.size() + 1), high);
+          for (const std::uint32_t most : {1u, 7u, UINT32_MAX})
+            ASSERT_EQ(quick->count(text, scratch, most), exact->count(text, scratch, most))
+                << regex << " in '" << text << "', at most " << most;
+        }
+      }
+    }
+  }
 }
 
 }  // namespace
