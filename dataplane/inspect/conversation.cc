@@ -612,6 +612,14 @@ void Conversation::on_data_reply(smtp::TransactionId tx, const smtp::Reply& repl
   if (!transaction->complete) transaction->refused = reply.code >= 400;
 }
 
+void Conversation::on_content_reply(smtp::TransactionId tx, const smtp::Reply& reply) {
+  if (Transaction* transaction = find(tx)) note_refusal(*transaction, reply);
+}
+
+void Conversation::on_message_gap(smtp::TransactionId) {
+  if (message_) message_->gap();
+}
+
 smtp::MessageVerdict Conversation::on_message_end(smtp::TransactionId tx, smtp::MessageEnd end) {
   Transaction* transaction = find(tx);
   if (!transaction || !message_) return smtp::MessageVerdict::pass;

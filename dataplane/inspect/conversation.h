@@ -272,6 +272,8 @@ class Conversation final : private ConversationState,
   void on_message_data(smtp::TransactionId tx, Bytes octets) override;
   void on_stuffed_dot(smtp::TransactionId tx) override;
   void on_data_reply(smtp::TransactionId tx, const smtp::Reply& reply) override;
+  void on_content_reply(smtp::TransactionId tx, const smtp::Reply& reply) override;
+  void on_message_gap(smtp::TransactionId tx) override;
   smtp::MessageVerdict on_message_end(smtp::TransactionId tx, smtp::MessageEnd end) override;
   smtp::MessageVerdict on_ambiguous_end(smtp::TransactionId tx) override;
   void on_recipient_reply(smtp::TransactionId tx, std::uint32_t nth,

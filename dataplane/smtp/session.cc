@@ -114,12 +114,15 @@ void Session::Impl::begin_message(TransactionId tx, Via via) {
   // The transaction that the client meant may have been reset meanwhile.
   if (!find(tx)) tx = open_transaction();
   message_open = true;
-  message_gap = behind_gap = false;
+  message_gap = std::exchange(chunk_gap, false) && via == Via::bdat;
+  behind_gap = false;
   other_ends = 0;
   end_judged = false;
   message_tx = tx;
   message_via = via;
-  if (outer_tx == 0) sink.on_message_begin(tx, via);
+  if (outer_tx != 0) return;
+  sink.on_message_begin(tx, via);
+  if (message_gap) sink.on_message_gap(tx);
 }
 
 // Asks the sink; the message is over unless it says stop.
@@ -292,6 +295,8 @@ void Session::Impl::client_gap(std::uint64_t size) {
     case ClientState::auth_line:
     case ClientState::tls_probe:
       client_line.doubt_line(memory);
+      chunk_gap = !message_open;
+      message_gap = message_open;
       state = ClientState::command;
       break;
     case ClientState::data_wait:
@@ -465,7 +470,7 @@ void Session::set_one_sided(bool one_sided) {
     impl_->set_two_sided();
 }
 void Session::set_midstream() {
-  impl_->midstream = true;
+  impl_->midstream = impl_->chunk_gap = true;
   impl_->greeting_seen = true;
   impl_->surplus = true;
   if (impl_->state == ClientState::start) impl_->state = ClientState::midstream;

@@ -79,6 +79,8 @@ class SessionSink {
                                  const Reply& reply) = 0;
   // The message's octets begin (after the line that follows DATA; at the first BDAT's chunk).
   virtual void on_message_begin(TransactionId tx, Via via) = 0;
+  // Right behind on_message_begin: chunks in front of the first that came may have been lost.
+  virtual void on_message_gap(TransactionId tx) { static_cast<void>(tx); }
   // Message octets with dot-stuffing undone. Views into the segment: copy what must last.
   virtual void on_message_data(TransactionId tx, Bytes octets) = 0;
   // A stuffed dot stood here on the wire (it counts for size and SHA-256 of the octets as sent).
@@ -97,6 +99,11 @@ class SessionSink {
   }
   // The reply to DATA itself, or to a BDAT chunk that is not the last.
   virtual void on_data_reply(TransactionId tx, const Reply& reply) {
+    static_cast<void>(tx);
+    static_cast<void>(reply);
+  }
+  // A refusal while the message's content is read, to what the server has read of it so far.
+  virtual void on_content_reply(TransactionId tx, const Reply& reply) {
     static_cast<void>(tx);
     static_cast<void>(reply);
   }

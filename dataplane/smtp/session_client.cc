@@ -511,6 +511,7 @@ void Session::Impl::mail(std::string_view argument) {
   if (open && open->has_mail && open->refused == 0 && !commands_unseen())
     raise(Anomaly::command_sequence);
   const TransactionId tx = open_transaction();
+  chunk_gap = false;
   if (Transaction* transaction = find(tx)) transaction->has_mail = true;
   with_brackets(
       path, [&](std::string_view text) { sink.on_mail(tx, text, path.mailbox, path.parameters); });

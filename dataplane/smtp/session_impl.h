@@ -116,6 +116,7 @@ struct SessionState {
   bool message_open = false;  // on_message_begin was called, on_message_end not
   bool message_gap = false;   // octets of it were never seen
   bool behind_gap = false;    // and none since
+  bool chunk_gap = false;     // a chunk behind the last MAIL may never have been seen
   bool end_judged = false;    // the CRLF.CR that was read last was judged as a possible end
   bool in_reply = false;      // inside a multi-line reply
   bool greeting_seen = false;
@@ -238,6 +239,7 @@ struct Session::Impl final : SessionState, AlternateReader::EndJudge {
   void reply_line(std::string_view text);
   void capability(std::string_view text, bool first, bool last);
   void complete_reply(const Reply& reply);
+  void doubt_unfinished_line();
   void match(const Reply& reply);
   void begin_unknown_data(const Reply& reply);
   void answer_data_between(const Pending& entry, const Reply& reply);

@@ -12,6 +12,7 @@ using Reason = SecondReading::Reason;
 namespace {
 
 constexpr std::uint32_t kNoRecipient = UINT32_MAX;
+constexpr std::size_t kShortestVerb = 4;
 
 constexpr bool is_tls_record(std::uint8_t first) { return first >= 0x14 && first <= 0x17; }
 constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
@@ -100,8 +101,17 @@ void Session::Impl::capability(std::string_view text, bool first, bool last) {
     new_capabilities.enhanced_status_codes = true;
 }
 
+// Behind a gap, what the server accepts may be a chunk whose BDAT was lost. What stands there of a
+// line and is the beginning of no command was the end of that chunk.
+void Session::Impl::doubt_unfinished_line() {
+  const std::string_view begun = as_text(client_line.kept());
+  if (!surplus || state != ClientState::command || begun.size() < kShortestVerb) return;
+  if (parse_command(begun).verb == Verb::unknown) client_line.doubt_line(memory);
+}
+
 void Session::Impl::complete_reply(const Reply& reply) {
   sink.on_reply(reply);
+  if (is_positive(reply.code)) doubt_unfinished_line();
   if (!greeting_seen) {
     greeting_seen = true;
     if (one_sided) return;
@@ -594,8 +604,10 @@ void Session::Impl::unmatched(const Reply& reply) {
   if (message_open && state == ClientState::data) {
     if (reply_inside_message(reply)) return;
     // Some servers refuse what they have read so far and say nothing more at its end.
-    if (Transaction* transaction = find(message_tx); transaction && is_negative(reply.code))
+    if (Transaction* transaction = find(message_tx); transaction && is_negative(reply.code)) {
       transaction->refused = reply.code;
+      if (outer_tx == 0) sink.on_content_reply(message_tx, reply);
+    }
   }
   // RFC 5321 3.8: 421 may come at any time. Without any word of the client's it is the capture
   // that has one side only.

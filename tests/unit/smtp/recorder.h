@@ -30,6 +30,7 @@ struct Recorder final : SessionSink {
     std::string text;  // dots unstuffed
     std::string wire;  // dots as sent
     bool ended = false;
+    bool lost_in_front = false;
     MessageEnd end = MessageEnd::aborted;
   };
   struct Transaction {
@@ -55,6 +56,7 @@ struct Recorder final : SessionSink {
   std::string smuggled;
   std::string opaque[2];
   std::string refused_hello;
+  std::vector<std::string> content_replies;
   std::vector<std::pair<TransactionId, TransactionId>> adopted;
   std::vector<Verb> verbs;
   std::vector<int> replies;
@@ -131,6 +133,15 @@ struct Recorder final : SessionSink {
   void on_data_reply(TransactionId tx, const Reply& reply) override {
     transactions[tx].data_codes.push_back(reply.code);
     note("data reply " + std::to_string(tx) + " " + std::to_string(reply.code));
+  }
+  void on_content_reply(TransactionId tx, const Reply& reply) override {
+    content_replies.push_back(std::to_string(tx) + " " + std::to_string(reply.code) + " " +
+                              std::string(reply.text));
+  }
+  void on_message_gap(TransactionId tx) override {
+    check(!messages.empty() && messages.back().tx == tx && messages.back().text.empty(),
+          "gap that is not in front");
+    if (!messages.empty()) messages.back().lost_in_front = true;
   }
   void on_message_begin(TransactionId tx, Via via) override {
     check(messages.empty() || messages.back().ended, "message inside a message");

@@ -839,6 +839,44 @@ TEST(SmtpSession, Gaps) {
       EXPECT_EQ(r.messages.at(0).end, MessageEnd::unseen);
     }
   }
+  {  // BDAT LAST was, and the rest of its chunk is the beginning of no command
+    for (const std::string& rest : {"no line end"s, "a: b\r\n\r\nno line end"s}) {
+      Recorder r;
+      Session s(Limits{}, r, &memory);
+      start(s);
+      s.client_gap(30);
+      s.client(as_bytes(rest));
+      s.server(as_bytes("250 of the chunk\r\n"));
+      s.client(as_bytes("MAIL FROM:<c@c.test>\r\nRCPT TO:<d@d.test>\r\nDATA\r\n"));
+      s.server(as_bytes("250 m\r\n250 r\r\n354 go\r\n"));
+      EXPECT_EQ(r.transactions.at(2).rcpts, std::vector<std::string>{"d@d.test"}) << rest;
+    }
+  }
+  {  // a command in two parts stays one, though a reply of the gap comes between them
+    Recorder r;
+    Session s(Limits{}, r, &memory);
+    start(s);
+    s.client_gap(30);
+    s.client(as_bytes("RCPT TO:<c@"));
+    s.server(as_bytes("250 of the gap\r\n"));
+    s.client(as_bytes("c.test>\r\n"));
+    EXPECT_EQ(r.transactions.at(1).rcpts.back(), "c@c.test");
+  }
+  {  // a chunk in front of those that came may have been
+    for (const bool before_mail : {false, true}) {
+      Recorder r;
+      Session s(Limits{}, r, &memory);
+      start(s);
+      s.client_gap(30);
+      s.server(as_bytes("250 of the gap\r\n"));
+      if (before_mail) s.client(as_bytes("MAIL FROM:<c@c.test>\r\nRCPT TO:<d@d.test>\r\n"));
+      s.client(as_bytes("BDAT 3 LAST\r\nabc"));
+      s.client(as_bytes("BDAT 3 LAST\r\nabc"));
+      EXPECT_EQ(r.messages.size(), 2u);
+      EXPECT_EQ(r.messages.at(0).lost_in_front, !before_mail);
+      EXPECT_FALSE(r.messages.at(1).lost_in_front);
+    }
+  }
   {  // 554 was missed: the next commands are commands
     Recorder r;
     Session s(Limits{}, r, &memory);
@@ -853,6 +891,12 @@ TEST(SmtpSession, Gaps) {
     EXPECT_FALSE(r.has(Anomaly::unsolicited_reply));
   }
   EXPECT_EQ(memory.used(), 0u);
+}
+
+TEST(SmtpSession, RefusalInTheMiddleOfContentIsToldWithItsText) {
+  const Recorder r = play(opened({C("DATA\r\n"), S("354 go\r\n"), C("Subject: x\r\n"),
+                                  S("452 4.3.1 disk full\r\n")}));
+  EXPECT_EQ(r.content_replies, (std::vector<std::string>{"1 452 4.3.1 disk full"}));
 }
 
 TEST(SmtpSession, ChunkForAServerWithoutChunking) {
