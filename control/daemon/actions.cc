@@ -90,7 +90,7 @@ void Controller::host_release(ClientId client, const Peer& peer, const json& arg
     o.ticket = ticket;
     record("entity", order_event(o, "release", !any_wire_enforces(), stamp()));
   }
-  const std::vector<Change> changes = ladder_.release(prefix);
+  const std::vector<Change> changes = ladder_.release(prefix, stamp().wall);
   for (const Change& c : changes) {
     result["released"].push_back("detection " + to_text(c.host) + " " +
                                  std::string(kLevelNames[static_cast<std::size_t>(c.from)]));

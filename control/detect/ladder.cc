@@ -119,7 +119,7 @@ std::vector<Change> Ladder::message(const MessageSeen& message, Nanoseconds now)
   s.octets += message.octets;
   if (!message.condemned) return changes;
   ++s.condemned;
-  if (!never_acted_on(s.host)) climb(entry, message, now, changes);
+  if (message.wall >= s.forgiven && !never_acted_on(s.host)) climb(entry, message, now, changes);
   return changes;
 }
 
@@ -258,9 +258,10 @@ Change Ladder::release_entry(Entry& entry) {
   return change;
 }
 
-std::vector<Change> Ladder::release(const Prefix& prefix) {
+std::vector<Change> Ladder::release(const Prefix& prefix, std::uint64_t wall) {
   std::vector<Change> changes;
   const auto release_one = [&](Entry& entry) {
+    entry.standing.forgiven = wall;
     if (entry.standing.decided != Level::clean) {
       changes.push_back(release_entry(entry));
     } else {

@@ -67,6 +67,7 @@ struct Standing {
   std::uint64_t octets = 0;
   std::uint64_t first_seen = 0;  // wall
   std::uint64_t last_seen = 0;   // wall
+  std::uint64_t forgiven = 0;    // wall; condemned messages before it are no evidence
   Nanoseconds active = 0;        // monotonic, of the last message
   Nanoseconds step_began = 0;
   std::string wire;        // of the last message
@@ -114,8 +115,9 @@ class Ladder {
   std::vector<Change> tick(Nanoseconds now);
   // Monotonic; UINT64_MAX: none.
   Nanoseconds next_deadline() const;
-  // An operator forgives every host inside `prefix`: evidence and step are gone.
-  std::vector<Change> release(const Prefix& prefix);
+  // An operator forgives every host inside `prefix`, at `wall`: evidence and step are gone, and
+  // messages from before count no more, whenever they are told.
+  std::vector<Change> release(const Prefix& prefix, std::uint64_t wall);
   // Puts back what a store remembers. Not checked against the cap. A later one of a host replaces.
   void restore(const Standing& standing, Nanoseconds now);
 

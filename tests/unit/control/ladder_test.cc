@@ -185,7 +185,7 @@ TEST_F(LadderTest, CapHoldsBackAndSaysSo) {
   // One that is acted on already may climb: it is no further host.
   EXPECT_EQ(hits(2, "192.0.2.1").at(0).to, Level::block);
   // Room again, and fresh evidence: acted on.
-  ladder.release(prefix("192.0.2.2"));
+  ladder.release(prefix("192.0.2.2"), 0);
   const auto now_acted = hit("192.0.2.3");
   ASSERT_EQ(now_acted.size(), 1u);
   EXPECT_EQ(now_acted[0].held_back, HeldBack::no);
@@ -266,12 +266,26 @@ TEST_F(LadderTest, IdleHostsAreForgottenAfterADay) {
 TEST_F(LadderTest, ReleaseForgives) {
   hits(5, "192.0.2.1");
   hits(5, "192.0.2.2");
-  const auto changes = ladder.release(prefix("192.0.2.0/24"));
+  const auto changes = ladder.release(prefix("192.0.2.0/24"), 0);
   EXPECT_EQ(changes.size(), 2u);
   EXPECT_TRUE(changes[0].released);
   EXPECT_EQ(ladder.acted_on_count(), 0u);
   EXPECT_TRUE(hits(2, "192.0.2.1").empty()) << "from the beginning";
-  EXPECT_TRUE(ladder.release(prefix("192.0.2.9")).empty());
+  EXPECT_TRUE(ladder.release(prefix("192.0.2.9"), 0).empty());
+}
+
+TEST_F(LadderTest, ReleaseForgivesWhatIsToldLater) {
+  hits(3, "192.0.2.1");
+  ladder.release(prefix("192.0.2.1"), 1000);
+  const auto told = [&](std::uint64_t wall) {
+    const MessageSeen seen{
+        .client = address("192.0.2.1"), .condemned = true, .enforcing = true, .wall = wall};
+    return ladder.message(seen, now);
+  };
+  for (int i = 0; i < 5; ++i) EXPECT_TRUE(told(999).empty());
+  EXPECT_EQ(ladder.find(address("192.0.2.1"))->condemned, 8u) << "they are counted";
+  for (int i = 0; i < 2; ++i) EXPECT_TRUE(told(1001).empty());
+  EXPECT_EQ(told(1001).size(), 1u) << "fresh evidence";
 }
 
 TEST_F(LadderTest, RestoredStandingsRunOut) {
