@@ -270,7 +270,7 @@ void Layer::commit(Bytes octets) {
     }
     std::uint8_t buffer[TransferDecoder::kOutput];
     for (Bytes left = octets; !left.empty();) {
-      const Bytes piece = left.first(std::min(left.size(), b.decoder->piece()));
+      const Bytes piece = b.decoder->piece(left);
       left = left.subspan(piece.size());
       b.layer->take({buffer, b.decoder->decode(piece, buffer)});
     }

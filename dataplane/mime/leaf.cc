@@ -252,15 +252,17 @@ class Leaf::Path final : private UuFilterSink {
     if (decoder_.encoding() == Encoding::identity) return decoded(encoded);
     std::uint8_t buffer[TransferDecoder::kOutput];
     while (!encoded.empty()) {
-      const Bytes piece = encoded.first(std::min(encoded.size(), decoder_.piece()));
+      const Bytes piece = decoder_.piece(encoded);
       encoded = encoded.subspan(piece.size());
       decoded({buffer, decoder_.decode(piece, buffer)});
+      tell_file_name();
     }
   }
 
   void finish(PartEnd& end) {
     std::uint8_t buffer[TransferDecoder::kOutput];
     decoded({buffer, decoder_.finish(buffer)});
+    tell_file_name();
     if (decoder_.malformed()) context_.raise(anomaly_of(decoder_.encoding()));
     if (filter_) filter_->finish();
     if (text_) text_->finish();
@@ -268,6 +270,24 @@ class Leaf::Path final : private UuFilterSink {
   }
 
  private:
+  // Some readers save the file by the name of its begin line: told as a member of no octets.
+  void tell_file_name() {
+    const std::string_view name = decoder_.take_file_name();
+    if (name.empty() || !context_.may_begin_member()) return;
+    Part part;
+    part.number = context_.begin_member();
+    part.parent = number_;
+    part.depth = depth_ + 1;
+    part.type = "application";
+    part.subtype = "octet-stream";
+    part.name = name;
+    part.attachment = true;
+    part.alternative = true;
+    context_.sink.on_part_begin(part);
+    PartEnd end;
+    end.number = part.number;
+    context_.sink.on_part_end(end);
+  }
   void decoded(Bytes octets) {
     if (octets.empty()) return;
     if (nested_ != nullptr) {

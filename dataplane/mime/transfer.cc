@@ -550,7 +550,9 @@ std::string_view uu_begin_name(std::string_view line) {
 
 std::size_t UuDecoder::line(std::string_view text, std::uint8_t* out) {
   if (!inside_) {
-    inside_ = !uu_begin_name(text).empty();
+    const std::string_view name = uu_begin_name(text);
+    inside_ = !name.empty();
+    name_size_ = static_cast<std::uint16_t>(name.copy(name_.data(), name_.size()));
     return 0;
   }
   if (trim(text) == "end") {
@@ -593,6 +595,19 @@ TransferDecoder::TransferDecoder(Encoding encoding, std::pmr::memory_resource* m
     : encoding_(encoding) {
   if (encoding == Encoding::quoted_printable) decoder_.emplace<QuotedPrintableDecoder>();
   if (encoding == Encoding::uuencode) decoder_ = make_pmr<UuDecoder>(memory);
+}
+
+Bytes TransferDecoder::piece(Bytes in) const {
+  if (encoding_ != Encoding::uuencode) return in.first(std::min<std::size_t>(in.size(), 4096));
+  const Bytes within = in.first(std::min<std::size_t>(in.size(), 128));
+  const auto lf = std::find(within.begin(), within.end(), std::uint8_t{'\n'});
+  return lf == within.end() ? within
+                            : within.first(static_cast<std::size_t>(lf - within.begin()) + 1);
+}
+
+std::string_view TransferDecoder::take_file_name() {
+  if (encoding_ != Encoding::uuencode) return {};
+  return std::get<PmrPtr<UuDecoder>>(decoder_)->take_name();
 }
 
 std::size_t TransferDecoder::decode(Bytes in, std::uint8_t* out) {

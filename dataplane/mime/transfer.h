@@ -7,6 +7,7 @@
 #include <bitset>
 #include <cstdint>
 #include <string_view>
+#include <utility>
 #include <variant>
 
 #include "dataplane/base/bytes.h"
@@ -94,28 +95,37 @@ class UuDecoder {
  public:
   // At most 63 octets for each line end in `in`, and 66 more.
   std::size_t decode(Bytes in, std::uint8_t* out);
+  // Of the file that began last in what was given since; until the next call.
+  std::string_view take_name() {
+    return {name_.data(), std::exchange(name_size_, std::uint16_t{0})};
+  }
   std::size_t finish(std::uint8_t* out);
   bool malformed() const { return malformed_; }
 
  private:
   std::size_t line(std::string_view text, std::uint8_t* out);
   std::array<char, 256> line_{};
+  std::array<char, 256> name_{};
   std::uint16_t length_ = 0;
+  std::uint16_t name_size_ = 0;
   bool inside_ = false;
   bool malformed_ = false;
 };
 
 class TransferDecoder {
  public:
-  // decode() takes at most piece() octets at a time and writes at most kOutput. (A uuencoded line
-  // of two characters may stand for 63 octets: mailers strip blanks, which are zeros.)
+  // decode() takes a piece() at a time and writes at most kOutput. (A uuencoded line of two
+  // characters may stand for 63 octets: mailers strip blanks, which are zeros.)
   static constexpr std::size_t kOutput = 4096 + QuotedPrintableDecoder::kSlack;
-  std::size_t piece() const { return encoding_ == Encoding::uuencode ? 128 : 4096; }
+  // What to give of `in` next; of uuencoded octets at most one line.
+  Bytes piece(Bytes in) const;
   TransferDecoder(Encoding encoding, std::pmr::memory_resource* memory);
   Encoding encoding() const { return encoding_; }
   // Not for identity, whose octets need no copy.
   std::size_t decode(Bytes in, std::uint8_t* out);
   std::size_t finish(std::uint8_t* out);
+  // Of a uuencoded file whose begin line was in the last piece, else empty; until the next call.
+  std::string_view take_file_name();
   bool malformed() const;
 
  private:

@@ -579,6 +579,21 @@ TEST(MimeCases, B15_Uuencode) {
   EXPECT_EQ(q.parts.at(1).name, "b.exe");
 }
 
+TEST(MimeCases, B15_NamesOfUuencodedParts) {
+  const std::string file = "#86)C\r\n`\r\nend\r\n";
+  const std::string text =
+      "Content-Type: application/octet-stream; name=ok.txt\r\nContent-Transfer-Encoding: "
+      "x-uuencode\r\n\r\nbegin 644 a.exe\r\n" +
+      file + "begin 644 b.exe\nend\nbegin 600 c.exe\n" + file + "begin 600 d.exe";
+  const Recorder r = run(text);
+  EXPECT_EQ(r.parts.at(0).name, "ok.txt");
+  EXPECT_EQ(r.parts.at(0).decoded, "abcabc");
+  std::vector<std::string> names;
+  for (const auto& [number, part] : r.parts)
+    if (part.alternative) names.push_back(part.name);
+  EXPECT_EQ(names, (std::vector<std::string>{"a.exe", "b.exe", "c.exe", "d.exe"}));
+}
+
 std::string utf16(std::string_view ascii, bool little) {
   std::string out;
   for (const char c : ascii) {

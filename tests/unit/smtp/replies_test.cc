@@ -894,8 +894,8 @@ TEST(SmtpSession, Gaps) {
 }
 
 TEST(SmtpSession, RefusalInTheMiddleOfContentIsToldWithItsText) {
-  const Recorder r = play(opened({C("DATA\r\n"), S("354 go\r\n"), C("Subject: x\r\n"),
-                                  S("452 4.3.1 disk full\r\n")}));
+  const Recorder r = play(
+      opened({C("DATA\r\n"), S("354 go\r\n"), C("Subject: x\r\n"), S("452 4.3.1 disk full\r\n")}));
   EXPECT_EQ(r.content_replies, (std::vector<std::string>{"1 452 4.3.1 disk full"}));
 }
 
