@@ -7,6 +7,7 @@
 
 #include "dataplane/mime/find_octet.h"
 #include "dataplane/mime/keyed_hash.h"
+#include "dataplane/mime/little_endian.h"
 
 namespace sluice::mime {
 namespace {
@@ -15,11 +16,6 @@ constexpr std::uint32_t kLocal = 0x504b0304;    // "PK\3\4", as it is read
 constexpr std::uint32_t kCentral = 0x504b0102;  // "PK\1\2"
 constexpr std::size_t kLocalSize = 26;          // after the signature
 constexpr std::size_t kCentralSize = 42;
-
-std::uint16_t le16(const std::uint8_t* p) { return static_cast<std::uint16_t>(p[0] | p[1] << 8); }
-std::uint32_t le32(const std::uint8_t* p) {
-  return std::uint32_t{le16(p)} | std::uint32_t{le16(p + 2)} << 16;
-}
 
 // zlib's memory from ours; the size stands before what it gets.
 constexpr std::size_t kPrefix = alignof(std::max_align_t);
@@ -137,16 +133,7 @@ void Archive::begin_gzip_member() {
 void Archive::begin_member(std::string_view name) {
   end_member();
   if (!context_.may_begin_member()) return stop();
-  Part part;
-  part.number = member_ = context_.begin_member();
-  part.parent = part_;
-  part.depth = depth_ + 1;
-  part.type = "application";
-  part.subtype = "octet-stream";
-  part.name = name;
-  part.attachment = true;
-  part.alternative = true;
-  context_.sink.on_part_begin(part);
+  member_ = context_.begin_member(part_, depth_, name).number;
   context_.inflated_at(level_) += context_.limits.archive_member;
   in_member_ = true;
   member_octets_ = 0;
@@ -523,6 +510,20 @@ void ArchiveSearch::begin(PartNumber part, std::uint32_t depth, std::string_view
 }
 
 void ArchiveSearch::feed(PartNumber part, std::uint32_t depth, Bytes octets, bool inside) {
+  // Names between what is found of a zip file, in the order of the octets, whatever the cuts.
+  while (inside && !named_ && !octets.empty()) {
+    if (names_ == nullptr) names_ = make_pmr<MemberNames>(&context_.memory, context_, part, depth);
+    const Bytes piece = octets.first(names_->take(octets));
+    look(part, depth, piece, inside);
+    octets = octets.subspan(piece.size());
+    named_ = !names_->tell();
+    if (named_) names_.reset();
+  }
+  look(part, depth, octets, inside);
+}
+
+// For a gzip or zip file.
+void ArchiveSearch::look(PartNumber part, std::uint32_t depth, Bytes octets, bool inside) {
   if (octets.empty() || state_ == State::none) return;
   if (state_ == State::start) {
     state_ = octets[0] == 0x1f ? State::maybe_gzip : State::search;
@@ -577,6 +578,8 @@ void ArchiveSearch::finish() {
     std::pmr::polymorphic_allocator<>(&context_.memory).delete_object(archive_);
     archive_ = nullptr;
   }
+  names_.reset();
+  named_ = false;
   state_ = State::start;
   found_inside_ = false;
   matched_ = 0;

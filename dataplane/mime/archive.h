@@ -14,6 +14,7 @@
 
 #include "dataplane/mime/context.h"
 #include "dataplane/mime/magic.h"
+#include "dataplane/mime/member_names.h"
 
 struct gz_header_s;
 struct z_stream_s;
@@ -125,7 +126,7 @@ class Archive {
 
 // The archive that a file is, or that begins somewhere in it: programs that open a zip file look
 // for its directory from the end, and do not mind what stands in front (a self-extracting program,
-// one stray octet).
+// one stray octet). The names in archives of other kinds are told, and nothing else of them.
 class ArchiveSearch {
  public:
   ArchiveSearch(Context& context, std::uint32_t level) : context_(context), level_(level) {}
@@ -143,6 +144,7 @@ class ArchiveSearch {
  private:
   enum class State : std::uint8_t { start, maybe_gzip, search, archive, none };
   void begin(PartNumber part, std::uint32_t depth, std::string_view signature);
+  void look(PartNumber part, std::uint32_t depth, Bytes octets, bool inside);
   void search(PartNumber part, std::uint32_t depth, Bytes octets, bool inside);
 
   Context& context_;
@@ -150,8 +152,10 @@ class ArchiveSearch {
   State state_ = State::start;
   bool found_inside_ = false;
   std::uint8_t matched_ = 0;  // octets of a zip file's signature at the end of the last call's
+  bool named_ = false;        // what names_ can tell was told
   std::uint64_t searched_ = 0;
   Archive* archive_ = nullptr;
+  PmrPtr<MemberNames> names_;
 };
 
 }  // namespace sluice::mime

@@ -54,7 +54,28 @@ struct Context {
     raise(contract::Anomaly::part_limit);
     return false;
   }
-  PartNumber begin_member() { return kArchiveMember | (first_part + members++); }
+  // A member begins, which it may.
+  Part begin_member(PartNumber archive, std::uint32_t archive_depth, std::string_view name) {
+    Part part;
+    part.number = kArchiveMember | (first_part + members++);
+    part.parent = archive;
+    part.depth = archive_depth + 1;
+    part.type = "application";
+    part.subtype = "octet-stream";
+    part.name = name;
+    part.attachment = true;
+    part.alternative = true;
+    sink.on_part_begin(part);
+    return part;
+  }
+  // One of which there is a name and no octets. False: there are too many.
+  bool tell_member_name(PartNumber archive, std::uint32_t archive_depth, std::string_view name) {
+    if (!may_begin_member()) return false;
+    PartEnd end;
+    end.number = begin_member(archive, archive_depth, name).number;
+    sink.on_part_end(end);
+    return true;
+  }
 
   // Octets inflated of archives at this depth.
   std::uint64_t& inflated_at(std::uint32_t level) {

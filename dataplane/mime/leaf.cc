@@ -273,20 +273,7 @@ class Leaf::Path final : private UuFilterSink {
   // Some readers save the file by the name of its begin line: told as a member of no octets.
   void tell_file_name() {
     const std::string_view name = decoder_.take_file_name();
-    if (name.empty() || !context_.may_begin_member()) return;
-    Part part;
-    part.number = context_.begin_member();
-    part.parent = number_;
-    part.depth = depth_ + 1;
-    part.type = "application";
-    part.subtype = "octet-stream";
-    part.name = name;
-    part.attachment = true;
-    part.alternative = true;
-    context_.sink.on_part_begin(part);
-    PartEnd end;
-    end.number = part.number;
-    context_.sink.on_part_end(end);
+    if (!name.empty()) context_.tell_member_name(number_, depth_, name);
   }
   void decoded(Bytes octets) {
     if (octets.empty()) return;

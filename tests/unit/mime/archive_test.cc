@@ -1,15 +1,21 @@
 // Case B19: archives are looked into, and bombs stop at their bounds.
+#include <archive.h>
+#include <archive_entry.h>
 #include <gtest/gtest.h>
 #include <zlib.h>
 
+#include <cstdio>
 #include <random>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "tests/unit/mime/recorder.h"
 
 namespace sluice::mime {
 namespace {
 
+using namespace std::string_view_literals;
 using contract::Anomaly;
 using test::Recorder;
 
@@ -196,6 +202,147 @@ TEST(MimeArchives, NamesOfGzip) {
   EXPECT_EQ(member(r, 2).name, "");
   EXPECT_EQ(member(r, 3).name, std::string(256, 'n'));
   for (unsigned i = 0; i < 4; ++i) EXPECT_EQ(member(r, i).other, "content");
+}
+
+std::vector<std::string> names_in(const std::string& file) {
+  std::vector<std::string> names;
+  for (const auto& [number, part] : run(file).parts) {
+    if (number < kArchiveMember) continue;
+    EXPECT_TRUE(part.alternative);
+    EXPECT_EQ(part.octets, 0u);
+    names.push_back(part.name);
+  }
+  return names;
+}
+
+// As a program writes them.
+std::string tar(int format, const std::vector<std::string>& names) {
+  std::string out(names.size() * 8192, '\0');
+  std::size_t used = 0;
+  struct archive* const a = archive_write_new();
+  EXPECT_EQ(archive_write_set_format(a, format), ARCHIVE_OK);
+  EXPECT_EQ(archive_write_open_memory(a, out.data(), out.size(), &used), ARCHIVE_OK);
+  for (const std::string& name : names) {
+    struct archive_entry* const entry = archive_entry_new();
+    archive_entry_set_pathname(entry, name.c_str());
+    archive_entry_set_filetype(entry, name.ends_with('/') ? AE_IFDIR : AE_IFREG);
+    archive_entry_set_perm(entry, 0644);
+    archive_entry_set_size(entry, name.ends_with('/') ? 0 : 700);
+    EXPECT_EQ(archive_write_header(a, entry), ARCHIVE_OK) << name;
+    const std::string content(700, 'c');
+    if (!name.ends_with('/')) archive_write_data(a, content.data(), content.size());
+    archive_entry_free(entry);
+  }
+  EXPECT_EQ(archive_write_close(a), ARCHIVE_OK);
+  archive_write_free(a);
+  out.resize(used);
+  return out;
+}
+
+TEST(MimeArchives, NamesInTar) {
+  const std::string beyond = std::string(140, 'd') + "/" + std::string(90, 'f') + "x.exe";
+  const std::vector<std::string> names{"one.txt", "dir/", "dir/evil.exe", beyond, "last.exe"};
+  for (const int format :
+       {ARCHIVE_FORMAT_TAR_USTAR, ARCHIVE_FORMAT_TAR_GNUTAR, ARCHIVE_FORMAT_TAR_PAX_INTERCHANGE}) {
+    const std::string file = tar(format, names);
+    const std::vector<std::string> files{"one.txt", "dir/evil.exe", beyond, "last.exe"};
+    EXPECT_EQ(names_in(file), files) << format;
+    // Another behind it; its end cut off; in a gzip file.
+    std::vector<std::string> twice = files;
+    twice.insert(twice.end(), files.begin(), files.end());
+    EXPECT_EQ(names_in(file + file), twice) << format;
+    EXPECT_EQ(names_in(file.substr(0, file.size() - 10'240)).at(1), "dir/evil.exe") << format;
+    EXPECT_EQ(member(run(gzip(file)), 2).name, "dir/evil.exe") << format;
+  }
+  // Around a zip file that is stored in it: members come in the order of the octets.
+  std::string around = tar(ARCHIVE_FORMAT_TAR_USTAR, {"a.zip", "b.txt"});
+  const std::string zipped = zip({{"in.exe", "content", true}});
+  around.replace(512, zipped.size(), zipped);
+  const Recorder mixed = run(around);
+  EXPECT_EQ(member(mixed, 0).name, "a.zip");
+  EXPECT_EQ(member(mixed, 1).name, "in.exe");
+  EXPECT_EQ(member(mixed, 2).name, "b.txt");
+  // What is no header ends it, and the first block decides whether there is one.
+  std::string file = tar(ARCHIVE_FORMAT_TAR_USTAR, {"one.txt", "two.txt", "three.txt"});
+  file[3 * 512]++;
+  EXPECT_EQ(names_in(file), std::vector<std::string>{"one.txt"});
+  file[0]++;
+  EXPECT_TRUE(names_in(file).empty());
+  // Records of pax that lie about their length, or end in its middle.
+  file = tar(ARCHIVE_FORMAT_TAR_PAX_INTERCHANGE, {beyond});
+  for (const std::string_view records : {"9999 path=x.exe"sv, "512"sv, "0 path=x.exe"sv, "-1 "sv}) {
+    std::string lying = file;
+    lying.replace(512, 512, std::string(512 - records.size(), '\0').insert(0, records));
+    EXPECT_EQ(names_in(lying).size(), 1u) << records;
+  }
+  // A size near 2^64, in GNU's binary form, of a header that is right otherwise.
+  file = tar(ARCHIVE_FORMAT_TAR_USTAR, {"one.txt"});
+  const auto set = [&file](std::size_t at, std::string_view octets) {
+    file.replace(at, octets.size(), octets);
+  };
+  set(124, "\x80\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff"sv);
+  set(148, "        ");
+  unsigned sum = 0;
+  for (std::size_t i = 0; i < 512; ++i) sum += static_cast<unsigned char>(file[i]);
+  char octal[8];
+  std::snprintf(octal, sizeof octal, "%06o", sum);
+  set(148, octal);
+  EXPECT_TRUE(names_in(file).empty());
+}
+
+// The octets are such that libarchive reads them.
+TEST(MimeArchives, NamesInRar) {
+  const auto octets = [](std::string_view hex) {
+    std::string out;
+    for (std::size_t i = 0; i + 1 < hex.size(); i += 2)
+      out.push_back(static_cast<char>(std::stoi(std::string(hex.substr(i, 2)), nullptr, 16)));
+    return out;
+  };
+  const std::vector<std::string> evil{"evil.exe"};
+  const std::string four = octets(
+      "526172211a0700cf907300000d00000000000000aa4d740080280005000000050000000386a61036000021001d30"
+      "0800a48100006576696c2e65786568656c6c6fc43d7b00400700");
+  EXPECT_EQ(names_in(four), evil);
+  const std::string five = octets(
+      "526172211a070100c51a3332030100005f79e734170202050405a4830286a61036000108"
+      "6576696c2e65786568656c6c6f19b23a3503050000");
+  EXPECT_EQ(names_in(five), evil);
+  // Two of them; headers that are encrypted; a size of nothing.
+  const std::string file5 = five.substr(16, 33);
+  EXPECT_EQ(names_in(five.substr(0, 16) + file5 + file5).size(), 2u);
+  std::string hidden = four;
+  hidden[10] = '\x80';
+  EXPECT_TRUE(names_in(hidden).empty());
+  for (std::size_t at = 8; at < four.size(); ++at) {
+    for (const char octet : {'\0', '\xff'}) {
+      std::string broken = four;
+      broken[at] = octet;
+      names_in(broken);
+      if (at >= five.size()) continue;
+      broken = five;
+      broken[at] = octet;
+      names_in(broken);
+    }
+  }
+}
+
+TEST(MimeArchives, NamesInTnef) {
+  const auto attribute = [](int level, std::uint32_t id, const std::string& data) {
+    std::string out(1, static_cast<char>(level));
+    put(out, id, 4);
+    put(out, data.size(), 4);
+    return out + data + "\1\2";
+  };
+  const std::string head = "\x78\x9f\x3e\x22\1\2" + attribute(1, 0x00089006, "1234");
+  const auto titled = [&](const std::string& name) {
+    return attribute(2, 0x00069002, std::string(14, '\0')) + attribute(2, 0x00018010, name + '\0') +
+           attribute(2, 0x0006800f, "content");
+  };
+  EXPECT_EQ(names_in(head + titled("a.txt") + titled("evil.exe")),
+            (std::vector<std::string>{"a.txt", "evil.exe"}));
+  EXPECT_EQ(names_in(head + titled("") + attribute(3, 0x00018010, "b.exe") + titled("c.exe")),
+            std::vector<std::string>{});
+  EXPECT_EQ(names_in(head + titled(std::string(5000, 'n')) + titled("evil.exe")).at(1), "evil.exe");
 }
 
 TEST(MimeArchives, AWrongCheckValueHidesNothing) {
