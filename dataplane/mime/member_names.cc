@@ -32,6 +32,7 @@ std::optional<std::uint64_t> tar_number(Bytes field) {
 
 bool is_tar_header(Bytes block) {
   const auto told = tar_number(block.subspan(148, 8));
+  if (!told) return false;
   std::uint64_t sum = 8 * ' ';
   std::int64_t of_signed = 8 * ' ';  // some old programs' sum
   for (std::size_t i = 0; i < kBlock; ++i) {
@@ -39,7 +40,7 @@ bool is_tar_header(Bytes block) {
     sum += block[i];
     of_signed += static_cast<std::int8_t>(block[i]);
   }
-  return told && (*told == sum || *told == static_cast<std::uint64_t>(of_signed));
+  return *told == sum || *told == static_cast<std::uint64_t>(of_signed);
 }
 
 std::uint64_t padded(std::uint64_t size) { return (size + kBlock - 1) / kBlock * kBlock; }

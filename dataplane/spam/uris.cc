@@ -1,5 +1,6 @@
 #include "dataplane/spam/uris.h"
 
+#include <array>
 #include <bit>
 #include <charconv>
 #include <functional>
@@ -24,6 +25,18 @@ struct Tables {
       R"re((?:^|(?<=[!"#$&'()*+,/:;<=>?@\[\\\]^`{|}~\s\x1b\xa0])))re"
       R"re(([a-z\d][a-z\d._-]{0,251}\.[a-z\d-]+)\.?(?::\d{1,5})?(?:/[^%U]{1,2048})?(?=[%U]|\z))re",
       kFlags);
+  // The octets that end an address, which `mail` names twice.
+  std::array<bool, 256> ends_mail{};
+
+  Tables() {
+    const scan::Regex end = constant_regex(R"re([%U,('\x80-\xff])re");
+    scan::RegexScratch scratch;
+    for (unsigned octet = 0; octet < ends_mail.size(); ++octet) {
+      const char c = static_cast<char>(octet);
+      scan::Regex::Match m;
+      ends_mail[octet] = end.find({&c, 1}, scratch, &m);
+    }
+  }
 };
 
 const Tables& tables() {
@@ -34,6 +47,44 @@ const Tables& tables() {
 bool starts(std::string_view s, std::string_view lower_prefix) {
   return s.size() >= lower_prefix.size() &&
          equals_lower(s.substr(0, lower_prefix.size()), lower_prefix);
+}
+
+// Where Tables::mail matches first from `from` on, or npos. The regex itself tries each place, and
+// at each as many octets as an address may have: a line of "a@a@a@" cost 15 times what text does.
+std::size_t find_mail(std::string_view s, std::size_t from) {
+  constexpr std::string_view kScheme = "mailto:";
+  constexpr std::size_t kMostOfAddress = 251, kMostBehindScheme = 2048;
+  std::size_t end = from;  // of what `place` stands in
+  const auto end_behind = [&](std::size_t place) {
+    end = std::max(end, place);
+    while (end < s.size() && !tables().ends_mail[static_cast<unsigned char>(s[end])]) ++end;
+    return end;
+  };
+  std::size_t address = std::string_view::npos;
+  for (std::size_t place = from; place < s.size();) {
+    const std::size_t at = s.find('@', place);
+    if (at == std::string_view::npos) break;
+    if (at >= end_behind(place)) {
+      place = end + 1;
+    } else if (at == place || end - at - 1 > kMostOfAddress || end == at + 1) {
+      place = at + 1;
+    } else {
+      address = std::max(place, at - std::min(at, kMostOfAddress));
+      break;
+    }
+  }
+  end = from;
+  for (std::size_t colon = s.find(':', from); colon != std::string_view::npos;
+       colon = s.find(':', colon + 1)) {
+    const std::size_t behind = colon + 1;
+    if (behind > kScheme.size() && behind - kScheme.size() > address) break;
+    if (behind < from + kScheme.size() ||
+        !equals_lower(s.substr(behind - kScheme.size(), kScheme.size()), kScheme))
+      continue;
+    const std::size_t size = end_behind(behind) - behind;
+    if (size >= 1 && size <= kMostBehindScheme) return std::min(address, behind - kScheme.size());
+  }
+  return address;
 }
 
 bool has_www(std::string_view s) {
@@ -337,7 +388,9 @@ void UriList::add_token(std::string_view paragraph, std::size_t begin, std::size
     };
     const auto try_form = [&](const scan::Regex& regex, int number) {
       std::size_t place = from;
-      while (place < piece.size() && regex.find(piece, scratch_, &m, place)) {
+      while (place < piece.size()) {
+        if (&regex == &t.mail) place = find_mail(piece, place);
+        if (place >= piece.size() || !regex.find(piece, scratch_, &m, place)) return;
         if (!starts_there(m.begin[0])) {
           place = m.begin[0] + 1;
           continue;

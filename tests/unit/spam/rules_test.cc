@@ -157,6 +157,37 @@ TEST(SpamRules, UrisInTheTextAndInHtml) {
       (Names{"U3", "U4", "U5"}));
 }
 
+// An address has at most 251 octets on each side of its @, and ends where Thunderbird ends it.
+TEST(SpamRules, AddressesInLongWords) {
+  const std::string rules = std::string(kTlds) +
+                            "uri AT /\\@/\n"
+                            "uri WHOLE /^mailto:me\\@host\\.example$/\n"
+                            "uri LONG /^mailto:[^:]{300}/\n";
+  const auto hits = [&](const std::string& text) {
+    return spam_hits(rules, "Subject: x\n\n" + text + "\n");
+  };
+  const std::string many = [] {
+    std::string out;
+    for (int i = 0; i < 20'000; ++i) out += "a@";
+    return out;
+  }();
+  EXPECT_EQ(hits("me@host.example"), (Names{"AT", "WHOLE"}));
+  EXPECT_EQ(hits(many + ",me@host.example"), (Names{"AT", "WHOLE"})) << "behind an end";
+  EXPECT_EQ(hits("<" + many + ">(me@host.example)"), (Names{"AT", "WHOLE"}));
+  // Labels of at most 63 octets, 251 and 252 in all.
+  const auto host = [](std::size_t size) {
+    std::string out(size - 8, 'b');
+    for (std::size_t at = 60; at + 1 < out.size(); at += 60) out[at] = '.';
+    return out + ".example";
+  };
+  EXPECT_EQ(hits("a@" + host(251)), Names{"AT"});
+  EXPECT_TRUE(hits("a@" + host(252)).empty());
+  EXPECT_EQ(hits("a@" + std::string(252, 'b') + ",me@host.example"), (Names{"AT", "WHOLE"}));
+  EXPECT_EQ(hits("mailto:" + std::string(400, 'b') + "@host.example"), (Names{"AT", "LONG"}));
+  EXPECT_EQ(hits("mailto:" + std::string(2049, 'b') + "@me,mailto:me@host.example"),
+            (Names{"AT", "WHOLE"}));
+}
+
 // Text without anything that begins a URL is passed in pieces; what has it is not, wherever it
 // stands.
 TEST(SpamRules, UrisAtTheEdgesOfWords) {
