@@ -9,6 +9,8 @@
 namespace sluice::mime {
 namespace {
 
+using namespace std::string_view_literals;
+
 constexpr std::size_t kBlock = 512;  // of tar
 constexpr std::size_t kRar4Header = 7;
 constexpr std::size_t kRar5Header = 7;  // check value and size, as far as a size can take
@@ -139,7 +141,6 @@ std::string_view MemberNames::text(std::size_t at, std::size_t size) const {
 }
 
 void MemberNames::start() {
-  using namespace std::string_view_literals;
   const std::string_view first = text(0, kSignature);
   if (first == "Rar!\x1a\7\1\0"sv) return skip(0, State::rar5, kRar5Header);
   if (first.starts_with("Rar!\x1a\7\0"sv)) {
@@ -184,8 +185,7 @@ void MemberNames::tar() {
     tell_name({long_name_.data(), long_name_size_});
   } else if (file) {
     const std::string_view name = until_nul(text(0, 100));
-    const std::string_view prefix =
-        text(257, 6) == std::string_view("ustar", 6) ? until_nul(text(345, 155)) : "";
+    const std::string_view prefix = text(257, 6) == "ustar\0"sv ? until_nul(text(345, 155)) : "";
     std::array<char, 256> path;
     std::size_t length = prefix.copy(path.data(), prefix.size());
     if (length > 0) path[length++] = '/';
