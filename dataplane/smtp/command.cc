@@ -134,6 +134,12 @@ Command parse_command(std::string_view line) {
   return command;
 }
 
+bool may_begin_command(std::string_view text) {
+  if (parse_command(text).verb != Verb::unknown) return true;
+  return std::ranges::any_of(
+      kVerbs, [text](const VerbName& verb) { return starts_ignoring_case(verb.name, text); });
+}
+
 Path parse_path(std::string_view argument, std::string_view keyword) {
   Path result;
   std::string_view text = argument;

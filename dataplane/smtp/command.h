@@ -17,6 +17,8 @@ struct Command {
 
 // `line` without its line ending. Verbs are matched without regard to case (RFC 5321 2.4).
 Command parse_command(std::string_view line);
+// Whether a line that begins with `text` can be a command that parse_command() knows.
+bool may_begin_command(std::string_view text);
 
 struct Path {
   std::string_view path;        // as on the wire, with its angle brackets where it had them

@@ -12,7 +12,6 @@ using Reason = SecondReading::Reason;
 namespace {
 
 constexpr std::uint32_t kNoRecipient = UINT32_MAX;
-constexpr std::size_t kShortestVerb = 4;
 
 constexpr bool is_tls_record(std::uint8_t first) { return first >= 0x14 && first <= 0x17; }
 constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
@@ -104,9 +103,8 @@ void Session::Impl::capability(std::string_view text, bool first, bool last) {
 // Behind a gap, what the server accepts may be a chunk whose BDAT was lost. What stands there of a
 // line and is the beginning of no command was the end of that chunk.
 void Session::Impl::doubt_unfinished_line() {
-  const std::string_view begun = as_text(client_line.kept());
-  if (!surplus || state != ClientState::command || begun.size() < kShortestVerb) return;
-  if (parse_command(begun).verb == Verb::unknown) client_line.doubt_line(memory);
+  if (!surplus || state != ClientState::command || client_line.pending() == 0) return;
+  if (!may_begin_command(as_text(client_line.kept()))) client_line.doubt_line(memory);
 }
 
 void Session::Impl::complete_reply(const Reply& reply) {

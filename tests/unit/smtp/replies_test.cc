@@ -861,6 +861,11 @@ TEST(SmtpSession, Gaps) {
     s.server(as_bytes("250 of the gap\r\n"));
     s.client(as_bytes("c.test>\r\n"));
     EXPECT_EQ(r.transactions.at(1).rcpts.back(), "c@c.test");
+    s.client_gap(30);
+    s.client(as_bytes("startt"));
+    s.server(as_bytes("250 ok\r\n250 of the gap\r\n"));
+    s.client(as_bytes("ls\r\n"));
+    EXPECT_EQ(r.verbs.back(), Verb::starttls);
   }
   {  // a chunk in front of those that came may have been
     for (const bool before_mail : {false, true}) {
