@@ -16,6 +16,7 @@ import pathlib
 import random
 import re
 import statistics
+import struct
 import subprocess
 import sys
 import zipfile
@@ -120,6 +121,12 @@ def messages(rules):
     yield 'HTML: never closed', head('text/html') + lined(filled(b'<a href="<!--'))
     yield 'text: URLs', head() + filled(b'http://a.b/c d@e.f\r\n')
     yield 'archive: 100 names', zipped()
+    title = struct.pack('<BII', 2, 0x18010, 4) + b'a.x\0' + bytes(2)
+    entry = struct.pack('<HBHHIIBIIBBHI', 0, 0x74, 0, 35, 0, 0, 0, 0, 0, 0, 0, 3, 0) + b'a.x'
+    for kind, octets in (('TNEF', b'\x78\x9f\x3e\x22\0\0' + filled(title)),
+                         ('RAR', b'Rar!\x1a\7\0' + filled(entry))):
+        yield f'archive: names in {kind}', (head('application/x; name=a', b'Content-Transfer-Encoding: base64\r\n')
+                                            + lined(base64.b64encode(octets)[:SIZE]))
     inside = {'zeros': bytes(7 << 20), 'words': filled(lined(b' '.join(literals)), 4 << 20)}
     inside['words in an archive'] = gzip.compress(inside['words'])
     for name, octets in inside.items():
