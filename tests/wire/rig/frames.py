@@ -479,11 +479,16 @@ class FrameGenerator:
         elif f.variant == 2:
             packet[32] = packet[32] & 15  # header of no octets
         elif f.variant == 3:
-            packet[32] = 0xf0  # header of 60 octets, whatever there is
+            # Header of 60 octets, more than there are. Where there are so many, the segment can be read,
+            # and passes another way: the two would not keep their order, and so are two flows.
+            packet = bytearray(ipv4(*f.v4, 6, bytes(packet[20:20 + 32]) + self._mark(8)))
+            packet[32] = 0xf0
         elif f.variant == 4:
             packet[33] = 0xff
         elif f.variant == 5:
             packet[33] = 0
+            if len(packet) >= 20 + 60:
+                packet[32] = 0xf0
         elif f.variant == 6:
             packet[28:32] = b'\xff\xff\xff\xff'
         else:
