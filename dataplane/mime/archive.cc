@@ -133,7 +133,7 @@ void Archive::begin_gzip_member() {
 void Archive::begin_member(std::string_view name) {
   end_member();
   if (!context_.may_begin_member()) return stop();
-  member_ = context_.begin_member(part_, depth_, name).number;
+  member_ = context_.begin_member(part_, depth_, name);
   context_.inflated_at(level_) += context_.limits.archive_member;
   in_member_ = true;
   member_octets_ = 0;

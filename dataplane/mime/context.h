@@ -55,7 +55,7 @@ struct Context {
     return false;
   }
   // A member begins, which it may.
-  Part begin_member(PartNumber archive, std::uint32_t archive_depth, std::string_view name) {
+  PartNumber begin_member(PartNumber archive, std::uint32_t archive_depth, std::string_view name) {
     Part part;
     part.number = kArchiveMember | (first_part + members++);
     part.parent = archive;
@@ -66,13 +66,13 @@ struct Context {
     part.attachment = true;
     part.alternative = true;
     sink.on_part_begin(part);
-    return part;
+    return part.number;
   }
   // One of which there is a name and no octets. False: there are too many.
   bool tell_member_name(PartNumber archive, std::uint32_t archive_depth, std::string_view name) {
     if (!may_begin_member()) return false;
     PartEnd end;
-    end.number = begin_member(archive, archive_depth, name).number;
+    end.number = begin_member(archive, archive_depth, name);
     sink.on_part_end(end);
     return true;
   }

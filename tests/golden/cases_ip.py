@@ -266,6 +266,24 @@ class Ip(Segments):
                                 reset |= bool(segment[13] & RST)
                         self.assertTrue(answered and reset, (name, v6, action))
 
+    def test_C_lost_chunks(self):
+        """A message of whose chunks the first was never seen is not told as whole."""
+        lines = [(b'BDAT %d%s\r\n' % (len(part), last)) + part for part, last in ((BODY[:12], b''), (BODY[12:], b' LAST'))]
+        for lost, whole in ((None, True), (0, False)):
+            capture = w.Capture()
+            c = w.Connection(capture).open()
+            talk(c, GREETING + envelope())
+            for number, octets in enumerate(lines):
+                if number == lost:
+                    c.next[0] += len(octets)
+                else:
+                    c.send(0, octets, answer=False)
+                c.send(1, OK, answer=False)
+            talk(c, BYE).close()
+            flow = self.run_capture(capture).flow(c)
+            self.assertEqual([m['smtp']['outcome'] for m in flow.messages], ['accepted'])
+            self.assertEqual('sha256' in flow.messages[0]['smtp'], whole)
+
     def test_E15_reject_after_a_partial_line(self):
         for cut in range(len(BODY) - 6, len(BODY)):
             capture = w.Capture()

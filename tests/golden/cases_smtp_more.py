@@ -327,6 +327,8 @@ class SmtpMore(Cases):
             self.assertEqual([m['smtp']['outcome'] for m in flow.messages], ['aborted'])
             self.assertIn('aborted-message', flow.anomalies)
             self.assertIn(2, flow.hits)
+            if name == '421':
+                self.assertEqual(flow.messages[0]['smtp']['reply'], {'code': 421, 'text': 'timeout'})
         self.check(scripts, expect)
 
     def test_A_relays_and_stores(self):

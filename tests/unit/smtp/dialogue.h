@@ -28,6 +28,9 @@ inline const std::string kGreeting = "220 mx.test ESMTP\r\n";
 inline const std::string kEhloReply =
     "250-mx.test\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-STARTTLS\r\n250 ENHANCEDSTATUSCODES\r\n";
 
+inline const std::string kHello = "\x16\x03\x01\x00\x05hello"s;
+inline const std::string kRecords = "\x16\x03\x03\x00\x05world"s;
+
 inline Dialogue opened(std::initializer_list<Turn> rest) {
   Dialogue d{S(kGreeting), C("EHLO c.test\r\n"), S(kEhloReply)};
   d.insert(d.end(), rest);
