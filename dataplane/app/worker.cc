@@ -79,6 +79,7 @@ Worker::Worker(const WorkerSettings& settings, Shared& shared,
     }
   }
   // What comes from a file goes out as it came in.
+  settings_.engine.regroup = live;
   if (live)
     backlog_ =
         std::make_unique<io::Backlog>(io::Backlog::kCapacity, shared_.spread, settings_.crowd);

@@ -5,8 +5,10 @@
 #include <utility>
 #include <vector>
 
+#include "dataplane/inspect/burst_order.h"
 #include "dataplane/inspect/dormant.h"
 #include "dataplane/inspect/engine_impl.h"
+#include "dataplane/net/headers.h"
 
 namespace sluice::inspect {
 
@@ -19,6 +21,7 @@ constexpr Nanoseconds kTickPeriod = 10 * kMillisecond;  // while segments of our
 constexpr std::size_t kExpiryWork = 256;                // flows forgotten in one tick
 constexpr std::size_t kRestWork = 256;                  // idle flows made small in one tick
 constexpr std::size_t kWithdrawals = 1024;              // users of a ruleset told at a time
+constexpr std::size_t kBrief = 256;  // octets of a command or a reply, of which each is parsed
 
 }  // namespace
 
@@ -74,6 +77,21 @@ void prefetch(Bytes octets) {
     __builtin_prefetch(octets.data() + at, 0, 2);
 }
 
+FrameKind kind_of(const net::Packet& packet, Side side) {
+  namespace flag = net::tcp_flag;
+  if (packet.kind != net::PacketKind::tcp) return FrameKind::bare;
+  if ((packet.flags & (flag::syn | flag::fin | flag::rst)) != 0) return FrameKind::edge;
+  if (packet.payload_size == 0) return FrameKind::bare;
+  if (packet.payload_size > kBrief) return FrameKind::content;
+  return side == Side::outside ? FrameKind::reply : FrameKind::command;
+}
+
+// Whether nobody can tell of which flow it is, though it is of one.
+bool is_of_any_flow(const net::Packet& packet) {
+  return packet.kind == net::PacketKind::fragment ||
+         (packet.kind == net::PacketKind::other && packet.protocol == net::ip_protocol::tcp);
+}
+
 }  // namespace
 
 void Engine::Impl::process(std::span<Frame> burst) {
@@ -83,6 +101,7 @@ void Engine::Impl::process(std::span<Frame> burst) {
   std::array<std::uint8_t, kBurst> index;
   std::size_t count = 0;
   std::uint64_t octets = 0;
+  bool regroup = settings.regroup;  // else as they came
   net::ParseOptions options{.verify_checksums = settings.verify_checksums, .link = settings.link};
   for (std::size_t i = 0; i < burst.size(); ++i) {
     octets += burst[i].octets.size();
@@ -92,6 +111,7 @@ void Engine::Impl::process(std::span<Frame> burst) {
     Parsed& p = parsed[i];
     new (&p.packet) net::Packet(net::parse(burst[i].octets, options));  // in its place
     p.entry = nullptr;
+    regroup &= !is_of_any_flow(p.packet);
     if (p.packet.kind != net::PacketKind::tcp) continue;
     p.keyed = flow::key_of(p.packet, burst[i].wire);
     keys[count] = p.keyed.key;
@@ -106,8 +126,13 @@ void Engine::Impl::process(std::span<Frame> burst) {
     parsed[index[k]].hash = hashes[k];
     parsed[index[k]].entry = found[k];
   }
-  for (std::size_t i = 0; i < burst.size(); ++i)
-    handle(burst[i], parsed[i], changes != table_changes);
+  BurstOrder turns;
+  for (std::size_t i = 0; i < burst.size(); ++i) {
+    const Parsed& p = parsed[i];
+    const bool has_flow = p.packet.kind == net::PacketKind::tcp;
+    turns.put(regroup ? kind_of(p.packet, burst[i].side) : FrameKind::bare, has_flow ? p.hash : 0);
+  }
+  for (const std::uint8_t i : turns.order()) handle(burst[i], parsed[i], changes != table_changes);
   if (short_of_memory()) relieve();
 }
 

@@ -114,6 +114,8 @@ struct Settings {
   std::uint16_t worker = 0;
   std::uint64_t flow_id_seed = 0;
   flow::HashKey hash_secret{0x736c75696365, 0x666c6f7773};  // of the flow table: random on the wire
+  // Frames of a burst may change places, but for those of one flow (burst_order.h).
+  bool regroup = false;
   // After so long without a segment a flow's state is made small.
   Nanoseconds idle_after = 5 * kSecond;
   // Where to add what SpamAssassin's rules take, or nullptr: for `rules test`.

@@ -258,6 +258,7 @@ Pass replay(const Options& options, const perf::Capture& capture, const policy::
   inspect::Settings settings;
   settings.wires = {"w1"};
   settings.flow_id_seed = 1;
+  settings.regroup = true;  // as on a wire
   settings.max_flows += options.idle_flows;
   settings.max_memory += options.idle_flows * 1024;
   inspect::Engine engine(settings, *statistics, sink, kernel, &memory);
@@ -269,8 +270,8 @@ Pass replay(const Options& options, const perf::Capture& capture, const policy::
   Pass pass;
   const MutableBytes work = frame_memory.get();
   std::ranges::copy(capture.octets, work.begin());
-  std::vector<inspect::Frame> burst(32);
-  double idle = 0;  // draining the ring is control's work, not the worker's
+  std::vector<inspect::Frame> burst(64);  // the worker's
+  double idle = 0;                        // draining the ring is control's work, not the worker's
   std::uint64_t before = 0;
   Nanoseconds next_tick = 0;
   std::size_t next_pause = kSlice;

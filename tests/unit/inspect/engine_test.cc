@@ -1,7 +1,9 @@
 // The whole path in memory: what is inspected, what is said of it, and what leaves the wire.
 #include <openssl/sha.h>
 
+#include <random>
 #include <set>
+#include <utility>
 
 #include "tests/unit/inspect/rig.h"
 
@@ -62,6 +64,91 @@ TEST(Engine, HonestMailCrossesUnchangedAndIsReported) {
   ASSERT_EQ(flows.size(), 1u);
   EXPECT_EQ(flows[0]["app_proto"], "smtp");
   EXPECT_EQ(flows[0]["flow"]["state"], "closed");
+}
+
+// Sessions of twelve hosts, frames of each in turn: some fragmented, some of which the message is
+// stopped.
+std::vector<SentFrame> busy_wire() {
+  constexpr std::size_t kHosts = 12;
+  std::vector<std::vector<SentFrame>> sessions;
+  for (std::size_t i = 0; i < kHosts; ++i) {
+    ConversationOptions options;
+    options.path.client.address.octets[15] = static_cast<std::uint8_t>(i + 1);
+    options.segment_size = i % 3 == 0 ? 200 : 1460;
+    options.reorder = i % 4 == 1;
+    if (i == 5) options.fragment_size = 40;
+    Conversation talk(options);
+    begin_message(talk);
+    const std::string text(2000 + 300 * i, static_cast<char>('a' + i));
+    talk.client(body(text + (i % 5 == 2 ? "\r\nXJS-SPAM-XJS\r\n" : "\r\n") + text) + ".\r\n");
+    talk.server("250 2.0.0 Ok: queued\r\n");
+    talk.client("QUIT\r\n");
+    talk.server("221 2.0.0 Bye\r\n");
+    talk.close();
+    sessions.push_back(talk.take());
+  }
+  std::vector<SentFrame> all;
+  for (std::size_t at = 0, before = SIZE_MAX; all.size() != before; ++at) {
+    before = all.size();
+    for (const auto& session : sessions)
+      if (at < session.size()) all.push_back(session[at]);
+  }
+  for (std::size_t i = 0; i < all.size(); ++i) all[i].time = kSecond + i * 10 * kMicrosecond;
+  return all;
+}
+
+// What left, in order: of all hosts, or each one's in its turn.
+std::vector<std::string> departures(const Rig& rig, bool by_host) {
+  std::vector<std::pair<std::uint8_t, std::string>> all;
+  for (const Left& l : rig.left) {
+    const net::Packet packet = l.packet();
+    const Address& host = l.out == Side::outside ? packet.source : packet.destination;
+    all.emplace_back(host.octets[15], std::to_string(static_cast<int>(l.kind)) + '/' +
+                                          std::to_string(static_cast<int>(l.out)) + '/' +
+                                          std::string(as_text(l.frame)));
+  }
+  if (by_host) std::ranges::stable_sort(all, {}, [](const auto& one) { return one.first; });
+  std::vector<std::string> frames;
+  for (auto& [host, frame] : all) frames.push_back(std::move(frame));
+  return frames;
+}
+
+// Of each message, what is told but times and numbers.
+std::multiset<std::string> told(const Rig& rig) {
+  std::multiset<std::string> messages;
+  for (const Json& e : rig.events_of("smtp"))
+    messages.insert(
+        Json{e["src_ip"], e["smtp"]["outcome"], e["smtp"]["sha256"], e["sluice"]["verdict"]}
+            .dump());
+  return messages;
+}
+
+TEST(Engine, BurstsAreInspectedAsFramesOneByOne) {
+  const std::vector<SentFrame> frames = busy_wire();
+  Rig one({.rules = kRejectRule});
+  one.send(frames);
+  one.finish();
+  ASSERT_EQ(one.events_of("smtp").size(), 12u);
+  ASSERT_FALSE(one.injected(Side::inside).empty());
+  std::mt19937 random(7);
+  for (const bool regroup : {false, true}) {
+    bool moved = false;
+    for (const std::size_t most : {2u, 7u, 32u, 64u, 200u}) {
+      RigOptions options{.rules = kRejectRule};
+      options.settings.regroup = regroup;
+      Rig rig(options);
+      for (std::size_t at = 0; at < frames.size();) {
+        const std::size_t n = std::min(frames.size() - at, 1 + random() % most);
+        rig.send_burst(std::span(frames).subspan(at, n));
+        at += n;
+      }
+      rig.finish();
+      EXPECT_EQ(departures(rig, true), departures(one, true)) << most;
+      moved |= departures(rig, false) != departures(one, false);
+      EXPECT_EQ(told(rig), told(one)) << most;
+    }
+    EXPECT_EQ(moved, regroup);
+  }
 }
 
 // The condemned message in several segments; returns what the engine did.

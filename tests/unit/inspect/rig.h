@@ -8,6 +8,7 @@
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -155,6 +156,18 @@ class Rig final : public inspect::Output, public contract::EventSink {
   void send(const SentFrame& s) { send(s.side, s.frame, s.time); }
   void send(const std::vector<SentFrame>& frames) {
     for (const SentFrame& s : frames) send(s);
+  }
+  // All at once, as a driver gives them, at the time of the last one.
+  void send_burst(std::span<const SentFrame> frames) {
+    std::vector<Frame> octets;
+    std::vector<inspect::Frame> burst;
+    for (const SentFrame& s : frames) octets.push_back(s.frame);
+    for (std::size_t i = 0; i < frames.size(); ++i)
+      burst.push_back({.octets = octets[i], .side = frames[i].side, .number = i + 1});
+    now_ = std::max(now_, frames.back().time);
+    settled_ = 0;
+    engine_->process(burst, at(now_));
+    EXPECT_EQ(settled_, static_cast<int>(frames.size())) << "each frame leaves once";
   }
   // Lets time pass, with ticks as on the wire.
   void pass(Nanoseconds time) {
