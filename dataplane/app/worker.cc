@@ -211,8 +211,9 @@ void Worker::loop_once() {
   frames += receive_handed_over();
   frames += work_off();
   flush_hurried();
-  if (!marks_.empty() && (frames == 0 || marks_.size() > kMarksWaiting ||
-                          now_.monotonic - marks_.front().time > kMarkWaits))
+  frames_ += frames;
+  if (!marks_.empty() &&
+      (frames == 0 || marks_.size() > kMarksWaiting || frames_ - marks_.front().after > kMarkWaits))
     tell_marks();
   statistics_.add(Counter::loops);
   if (now_.monotonic - last_tick_ >= kTick || engine_->next_timer() <= now_.monotonic) {
@@ -443,7 +444,7 @@ inspect::PassedMessage Worker::passed_message(const flow::FlowKey& key) {
 void Worker::mark_flow(const flow::FlowKey& key, inspect::FlowMark mark) {
   if (key.wire() >= shared_.wires.size() || !shared_.wires[key.wire()].kernel) return;
   if (mark == inspect::FlowMark::bypass || mark == inspect::FlowMark::not_mail) {
-    marks_.push_back({key, mark, now_.monotonic});
+    marks_.push_back({key, mark, frames_});
     return;
   }
   if (std::ranges::find(marks_, key, &Mark::key) != marks_.end()) tell_marks();

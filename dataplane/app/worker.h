@@ -109,8 +109,8 @@ class Worker final : private inspect::Output {
   static constexpr std::size_t kLongTurn = 8;
   // A flow is left to the kernel when the rings are empty, so that no frame of it is overtaken but
   // what comes in that moment. Under a load that never ends it is not waited for that, nor when
-  // there are many to wait.
-  static constexpr Nanoseconds kMarkWaits = 10 * kMillisecond;
+  // there are many to wait. Told in frames: time passes also when the worker has no core.
+  static constexpr std::uint64_t kMarkWaits = 4096;
   static constexpr std::size_t kMarksWaiting = 256;
 
   struct Receiver {
@@ -139,7 +139,7 @@ class Worker final : private inspect::Output {
   struct Mark {
     flow::FlowKey key;
     inspect::FlowMark mark;
-    Nanoseconds time;
+    std::uint64_t after;  // of frames_
   };
   void tell_marks();
   void tell_mark(const flow::FlowKey& key, inspect::FlowMark mark);
@@ -188,7 +188,8 @@ class Worker final : private inspect::Output {
   std::vector<std::vector<rte_mbuf*>> outgoing_;               // by owner
   std::unique_ptr<io::Backlog> backlog_;                       // or nothing: as they come
   std::vector<Mark> marks_;
-  bool hurry_ = true;  // what is sent now is not to wait for what follows
+  std::uint64_t frames_ = 0;  // dealt with so far
+  bool hurry_ = true;         // what is sent now is not to wait for what follows
   std::vector<std::unique_ptr<std::uint8_t[]>> joined_;  // frames of several buffers
   std::size_t joined_used_ = 0;
 
