@@ -109,8 +109,9 @@ class Worker final : private inspect::Output {
   static constexpr std::size_t kLongTurn = 8;
   // A flow is left to the kernel when the rings are empty, so that no frame of it is overtaken but
   // what comes in that moment. Under a load that never ends it is not waited for that, nor when
-  // there are many to wait. Told in frames: time passes also when the worker has no core.
-  static constexpr std::uint64_t kMarkWaits = 4096;
+  // there are many to wait. Told in frames, of which a ring and the backlog hold so many: time
+  // passes also when the worker has no core.
+  static constexpr std::uint64_t kMarkWaits = 2 * io::Backlog::kCapacity;
   static constexpr std::size_t kMarksWaiting = 256;
 
   struct Receiver {

@@ -42,7 +42,7 @@ class BurstOrder {
   }
 
  private:
-  static constexpr std::size_t kKinds = 5;
+  static constexpr std::size_t kKinds = static_cast<std::size_t>(FrameKind::edge) + 1;
 
   std::size_t size_ = 0;
   std::array<std::uint8_t, kKinds> counts_{};

@@ -21,7 +21,7 @@ constexpr Nanoseconds kTickPeriod = 10 * kMillisecond;  // while segments of our
 constexpr std::size_t kExpiryWork = 256;                // flows forgotten in one tick
 constexpr std::size_t kRestWork = 256;                  // idle flows made small in one tick
 constexpr std::size_t kWithdrawals = 1024;              // users of a ruleset told at a time
-constexpr std::size_t kBrief = 256;  // octets of a command or a reply, of which each is parsed
+constexpr std::size_t kBrief = 256;                     // octets of a command or a reply
 
 }  // namespace
 
@@ -77,12 +77,11 @@ void prefetch(Bytes octets) {
     __builtin_prefetch(octets.data() + at, 0, 2);
 }
 
-FrameKind kind_of(const net::Packet& packet, Side side) {
+FrameKind kind_of(const net::Packet& segment, Side side) {
   namespace flag = net::tcp_flag;
-  if (packet.kind != net::PacketKind::tcp) return FrameKind::bare;
-  if ((packet.flags & (flag::syn | flag::fin | flag::rst)) != 0) return FrameKind::edge;
-  if (packet.payload_size == 0) return FrameKind::bare;
-  if (packet.payload_size > kBrief) return FrameKind::content;
+  if ((segment.flags & (flag::syn | flag::fin | flag::rst)) != 0) return FrameKind::edge;
+  if (segment.payload_size == 0) return FrameKind::bare;
+  if (segment.payload_size > kBrief) return FrameKind::content;
   return side == Side::outside ? FrameKind::reply : FrameKind::command;
 }
 
@@ -130,7 +129,8 @@ void Engine::Impl::process(std::span<Frame> burst) {
   for (std::size_t i = 0; i < burst.size(); ++i) {
     const Parsed& p = parsed[i];
     const bool has_flow = p.packet.kind == net::PacketKind::tcp;
-    turns.put(regroup ? kind_of(p.packet, burst[i].side) : FrameKind::bare, has_flow ? p.hash : 0);
+    turns.put(regroup && has_flow ? kind_of(p.packet, burst[i].side) : FrameKind::bare,
+              has_flow ? p.hash : 0);
   }
   for (const std::uint8_t i : turns.order()) handle(burst[i], parsed[i], changes != table_changes);
   if (short_of_memory()) relieve();

@@ -31,6 +31,7 @@
 #include <vector>
 
 #include "dataplane/contract/event_ring.h"
+#include "dataplane/flow/flow_table.h"
 #include "dataplane/inspect/engine.h"
 #include "dataplane/mem/worker_memory.h"
 #include "perf/support/many_flows.h"
@@ -270,8 +271,8 @@ Pass replay(const Options& options, const perf::Capture& capture, const policy::
   Pass pass;
   const MutableBytes work = frame_memory.get();
   std::ranges::copy(capture.octets, work.begin());
-  std::vector<inspect::Frame> burst(64);  // the worker's
-  double idle = 0;                        // draining the ring is control's work, not the worker's
+  std::vector<inspect::Frame> burst(flow::FlowTable::kMaxBurst);  // as the worker's
+  double idle = 0;  // draining the ring is control's work, not the worker's
   std::uint64_t before = 0;
   Nanoseconds next_tick = 0;
   std::size_t next_pause = kSlice;

@@ -4,6 +4,24 @@
 namespace sluice::smtp::test {
 namespace {
 
+// A session with an envelope that was accepted.
+struct Begun {
+  explicit Begun(std::pmr::memory_resource* memory) : s(Limits{}, r, memory) {
+    s.server(as_bytes("220 mx\r\n"));
+    s.client(as_bytes("EHLO c\r\n"));
+    s.server(as_bytes(kEhloReply));
+    s.client(as_bytes("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\n"));
+    s.server(as_bytes("250 ok\r\n250 ok\r\n"));
+  }
+  Recorder r;
+  Session s;
+};
+
+void begin_content(Session& s) {
+  s.client(as_bytes("DATA\r\n"));
+  s.server(as_bytes("354 go\r\n"));
+}
+
 TEST(SmtpSession, Gaps) {
   LimitedResource memory(std::pmr::new_delete_resource(), 1 << 20);
   {  // in the first line that is seen of a connection, which goes on in no other
@@ -16,19 +34,10 @@ TEST(SmtpSession, Gaps) {
     s.server(as_bytes("250 ok\r\n"));
     EXPECT_EQ(r.transactions.at(1).mailbox, "a@a.test");
   }
-  const auto start = [](Session& s) {
-    s.server(as_bytes("220 mx\r\n"));
-    s.client(as_bytes("EHLO c\r\n"));
-    s.server(as_bytes(kEhloReply));
-    s.client(as_bytes("MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\n"));
-    s.server(as_bytes("250 ok\r\n250 ok\r\n"));
-  };
   {  // content is missing
-    Recorder r;
-    Session s(Limits{}, r, &memory);
-    start(s);
-    s.client(as_bytes("DATA\r\n"));
-    s.server(as_bytes("354 go\r\n"));
+    Begun begun(&memory);
+    auto& [r, s] = begun;
+    begin_content(s);
     s.client(as_bytes("one\r\n"));
     s.client_gap(100);
     s.client(as_bytes("SIGNATURE\r\n.\r\n"));
@@ -37,11 +46,9 @@ TEST(SmtpSession, Gaps) {
     EXPECT_EQ(r.transactions.at(1).ends.at(0).second, "done");
   }
   {  // the end was in the gap
-    Recorder r;
-    Session s(Limits{}, r, &memory);
-    start(s);
-    s.client(as_bytes("DATA\r\n"));
-    s.server(as_bytes("354 go\r\n"));
+    Begun begun(&memory);
+    auto& [r, s] = begun;
+    begin_content(s);
     s.client(as_bytes("one\r\n"));
     s.client_gap(3);
     s.server(as_bytes("250 done\r\n"));
@@ -51,11 +58,9 @@ TEST(SmtpSession, Gaps) {
     EXPECT_EQ(r.transactions.at(2).mail_code, 250);
   }
   for (const bool refused : {true, false}) {  // and the server refused it there, or in its middle
-    Recorder r;
-    Session s(Limits{}, r, &memory);
-    start(s);
-    s.client(as_bytes("DATA\r\n"));
-    s.server(as_bytes("354 go\r\n"));
+    Begun begun(&memory);
+    auto& [r, s] = begun;
+    begin_content(s);
     s.client(as_bytes("one\r\n"));
     s.client_gap(3);
     if (!refused) s.client(as_bytes("more\r\n"));
@@ -70,9 +75,8 @@ TEST(SmtpSession, Gaps) {
     EXPECT_EQ(r.transactions.at(2).mail_code, 250);
   }
   {  // DATA was in the gap
-    Recorder r;
-    Session s(Limits{}, r, &memory);
-    start(s);
+    Begun begun(&memory);
+    auto& [r, s] = begun;
     s.client_gap(6);
     s.server(as_bytes("354 go\r\n"));
     s.client(as_bytes("one\r\n.\r\n"));
@@ -81,9 +85,8 @@ TEST(SmtpSession, Gaps) {
     EXPECT_FALSE(r.has(Anomaly::unsolicited_reply));
   }
   {  // a hole in a chunk
-    Recorder r;
-    Session s(Limits{}, r, &memory);
-    start(s);
+    Begun begun(&memory);
+    auto& [r, s] = begun;
     s.client(as_bytes("BDAT 10 LAST\r\nabc"));
     s.client_gap(4);
     s.client(as_bytes("xyzNOOP\r\n"));
@@ -94,9 +97,8 @@ TEST(SmtpSession, Gaps) {
   }
   {  // whole commands were in the gap, of one segment or of several
     for (const std::string& rest : {""s, " LAST\r\n"s, "ello\r\n"s, "\r\n"s}) {
-      Recorder r;
-      Session s(Limits{}, r, &memory);
-      start(s);
+      Begun begun(&memory);
+      auto& [r, s] = begun;
       s.client_gap(30);
       s.client(as_bytes(rest));
       s.server(as_bytes("250 of the gap\r\n"));
@@ -126,11 +128,9 @@ TEST(SmtpSession, Gaps) {
     EXPECT_TRUE(r.has(Anomaly::command_sequence));
   }
   {  // a whole message and its end were, and the next command follows at once
-    Recorder r;
-    Session s(Limits{}, r, &memory);
-    start(s);
-    s.client(as_bytes("DATA\r\n"));
-    s.server(as_bytes("354 go\r\n"));
+    Begun begun(&memory);
+    auto& [r, s] = begun;
+    begin_content(s);
     s.client_gap(300);
     s.server(as_bytes("250 done\r\n"));
     s.client(as_bytes("MAIL FROM:<c@c.test>\r\n"));
@@ -138,18 +138,16 @@ TEST(SmtpSession, Gaps) {
     EXPECT_EQ(r.transactions.at(2).mailbox, "c@c.test");
   }
   {  // whole replies were
-    Recorder r;
-    Session s(Limits{}, r, &memory);
-    start(s);
+    Begun begun(&memory);
+    auto& [r, s] = begun;
     s.server_gap(8);
     s.client(as_bytes("BDAT 3 LAST\r\nabc"));
     s.server(as_bytes("250 done\r\n"));
     EXPECT_EQ(r.transactions.at(1).ends.at(0).second, "done");
   }
   {  // 354 was missed: the content is content, the reply to it its own
-    Recorder r;
-    Session s(Limits{}, r, &memory);
-    start(s);
+    Begun begun(&memory);
+    auto& [r, s] = begun;
     s.client(as_bytes("DATA\r\n"));
     s.server_gap(8);
     s.client(as_bytes("one\r\n.\r\n"));
@@ -158,9 +156,8 @@ TEST(SmtpSession, Gaps) {
     EXPECT_EQ(r.transactions.at(1).ends.at(0).second, "done");
   }
   {  // the end of a line was missed: its code had come
-    Recorder r;
-    Session s(Limits{}, r, &memory);
-    start(s);
+    Begun begun(&memory);
+    auto& [r, s] = begun;
     s.client(as_bytes("DATA\r\n"));
     s.server(as_bytes("354 End data wi"));
     s.server_gap(8);
@@ -171,9 +168,8 @@ TEST(SmtpSession, Gaps) {
     EXPECT_EQ(r.transactions.at(1).ends.at(0).second, "don");
   }
   {  // of a line end, too; and what it says counts for TLS as well
-    Recorder r;
-    Session s(Limits{}, r, &memory);
-    start(s);
+    Begun begun(&memory);
+    auto& [r, s] = begun;
     s.client(as_bytes("BDAT 3 LAST\r\nabc"));
     s.server(as_bytes("250 done\r"));
     s.server_gap(1);
@@ -187,9 +183,8 @@ TEST(SmtpSession, Gaps) {
   }
   {  // which it had not; and more lines were to follow
     for (const std::string_view cut : {"25", "550", "550-no"}) {
-      Recorder r;
-      Session s(Limits{}, r, &memory);
-      start(s);
+      Begun begun(&memory);
+      auto& [r, s] = begun;
       s.client(as_bytes("DATA\r\n"));
       s.server(as_bytes(cut));
       s.server_gap(8);
@@ -199,9 +194,8 @@ TEST(SmtpSession, Gaps) {
     }
   }
   {  // so it is when the message is refused
-    Recorder r;
-    Session s(Limits{}, r, &memory);
-    start(s);
+    Begun begun(&memory);
+    auto& [r, s] = begun;
     s.client(as_bytes("DATA\r\n"));
     s.client(as_bytes("one\r\n.\r\n"));
     s.server_gap(8);
@@ -215,9 +209,8 @@ TEST(SmtpSession, Gaps) {
   }
   {  // what may have ended in the gap is not said to be given up
     for (const bool chunks : {false, true}) {
-      Recorder r;
-      Session s(Limits{}, r, &memory);
-      start(s);
+      Begun begun(&memory);
+      auto& [r, s] = begun;
       s.client(as_bytes(chunks ? "BDAT 3\r\nabc" : "DATA\r\n"));
       s.server(as_bytes(chunks ? "250 ok\r\n" : "354 go\r\n"));
       s.client_gap(30);
@@ -229,9 +222,8 @@ TEST(SmtpSession, Gaps) {
   }
   {  // BDAT LAST was, and the rest of its chunk is the beginning of no command
     for (const std::string& rest : {"no line end"s, "a: b\r\n\r\nno line end"s}) {
-      Recorder r;
-      Session s(Limits{}, r, &memory);
-      start(s);
+      Begun begun(&memory);
+      auto& [r, s] = begun;
       s.client_gap(30);
       s.client(as_bytes(rest));
       s.server(as_bytes("250 of the chunk\r\n"));
@@ -241,9 +233,8 @@ TEST(SmtpSession, Gaps) {
     }
   }
   {  // a command in two parts stays one, though a reply of the gap comes between them
-    Recorder r;
-    Session s(Limits{}, r, &memory);
-    start(s);
+    Begun begun(&memory);
+    auto& [r, s] = begun;
     s.client_gap(30);
     s.client(as_bytes("RCPT TO:<c@"));
     s.server(as_bytes("250 of the gap\r\n"));
@@ -257,9 +248,8 @@ TEST(SmtpSession, Gaps) {
   }
   {  // a chunk in front of those that came may have been
     for (const bool before_mail : {false, true}) {
-      Recorder r;
-      Session s(Limits{}, r, &memory);
-      start(s);
+      Begun begun(&memory);
+      auto& [r, s] = begun;
       s.client_gap(30);
       s.server(as_bytes("250 of the gap\r\n"));
       if (before_mail) s.client(as_bytes("MAIL FROM:<c@c.test>\r\nRCPT TO:<d@d.test>\r\n"));
@@ -278,9 +268,8 @@ TEST(SmtpSession, Gaps) {
     EXPECT_TRUE(r.messages.at(0).lost_in_front);
   }
   {  // 554 was missed: the next commands are commands
-    Recorder r;
-    Session s(Limits{}, r, &memory);
-    start(s);
+    Begun begun(&memory);
+    auto& [r, s] = begun;
     s.client(as_bytes("DATA\r\n"));
     s.server_gap(8);
     s.client(as_bytes("RSET\r\n"));
