@@ -15,8 +15,8 @@ install -D -m 644 -t "$root/pkg/lib/systemd/system" appliance-image/units/*.serv
 install -D -m 640 -t "$root/pkg/etc/sluice" appliance-image/etc/*
 install -D -m 644 control/cli/sluicectl.bash-completion "$root/pkg/usr/share/bash-completion/completions/sluicectl"
 install -D -m 644 -t "$root/pkg/usr/share/doc/sluice" README.md DESIGN.md LICENSE
-# Not sluice-dataplane: strip does not know what BOLT has laid out.
-strip --strip-all "$root"/pkg/usr/sbin/sluiced "$root"/pkg/usr/bin/*
+# Not sluice-dataplane and sluicectl: strip does not know what BOLT has laid out.
+strip --strip-all "$root/pkg/usr/sbin/sluiced"
 mkdir -p "$root/pkg/DEBIAN" "$root/debian"
 printf 'Source: sluice\nPackage: sluice\n' >"$root/debian/control"
 depends=$(cd "$root" && dpkg-shlibdeps -O pkg/usr/sbin/* pkg/usr/bin/* 2>/dev/null | sed -n 's/^shlibs:Depends=//p')

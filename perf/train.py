@@ -2,7 +2,8 @@
 """Runs what a build with -Db_pgo=generate is to learn from: the pipeline on generated sessions of many
 shapes, none of them those that `./dev bench replay` measures (another seed, other sizes; the rules are of
 the same generator), and the hostile sessions of `./dev bench adversarial`, once: else what only these do
-would be laid out as what never happens. `./dev release` calls it."""
+would be laid out as what never happens; and Debian's SpamAssassin rules on messages of the corpus, none of
+them those of `./dev bench spamassassin`. `./dev release` calls it."""
 import pathlib
 import subprocess
 import sys
@@ -11,6 +12,9 @@ import tempfile
 from replay import adversarial
 
 HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / 'tests/lab'))
+import corpus  # noqa: E402
+
 # Options of gen_smtp_pcap.py, and of replay.
 SHAPES = (
     ('--size 9000', '--rules {rules}'),
@@ -36,6 +40,12 @@ def main(build):
         pathlib.Path(capture).write_bytes(hostile.octets())
         # --each, since what these allocate is not asked.
         subprocess.run([f'{build}/perf/replay', capture, '--rules', rules, '--each', f'{folder}/each.json'],
+                       check=True, stdout=subprocess.DEVNULL)
+    with tempfile.NamedTemporaryFile('w') as names:
+        # Every eighth; those that are measured are every so many from the first on.
+        names.writelines(f'{file}\n' for file in corpus.message_files()[3::8])
+        names.flush()
+        subprocess.run([f'{build}/perf/spam_bench', '--rounds', '2', '/usr/share/spamassassin', '--', f'@{names.name}'],
                        check=True, stdout=subprocess.DEVNULL)
 
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "dataplane/base/prefetch.h"
+
 namespace sluice::inspect {
 
 using contract::Anomaly;
@@ -179,6 +181,13 @@ bool Conversation::right_side(Direction direction, const Frame& frame, const net
                               : wrong_seen_ == kBoth || (packet.flags & net::tcp_flag::syn) != 0;
   restart_ = credible && phase_ == Phase::inspecting;
   return false;
+}
+
+void Conversation::prefetch_parts() const {
+  connection_.prefetch();
+  if (session_) session_->prefetch();
+  if (scan_) prefetch_object(*scan_);
+  if (message_) prefetch_object(*message_);
 }
 
 void Conversation::frame_left() {

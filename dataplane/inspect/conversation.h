@@ -174,6 +174,9 @@ class Conversation final : private ConversationState,
   // Memory is short: gives back what it can. True: the flow was inspected and is no more.
   bool shed();
 
+  // A segment comes soon, and the object itself is near by now.
+  void prefetch_parts() const;
+
   // Where it stands in the engine's lists (roster.h).
   static constexpr std::size_t kPlaces = 2;
   static constexpr std::uint32_t kNowhere = UINT32_MAX;

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "dataplane/base/prefetch.h"
 #include "dataplane/inspect/burst_order.h"
 #include "dataplane/inspect/dormant.h"
 #include "dataplane/inspect/engine_impl.h"
@@ -72,11 +73,6 @@ void Engine::process(std::span<Frame> burst, const Time& now) {
 
 namespace {
 
-void prefetch(Bytes octets) {
-  for (std::size_t at = 0; at < octets.size(); at += 64)
-    __builtin_prefetch(octets.data() + at, 0, 2);
-}
-
 FrameKind kind_of(const net::Packet& segment, Side side) {
   namespace flag = net::tcp_flag;
   if ((segment.flags & (flag::syn | flag::fin | flag::rst)) != 0) return FrameKind::edge;
@@ -132,7 +128,23 @@ void Engine::Impl::process(std::span<Frame> burst) {
     turns.put(regroup && has_flow ? kind_of(p.packet, burst[i].side) : FrameKind::bare,
               has_flow ? p.hash : 0);
   }
-  for (const std::uint8_t i : turns.order()) handle(burst[i], parsed[i], changes != table_changes);
+  const std::span<const std::uint8_t> order = turns.order();
+  // What a segment touches of its flow lies far away. It is asked for some turns before: the
+  // conversation, and when that is there what it points to.
+  const auto flow_of = [&](std::size_t turn) -> const Conversation* {
+    const bool there = turn < order.size() && changes == table_changes;
+    const flow::Entry* entry = there ? parsed[order[turn]].entry : nullptr;
+    return entry ? awake(*entry) : nullptr;
+  };
+  constexpr std::size_t kAhead = 4;
+  constexpr std::size_t kPartsAhead = 2;
+  for (std::size_t turn = 0; turn < order.size() + kAhead; ++turn) {
+    if (const Conversation* c = flow_of(turn)) prefetch_object(*c);
+    if (const Conversation* c = flow_of(turn - (kAhead - kPartsAhead))) c->prefetch_parts();
+    if (turn < kAhead) continue;
+    const std::uint8_t i = order[turn - kAhead];
+    handle(burst[i], parsed[i], changes != table_changes);
+  }
   if (short_of_memory()) relieve();
 }
 

@@ -4,6 +4,7 @@
 #include <new>
 #include <utility>
 
+#include "dataplane/base/prefetch.h"
 #include "dataplane/smtp/session_impl.h"
 
 namespace sluice::smtp {
@@ -512,5 +513,7 @@ bool Session::enhanced_status_codes_offered() const {
 const std::uint8_t* Session::position() const { return impl_->position; }
 std::uint32_t Session::replies_owed() const { return impl_->replies_owed(); }
 std::size_t Session::memory_used() const { return sizeof *this + impl_->memory_used(); }
+
+void Session::prefetch() const { prefetch_object(*impl_); }
 
 }  // namespace sluice::smtp

@@ -256,6 +256,8 @@ class Session {
   // except that AUTH's 334 come in addition.
   std::uint32_t replies_owed() const;
   std::size_t memory_used() const;
+  // Octets come soon.
+  void prefetch() const;
   // Whether the session is between commands, or in TLS, and no octets of it are kept.
   bool packable() const;
   // Puts the state of a packable session into few octets.

@@ -4,6 +4,7 @@
 #include <new>
 #include <utility>
 
+#include "dataplane/base/prefetch.h"
 #include "dataplane/tcp/connection_impl.h"
 
 namespace sluice::tcp {
@@ -232,6 +233,8 @@ std::size_t Connection::memory_used() const {
   }
   return used;
 }
+
+void Connection::prefetch() const { prefetch_object(*impl_); }
 
 bool Connection::packable() const {
   return std::all_of(std::begin(impl_->halves_), std::end(impl_->halves_),

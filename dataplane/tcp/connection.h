@@ -154,6 +154,8 @@ class Connection {
   // appended to `out`; returns the sequence number of the first. Fewer when the bound was reached.
   std::uint32_t copy_unacknowledged(Direction d, std::pmr::vector<std::uint8_t>& out) const;
   std::size_t memory_used() const;
+  // A segment comes soon.
+  void prefetch() const;
   // Whether no octets are kept: all is acknowledged, and there is no hole.
   bool packable() const;
   // Whether all that was seen of `d` was delivered, and nothing unusual is going on in either
