@@ -10,10 +10,9 @@ import sys
 import tempfile
 
 from replay import adversarial
+from spamassassin import peers
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / 'tests/lab'))
-import corpus  # noqa: E402
 
 # Options of gen_smtp_pcap.py, and of replay.
 SHAPES = (
@@ -42,8 +41,9 @@ def main(build):
         subprocess.run([f'{build}/perf/replay', capture, '--rules', rules, '--each', f'{folder}/each.json'],
                        check=True, stdout=subprocess.DEVNULL)
     with tempfile.NamedTemporaryFile('w') as names:
-        # Every eighth; those that are measured are every so many from the first on.
-        names.writelines(f'{file}\n' for file in corpus.message_files()[3::8])
+        messages = peers.corpus.message_files()
+        measured = set(peers.corpus.spread(messages, peers.MESSAGES))
+        names.writelines(f'{file}\n' for file in messages[3::8] if file not in measured)
         names.flush()
         subprocess.run([f'{build}/perf/spam_bench', '--rounds', '2', '/usr/share/spamassassin', '--', f'@{names.name}'],
                        check=True, stdout=subprocess.DEVNULL)

@@ -101,7 +101,7 @@ void Engine::Impl::process(std::span<Frame> burst) {
   for (std::size_t i = 0; i < burst.size(); ++i) {
     octets += burst[i].octets.size();
     // All of it is read soon; the driver's memory is cold.
-    if (i + 2 < burst.size()) prefetch(burst[i + 2].octets);
+    if (i + 2 < burst.size()) prefetch<2>(burst[i + 2].octets);
     options.cut = burst[i].cut;
     Parsed& p = parsed[i];
     new (&p.packet) net::Packet(net::parse(burst[i].octets, options));  // in its place
@@ -140,6 +140,7 @@ void Engine::Impl::process(std::span<Frame> burst) {
   constexpr std::size_t kPartsAhead = 2;
   for (std::size_t turn = 0; turn < order.size() + kAhead; ++turn) {
     if (const Conversation* c = flow_of(turn)) prefetch_object(*c);
+    // Before the first turn the number wraps: nothing is there.
     if (const Conversation* c = flow_of(turn - (kAhead - kPartsAhead))) c->prefetch_parts();
     if (turn < kAhead) continue;
     const std::uint8_t i = order[turn - kAhead];

@@ -24,6 +24,8 @@ for folder in ('golden', 'lab'):
 import corpus  # noqa: E402
 import spamassassin_side as side  # noqa: E402
 
+MESSAGES = 300  # of the corpus
+
 # What asks the network, or a database that is not there.
 OFF = ('asn', 'dkim', 'dkim_signing', 'dmarc', 'spf', 'rbl', 'surbl', 'fuzzy_check', 'neural', 'bayes_expiry',
        'url_redirector', 'ratelimit', 'greylist', 'history_redis', 'reputation', 'replies', 'mx_check', 'arc',
@@ -129,10 +131,9 @@ def rspamd(files, port=21333):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('sluicectl')
-    parser.add_argument('--messages', type=int, default=300)
+    parser.add_argument('--messages', type=int, default=MESSAGES)
     options = parser.parse_args()
-    everything = [str(f) for f in corpus.message_files()]
-    files = everything[::max(1, len(everything) // options.messages)][:options.messages]
+    files = [str(f) for f in corpus.spread(corpus.message_files(), options.messages)]
     octets = sum(os.path.getsize(f) for f in files)
     own = None
     for name, measure, there in (('sluice', lambda: ours(options.sluicectl, files), True),

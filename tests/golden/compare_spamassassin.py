@@ -103,8 +103,7 @@ def main():
         return 77
     files = [str(f) for f in (side.message_files(options.paths) if options.paths else corpus.message_files())]
     if options.messages:
-        step = max(1, len(files) // options.messages)
-        files = files[::step][:options.messages]
+        files = corpus.spread(files, options.messages)
     theirs = side.hits(files)
     mine, report = ours(options.sluicectl, options.rules, files, options.cache)
     result = compare(theirs, mine, side.rules(), report)

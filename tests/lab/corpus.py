@@ -70,6 +70,11 @@ def message_files(kinds=HAM + SPAM):
     return files
 
 
+def spread(files, most):
+    """Up to `most` of the files, evenly spread over all."""
+    return files[::max(1, len(files) // most)][:most]
+
+
 def marked(message, number):
     """The message with a number of the lab's own as its first header."""
     return b'X-Lab-Id: %d\r\n' % number + message

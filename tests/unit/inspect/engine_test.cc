@@ -113,13 +113,15 @@ std::vector<std::string> departures(const Rig& rig, bool by_host) {
   return frames;
 }
 
-// Of each message, what is told but times and numbers.
+// Of each message or session, what is told but times and numbers; empty what is not.
 std::multiset<std::string> told(const Rig& rig) {
   std::multiset<std::string> messages;
-  for (const Json& e : rig.events_of("smtp"))
-    messages.insert(
-        Json{e["src_ip"], e["smtp"]["outcome"], e["smtp"]["sha256"], e["sluice"]["verdict"]}
-            .dump());
+  for (const Json& e : rig.events_of("smtp")) {
+    std::string all = e["src_ip"];
+    for (const char* field : {"/smtp/outcome", "/smtp/sha256", "/sluice/verdict"})
+      all += ' ' + e.value(Json::json_pointer(field), "");
+    messages.insert(all);
+  }
   return messages;
 }
 
@@ -148,6 +150,27 @@ TEST(Engine, BurstsAreInspectedAsFramesOneByOne) {
       EXPECT_EQ(told(rig), told(one)) << most;
     }
     EXPECT_EQ(moved, regroup);
+  }
+}
+
+// Flows of a burst give way to others of the same burst, and come again behind them.
+TEST(Engine, BurstsInWhichFlowsAreEvictedAreInspectedAsFramesOneByOne) {
+  const std::vector<SentFrame> frames = busy_wire();
+  RigOptions options{.rules = kRejectRule};
+  options.settings.max_flows = 4;  // of twelve
+  Rig one(options);
+  one.send(frames);
+  one.finish();
+  const std::uint64_t evicted = one.statistics().read(contract::Counter::flows_evicted);
+  ASSERT_GT(evicted, 100u);
+  for (const std::size_t most : {3u, 16u, 64u}) {
+    Rig rig(options);
+    for (std::size_t at = 0; at < frames.size(); at += most)
+      rig.send_burst(std::span(frames).subspan(at, std::min(frames.size() - at, most)));
+    rig.finish();
+    EXPECT_EQ(departures(rig, false), departures(one, false)) << most;
+    EXPECT_EQ(told(rig), told(one)) << most;
+    EXPECT_EQ(rig.statistics().read(contract::Counter::flows_evicted), evicted) << most;
   }
 }
 
