@@ -65,6 +65,23 @@ __attribute__((noinline)) int is_steered(const struct packet* packet) {
   return bpf_map_lookup_elem(&steered, &key) != NULL;
 }
 
+/* Of a flow marked STEER_FLOW_BYPASS: whether this frame overtakes none that waits at the
+ * dataplane. Acknowledgements it may. */
+static __always_inline int is_behind_none(const struct packet* packet, struct steer_flow* flow,
+                                          __u32 side, __u64 now) {
+  __u64 edge = *(volatile __u64*)&flow->edge[side];
+  if (edge == 0) return 1;
+  if (packet->sequence != (__u32)edge && now - flow->since_ns < STEER_EDGE_WAIT_NS) return 0;
+  flow->edge[side] = 0;
+  return 1;
+}
+
+static __always_inline int is_look_due(const struct packet* packet, const struct steer_flow* flow,
+                                       __u64 now) {
+  __u64 since = now - flow->since_ns;
+  return since > STEER_BYPASS_LOOK_NS && (packet->payload == 0 || since > 2 * STEER_BYPASS_LOOK_NS);
+}
+
 static __always_inline void count_passed(struct steer_flow* flow, __u32 side, __u32 frames,
                                          __u32 size) {
   __sync_fetch_and_add(&flow->frames[side], frames);

@@ -71,8 +71,8 @@ __attribute__((noinline)) int pass_marked(const struct packet* packet, const str
   struct steer_flow* flow = bpf_map_lookup_elem(&bypassed, &key);
   if (!flow || bpf_map_lookup_elem(&changed, &key)) return 0;
   if (flow->flags == STEER_FLOW_OVERLOAD) return 1;
-  if (flow->flags != STEER_FLOW_BYPASS ||
-      bpf_ktime_get_ns() - flow->since_ns > STEER_BYPASS_LOOK_NS)
+  if (flow->flags != STEER_FLOW_BYPASS || flow->edge[side] ||
+      is_look_due(packet, flow, bpf_ktime_get_ns()))
     return 0;
   count_passed(flow, side, share->frames, share->octets);
   return 1;

@@ -85,10 +85,11 @@ __attribute__((noinline)) int find_marks(struct xdp_md* ctx, const struct packet
   if (!(flow->flags & STEER_FLOW_BYPASS)) return (int)flow->flags;
   __u64 now = bpf_ktime_get_ns();
   if ((packet->tcp_flags & (TCP_FLAG_SET_FIN | TCP_FLAG_SET_RST)) ||
-      now - flow->since_ns > STEER_BYPASS_LOOK_NS) {
+      is_look_due(packet, flow, now)) {
     flow->since_ns = now;
     return 0;
   }
+  if (!is_behind_none(packet, flow, side, now)) return 0;
   count_passed(flow, side, 1, packet->size);
   return STEER_FLOW_BYPASS;
 }

@@ -443,21 +443,34 @@ inspect::PassedMessage Worker::passed_message(const flow::FlowKey& key) {
 // A flow that the kernel is to pass: told once no earlier frame of it waits.
 void Worker::mark_flow(const flow::FlowKey& key, inspect::FlowMark mark) {
   if (key.wire() >= shared_.wires.size() || !shared_.wires[key.wire()].kernel) return;
+  const auto waiting = std::ranges::find(marks_, key, &Mark::key);
   if (mark == inspect::FlowMark::bypass || mark == inspect::FlowMark::not_mail) {
-    marks_.push_back({key, mark, frames_});
+    if (waiting == marks_.end()) marks_.push_back({key, mark, frames_});
     return;
   }
-  if (std::ranges::find(marks_, key, &Mark::key) != marks_.end()) tell_marks();
+  if (waiting != marks_.end() && mark != inspect::FlowMark::sequence_changed) marks_.erase(waiting);
   tell_mark(key, mark);
 }
 
 void Worker::tell_marks() {
   flush();
-  for (const Mark& mark : marks_) tell_mark(mark.key, mark.mark);
-  marks_.clear();
+  for (Mark& mark : marks_) {
+    mark.after = frames_;
+    const inspect::FlowEdges edges = engine_->edges(mark.key);
+    if (mark.told != 0 && edges == mark.edges) continue;
+    tell_mark(mark.key, mark.mark, edges);
+    if (mark.told == 0) mark.told = now_.monotonic;
+    mark.edges = edges;
+  }
+  const bool many = marks_.size() > kMarksWaiting;
+  std::erase_if(marks_, [&](const Mark& mark) {
+    return many || mark.mark != inspect::FlowMark::bypass ||
+           now_.monotonic - mark.told > kMarkSettles;
+  });
 }
 
-void Worker::tell_mark(const flow::FlowKey& key, inspect::FlowMark mark) {
+void Worker::tell_mark(const flow::FlowKey& key, inspect::FlowMark mark,
+                       const inspect::FlowEdges& edges) {
   xdp::Wire& wire = *shared_.wires[key.wire()].kernel;
   const xdp::FlowEnds ends = ends_of(key);
   // An LRU map takes every key; there is nothing to do about a system call that fails.
@@ -466,7 +479,7 @@ void Worker::tell_mark(const flow::FlowKey& key, inspect::FlowMark mark) {
       static_cast<void>(wire.mark_sequence_changed(ends));
       break;
     case inspect::FlowMark::bypass:
-      static_cast<void>(wire.bypass_flow(ends));
+      static_cast<void>(wire.bypass_flow(ends, edges));
       break;
     case inspect::FlowMark::message:
       break;

@@ -107,12 +107,15 @@ class Worker final : private inspect::Output {
   // them.
   static constexpr std::size_t kShortTurn = 1;
   static constexpr std::size_t kLongTurn = 8;
-  // A flow is left to the kernel when the rings are empty, so that no frame of it is overtaken but
-  // what comes in that moment. Under a load that never ends it is not waited for that, nor when
-  // there are many to wait. Told in frames, of which a ring and the backlog hold so many: time
+  // A flow is left to the kernel when the rings are empty, since it begins where no frame of it
+  // waits any more (steer_flow::edge). Under a load that never ends it is not waited for that, nor
+  // when there are many to wait. Told in frames, of which a ring and the backlog hold so many: time
   // passes also when the worker has no core.
   static constexpr std::uint64_t kMarkWaits = 2 * io::Backlog::kCapacity;
   static constexpr std::size_t kMarksWaiting = 256;
+  // What came while it was told waits behind the edge that was said: for so long it is told again
+  // when the rings are empty.
+  static constexpr Nanoseconds kMarkSettles = 100 * kMillisecond;
 
   struct Receiver {
     std::uint16_t wire;
@@ -136,14 +139,17 @@ class Worker final : private inspect::Output {
   bool pass_message(const flow::FlowKey& key, Side client) override;
   inspect::PassedMessage passed_message(const flow::FlowKey& key) override;
 
-  // A mark that waits for the frames that came before it.
+  // A mark that waits for the frames that came before it, or was told and has to settle.
   struct Mark {
     flow::FlowKey key;
     inspect::FlowMark mark;
-    std::uint64_t after;  // of frames_
+    std::uint64_t after;         // of frames_
+    Nanoseconds told = 0;        // first
+    inspect::FlowEdges edges{};  // with which it was told
   };
   void tell_marks();
-  void tell_mark(const flow::FlowKey& key, inspect::FlowMark mark);
+  void tell_mark(const flow::FlowKey& key, inspect::FlowMark mark,
+                 const inspect::FlowEdges& edges = {});
 
   Status begin();
   void loop_once();

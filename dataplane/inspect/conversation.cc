@@ -25,6 +25,13 @@ bool has_nul(Bytes octets) {
   return std::memchr(octets.data(), 0, octets.size()) != nullptr;
 }
 
+// The sequence number behind the segment: SYN and FIN take one each (RFC 9293 3.4).
+std::uint32_t end_of(const net::Packet& packet, Bytes payload) {
+  const unsigned flags = packet.flags;
+  return packet.sequence + static_cast<std::uint32_t>(payload.size()) +
+         ((flags & net::tcp_flag::syn) != 0) + ((flags & net::tcp_flag::fin) != 0);
+}
+
 }  // namespace
 
 tcp::Limits tcp_limits(const Context& context) {
@@ -51,6 +58,7 @@ Conversation::Conversation(const FlowIdentity& identity, Context& context, bool 
   for (std::size_t i = 0; i < 2; ++i) {
     traffic_.frames[i] = beginning.seen.frames[i];
     traffic_.octets[i] = beginning.seen.octets[i];
+    edges_[i] = connection_.next_sequence(static_cast<Direction>(i));
     if (beginning.seen.frames[i] > 0) right_seen_ |= static_cast<std::uint8_t>(1u << i);
   }
 }
@@ -62,6 +70,7 @@ Disposition Conversation::segment(Direction direction, Frame& frame, const net::
   ++traffic_.frames[index(direction)];
   traffic_.octets[index(direction)] += frame.octets.size();
   traffic_.end = context_.now.wall;
+  edges_[index(direction)] = end_of(packet, payload);
   note(packet);
   if (packet.mss && direction == Direction::to_server) client_mss_ = packet.mss;
   context_.count(Counter::segments);
@@ -373,13 +382,16 @@ std::size_t Conversation::on_urgent_data(Direction direction, std::uint64_t offs
 
 void Conversation::on_gap(Direction direction, std::uint64_t, std::uint64_t size) {
   if (!session_) return;
-  if (direction == Direction::to_server) {
-    if (message_) message_->gap();
-    session_->client_gap(size);
-    if (message_) message_->gap();  // or the one that begins in it
-  } else {
-    session_->server_gap(size);
-  }
+  direction == Direction::to_server ? client_gap(size) : session_->server_gap(size);
+}
+
+void Conversation::client_gap(std::uint64_t size) {
+  if (message_) message_->gap();
+  session_->client_gap(size);
+  if (message_) message_->gap();  // or the one that begins in it
+  // Or one has come and gone, for all we know.
+  for (const PmrPtr<Transaction>& transaction : transactions_)
+    if (!transaction->begun && size > 0) transaction->unseen = true;
 }
 
 void Conversation::on_alternative(Direction direction, std::uint64_t, Bytes octets) {

@@ -74,8 +74,10 @@ struct ConversationState {
   static constexpr std::uint8_t kReset = 4;
   std::uint8_t ends_seen_ = 0;
   std::uint8_t unmarked_ = 0;  // frames that came although the flow was marked
-  bool exhausted_ = false;     // the message in progress is past its scan budget
-  std::uint8_t unasked_ = 0;   // frames before the kernel is asked to pass it
+  // By direction of which frames were counted: where the last one's octets end.
+  std::uint32_t edges_[2]{};
+  bool exhausted_ = false;    // the message in progress is past its scan budget
+  std::uint8_t unasked_ = 0;  // frames before the kernel is asked to pass it
   // What it passed, to be skipped once all in front of it was read.
   std::optional<PassedContent> passed_;
   bool not_mail_ = false;         // of another port, and not mail
@@ -156,6 +158,8 @@ class Conversation final : private ConversationState,
   void drop_unread();
 
   const FlowIdentity& identity() const { return identity_; }
+  // Once the frame given to segment() was forwarded.
+  FlowEdges edges() const;
   tcp::State tcp_state() const;
   // Both ends were heard.
   bool two_way() const { return traffic_.frames[0] > 0 && traffic_.frames[1] > 0; }
@@ -231,7 +235,7 @@ class Conversation final : private ConversationState,
     std::uint16_t mail_code = 0;
     bool begun = false;     // message octets
     bool complete = false;  // its end
-    bool unseen = false;    // which may have gone by
+    bool unseen = false;    // which may have gone by, or the message in all
     bool refused = false;   // DATA was, or the last chunk
     bool enforced = false;  // the verdict was carried out
     bool told = false;      // as it stood after a RST
@@ -350,6 +354,7 @@ class Conversation final : private ConversationState,
   void emit_drops();
   contract::Visibility visibility() const;
 
+  void client_gap(std::uint64_t size);
   void note_reset();
   void tell_unfinished();
   bool right_side(Direction direction, const Frame& frame, const net::Packet& packet);

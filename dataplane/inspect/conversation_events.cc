@@ -49,7 +49,8 @@ void Conversation::emit_transaction(Transaction& transaction, const smtp::Reply&
       }
       refused |= reply.code >= 400;
       if (refused && (!accepted || reply.code >= 400)) return Outcome::refused;
-      return transaction.mail_code || accepted ? Outcome::aborted : Outcome::unknown;
+      return (transaction.mail_code || accepted) && !transaction.unseen ? Outcome::aborted
+                                                                        : Outcome::unknown;
     }();
   if (transaction.complete) {
     if (outcome == Outcome::accepted) context_.count(Counter::messages_accepted);

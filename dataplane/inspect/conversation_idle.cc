@@ -21,6 +21,7 @@ struct PackedTransaction {
   std::uint16_t recipients = 0;
   std::uint16_t refusal = 0;
   bool told = false;
+  bool unseen = false;
 };
 struct PackedCodes {
   std::uint16_t code = 0;
@@ -96,10 +97,11 @@ bool Conversation::pack(Packer& packer) const {
 }
 
 void Conversation::pack(const Transaction& transaction, Packer& packer) const {
-  packer.put(PackedTransaction{
-      transaction.id, transaction.mail_code,
-      static_cast<std::uint16_t>(transaction.recipients.size()),
-      transaction.outcome ? transaction.outcome->refusal : std::uint16_t{0}, transaction.told});
+  packer.put(
+      PackedTransaction{transaction.id, transaction.mail_code,
+                        static_cast<std::uint16_t>(transaction.recipients.size()),
+                        transaction.outcome ? transaction.outcome->refusal : std::uint16_t{0},
+                        transaction.told, transaction.unseen});
   packer.put_text(transaction.mail_from);
   packer.put_text(transaction.parameters);
   if (transaction.outcome && transaction.outcome->refusal != 0)
@@ -116,6 +118,7 @@ void Conversation::unpack_transaction(Unpacker& packed) {
   Transaction& transaction = *transactions_.back();
   transaction.mail_code = head.mail_code;
   transaction.told = head.told;
+  transaction.unseen = head.unseen;
   transaction.mail_from = as_text(packed.get_text());
   transaction.parameters = as_text(packed.get_text());
   if (head.refusal != 0) {

@@ -67,11 +67,13 @@ void Conversation::on_message_anomaly(contract::Anomaly anomaly) {
 }
 
 void Conversation::tell_kernel(FlowMark mark) {
-  // The mark's counters begin anew with it.
-  const FlowTraffic before = traffic_by_kernel();
-  for (const Direction d : {Direction::to_server, Direction::to_client}) {
-    traffic_.frames[index(d)] += before.frames[index(d)];
-    traffic_.octets[index(d)] += before.octets[index(d)];
+  // Another mark's counters begin anew.
+  if (mark_ != mark) {
+    const FlowTraffic before = traffic_by_kernel();
+    for (const Direction d : {Direction::to_server, Direction::to_client}) {
+      traffic_.frames[index(d)] += before.frames[index(d)];
+      traffic_.octets[index(d)] += before.octets[index(d)];
+    }
   }
   mark_ = mark;
   unmarked_ = 0;
@@ -144,8 +146,7 @@ void Conversation::skip_passed() {
     message_->passed(size);
     session_->content_passed(passed.last);
   } else if (session_) {
-    if (message_) message_->gap();
-    session_->client_gap(size);
+    client_gap(size);
   }
   connection_.skip(Direction::to_server, passed.next, *this);
 }
@@ -159,6 +160,16 @@ FlowTraffic Conversation::traffic_by_kernel() const {
     std::swap(traffic.octets[0], traffic.octets[1]);
   }
   return traffic;
+}
+
+FlowEdges Conversation::edges() const {
+  FlowEdges edges;
+  for (const Direction d : {Direction::to_server, Direction::to_client}) {
+    const Side side =
+        d == Direction::to_server ? identity_.client_side : opposite(identity_.client_side);
+    if (traffic_.frames[index(d)] > 0) edges[static_cast<std::size_t>(side)] = edges_[index(d)];
+  }
+  return edges;
 }
 
 Traffic Conversation::traffic() const {

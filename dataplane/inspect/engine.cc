@@ -402,6 +402,12 @@ void Engine::finish(const Time& now) {
   ++e.table_changes;
 }
 
+FlowEdges Engine::edges(const flow::FlowKey& key) const {
+  const flow::Entry* entry = impl_->table.find(key);
+  const Conversation* conversation = entry ? awake(*entry) : nullptr;
+  return conversation ? conversation->edges() : FlowEdges{};
+}
+
 std::size_t Engine::flows() const { return impl_->table.size(); }
 MemoryUse Engine::memory_use() const {
   return {.table = impl_->table.memory_used(), .flows = impl_->memory.used()};

@@ -6,6 +6,7 @@
 // the order of the burst; inject() calls stand where the injected frame belongs in that order.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <memory_resource>
@@ -44,6 +45,10 @@ enum class FlowMark : std::uint8_t {
   not_mail,          // of a port that is not mail's: nor is it mail by what it says
   ended,             // forget what was said of it
 };
+
+// The sequence numbers up to which a flow's octets have left, by the side on which they came in;
+// nothing where none are known.
+using FlowEdges = std::array<std::optional<std::uint32_t>, 2>;
 
 // What went from port to port of a marked flow, by the side on which it came in.
 struct FlowTraffic {
@@ -163,6 +168,7 @@ class Engine {
   // Ends every flow (offline at the end of a capture).
   void finish(const Time& now);
 
+  FlowEdges edges(const flow::FlowKey& key) const;
   std::size_t flows() const;
   MemoryUse memory_use() const;
 

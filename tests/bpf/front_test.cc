@@ -62,6 +62,14 @@ TEST_F(FrontTest, MarkedMailGoesStraight) {
   ASSERT_TRUE(wire_->forget_flow(ends_of(path)));
 }
 
+TEST_F(FrontTest, MarkedMailGoesStraightOnceNoneOfItWaits) {
+  const Path path = path_to(25);
+  ASSERT_TRUE(wire_->bypass_flow(ends_of(path), {{7, std::nullopt}}));
+  EXPECT_FALSE(straight(Side::inside, segment(path))) << "the program behind it finds out";
+  EXPECT_TRUE(straight(Side::outside, segment(path)));
+  ASSERT_TRUE(wire_->forget_flow(ends_of(path)));
+}
+
 TEST_F(FrontTest, ALargeSendIsCountedAsTheFramesThatItIsOnTheLine) {
   const Path path = path_to(25);
   ASSERT_TRUE(wire_->bypass_flow(ends_of(path)));

@@ -9,6 +9,10 @@ using namespace sluice::test;
 Frame mail(std::uint8_t flags = tcp_flags::kAck, Direction direction = Direction::to_server) {
   return padded(tcp_frame(Path{}, direction, {.sequence = 1, .flags = flags}));
 }
+Frame at_sequence(std::uint32_t sequence) {
+  return padded(tcp_frame(Path{}, Direction::to_server,
+                          {.sequence = sequence, .payload = as_bytes(std::string(100, 'x'))}));
+}
 const FlowEnds kFlow{Path{}.client.address, Path{}.server.address, 40000, 25};
 
 class LivenessTest : public SteerTest {
@@ -231,15 +235,54 @@ TEST_F(LivenessTest, BypassedFlowIsCountedAndShowsItsEnd) {
   EXPECT_EQ(wire_->bypassed_traffic(kFlow)->frames[0], 4u);
   ASSERT_TRUE(wire_->bypass_flow(kFlow));
   EXPECT_EQ(wire_->bypassed_traffic(kFlow)->frames[0], 0u) << "a mark counts from its beginning";
+  EXPECT_EQ(decision(Side::inside, up), "flow-bypassed");
+  ASSERT_TRUE(wire_->bypass_flow(kFlow));
+  EXPECT_EQ(wire_->bypassed_traffic(kFlow)->frames[0], 1u) << "it is the same one still";
   ASSERT_TRUE(wire_->unmark_bypass(kFlow));
   EXPECT_EQ(decision(Side::inside, up), "mail-to-socket");
 }
 
 TEST_F(LivenessTest, BypassedFlowIsLookedAtNowAndThen) {
   ASSERT_TRUE(wire_->bypass_flow(kFlow));
-  age_mark(kFlow);
-  EXPECT_EQ(decision(Side::inside, mail()), "mail-to-socket");
-  EXPECT_EQ(decision(Side::inside, mail()), "flow-bypassed");
+  const Frame data = at_sequence(1);
+  const Frame bare = mail(tcp_flags::kAck, Direction::to_client);
+  age_mark(kFlow, STEER_BYPASS_LOOK_NS);
+  EXPECT_EQ(decision(Side::inside, data), "flow-bypassed") << "others may not overtake it";
+  EXPECT_EQ(decision(Side::outside, bare), "mail-to-socket");
+  EXPECT_EQ(decision(Side::outside, bare), "flow-bypassed");
+  age_mark(kFlow, 2 * STEER_BYPASS_LOOK_NS);
+  EXPECT_EQ(decision(Side::inside, data), "mail-to-socket") << "no acknowledgements come";
+  EXPECT_EQ(decision(Side::inside, data), "flow-bypassed");
+}
+
+// Frames of the flow wait at the dataplane while it says that it needs no more of them.
+TEST_F(LivenessTest, BypassedFlowGoesByFromWhereTheDataplaneIs) {
+  ASSERT_TRUE(wire_->bypass_flow(kFlow, {{1000, std::nullopt}}));
+  EXPECT_EQ(decision(Side::outside, mail(tcp_flags::kAck, Direction::to_client)), "flow-bypassed")
+      << "nothing is known of that side";
+  EXPECT_EQ(decision(Side::inside, at_sequence(1100)), "mail-to-socket") << "1000 to 1100 wait";
+  EXPECT_EQ(decision(Side::inside, at_sequence(900)), "mail-to-socket");
+  ASSERT_TRUE(wire_->bypass_flow(kFlow, {{1200, 7}}));
+  EXPECT_EQ(wire_->bypassed_traffic(kFlow)->frames[1], 1u);
+  EXPECT_EQ(decision(Side::outside, mail(tcp_flags::kAck, Direction::to_client)), "flow-bypassed")
+      << "goes by already";
+  EXPECT_EQ(decision(Side::inside, at_sequence(1000)), "mail-to-socket");
+  EXPECT_EQ(decision(Side::inside, at_sequence(1200)), "flow-bypassed");
+  EXPECT_EQ(decision(Side::inside, at_sequence(1400)), "flow-bypassed") << "in any order, then";
+  EXPECT_EQ(decision(Side::inside, at_sequence(1000)), "flow-bypassed");
+  // Where something waits all the time, it is not waited for that for ever, however often it is
+  // asked for.
+  ASSERT_TRUE(wire_->unmark_bypass(kFlow));
+  ASSERT_TRUE(wire_->bypass_flow(kFlow, {{1000, std::nullopt}}));
+  age_mark(kFlow, STEER_EDGE_WAIT_NS);
+  ASSERT_TRUE(wire_->bypass_flow(kFlow, {{1100, std::nullopt}}));
+  EXPECT_EQ(decision(Side::inside, at_sequence(1300)), "flow-bypassed");
+  EXPECT_EQ(decision(Side::inside, at_sequence(1500)), "flow-bypassed");
+  // Sequence numbers wrap.
+  ASSERT_TRUE(wire_->unmark_bypass(kFlow));
+  ASSERT_TRUE(wire_->bypass_flow(kFlow, {{0, std::nullopt}}));
+  EXPECT_EQ(decision(Side::inside, at_sequence(0xFFFFFFFF)), "mail-to-socket");
+  EXPECT_EQ(decision(Side::inside, at_sequence(0)), "flow-bypassed");
 }
 
 TEST_F(LivenessTest, OperatorBypassSendsMailBy) {

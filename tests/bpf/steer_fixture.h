@@ -181,15 +181,15 @@ class SteerTest : public testing::Test {
     outcome.frame.resize(options.data_size_out);
   }
 
-  // The flow has been marked, and not been looked at, for longer than it may.
-  void age_mark(const FlowEnds& ends) {
+  // The flow has been marked, and not been looked at, for so long already.
+  void age_mark(const FlowEnds& ends, std::uint64_t nanoseconds = 2 * STEER_BYPASS_LOOK_NS) {
     const std::string path = base_ + "/sluice/v" + std::to_string(STEER_LAYOUT) + "/t/bypassed";
     const int map = bpf_obj_get(path.c_str());
     ASSERT_GE(map, 0);
     const steer_flow_key key = flow_key(ends);
     steer_flow flow{};
     ASSERT_EQ(bpf_map_lookup_elem(map, &key, &flow), 0);
-    flow.since_ns -= 2 * STEER_BYPASS_LOOK_NS;
+    flow.since_ns -= nanoseconds;
     ASSERT_EQ(bpf_map_update_elem(map, &key, &flow, BPF_ANY), 0);
     close(map);
   }

@@ -19,7 +19,7 @@
 #define STEER_ASSERT(condition, text) _Static_assert(condition, text)
 #endif
 
-#define STEER_LAYOUT 3
+#define STEER_LAYOUT 4
 
 #define STEER_SIDES 2
 #define STEER_MAX_QUEUES 64       /* queue pairs of a wire, heartbeat slots, sockets of a port */
@@ -282,11 +282,19 @@ struct steer_flow {
   __u8 last[2];     /* the octets before `next` */
   __u8 client_side; /* of the message */
   __u8 reserved;
+  /* STEER_FLOW_BYPASS: STEER_EDGE and the sequence number up to which the dataplane has sent what
+   * came in on this side. Nothing goes past it before the segment that begins there: then nothing
+   * waits in front of that. 0: nothing is waited for. */
+  __u64 edge[STEER_SIDES];
 };
-STEER_ASSERT(sizeof(struct steer_flow) == 56, "steer_flow");
+STEER_ASSERT(sizeof(struct steer_flow) == 72, "steer_flow");
+
+#define STEER_EDGE (1ull << 32)
+/* So long after the mark no edge is waited for: frames of the flow may wait all the time. */
+#define STEER_EDGE_WAIT_NS 1000000000ull
 
 /* A frame of a bypassed flow goes to the dataplane this often, so that it knows that the flow
- * lives. */
+ * lives: an acknowledgement, which others may overtake, or after twice the time any. */
 #define STEER_BYPASS_LOOK_NS 60000000000ull
 
 #endif

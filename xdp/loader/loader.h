@@ -15,6 +15,7 @@
 
 #include <time.h>
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -101,6 +102,10 @@ struct FlowEnds {
   std::uint16_t pppoe_session = 0;
 };
 steer_flow_key flow_key(const FlowEnds& ends);
+
+// The sequence numbers up to which the dataplane has sent a flow's octets, by the side on which
+// they came in; nothing where none are known.
+using FlowEdges = std::array<std::optional<std::uint32_t>, 2>;
 
 // What of a bypassed flow went straight to the peer, by the side on which it came in.
 struct BypassedTraffic {
@@ -279,8 +284,10 @@ class Wire {
   // Flow marks. Each is one system call; an LRU map forgets the least used when it is full.
   Status steer_flow(const FlowEnds& ends);  // this flow, on any port, to the dataplane
   Status unsteer_flow(const FlowEnds& ends);
-  // Past the dataplane, counted, but for its FINs and RSTs, a frame each minute, and its next SYN.
-  Status bypass_flow(const FlowEnds& ends);
+  // Past the dataplane, counted, but for its FINs and RSTs, a frame each minute, and its next SYN;
+  // on a side with an edge from the segment that begins there, or after STEER_EDGE_WAIT_NS. One
+  // that is marked already goes on where it does so, and its time and counts too.
+  Status bypass_flow(const FlowEnds& ends, const FlowEdges& edges = {});
   Result<BypassedTraffic> bypassed_traffic(const FlowEnds& ends) const;  // zero: not marked
   // What the client, on that side, says goes past the dataplane, in order, up to the first segment
   // that may hold the end of a message, or that is not the next; so do pure acknowledgements.

@@ -171,14 +171,19 @@ steer_flow_key flow_key(const FlowEnds& ends) {
 
 namespace {
 
-Status put_mark(int map, const FlowEnds& ends, std::uint32_t flags, Side client = Side::inside) {
-  const steer_flow_key key = flow_key(ends);
+steer_flow fresh_mark(std::uint32_t flags) {
   steer_flow value{};
   value.flags = flags;
   value.since_ns = Heartbeat::now();
-  value.client_side = static_cast<std::uint8_t>(client);
+  return value;
+}
+
+Status put_mark(int map, const steer_flow_key& key, const steer_flow& value) {
   if (bpf_map_update_elem(map, &key, &value, BPF_ANY) != 0) return failure("cannot mark a flow");
   return ok();
+}
+Status put_mark(int map, const FlowEnds& ends) {
+  return put_mark(map, flow_key(ends), fresh_mark(0));
 }
 
 Status drop_mark(int map, const FlowEnds& ends) {
@@ -194,13 +199,22 @@ void hint(__u32& used) { std::atomic_ref(used).store(1, std::memory_order_releas
 }  // namespace
 
 Status Wire::steer_flow(const FlowEnds& ends) {
-  Status done = put_mark(impl_->steered.get(), ends, 0);
+  Status done = put_mark(impl_->steered.get(), ends);
   hint(impl_->runtime[0].steered_used);
   return done;
 }
 Status Wire::unsteer_flow(const FlowEnds& ends) { return drop_mark(impl_->steered.get(), ends); }
-Status Wire::bypass_flow(const FlowEnds& ends) {
-  Status done = put_mark(impl_->bypassed.get(), ends, STEER_FLOW_BYPASS);
+Status Wire::bypass_flow(const FlowEnds& ends, const FlowEdges& edges) {
+  const steer_flow_key key = flow_key(ends);
+  ::steer_flow value{};
+  const bool again = bpf_map_lookup_elem(impl_->bypassed.get(), &key, &value) == 0 &&
+                     value.flags == STEER_FLOW_BYPASS;
+  if (!again) value = fresh_mark(STEER_FLOW_BYPASS);
+  for (std::size_t side = 0; side < STEER_SIDES; ++side) {
+    const bool passes = again && value.edge[side] == 0;
+    if (!passes) value.edge[side] = edges[side] ? STEER_EDGE | *edges[side] : 0;
+  }
+  Status done = put_mark(impl_->bypassed.get(), key, value);
   hint(impl_->runtime[0].bypassed_used);
   return done;
 }
@@ -218,7 +232,9 @@ Result<BypassedTraffic> Wire::bypassed_traffic(const FlowEnds& ends) const {
 }
 Status Wire::unmark_bypass(const FlowEnds& ends) { return drop_mark(impl_->bypassed.get(), ends); }
 Status Wire::pass_message(const FlowEnds& ends, Side client) {
-  Status done = put_mark(impl_->bypassed.get(), ends, STEER_FLOW_MESSAGE, client);
+  ::steer_flow value = fresh_mark(STEER_FLOW_MESSAGE);
+  value.client_side = static_cast<std::uint8_t>(client);
+  Status done = put_mark(impl_->bypassed.get(), flow_key(ends), value);
   hint(impl_->runtime[0].bypassed_used);
   return done;
 }
@@ -236,7 +252,7 @@ std::optional<PassedMessage> Wire::passed_message(const FlowEnds& ends) const {
   return passed;
 }
 Status Wire::mark_sequence_changed(const FlowEnds& ends) {
-  return put_mark(impl_->changed.get(), ends, 0);
+  return put_mark(impl_->changed.get(), ends);
 }
 Status Wire::settle_hints() {
   std::uint32_t& used = impl_->runtime[0].steered_used;

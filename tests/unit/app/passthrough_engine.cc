@@ -48,6 +48,7 @@ std::size_t Engine::snapshot(std::size_t, std::size_t, const Time& now) {
 void Engine::forget_streams() { ++impl_->forgotten; }
 void Engine::inspect_message(Bytes, const Time&) {}
 void Engine::finish(const Time&) {}
+FlowEdges Engine::edges(const flow::FlowKey&) const { return {}; }
 std::size_t Engine::flows() const { return 0; }
 MemoryUse Engine::memory_use() const { return {}; }
 

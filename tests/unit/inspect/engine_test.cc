@@ -816,6 +816,42 @@ TEST(Engine, HeloOfATransaction) {
   EXPECT_EQ(events[2]["smtp"]["helo"], "second.test");
 }
 
+// What is said of an envelope whose message nobody saw: it was given up only where nothing is
+// missing.
+TEST(Engine, EnvelopeBehindWhichOctetsAreMissing) {
+  for (const bool idle : {false, true}) {
+    for (const bool missing : {false, true}) {
+      Rig rig({.settings = {.idle_after = idle ? kSecond : 60 * kSecond}});
+      Conversation talk;
+      talk.open();
+      talk.server("220 mx.test ESMTP\r\n");
+      talk.client("EHLO client.test\r\n");
+      talk.server(kEhloReply);
+      talk.client("MAIL FROM:<a@a.test>\r\n");
+      talk.server("250 ok\r\n");
+      talk.client("RCPT TO:<b@b.test>\r\n");
+      talk.server("250 ok\r\n");
+      if (missing) {
+        for (const Direction d : {Direction::to_server, Direction::to_client})
+          talk.set_next(d, talk.next(d) + 3000);
+        talk.client("NOOP\r\n");
+        talk.server("250 ok\r\n");
+      }
+      rig.send(talk.take());
+      rig.pass(10 * kSecond);
+      talk.wait(10 * kSecond);
+      talk.client("QUIT\r\n");
+      talk.server("221 bye\r\n");
+      talk.close();
+      rig.send(talk.take());
+      rig.finish();
+      ASSERT_EQ(rig.events_of("smtp").size(), 1u);
+      EXPECT_EQ(rig.events_of("smtp")[0]["smtp"]["outcome"], missing ? "unknown" : "aborted")
+          << idle;
+    }
+  }
+}
+
 // The server's words, also those with which it refused MAIL or DATA.
 TEST(Engine, WordsOfARefusal) {
   Rig rig;
