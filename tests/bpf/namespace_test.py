@@ -189,6 +189,7 @@ class WireTest(unittest.TestCase):
 
     def setUp(self):
         self.base = tempfile.mkdtemp(prefix="slx-bpffs-")
+        self.addCleanup(self.remove_all)  # also when what follows fails, unlike tearDown()
         sh(f"mount -t bpf bpf {self.base}")
         os.environ["SLUICE_BPFFS"] = self.base
         for name in (A, B, W):
@@ -200,7 +201,7 @@ class WireTest(unittest.TestCase):
         within(A, "ip addr add fd77::1/64 dev a0 nodad")
         within(B, "ip addr add fd77::2/64 dev b0 nodad")
 
-    def tearDown(self):
+    def remove_all(self):
         for wire in ("t", "u"):
             within(W, f"{TOOL} detach {wire}", check=False)
         for name in (A, B, W):
