@@ -179,7 +179,7 @@ TEST_F(MessageTest, AClientOutsideAndIpv6) {
 }
 
 TEST_F(MessageTest, TheDataplaneLooksAtTheFlowNowAndThen) {
-  age_mark(kFlow);
+  age_mark(kFlow, 2 * STEER_BYPASS_LOOK_NS);
   EXPECT_EQ(client(500, line("of the message\r\n")), kPassed);
   EXPECT_EQ(server(""), kToUs);
   EXPECT_FALSE(passed().over);

@@ -182,7 +182,7 @@ class SteerTest : public testing::Test {
   }
 
   // The flow has been marked, and not been looked at, for so long already.
-  void age_mark(const FlowEnds& ends, std::uint64_t nanoseconds = 2 * STEER_BYPASS_LOOK_NS) {
+  void age_mark(const FlowEnds& ends, std::uint64_t nanoseconds) {
     const std::string path = base_ + "/sluice/v" + std::to_string(STEER_LAYOUT) + "/t/bypassed";
     const int map = bpf_obj_get(path.c_str());
     ASSERT_GE(map, 0);

@@ -89,7 +89,7 @@ class Wire:
             run("ip", "netns", "exec", host, "ethtool", "-K", "eth0", "tx", "off", "txvlan", "off",
                 "gro", "on")
             # Else a host takes what the process sends and what the kernel redirects from two queues,
-            # and frames change places there.
+            # and frames may change places there.
             run("ip", "netns", "exec", self.w, "ethtool", "-K", port, "tso", "off")
             run("ip", "-n", host, "address", "add", f"10.99.0.{address}/24", "dev", "eth0")
             run("ip", "-n", host, "address", "add", f"fd99::{address}/64", "dev", "eth0", "nodad")

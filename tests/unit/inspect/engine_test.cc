@@ -823,14 +823,7 @@ TEST(Engine, EnvelopeBehindWhichOctetsAreMissing) {
     for (const bool missing : {false, true}) {
       Rig rig({.settings = {.idle_after = idle ? kSecond : 60 * kSecond}});
       Conversation talk;
-      talk.open();
-      talk.server("220 mx.test ESMTP\r\n");
-      talk.client("EHLO client.test\r\n");
-      talk.server(kEhloReply);
-      talk.client("MAIL FROM:<a@a.test>\r\n");
-      talk.server("250 ok\r\n");
-      talk.client("RCPT TO:<b@b.test>\r\n");
-      talk.server("250 ok\r\n");
+      begin_envelope(talk);
       if (missing) {
         for (const Direction d : {Direction::to_server, Direction::to_client})
           talk.set_next(d, talk.next(d) + 3000);

@@ -39,8 +39,8 @@ inline std::string body(std::string_view text) {
          std::string(text) + "\r\n";
 }
 
-// Up to and with the server's 354.
-inline void begin_message(Conversation& talk) {
+// Up to and with the answer to RCPT.
+inline void begin_envelope(Conversation& talk) {
   talk.open();
   talk.server("220 mx.test ESMTP\r\n");
   talk.client("EHLO client.test\r\n");
@@ -49,6 +49,11 @@ inline void begin_message(Conversation& talk) {
   talk.server("250 2.1.0 Ok\r\n");
   talk.client("RCPT TO:<bob@b.test>\r\n");
   talk.server("250 2.1.5 Ok\r\n");
+}
+
+// Up to and with the server's 354.
+inline void begin_message(Conversation& talk) {
+  begin_envelope(talk);
   talk.client("DATA\r\n");
   talk.server("354 go\r\n");
 }
