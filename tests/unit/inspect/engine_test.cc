@@ -827,12 +827,14 @@ TEST(Engine, EnvelopeBehindWhichOctetsAreMissing) {
       if (missing) {
         for (const Direction d : {Direction::to_server, Direction::to_client})
           talk.set_next(d, talk.next(d) + 3000);
+      }
+      for (int i = 0; i < 2; ++i) {  // with the second one they are no longer waited for
         talk.client("NOOP\r\n");
         talk.server("250 ok\r\n");
+        rig.send(talk.take());
+        rig.pass(10 * kSecond);
+        talk.wait(10 * kSecond);
       }
-      rig.send(talk.take());
-      rig.pass(10 * kSecond);
-      talk.wait(10 * kSecond);
       talk.client("QUIT\r\n");
       talk.server("221 bye\r\n");
       talk.close();
