@@ -42,6 +42,8 @@ std::optional<Vectors> detail::vectors_named(std::string_view name) {
   return std::nullopt;
 }
 
-const Vectors detail::kVectors = std::min(of_cpu(), allowed());
+Vectors detail::vectors = std::min(of_cpu(), allowed());
+
+void detail::use_vectors(Vectors most) { vectors = std::min(of_cpu(), most); }
 
 }  // namespace sluice

@@ -17,13 +17,15 @@ enum class Vectors : std::uint8_t {
 
 namespace detail {
 // `none` until the program's start has found out.
-extern const Vectors kVectors;
+extern Vectors vectors;
+// For tests that go all ways: those of this CPU up to `most`. While no other thread runs.
+void use_vectors(Vectors most);
 std::optional<Vectors> vectors_named(std::string_view name);
 }  // namespace detail
 
 // Those of this CPU; fewer where the environment's SLUICE_VECTORS names a lesser one by its name
 // here (another word is complained of and ignored): the other ways, to be tested and measured on
 // any machine. Any thread.
-inline bool has(Vectors wanted) { return detail::kVectors >= wanted; }
+inline bool has(Vectors wanted) { return detail::vectors >= wanted; }
 
 }  // namespace sluice

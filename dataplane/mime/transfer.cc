@@ -272,9 +272,9 @@ std::size_t Base64Decoder::decode(Bytes in, std::uint8_t* out) {
         if (taken == 16) continue;
         // The usual line ends with a whole group.
         if (ended_ || p[0] != '\r' || p[1] != '\n') break;
-        const std::size_t size = line != nullptr ? static_cast<std::size_t>(p - line) : 0;
+        if (line != nullptr) line_ = p - line <= 128 ? static_cast<std::uint8_t>(p - line) : 0;
         p += 2;
-        if (vectors_ && size >= 32 && size <= 128) decode_alike32(p, end, out, size);
+        if (vectors_ && line_ >= 32) decode_alike32(p, end, out, line_);
         line = p;
       }
 #endif

@@ -4,9 +4,11 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <compare>
 #include <cstring>
 #include <numeric>
 #include <unordered_map>
+#include <utility>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -21,11 +23,20 @@ static_assert(LiteralSet::kSampled == kStride + kWidth - 1);
 constexpr std::size_t kBriefStride = 1;
 constexpr std::size_t kBriefWidth = 4;
 constexpr std::size_t kMostInBuckets = 128;  // beyond, the bitmap is faster
+constexpr std::size_t kFew = 32;  // which are looked for as brief ones are, whatever their size
+constexpr std::size_t kMostWithOne = 4;  // a rare window of their own is better than many of these
 // Letters of both cases become one; that other octets fall together costs a comparison at most.
 constexpr std::uint64_t kFold = 0x2020202020202020;
 constexpr unsigned kBitsForEach = 16;  // of the bitmap, for each window: it stays in a near cache
 constexpr unsigned kMinBitmap = 7;     // log2 of its words
 constexpr unsigned kMaxBitmap = 19;
+
+// The first of eight octets lowest.
+inline std::uint64_t eight_at(const std::uint8_t* p) {
+  std::uint64_t octets = 0;
+  std::memcpy(&octets, p, sizeof octets);
+  return std::endian::native == std::endian::big ? __builtin_bswap64(octets) : octets;
+}
 
 // The window of `width` octets at p, of which `size` may be read: folded, first octet lowest.
 template <std::size_t width>
@@ -33,8 +44,7 @@ std::uint64_t window_at(const std::uint8_t* p, std::size_t size) {
   constexpr std::uint64_t kMask = ~std::uint64_t{0} >> 8 * (8 - width);
   std::uint64_t window = 0;
   if (size >= sizeof window) {
-    std::memcpy(&window, p, sizeof window);
-    if constexpr (std::endian::native == std::endian::big) window = __builtin_bswap64(window);
+    window = eight_at(p);
   } else {
     for (std::size_t i = size; i-- > 0;) window = window << 8 | p[i];
   }
@@ -57,8 +67,22 @@ constexpr std::uint32_t bits_of(std::uint32_t hash, unsigned shift) {
   return 1u << (hash >> (shift - 5)) % 32 | 1u << (hash >> (shift - 10)) % 32;
 }
 
+// How many bits of so many octets are compared first.
+constexpr unsigned bits_compared(std::size_t size) {
+  return static_cast<unsigned>(8 * std::min<std::size_t>(size, 8));
+}
+
 constexpr std::uint8_t lower(std::uint8_t c) {
   return c >= 'A' && c <= 'Z' ? static_cast<std::uint8_t>(c + 32) : c;
+}
+
+// Likewise, eight octets.
+constexpr std::uint64_t lower_eight(std::uint64_t octets) {
+  constexpr std::uint64_t kEach = 0x0101010101010101;
+  const std::uint64_t low = octets & 0x7f * kEach;
+  const std::uint64_t from_a = low + (0x80 - 'A') * kEach;    // the highest bit: 'A' or more
+  const std::uint64_t beyond_z = low + (0x7f - 'Z') * kEach;  // more than 'Z'
+  return octets | ((from_a ^ beyond_z) & ~octets & 0x80 * kEach) >> 2;
 }
 
 #if defined(__x86_64__)
@@ -123,35 +147,108 @@ LiteralSet::LiteralSet(const std::vector<Literal>& literals) {
   std::vector<std::uint32_t> sampled;
   std::vector<std::uint32_t> brief;
   for (const Literal& literal : literals) {
-    (literal.octets.size() >= kSampled ? sampled : brief)
-        .push_back(static_cast<std::uint32_t>(literals_.size()));
-    literals_.push_back({literal.pattern, static_cast<std::uint32_t>(octets_.size()),
-                         static_cast<std::uint8_t>(literal.octets.size()), literal.nocase});
+    const auto size = static_cast<std::uint8_t>(literal.octets.size());
+    literals_.push_back({.pattern = literal.pattern,
+                         .first = static_cast<std::uint32_t>(octets_.size()),
+                         .size = size,
+                         .nocase = literal.nocase,
+                         .longest = size});
     for (const std::uint8_t octet : literal.octets)
       octets_.push_back(literal.nocase ? lower(octet) : octet);
     longest_ = std::max(longest_, literal.octets.size());
+  }
+  octets_.resize(octets_.size() + 8);  // eight are read of each
+  const std::vector<std::uint32_t> alone = share();
+  for (const std::uint32_t number : alone) {
+    const bool few = alone.size() <= kFew;
+    (literals_[number].size >= kSampled && !few ? sampled : brief).push_back(number);
   }
   build<kStride, kWidth>(sampled_, sampled);
   build<kBriefStride, kBriefWidth>(brief_, brief);
   if (brief.size() <= kMostInBuckets) build_buckets(std::move(brief));
 }
 
-LiteralSet::Place LiteralSet::place(std::uint32_t number, std::size_t offset) const {
-  const Stored& literal = literals_[number];
-  constexpr std::size_t kCompared = 8;
-  const std::size_t size = std::min<std::size_t>(literal.size, kCompared);
-  const std::size_t from = offset < literal.size / 2u ? literal.size - size : 0;
-  const unsigned bits = static_cast<unsigned>(8 * size);
-  const std::uint64_t octets = window_at<8>(&octets_[literal.first + from], size);
-  return {octets & ~std::uint64_t{0} >> (64 - bits), number,
-          static_cast<std::uint8_t>(offset),         static_cast<std::uint8_t>(from),
-          static_cast<std::uint8_t>(bits),           literal.size};
+// Links each literal that begins with another to that one; returns the rest, which are looked for
+// by themselves.
+std::vector<std::uint32_t> LiteralSet::share() {
+  const auto octets_of = [&](const Stored& literal) {
+    return Bytes(octets_).subspan(literal.first, literal.size);
+  };
+  // Each behind those that it begins with; of the same octets the one that stands in more texts.
+  std::vector<std::uint32_t> order(literals_.size());
+  std::iota(order.begin(), order.end(), 0u);
+  const auto before = [&](std::uint32_t a, std::uint32_t b) {
+    const auto folded = [](std::uint8_t x, std::uint8_t y) { return lower(x) <=> lower(y); };
+    const Bytes of_a = octets_of(literals_[a]);
+    const Bytes of_b = octets_of(literals_[b]);
+    const auto octets = std::lexicographical_compare_three_way(of_a.begin(), of_a.end(),
+                                                               of_b.begin(), of_b.end(), folded);
+    if (std::is_neq(octets)) return std::is_lt(octets);
+    return literals_[a].nocase && !literals_[b].nocase;
+  };
+  std::ranges::stable_sort(order, before);
+  const auto stands_with = [&](const Stored& briefer, const Stored& literal) {
+    const std::uint8_t* const octets = octets_.data() + literal.first;
+    return briefer.size <= literal.size && (briefer.nocase || !literal.nocase) &&
+           stands_at(briefer, octets);
+  };
+  struct Alone {
+    std::uint32_t literal;
+    std::size_t others = 0;
+  };
+  std::vector<Alone> beginnings;  // of the literal before, each of the next
+  std::vector<std::uint32_t> alone;
+  for (const std::uint32_t number : order) {
+    Stored& literal = literals_[number];
+    const auto is_beginning = [&](const Stored& briefer) {
+      const Bytes octets = octets_of(briefer);
+      return std::equal(octets.begin(), octets.end(), octets_.data() + literal.first,
+                        octets_.data() + literal.first + std::min(briefer.size, literal.size),
+                        [](std::uint8_t a, std::uint8_t b) { return lower(a) == lower(b); });
+    };
+    while (!beginnings.empty() && !is_beginning(literals_[beginnings.back().literal]))
+      beginnings.pop_back();
+    const auto with = std::ranges::find_if(beginnings, [&](const Alone& other) {
+      return other.others < kMostWithOne && stands_with(literals_[other.literal], literal);
+    });
+    if (with == beginnings.end()) {
+      beginnings.push_back({number});
+      alone.push_back(number);
+      continue;
+    }
+    Stored& briefer = literals_[with->literal];
+    ++with->others;
+    briefer.longest = std::max(briefer.longest, literal.size);
+    literal.longer = std::exchange(briefer.longer, number);
+  }
+  std::ranges::sort(alone);
+  return alone;
 }
 
-// Those that begin alike share a bucket.
+LiteralSet::Place LiteralSet::place(std::uint32_t number, std::size_t offset) const {
+  const Stored& literal = literals_[number];
+  const unsigned bits = bits_compared(literal.size);
+  const std::size_t from = offset < literal.size / 2u ? literal.size - bits / 8 : 0;
+  const std::uint64_t octets = window_at<8>(&octets_[literal.first + from], bits / 8);
+  return {.octets = octets & ~std::uint64_t{0} >> (64 - bits),
+          .literal = number,
+          .offset = static_cast<std::uint8_t>(offset),
+          .from = static_cast<std::uint8_t>(from),
+          .size = literal.size,
+          .longest = literal.longest};
+}
+
+// Those that begin alike share a bucket; those of few octets, which are nearly found more often, do
+// not with others.
 void LiteralSet::build_buckets(std::vector<std::uint32_t> members) {
   std::sort(members.begin(), members.end(), [&](std::uint32_t a, std::uint32_t b) {
-    return std::memcmp(&octets_[literals_[a].first], &octets_[literals_[b].first], kShortest) < 0;
+    const auto places = [](const Stored& literal) {
+      return std::min<std::size_t>(literal.size, Buckets::kPlaces);
+    };
+    const Stored& of_a = literals_[a];
+    const Stored& of_b = literals_[b];
+    if (places(of_a) != places(of_b)) return places(of_a) < places(of_b);
+    return std::memcmp(&octets_[of_a.first], &octets_[of_b.first], kShortest) < 0;
   });
   for (const std::uint32_t member : members) brief_places_.push_back(place(member, 0));
   const std::size_t count = brief_places_.size();
@@ -164,9 +261,10 @@ void LiteralSet::build_buckets(std::vector<std::uint32_t> members) {
     for (; next < (bucket + 1) * count / (8 * buckets_.size()); ++next) {
       const Place& place = brief_places_[next];
       const std::size_t slot = next - b.first[bucket % 8];
-      b.octets[bucket % 8][slot] = place.octets;
-      b.masks[bucket % 8][slot] = ~std::uint64_t{0} >> (64 - place.bits);
       const Stored& literal = literals_[place.literal];
+      const std::uint64_t mask = ~std::uint64_t{0} >> (64 - bits_compared(literal.size));
+      b.octets[bucket % 8][slot] = window_at<8>(&octets_[literal.first], 8) & mask;
+      b.masks[bucket % 8][slot] = mask;
       const auto bit = static_cast<std::uint8_t>(1u << bucket % 8);
       for (std::size_t i = 0; i < Buckets::kPlaces; ++i) {
         auto& entries = b.tables[i];
@@ -258,22 +356,39 @@ std::size_t LiteralSet::size() const {
 
 bool LiteralSet::stands_at(const Stored& literal, const std::uint8_t* text) const {
   const std::uint8_t* const wanted = octets_.data() + literal.first;
-  if (!literal.nocase) return std::memcmp(text, wanted, literal.size) == 0;
-  return std::equal(wanted, wanted + literal.size, text,
-                    [](std::uint8_t w, std::uint8_t t) { return w == lower(t); });
+  for (std::size_t at = 0; at < literal.size; at += 8) {
+    const std::uint64_t there = eight_at(text + at);
+    const std::uint64_t differ =
+        (literal.nocase ? lower_eight(there) : there) ^ eight_at(wanted + at);
+    if (differ << (64 - bits_compared(literal.size - at)) != 0) return false;
+  }
+  return true;
 }
 
-// Reports the literal if it stands at `start`.
-inline void LiteralSet::compare(const Place& place, const Text& text, std::size_t start) const {
-  const std::size_t end = start + place.size;
-  if (end > text.octets.size() || end <= text.known) return;
+// Reports the literal if it stands at `start`, where the text has room for it, and those that begin
+// with it.
+void LiteralSet::tell(std::uint32_t literal, const Text& text, std::size_t start) const {
   const std::uint8_t* const p = text.octets.data() + start;
+  const Stored* stored = &literals_[literal];
+  if (!stands_at(*stored, p)) return;
+  for (;;) {
+    const std::size_t end = start + stored->size;
+    if (end > text.known) text.found(text.context, stored->pattern, end);
+    do {
+      if (stored->longer == kNone) return;
+      stored = &literals_[stored->longer];
+    } while (start + stored->size > text.octets.size() || !stands_at(*stored, p));
+  }
+}
+
+// Reports the literals of the place if they stand at `start`.
+inline void LiteralSet::compare(const Place& place, const Text& text, std::size_t start) const {
+  if (start + place.size > text.octets.size() || start + place.longest <= text.known) return;
   const std::size_t from = start + place.from;
-  const std::uint64_t there = window_at<8>(p + place.from, text.octets.size() - from);
-  if ((there ^ place.octets) << (64 - place.bits) != 0) [[likely]]
+  const std::uint64_t there = window_at<8>(text.octets.data() + from, text.octets.size() - from);
+  if ((there ^ place.octets) << (64 - bits_compared(place.size)) != 0) [[likely]]
     return;
-  const Stored& literal = literals_[place.literal];
-  if (stands_at(literal, p)) text.found(text.context, literal.pattern, end);
+  tell(place.literal, text, start);
 }
 
 // The window at `at` is in the bitmap: which literals stand there?
@@ -590,8 +705,8 @@ void LiteralSet::compare_all(const Text& text, std::size_t begin,
     const Place& place = places[static_cast<std::uint32_t>(pair)];
     // Before the text's begin it wraps, and lies beyond its end.
     const std::size_t start = begin + (pair >> 32) - place.offset;
-    const std::size_t end = start + place.size;
-    const bool fits = (start <= size) & (end <= size) & (end > text.known);
+    const bool fits =
+        (start <= size) & (start + place.size <= size) & (start + place.longest > text.known);
     // A literal of kSampled octets or more: all eight lie within.
     const std::uint64_t there = window_at<8>(octets + (fits ? start + place.from : 0), kSampled);
     pairs[left] = pair;
@@ -599,10 +714,7 @@ void LiteralSet::compare_all(const Text& text, std::size_t begin,
   }
   for (const std::uint64_t pair : pairs.first(left)) {
     const Place& place = places[static_cast<std::uint32_t>(pair)];
-    const Stored& literal = literals_[place.literal];
-    const std::size_t start = begin + (pair >> 32) - place.offset;
-    if (stands_at(literal, octets + start))
-      text.found(text.context, literal.pattern, start + place.size);
+    tell(place.literal, text, begin + (pair >> 32) - place.offset);
   }
 }
 #else

@@ -15,6 +15,9 @@
 // Hyperscan, with more octets of a literal, so that few texts nearly match): by four of its bits,
 // or, with AVX-512 VBMI, by six.
 //
+// What begins with another literal is not looked for by itself, but where that one stands: a regex
+// is often looked for by the beginning of what its rule looks for, too.
+//
 // Immutable, any thread. Octets are compared as given, or, `nocase`, with ASCII letters folded.
 #pragma once
 
@@ -61,11 +64,14 @@ class LiteralSet {
   void scan(Bytes octets, std::size_t known, Found found, void* context) const;
 
  private:
+  static constexpr std::uint32_t kNone = ~std::uint32_t{0};
   struct Stored {
     std::uint32_t pattern;
     std::uint32_t first;  // in octets_
     std::uint8_t size;
     bool nocase;
+    std::uint8_t longest;          // of it and those that are looked for with it
+    std::uint32_t longer = kNone;  // of those the next
   };
   // A way in which a literal can lie: its window is `offset` octets from its start.
   struct Place {
@@ -73,8 +79,8 @@ class LiteralSet {
     std::uint32_t literal;
     std::uint8_t offset;
     std::uint8_t from;  // where `octets` are
-    std::uint8_t bits;  // of them
     std::uint8_t size;  // of the literal
+    std::uint8_t longest;
   };
   // One class of literals.
   struct Sampling {
@@ -104,6 +110,7 @@ class LiteralSet {
     void* context;
   };
 
+  std::vector<std::uint32_t> share();
   template <std::size_t stride, std::size_t width>
   void build(Sampling& sampling, const std::vector<std::uint32_t>& members);
   template <std::size_t stride, std::size_t width>
@@ -123,6 +130,7 @@ class LiteralSet {
   void look_in_buckets(const Buckets& buckets, unsigned which, const Text& text,
                        std::size_t at) const;
   bool stands_at(const Stored& literal, const std::uint8_t* text) const;
+  void tell(std::uint32_t literal, const Text& text, std::size_t start) const;
 
   std::vector<Stored> literals_;
   std::vector<std::uint8_t> octets_;  // nocase ones in lower case

@@ -30,22 +30,16 @@ const std::uint8_t* find_line_octet(const std::uint8_t* p, const std::uint8_t* e
 }
 
 #ifdef __x86_64__
-// Which of 64 places is where something is to be looked at closer: a CR that is not CRLF before a
-// usual line, or a LF alone. `after_cr`: 1 when a CR stands before the first place, and then when
-// one stands at the last.
-[[gnu::target("avx512f,avx512bw")]] inline std::uint64_t unusual(const std::uint8_t* p,
-                                                                 std::uint64_t& after_cr) {
-  const __m512i here = _mm512_loadu_si512(p);
-  const __m512i next = _mm512_loadu_si512(p + 1);
+// Whether one of 64 places is a CR or the octet before an LF, but not both, or is the CR before a
+// line that is not usual. 66 octets are read.
+[[gnu::target("avx512f,avx512bw")]] inline bool unusual_wide(const std::uint8_t* p) {
   const __m512i third = _mm512_loadu_si512(p + 2);
-  const std::uint64_t cr = _mm512_cmpeq_epi8_mask(here, _mm512_set1_epi8('\r'));
-  const std::uint64_t lf = _mm512_cmpeq_epi8_mask(here, _mm512_set1_epi8('\n'));
-  const std::uint64_t marked = _mm512_cmpneq_epi8_mask(next, _mm512_set1_epi8('\n')) |
-                               _mm512_cmpeq_epi8_mask(third, _mm512_set1_epi8('.')) |
-                               _mm512_testn_epi8_mask(third, third);
-  const std::uint64_t behind_cr = cr << 1 | after_cr;
-  after_cr = cr >> 63;
-  return (cr & marked) | (lf & ~behind_cr);
+  const std::uint64_t cr = _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(p), _mm512_set1_epi8('\r'));
+  const std::uint64_t lf =
+      _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(p + 1), _mm512_set1_epi8('\n'));
+  const std::uint64_t marked =
+      _mm512_cmpeq_epi8_mask(third, _mm512_set1_epi8('.')) | _mm512_testn_epi8_mask(third, third);
+  return ((cr ^ lf) | (lf & marked)) != 0;
 }
 
 [[gnu::target("avx2")]] inline __m256i load32(const std::uint8_t* p) {
@@ -54,44 +48,31 @@ const std::uint8_t* find_line_octet(const std::uint8_t* p, const std::uint8_t* e
 [[gnu::target("avx2")]] inline __m256i equal32(__m256i octets, char wanted) {
   return _mm256_cmpeq_epi8(octets, _mm256_set1_epi8(wanted));
 }
-[[gnu::target("avx2")]] inline std::uint32_t mask32(__m256i places) {
-  return static_cast<std::uint32_t>(_mm256_movemask_epi8(places));
-}
 
-// Likewise, of 32 places.
-[[gnu::target("avx2")]] inline std::uint32_t unusual(const std::uint8_t* p,
-                                                     std::uint32_t& after_cr) {
-  const __m256i here = load32(p);
+// Likewise, of 32; 34 are read.
+[[gnu::target("avx2")]] inline bool unusual(const std::uint8_t* p) {
+  const __m256i cr = equal32(load32(p), '\r');
+  const __m256i lf = equal32(load32(p + 1), '\n');
   const __m256i third = load32(p + 2);
-  const std::uint32_t cr = mask32(equal32(here, '\r'));
-  const std::uint32_t lf = mask32(equal32(here, '\n'));
   const __m256i marked = _mm256_or_si256(equal32(third, '.'), equal32(third, '\0'));
-  const std::uint32_t usual = mask32(_mm256_andnot_si256(marked, equal32(load32(p + 1), '\n')));
-  const std::uint32_t behind_cr = cr << 1 | after_cr;
-  after_cr = cr >> 31;
-  return (cr & ~usual) | (lf & ~behind_cr);
+  const __m256i any = _mm256_or_si256(_mm256_xor_si256(cr, lf), _mm256_and_si256(lf, marked));
+  return _mm256_testz_si256(any, any) == 0;
 }
 
 // From p, in the middle of a line, over lines of the usual kind, as many whole stretches of 64
 // octets as have nothing else: back in the middle of a line (or before its CR).
 [[gnu::target("avx512f,avx512bw")]] const std::uint8_t* skip_usual_wide(const std::uint8_t* p,
                                                                         const std::uint8_t* end) {
-  std::uint64_t after_cr = 0;
-  for (; end - p >= 66; p += 64) {
-    const std::uint64_t before = after_cr;
-    if (unusual(p, after_cr) != 0) return p - before;
-  }
-  return p - after_cr;
+  const std::uint8_t* const begin = p;
+  while (end - p >= 66 && !unusual_wide(p)) p += 64;
+  return p != begin && p[-1] == '\r' ? p - 1 : p;
 }
 // Likewise, of 32.
 [[gnu::target("avx2")]] const std::uint8_t* skip_usual(const std::uint8_t* p,
                                                        const std::uint8_t* end) {
-  std::uint32_t after_cr = 0;
-  for (; end - p >= 34; p += 32) {
-    const std::uint32_t before = after_cr;
-    if (unusual(p, after_cr) != 0) return p - before;
-  }
-  return p - after_cr;
+  const std::uint8_t* const begin = p;
+  while (end - p >= 34 && !unusual(p)) p += 32;
+  return p != begin && p[-1] == '\r' ? p - 1 : p;
 }
 #endif
 
@@ -198,7 +179,9 @@ DataReader::Step DataReader::read(Bytes octets, TransactionId tx, SessionSink& s
     switch (state_) {
       case State::text:
 #ifdef __x86_64__
-        if (end - p >= 66 && has(Vectors::avx512)) {
+        if (*p == '\n') {
+          // A bare one, of which these would not know.
+        } else if (end - p >= 66 && has(Vectors::avx512)) {
           p = skip_usual_wide(p, end);
         } else if (end - p >= 34 && has(Vectors::avx2)) {
           p = skip_usual(p, end);

@@ -127,5 +127,59 @@ TEST_P(Literals, ManyWithTheSameBeginning) {
             (std::set<std::uint32_t>{2718, 31}));
 }
 
+TEST_P(Literals, ThatBeginWithAnother) {
+  // Found with the briefer one: as long as few do, in its case, and also where it was found before.
+  const std::vector<Wanted> wanted = {{"karzi"},
+                                      {"karzi erhem", true},
+                                      {"KARZI ulzi", true},
+                                      {"karzi ver"},
+                                      {"karzi"},
+                                      {"karz", true},
+                                      {"karz"},
+                                      {"Karzi"},
+                                      {"karzi erhem lo"}};
+  EXPECT_EQ(found(make({{"erhem"}, {"erhem lo", true}}), "a ERHEM LO"),
+            (std::set<std::uint32_t>{1}));
+  for (std::size_t more = 0; more < 100; more += 33) {
+    std::vector<Wanted> all = wanted;
+    for (std::size_t i = 0; i < more; ++i) all.push_back({"karzi" + std::to_string(i)});
+    const LiteralSet set = make(all);
+    const std::string_view texts[] = {"a karzi erhem lo", "a Karzi erhem lo", "KARZI ULZI",
+                                      "karzi verkarz",    "karzi1 karzi98",   "KARZ"};
+    for (const std::string_view text : texts) {
+      for (std::size_t size = 0; size <= text.size(); ++size) {
+        for (std::size_t known = 0; known <= size; ++known) {
+          std::set<std::uint32_t> expected;
+          for (std::uint32_t i = 0; i < all.size(); ++i)
+            if (occurs(all[i], text.substr(0, size), known)) expected.insert(i);
+          ASSERT_EQ(found(set, text.substr(0, size), known), expected)
+              << text.substr(0, size) << " behind " << known << " with " << more;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(Literals, ThatAreFew) {
+  // All of them are looked for at every place; with one more the longer ones are not.
+  for (std::size_t count : {1u, 31u, 32u, 33u}) {
+    std::vector<Wanted> wanted;
+    for (std::size_t i = 0; i < count; ++i)
+      wanted.push_back({std::to_string(i) + "-of-few-of-many-octets-and-an-end", i % 2 == 0});
+    const LiteralSet set = make(wanted);
+    for (std::uint32_t i = 0; i < count; ++i) {
+      for (std::size_t before = 0; before < 40; ++before) {
+        std::string text = std::string(before, '0') + "a-" + wanted[i].octets;
+        std::set<std::uint32_t> expected;
+        for (std::uint32_t other = 0; other < count; ++other)
+          if (occurs(wanted[other], text, 0)) expected.insert(other);
+        ASSERT_EQ(found(set, text), expected) << i << " of " << count << " behind " << before;
+        text.pop_back();
+        ASSERT_EQ(found(set, text).size(), 0u);
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace sluice::test
