@@ -42,7 +42,7 @@ class Base64Decoder {
   std::uint32_t bits_ = 0;  // of the group in progress
   std::uint8_t count_ = 0;  // characters of the group in progress, 0 to 3
   std::uint8_t pads_ = 0;
-  std::uint8_t line_ = 0;  // characters of the last whole line, as the next most likely has
+  std::uint8_t line_ = 0;  // characters of a whole line before, as the next most likely has
   bool ended_ = false;     // padding closed a group: what follows should have been the end
   bool malformed_ = false;
   bool vectors_ = has(Vectors::avx2);

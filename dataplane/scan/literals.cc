@@ -24,6 +24,7 @@ constexpr std::size_t kBriefStride = 1;
 constexpr std::size_t kBriefWidth = 4;
 constexpr std::size_t kMostInBuckets = 128;  // beyond, the bitmap is faster
 constexpr std::size_t kFew = 32;  // which are looked for as brief ones are, whatever their size
+constexpr std::size_t kBeginnings = 16;  // among which that of a literal is looked for
 constexpr std::size_t kMostWithOne = 4;  // a rare window of their own is better than many of these
 // Letters of both cases become one; that other octets fall together costs a comparison at most.
 constexpr std::uint64_t kFold = 0x2020202020202020;
@@ -160,7 +161,7 @@ LiteralSet::LiteralSet(const std::vector<Literal>& literals) {
   octets_.resize(octets_.size() + 8);  // eight are read of each
   const std::vector<std::uint32_t> alone = share();
   for (const std::uint32_t number : alone) {
-    const bool few = alone.size() <= kFew;
+    const bool few = vectors_ && alone.size() <= kFew;
     (literals_[number].size >= kSampled && !few ? sampled : brief).push_back(number);
   }
   build<kStride, kWidth>(sampled_, sampled);
@@ -196,7 +197,9 @@ std::vector<std::uint32_t> LiteralSet::share() {
     std::uint32_t literal;
     std::size_t others = 0;
   };
-  std::vector<Alone> beginnings;  // of the literal before, each of the next
+  // Each begins the next one, but for the case of letters. As few as there may be: a set can have
+  // the same octets in any number of ways.
+  std::vector<Alone> beginnings;
   std::vector<std::uint32_t> alone;
   for (const std::uint32_t number : order) {
     Stored& literal = literals_[number];
@@ -209,17 +212,18 @@ std::vector<std::uint32_t> LiteralSet::share() {
     while (!beginnings.empty() && !is_beginning(literals_[beginnings.back().literal]))
       beginnings.pop_back();
     const auto with = std::ranges::find_if(beginnings, [&](const Alone& other) {
-      return other.others < kMostWithOne && stands_with(literals_[other.literal], literal);
+      return stands_with(literals_[other.literal], literal);
     });
     if (with == beginnings.end()) {
+      if (beginnings.size() == kBeginnings) beginnings.erase(beginnings.begin());
       beginnings.push_back({number});
       alone.push_back(number);
       continue;
     }
     Stored& briefer = literals_[with->literal];
-    ++with->others;
     briefer.longest = std::max(briefer.longest, literal.size);
     literal.longer = std::exchange(briefer.longer, number);
+    if (++with->others == kMostWithOne) beginnings.erase(with);
   }
   std::ranges::sort(alone);
   return alone;
@@ -238,8 +242,8 @@ LiteralSet::Place LiteralSet::place(std::uint32_t number, std::size_t offset) co
           .longest = literal.longest};
 }
 
-// Those that begin alike share a bucket; those of few octets, which are nearly found more often, do
-// not with others.
+// Those that begin alike share a bucket, and those of few octets, which are nearly found more
+// often.
 void LiteralSet::build_buckets(std::vector<std::uint32_t> members) {
   std::sort(members.begin(), members.end(), [&](std::uint32_t a, std::uint32_t b) {
     const auto places = [](const Stored& literal) {
@@ -573,7 +577,7 @@ constexpr std::array<std::array<std::uint8_t, 8>, 256> kPlacesOfMask = [] {
             __attribute__((target("avx512f,avx512bw,avx512vbmi"))) {
           if (left >= kRead) [[likely]]
             return looked_up(_mm512_loadu_si512(p + i), tables[i]);
-          // Behind the end stand zeros, and no literal fits there.
+          // Behind the end stand zeros.
           const std::size_t there = left > i ? std::min<std::size_t>(left - i, 64) : 0;
           const std::uint64_t mask = there == 0 ? 0 : ~std::uint64_t{0} >> (64 - there);
           return looked_up(_mm512_maskz_loadu_epi8(mask, p + i), tables[i]);
@@ -584,7 +588,8 @@ constexpr std::array<std::array<std::uint8_t, 8>, 256> kPlacesOfMask = [] {
             _mm512_and_si512(_mm512_and_si512(_mm512_and_si512(placed(0), placed(1)),
                                               _mm512_and_si512(placed(2), placed(3))),
                              _mm512_and_si512(placed(4), placed(5)));
-        const __mmask64 some = _mm512_test_epi8_mask(in, in);
+        __mmask64 some = _mm512_test_epi8_mask(in, in);
+        if (left < 64) some &= (std::uint64_t{1} << left) - 1;  // a zero may be another octet's
         _mm512_store_si512(which + (at - begin), in);
         _mm512_storeu_si512(places + count, _mm512_maskz_compress_epi8(some, every));
         _mm512_storeu_si512(stretches + count,

@@ -15,8 +15,9 @@
 // Hyperscan, with more octets of a literal, so that few texts nearly match): by four of its bits,
 // or, with AVX-512 VBMI, by six.
 //
-// What begins with another literal is not looked for by itself, but where that one stands: a regex
-// is often looked for by the beginning of what its rule looks for, too.
+// Where literals are few all of them are looked for like brief ones. A few that begin with another
+// literal are not looked for by themselves, but where that one stands: a regex is often looked for
+// by the beginning of what its rule looks for, too.
 //
 // Immutable, any thread. Octets are compared as given, or, `nocase`, with ASCII letters folded.
 #pragma once
@@ -97,7 +98,8 @@ class LiteralSet {
     static constexpr std::size_t kPlaces = 6;
     alignas(64) std::uint8_t tables[kPlaces][64]{};
     alignas(16) std::uint8_t halves[kPlaces][16]{};  // by four bits
-    // Of each bucket's literals: Place::octets, and which of a text's octets to compare with them.
+    // Of each bucket's literals: the first octets, folded, and which of a text's to compare with
+    // them.
     alignas(32) std::array<std::array<std::uint64_t, kInBucket>, 8> octets{};
     alignas(32) std::array<std::array<std::uint64_t, kInBucket>, 8> masks{};
     std::array<std::uint32_t, 9> first{};  // of each bucket, in brief_places_

@@ -59,8 +59,8 @@ const std::uint8_t* find_line_octet(const std::uint8_t* p, const std::uint8_t* e
   return _mm256_testz_si256(any, any) == 0;
 }
 
-// From p, in the middle of a line, over lines of the usual kind, as many whole stretches of 64
-// octets as have nothing else: back in the middle of a line (or before its CR).
+// From p, in the middle of a line and not at its LF, over lines of the usual kind, as many whole
+// stretches of 64 octets as have nothing else: back in the middle of a line (or before its CR).
 [[gnu::target("avx512f,avx512bw")]] const std::uint8_t* skip_usual_wide(const std::uint8_t* p,
                                                                         const std::uint8_t* end) {
   const std::uint8_t* const begin = p;

@@ -1,11 +1,13 @@
 // What chooses its instructions by the CPU (dataplane/base/vectors.h): each way gives what the way
-// without vectors gives. The first octet says how the rest is cut; literals, words and sets of
-// octets are cut from it too, so that what is looked for is there.
+// without vectors gives, and what a search at each place finds of literals. The first octet says
+// how the rest is cut; literals, words and sets of octets are cut from it too, so that what is
+// looked for is there.
 #include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <set>
 #include <string>
 #include <utility>
@@ -46,6 +48,20 @@ class Choices {
   std::size_t next_ = 0;
 };
 
+// A copy with `behind` octets more, and nothing beyond them: who reads further is seen.
+class Copy {
+ public:
+  explicit Copy(Bytes octets, std::size_t behind = 0)
+      : size_(octets.size()), octets_(new std::uint8_t[octets.size() + behind]()) {
+    std::copy(octets.begin(), octets.end(), octets_.get());
+  }
+  Bytes get() const { return {octets_.get(), size_}; }
+
+ private:
+  std::size_t size_;
+  std::unique_ptr<std::uint8_t[]> octets_;
+};
+
 void check(const char* what, auto&& way) {
   constexpr std::pair<Vectors, const char*> kWays[] = {
       {Vectors::avx2, "avx2"}, {Vectors::avx512, "avx512"}, {Vectors::avx512vbmi, "avx512vbmi"}};
@@ -80,8 +96,8 @@ std::vector<std::string> data_read(Bytes octets, std::size_t cut) {
   reader.start();
   std::vector<std::string> steps;
   while (!octets.empty()) {
-    const smtp::DataReader::Step step =
-        reader.read(octets.first(std::min(octets.size(), cut)), 0, told);
+    const Copy piece(octets.first(std::min(octets.size(), cut)));
+    const smtp::DataReader::Step step = reader.read(piece.get(), 0, told);
     octets = octets.subspan(step.consumed);
     steps.push_back(std::to_string(static_cast<int>(step.event)) + ' ' +
                     std::to_string(step.consumed) + ' ' + std::to_string(step.tail) + ' ' +
@@ -99,34 +115,61 @@ std::string base64_decoded(Bytes octets, std::size_t cut) {
   std::string text;
   std::vector<std::uint8_t> out(cut + mime::Base64Decoder::kSlack);
   while (!octets.empty()) {
-    const Bytes piece = octets.first(std::min(octets.size(), cut));
-    octets = octets.subspan(piece.size());
-    text.append(as_text({out.data(), decoder.decode(piece, out.data())}));
+    const Copy piece(octets.first(std::min(octets.size(), cut)));
+    octets = octets.subspan(piece.get().size());
+    text.append(as_text({out.data(), decoder.decode(piece.get(), out.data())}));
   }
   text.append(as_text({out.data(), decoder.finish(out.data())}));
   return text += decoder.malformed() ? '!' : '.';
 }
 
-std::set<std::pair<std::uint32_t, std::size_t>> literals_found(Bytes octets) {
-  Choices choices(octets);
-  std::vector<scan::LiteralSet::Literal> literals(1 + choices.below(200));
-  for (auto& literal : literals) {
-    literal.pattern = static_cast<std::uint32_t>(&literal - literals.data());
-    literal.octets = as_bytes(choices.piece(scan::LiteralSet::kShortest, 30));
-    literal.nocase = choices.below(2) == 0;
+struct Literals {
+  explicit Literals(Bytes octets) {
+    Choices choices(octets);
+    all.resize(1 + choices.below(200));
+    for (auto& literal : all) {
+      literal.pattern = static_cast<std::uint32_t>(&literal - all.data());
+      literal.octets = as_bytes(choices.piece(scan::LiteralSet::kShortest, 30));
+      literal.nocase = choices.below(2) == 0;
+    }
+    known = choices.below(100) % octets.size();
   }
-  const std::size_t known = choices.below(100) % octets.size();
-  const scan::LiteralSet set(literals);
-  std::vector<std::uint8_t> text(octets.begin(), octets.end());
-  text.resize(octets.size() + scan::LiteralSet::kBehind);
-  std::set<std::pair<std::uint32_t, std::size_t>> found;
+  std::vector<scan::LiteralSet::Literal> all;
+  std::size_t known;
+};
+using LiteralsFound = std::set<std::pair<std::uint32_t, std::size_t>>;
+
+LiteralsFound literals_found(Bytes octets) {
+  const Literals literals(octets);
+  const scan::LiteralSet set(literals.all);
+  const Copy text(octets, scan::LiteralSet::kBehind);
+  LiteralsFound found;
   set.scan(
-      Bytes(text).first(octets.size()), known,
+      text.get(), literals.known,
       [](void* context, std::uint32_t pattern, std::size_t end) {
-        static_cast<decltype(found)*>(context)->emplace(pattern, end);
+        static_cast<LiteralsFound*>(context)->emplace(pattern, end);
       },
       &found);
   return found;
+}
+
+LiteralsFound literals_there(Bytes octets) {
+  const Literals literals(octets);
+  LiteralsFound there;
+  for (const auto& literal : literals.all) {
+    const auto same = [&](std::uint8_t a, std::uint8_t b) {
+      const auto lower = [](std::uint8_t c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; };
+      return literal.nocase ? lower(a) == lower(b) : a == b;
+    };
+    const auto begin = octets.begin();
+    for (auto at = begin;; ++at) {
+      at = std::search(at, octets.end(), literal.octets.begin(), literal.octets.end(), same);
+      if (at == octets.end()) break;
+      const auto end = static_cast<std::size_t>(at - begin) + literal.octets.size();
+      if (end > literals.known) there.emplace(literal.pattern, end);
+    }
+  }
+  return there;
 }
 
 std::set<std::array<std::uint32_t, 4>> words_found(Bytes octets) {
@@ -191,6 +234,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   check("DATA", [&] { return data_read(octets, cut); });
   check("base64", [&] { return base64_decoded(octets, cut); });
   check("literals", [&] { return literals_found(octets); });
+  if (literals_found(octets) != literals_there(octets)) {
+    std::fprintf(stderr, "other literals are found than are there\n");
+    std::abort();
+  }
   check("words", [&] { return words_found(octets); });
   check("starts of a regex", [&] { return starts_found(octets); });
   return 0;
