@@ -65,8 +65,8 @@ __attribute__((noinline)) int is_steered(const struct packet* packet) {
   return bpf_map_lookup_elem(&steered, &key) != NULL;
 }
 
-/* Of a flow marked STEER_FLOW_BYPASS: whether this frame overtakes none that waits at the
- * dataplane. Acknowledgements it may. */
+/* Of a flow marked STEER_FLOW_BYPASS, or STEER_FLOW_MESSAGE of which none went by yet: whether this
+ * frame overtakes none that waits at the dataplane. Acknowledgements it may. */
 static __always_inline int is_behind_none(const struct packet* packet, struct steer_flow* flow,
                                           __u32 side, __u64 now) {
   __u64 edge = *(volatile __u64*)&flow->edge[side];

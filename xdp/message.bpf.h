@@ -9,8 +9,7 @@
 #ifndef SLUICE_XDP_MESSAGE_BPF_H
 #define SLUICE_XDP_MESSAGE_BPF_H
 
-#include "xdp/maps.bpf.h"
-#include "xdp/packet.bpf.h"
+#include "xdp/flow.bpf.h"
 
 #define LOOK 64         /* octets at a time; a shorter segment is not passed */
 #define MAX_LOOKED 4096 /* nor is a longer one */
@@ -74,7 +73,7 @@ static __always_inline int may_end_message(struct xdp_md* ctx, __u32 offset, __u
 /* Whether this frame of a flow marked STEER_FLOW_MESSAGE may go straight to the peer. */
 static __always_inline int pass_message(struct xdp_md* ctx, const struct packet* packet,
                                         struct steer_flow* flow, __u32 side) {
-  if (flow->flags & STEER_FLOW_MESSAGE_OVER) return 0;
+  if (side >= STEER_SIDES || flow->flags & STEER_FLOW_MESSAGE_OVER) return 0;
   __u8 unusual = TCP_FLAG_SET_FIN | TCP_FLAG_SET_SYN | TCP_FLAG_SET_RST | TCP_FLAG_SET_URG;
   int plain = (packet->tcp_flags & unusual) == 0;
   if (plain && packet->payload == 0) {
@@ -84,8 +83,12 @@ static __always_inline int pass_message(struct xdp_md* ctx, const struct packet*
     return 0;
   }
   int begun = flow->flags & STEER_FLOW_MESSAGE_BEGUN;
-  /* The dataplane may still have, or wait for, octets from before the mark. */
+  /* The dataplane may still have, or wait for, octets from before the mark; what waits there comes
+   * first. */
   if (plain && begun && side == flow->client_side && (__s32)(packet->sequence - flow->start) < 0)
+    return 0;
+  if (plain && !begun && side == flow->client_side &&
+      !is_behind_none(packet, flow, side, bpf_ktime_get_ns()))
     return 0;
   __u32 size = packet->payload;
   if (!plain || side != flow->client_side || packet->size != (__u32)(ctx->data_end - ctx->data) ||

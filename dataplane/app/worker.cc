@@ -424,9 +424,11 @@ inspect::FlowTraffic Worker::bypassed_traffic(const flow::FlowKey& key) {
   return traffic;
 }
 
-bool Worker::pass_message(const flow::FlowKey& key, Side client) {
+bool Worker::pass_message(const flow::FlowKey& key, Side client, std::uint32_t edge) {
   if (key.wire() >= shared_.wires.size() || !shared_.wires[key.wire()].kernel) return false;
-  return static_cast<bool>(shared_.wires[key.wire()].kernel->pass_message(ends_of(key), client));
+  flush();  // what was read leaves before what the kernel passes
+  xdp::Wire& wire = *shared_.wires[key.wire()].kernel;
+  return static_cast<bool>(wire.pass_message(ends_of(key), client, edge));
 }
 
 inspect::PassedMessage Worker::passed_message(const flow::FlowKey& key) {

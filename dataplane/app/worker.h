@@ -136,7 +136,7 @@ class Worker final : private inspect::Output {
   void inject(std::uint16_t wire, Side side, Bytes octets) override;
   void mark_flow(const flow::FlowKey& key, inspect::FlowMark mark) override;
   inspect::FlowTraffic bypassed_traffic(const flow::FlowKey& key) override;
-  bool pass_message(const flow::FlowKey& key, Side client) override;
+  bool pass_message(const flow::FlowKey& key, Side client, std::uint32_t edge) override;
   inspect::PassedMessage passed_message(const flow::FlowKey& key) override;
 
   // A mark that waits for the frames that came before it, or was told and has to settle.

@@ -77,6 +77,7 @@ struct ConversationState {
   // By direction of which frames were counted: where the last one's octets end.
   std::uint32_t edges_[2]{};
   bool exhausted_ = false;    // the message in progress is past its scan budget
+  bool ask_again_ = false;    // the kernel passes it, but frames of before still come
   std::uint8_t unasked_ = 0;  // frames before the kernel is asked to pass it
   // What it passed, to be skipped once all in front of it was read.
   std::optional<PassedContent> passed_;

@@ -92,7 +92,9 @@ void Conversation::tell_kernel() {
     tell_kernel(wanted);
     return;
   }
-  if (exhausted_ && mark_ != FlowMark::message) pass_message();
+  const bool again = std::exchange(ask_again_, false);
+  if (again) unasked_ = 0;
+  if (exhausted_ && (again || mark_ != FlowMark::message)) pass_message();
 }
 
 // Asks the kernel to pass what is only counted.
@@ -106,13 +108,16 @@ void Conversation::pass_message() {
       !session_->content_may_pass() || !connection_.in_order(Direction::to_server) ||
       connection_.one_sided())
     return;
-  if (context_.output.pass_message(identity_.key, identity_.client_side)) mark_ = FlowMark::message;
+  if (context_.output.pass_message(identity_.key, identity_.client_side,
+                                   connection_.next_sequence(Direction::to_server)))
+    mark_ = FlowMark::message;
 }
 
 // A frame of a flow whose message the kernel passes: whether it is only a sign of life.
 bool Conversation::passes_unread(Direction direction, const net::Packet& packet) {
   const PassedMessage passed = context_.output.passed_message(identity_.key);
   if (!passed.over) {
+    ask_again_ = direction == Direction::to_server && !passed.content;
     // Of what the client said, and was read here, nothing beyond is acknowledged.
     return direction == Direction::to_client &&
            static_cast<std::int32_t>(packet.acknowledgement -

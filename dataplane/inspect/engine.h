@@ -82,12 +82,14 @@ class Output {
     return {};
   }
   // The content of a message is not read any more: what the client, on that side, says may go from
-  // port to port in order, up to the first segment that may hold the message's end; and pure
-  // acknowledgements. False: that cannot be. Then, while it is marked so, what became of it. May
-  // cost a system call.
-  virtual bool pass_message(const flow::FlowKey& key, Side client) {
+  // port to port in order, from the sequence number `edge` on, up to the first segment that may
+  // hold the message's end; and pure acknowledgements. Called again as long as frames of before
+  // come. False: that cannot be. Then, while it is marked so, what became of it. May cost a system
+  // call.
+  virtual bool pass_message(const flow::FlowKey& key, Side client, std::uint32_t edge) {
     static_cast<void>(key);
     static_cast<void>(client);
+    static_cast<void>(edge);
     return false;
   }
   virtual PassedMessage passed_message(const flow::FlowKey& key) {

@@ -121,6 +121,40 @@ TEST_F(MessageTest, OnlyWhatIsNextPasses) {
   EXPECT_EQ(client(1074, text), kToUs) << "the hole is filled";
 }
 
+TEST_F(MessageTest, NothingPassesBeforeWhatWaits) {
+  const std::string text = line("of the message\r\n");
+  const auto told = [&](std::uint32_t edge) {
+    ASSERT_TRUE(wire_->pass_message(kFlow, Side::inside, edge));
+  };
+  ASSERT_TRUE(wire_->forget_flow(kFlow));
+  told(0xffffffc0);
+  EXPECT_EQ(client(0, text), kToUs) << "behind one that waits";
+  EXPECT_EQ(client(64, "\r\n.\r\n"), kToUs) << "the dataplane will have read it by then";
+  EXPECT_EQ(client(64, ""), kPassed) << "an acknowledgement";
+  EXPECT_FALSE(passed().over);
+  EXPECT_FALSE(passed().begun);
+  told(0);
+  EXPECT_EQ(client(64, text), kToUs);
+  told(64);
+  EXPECT_EQ(wire_->bypassed_traffic(kFlow)->frames[0], 1u) << "goes on counting";
+  EXPECT_EQ(client(64, text), kPassed);
+  EXPECT_EQ(passed().start, 64u);
+  EXPECT_EQ(client(128, text), kPassed);
+  EXPECT_EQ(passed().next, 192u);
+  told(128);
+  EXPECT_EQ(client(192, text), kPassed);
+  EXPECT_EQ(passed().start, 64u) << "told too late";
+  // What waits all the time is not waited for: the edge neither moves nor stays.
+  ASSERT_TRUE(wire_->forget_flow(kFlow));
+  told(128);
+  age_mark(kFlow, STEER_EDGE_WAIT_NS / 2 + 1);
+  told(192);
+  EXPECT_EQ(client(192, text), kToUs) << "the edge is still 128";
+  age_mark(kFlow, STEER_EDGE_WAIT_NS / 2);
+  EXPECT_EQ(client(256, text), kPassed);
+  EXPECT_EQ(passed().start, 256u);
+}
+
 TEST_F(MessageTest, AnEndThatIsSentAgainInAnotherCutDoesNotPass) {
   EXPECT_EQ(client(1000, line("the first of them")), kPassed);
   EXPECT_EQ(client(1000, line("the first\r\n.\r\nhem")), kToUs);

@@ -1,5 +1,5 @@
 // Writes policy images for the wire tests: make_policies FOLDER COUNT gives FOLDER/1.image to
-// COUNT.image. Images 1, 11, 21, ... bring databases of their own; the others leave them out.
+// COUNT.image, by which a message is scanned for 1,000 octets. Images 1, 11, 21, ... bring databases of their own; the others leave them out.
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -32,6 +32,7 @@ int main(int argc, char** argv) {
     sluice::control::PolicySpec spec;
     spec.epoch = epoch;
     spec.wires = {{"w1", sluice::policy::Mode::monitor}};
+    spec.scan_budget = 1000;
     spec.groups.resize(1);
     spec.groups[0].group.name = "default";
     auto image = sluice::control::build_image(spec, *rules, own);

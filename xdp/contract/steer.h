@@ -282,9 +282,10 @@ struct steer_flow {
   __u8 last[2];     /* the octets before `next` */
   __u8 client_side; /* of the message */
   __u8 reserved;
-  /* STEER_FLOW_BYPASS: STEER_EDGE and the sequence number up to which the dataplane has sent what
-   * came in on this side. Nothing goes past it before the segment that begins there: then nothing
-   * waits in front of that. 0: nothing is waited for. */
+  /* STEER_FLOW_BYPASS, and STEER_FLOW_MESSAGE on the client's side: STEER_EDGE and the sequence
+   * number up to which the dataplane has sent what came in on this side. Nothing goes past it
+   * before the segment that begins there: then nothing waits in front of that. 0: nothing is waited
+   * for. */
   __u64 edge[STEER_SIDES];
 };
 STEER_ASSERT(sizeof(struct steer_flow) == 72, "steer_flow");

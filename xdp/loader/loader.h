@@ -290,8 +290,10 @@ class Wire {
   Status bypass_flow(const FlowEnds& ends, const FlowEdges& edges = {});
   Result<BypassedTraffic> bypassed_traffic(const FlowEnds& ends) const;  // zero: not marked
   // What the client, on that side, says goes past the dataplane, in order, up to the first segment
-  // that may hold the end of a message, or that is not the next; so do pure acknowledgements.
-  Status pass_message(const FlowEnds& ends, Side client);
+  // that may hold the end of a message, or that is not the next; so do pure acknowledgements. With
+  // an edge it begins there, or after STEER_EDGE_WAIT_NS: told again, the edge moves as long as
+  // nothing went by and half of that time has not passed.
+  Status pass_message(const FlowEnds& ends, Side client, std::optional<std::uint32_t> edge = {});
   // Sequence numbers [start, next) did. Nothing: there is no such mark (any more).
   std::optional<PassedMessage> passed_message(const FlowEnds& ends) const;
   Status unmark_bypass(const FlowEnds& ends);          // neither of the two any more

@@ -231,10 +231,19 @@ Result<BypassedTraffic> Wire::bypassed_traffic(const FlowEnds& ends) const {
   return traffic;
 }
 Status Wire::unmark_bypass(const FlowEnds& ends) { return drop_mark(impl_->bypassed.get(), ends); }
-Status Wire::pass_message(const FlowEnds& ends, Side client) {
-  ::steer_flow value = fresh_mark(STEER_FLOW_MESSAGE);
+Status Wire::pass_message(const FlowEnds& ends, Side client, std::optional<std::uint32_t> edge) {
+  const steer_flow_key key = flow_key(ends);
+  const std::uint64_t told = edge ? STEER_EDGE | *edge : 0;
+  ::steer_flow value{};
+  const bool marked = bpf_map_lookup_elem(impl_->bypassed.get(), &key, &value) == 0;
+  if (marked && value.flags == (STEER_FLOW_MESSAGE | STEER_FLOW_MESSAGE_BEGUN)) return ok();
+  const bool again = marked && value.flags == STEER_FLOW_MESSAGE;
+  if (!again) value = fresh_mark(STEER_FLOW_MESSAGE);
   value.client_side = static_cast<std::uint8_t>(client);
-  Status done = put_mark(impl_->bypassed.get(), flow_key(ends), value);
+  // Later the program may begin meanwhile, and where it began would be lost.
+  if (again && Heartbeat::now() - value.since_ns > STEER_EDGE_WAIT_NS / 2) return ok();
+  value.edge[static_cast<std::size_t>(client)] = told;
+  Status done = put_mark(impl_->bypassed.get(), key, value);
   hint(impl_->runtime[0].bypassed_used);
   return done;
 }

@@ -225,6 +225,7 @@ class Rig final : public inspect::Output, public contract::EventSink {
   std::vector<inspect::FlowMark> marks;
   inspect::FlowTraffic by_kernel;
   bool passes_messages = false;  // pass_message() is done: what became of it is `passed`
+  std::vector<std::uint32_t> message_edges;
   inspect::PassedMessage passed;
 
  private:
@@ -249,9 +250,10 @@ class Rig final : public inspect::Output, public contract::EventSink {
   }
   void mark_flow(const flow::FlowKey&, inspect::FlowMark mark) override { marks.push_back(mark); }
   inspect::FlowTraffic bypassed_traffic(const flow::FlowKey&) override { return by_kernel; }
-  bool pass_message(const flow::FlowKey&, Side client) override {
+  bool pass_message(const flow::FlowKey&, Side client, std::uint32_t edge) override {
     if (!passes_messages) return false;
     EXPECT_EQ(client, Side::inside);
+    message_edges.push_back(edge);
     marks.push_back(inspect::FlowMark::message);
     return true;
   }
