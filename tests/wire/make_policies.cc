@@ -1,5 +1,6 @@
 // Writes policy images for the wire tests: make_policies FOLDER COUNT gives FOLDER/1.image to
-// COUNT.image, by which a message is scanned for 1,000 octets. Images 1, 11, 21, ... bring databases of their own; the others leave them out.
+// COUNT.image, by which a message is scanned for 1,000 octets. Images 1, 11, 21, ... bring
+// databases of their own; the others leave them out.
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
