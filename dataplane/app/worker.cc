@@ -413,15 +413,10 @@ xdp::FlowEnds ends_of(const flow::FlowKey& key) {
 
 }  // namespace
 
-inspect::FlowTraffic Worker::bypassed_traffic(const flow::FlowKey& key) {
-  inspect::FlowTraffic traffic;
-  if (key.wire() >= shared_.wires.size() || !shared_.wires[key.wire()].kernel) return traffic;
-  const Result<xdp::BypassedTraffic> read =
-      shared_.wires[key.wire()].kernel->bypassed_traffic(ends_of(key));
-  if (!read) return traffic;
-  std::copy_n(read->frames, 2, traffic.frames);
-  std::copy_n(read->octets, 2, traffic.octets);
-  return traffic;
+FlowTraffic Worker::bypassed_traffic(const flow::FlowKey& key) {
+  if (key.wire() >= shared_.wires.size() || !shared_.wires[key.wire()].kernel) return {};
+  const Result<FlowTraffic> read = shared_.wires[key.wire()].kernel->bypassed_traffic(ends_of(key));
+  return read ? *read : FlowTraffic{};
 }
 
 bool Worker::pass_message(const flow::FlowKey& key, Side client, std::uint32_t edge) {
@@ -458,7 +453,7 @@ void Worker::tell_marks() {
   flush();
   for (Mark& mark : marks_) {
     mark.after = frames_;
-    const inspect::FlowEdges edges = engine_->edges(mark.key);
+    const FlowEdges edges = engine_->edges(mark.key);
     if (mark.told != 0 && edges == mark.edges) continue;
     tell_mark(mark.key, mark.mark, edges);
     if (mark.told == 0) mark.told = now_.monotonic;
@@ -471,8 +466,7 @@ void Worker::tell_marks() {
   });
 }
 
-void Worker::tell_mark(const flow::FlowKey& key, inspect::FlowMark mark,
-                       const inspect::FlowEdges& edges) {
+void Worker::tell_mark(const flow::FlowKey& key, inspect::FlowMark mark, const FlowEdges& edges) {
   xdp::Wire& wire = *shared_.wires[key.wire()].kernel;
   const xdp::FlowEnds ends = ends_of(key);
   // An LRU map takes every key; there is nothing to do about a system call that fails.

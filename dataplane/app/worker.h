@@ -135,7 +135,7 @@ class Worker final : private inspect::Output {
   void drop(inspect::Frame& frame, contract::DropReason reason) override;
   void inject(std::uint16_t wire, Side side, Bytes octets) override;
   void mark_flow(const flow::FlowKey& key, inspect::FlowMark mark) override;
-  inspect::FlowTraffic bypassed_traffic(const flow::FlowKey& key) override;
+  FlowTraffic bypassed_traffic(const flow::FlowKey& key) override;
   bool pass_message(const flow::FlowKey& key, Side client, std::uint32_t edge) override;
   inspect::PassedMessage passed_message(const flow::FlowKey& key) override;
 
@@ -143,13 +143,12 @@ class Worker final : private inspect::Output {
   struct Mark {
     flow::FlowKey key;
     inspect::FlowMark mark;
-    std::uint64_t after;         // of frames_
-    Nanoseconds told = 0;        // first
-    inspect::FlowEdges edges{};  // with which it was told
+    std::uint64_t after;   // of frames_
+    Nanoseconds told = 0;  // first
+    FlowEdges edges{};     // with which it was told
   };
   void tell_marks();
-  void tell_mark(const flow::FlowKey& key, inspect::FlowMark mark,
-                 const inspect::FlowEdges& edges = {});
+  void tell_mark(const flow::FlowKey& key, inspect::FlowMark mark, const FlowEdges& edges = {});
 
   Status begin();
   void loop_once();

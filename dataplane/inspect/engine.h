@@ -6,7 +6,6 @@
 // the order of the burst; inject() calls stand where the injected frame belongs in that order.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <memory_resource>
@@ -16,6 +15,7 @@
 #include <vector>
 
 #include "dataplane/base/direction.h"
+#include "dataplane/base/marked_flow.h"
 #include "dataplane/base/result.h"
 #include "dataplane/contract/event_record.h"
 #include "dataplane/contract/statistics.h"
@@ -44,16 +44,6 @@ enum class FlowMark : std::uint8_t {
   scanned,           // is read again: neither of the two
   not_mail,          // of a port that is not mail's: nor is it mail by what it says
   ended,             // forget what was said of it
-};
-
-// The sequence numbers up to which a flow's octets have left, by the side on which they came in;
-// nothing where none are known.
-using FlowEdges = std::array<std::optional<std::uint32_t>, 2>;
-
-// What went from port to port of a marked flow, by the side on which it came in.
-struct FlowTraffic {
-  std::uint64_t frames[2]{};
-  std::uint64_t octets[2]{};
 };
 
 // The sequence numbers [start, next) of a client's content that went from port to port, in order.

@@ -119,9 +119,9 @@ class Kernel final : public inspect::Output {
       ++marked;
     }
   }
-  inspect::FlowTraffic bypassed_traffic(const flow::FlowKey& key) override {
+  FlowTraffic bypassed_traffic(const flow::FlowKey& key) override {
     const auto at = numbers_.find(key);
-    return at == numbers_.end() ? inspect::FlowTraffic{} : marks_[at->second].traffic;
+    return at == numbers_.end() ? FlowTraffic{} : marks_[at->second].traffic;
   }
 
   // Whether the kernel has sent the frame on its way itself.
@@ -143,7 +143,7 @@ class Kernel final : public inspect::Output {
   bool any_bypassed_ = false;  // as the program's hint: else nothing is looked up
   struct Mark {
     bool bypassed = false;
-    inspect::FlowTraffic traffic;
+    FlowTraffic traffic;
   };
   bool takes_;
   bool any_;

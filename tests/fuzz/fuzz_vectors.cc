@@ -69,7 +69,7 @@ void check(const char* what, auto&& way) {
   const auto expected = way();
   for (const auto& [vectors, name] : kWays) {
     detail::use_vectors(vectors);
-    if (way() == expected) continue;
+    if (!has(vectors) || way() == expected) continue;
     std::fprintf(stderr, "%s differs with %s\n", what, name);
     std::abort();
   }
@@ -126,7 +126,7 @@ std::string base64_decoded(Bytes octets, std::size_t cut) {
 struct Literals {
   explicit Literals(Bytes octets) {
     Choices choices(octets);
-    all.resize(1 + choices.below(200));
+    all.resize(1 + choices.below(80));
     for (auto& literal : all) {
       literal.pattern = static_cast<std::uint32_t>(&literal - all.data());
       literal.octets = as_bytes(choices.piece(scan::LiteralSet::kShortest, 30));
@@ -226,7 +226,7 @@ std::vector<std::uint32_t> starts_found(Bytes octets) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  if (size < 32 || size > 10'000) return 0;
+  if (size < 32 || size > 4'500) return 0;  // more than all that is looked at in one go
   const Bytes octets(data + 1, size - 1);
   const std::size_t cut = 1 + data[0] * std::size_t{16};
   check("a checksum", [&] { return checksum(octets); });

@@ -15,7 +15,6 @@
 
 #include <time.h>
 
-#include <array>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -28,6 +27,7 @@
 #include "dataplane/base/address.h"
 #include "dataplane/base/bytes.h"
 #include "dataplane/base/direction.h"
+#include "dataplane/base/marked_flow.h"
 #include "dataplane/base/result.h"
 #include "xdp/contract/steer.h"
 
@@ -102,16 +102,6 @@ struct FlowEnds {
   std::uint16_t pppoe_session = 0;
 };
 steer_flow_key flow_key(const FlowEnds& ends);
-
-// The sequence numbers up to which the dataplane has sent a flow's octets, by the side on which
-// they came in; nothing where none are known.
-using FlowEdges = std::array<std::optional<std::uint32_t>, 2>;
-
-// What of a bypassed flow went straight to the peer, by the side on which it came in.
-struct BypassedTraffic {
-  std::uint64_t frames[2]{};
-  std::uint64_t octets[2]{};
-};
 
 // What of the client's octets did, see Wire::pass_message().
 struct PassedMessage {
@@ -288,7 +278,7 @@ class Wire {
   // on a side with an edge from the segment that begins there, or after STEER_EDGE_WAIT_NS. One
   // that is marked already goes on where it does so, and its time and counts too.
   Status bypass_flow(const FlowEnds& ends, const FlowEdges& edges = {});
-  Result<BypassedTraffic> bypassed_traffic(const FlowEnds& ends) const;  // zero: not marked
+  Result<FlowTraffic> bypassed_traffic(const FlowEnds& ends) const;  // zero: not marked
   // What the client, on that side, says goes past the dataplane, in order, up to the first segment
   // that may hold the end of a message, or that is not the next; so do pure acknowledgements. With
   // an edge it begins there, or after STEER_EDGE_WAIT_NS: told again, the edge moves as long as

@@ -218,10 +218,10 @@ Status Wire::bypass_flow(const FlowEnds& ends, const FlowEdges& edges) {
   hint(impl_->runtime[0].bypassed_used);
   return done;
 }
-Result<BypassedTraffic> Wire::bypassed_traffic(const FlowEnds& ends) const {
+Result<FlowTraffic> Wire::bypassed_traffic(const FlowEnds& ends) const {
   const steer_flow_key key = flow_key(ends);
   ::steer_flow value{};
-  BypassedTraffic traffic;
+  FlowTraffic traffic;
   if (bpf_map_lookup_elem(impl_->bypassed.get(), &key, &value) != 0) {
     if (errno == ENOENT) return traffic;
     return failure("cannot read a flow's mark");

@@ -96,7 +96,7 @@ TEST(Kernel, EdgesOfAFlowAreWhatHasLeft) {
     const flow::FlowKey key = flow::key_of(net::parse(frames[0].frame, {}), 0).key;
     const auto edges = [&] { return rig.engine().edges(key); };
     const std::size_t client = client_inside ? 0 : 1;
-    EXPECT_EQ(edges(), inspect::FlowEdges{}) << "nothing is known of it";
+    EXPECT_EQ(edges(), FlowEdges{}) << "nothing is known of it";
     std::size_t sent = 0;
     for (; sent < 4; ++sent) rig.send(frames[sent]);
     EXPECT_EQ(edges()[client], 1001u);

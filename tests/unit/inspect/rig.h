@@ -223,7 +223,7 @@ class Rig final : public inspect::Output, public contract::EventSink {
   std::vector<Json> events;
   std::vector<std::vector<std::uint8_t>> records;  // of flow_snapshot
   std::vector<inspect::FlowMark> marks;
-  inspect::FlowTraffic by_kernel;
+  FlowTraffic by_kernel;
   bool passes_messages = false;  // pass_message() is done: what became of it is `passed`
   std::vector<std::uint32_t> message_edges;
   inspect::PassedMessage passed;
@@ -249,7 +249,7 @@ class Rig final : public inspect::Output, public contract::EventSink {
     leave(Left::Kind::injected, side, octets);
   }
   void mark_flow(const flow::FlowKey&, inspect::FlowMark mark) override { marks.push_back(mark); }
-  inspect::FlowTraffic bypassed_traffic(const flow::FlowKey&) override { return by_kernel; }
+  FlowTraffic bypassed_traffic(const flow::FlowKey&) override { return by_kernel; }
   bool pass_message(const flow::FlowKey&, Side client, std::uint32_t edge) override {
     if (!passes_messages) return false;
     EXPECT_EQ(client, Side::inside);
