@@ -188,11 +188,6 @@ std::vector<std::uint32_t> LiteralSet::share() {
     return literals_[a].nocase && !literals_[b].nocase;
   };
   std::ranges::stable_sort(order, before);
-  const auto stands_with = [&](const Stored& briefer, const Stored& literal) {
-    const std::uint8_t* const octets = octets_.data() + literal.first;
-    return briefer.size <= literal.size && (briefer.nocase || !literal.nocase) &&
-           stands_at(briefer, octets);
-  };
   struct Alone {
     std::uint32_t literal;
     std::size_t others = 0;
@@ -212,7 +207,9 @@ std::vector<std::uint32_t> LiteralSet::share() {
     while (!beginnings.empty() && !is_beginning(literals_[beginnings.back().literal]))
       beginnings.pop_back();
     const auto with = std::ranges::find_if(beginnings, [&](const Alone& other) {
-      return stands_with(literals_[other.literal], literal);
+      const Stored& briefer = literals_[other.literal];
+      return (briefer.nocase || !literal.nocase) &&
+             stands_at(briefer, octets_.data() + literal.first);
     });
     if (with == beginnings.end()) {
       if (beginnings.size() == kBeginnings) beginnings.erase(beginnings.begin());

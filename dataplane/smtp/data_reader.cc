@@ -32,7 +32,7 @@ const std::uint8_t* find_line_octet(const std::uint8_t* p, const std::uint8_t* e
 #ifdef __x86_64__
 // Whether one of 64 places is a CR or the octet before an LF, but not both, or is the CR before a
 // line that is not usual. 66 octets are read.
-[[gnu::target("avx512f,avx512bw")]] inline bool unusual_wide(const std::uint8_t* p) {
+[[gnu::target("avx512f,avx512bw")]] inline bool unusual_64(const std::uint8_t* p) {
   const __m512i third = _mm512_loadu_si512(p + 2);
   const std::uint64_t cr = _mm512_cmpeq_epi8_mask(_mm512_loadu_si512(p), _mm512_set1_epi8('\r'));
   const std::uint64_t lf =
@@ -50,7 +50,7 @@ const std::uint8_t* find_line_octet(const std::uint8_t* p, const std::uint8_t* e
 }
 
 // Likewise, of 32; 34 are read.
-[[gnu::target("avx2")]] inline bool unusual(const std::uint8_t* p) {
+[[gnu::target("avx2")]] inline bool unusual_32(const std::uint8_t* p) {
   const __m256i cr = equal32(load32(p), '\r');
   const __m256i lf = equal32(load32(p + 1), '\n');
   const __m256i third = load32(p + 2);
@@ -61,20 +61,32 @@ const std::uint8_t* find_line_octet(const std::uint8_t* p, const std::uint8_t* e
 
 // From p, in the middle of a line and not at its LF, over lines of the usual kind, as many whole
 // stretches of 64 octets as have nothing else: back in the middle of a line (or before its CR).
-[[gnu::target("avx512f,avx512bw")]] const std::uint8_t* skip_usual_wide(const std::uint8_t* p,
-                                                                        const std::uint8_t* end) {
+[[gnu::target("avx512f,avx512bw")]] const std::uint8_t* skip_usual_64(const std::uint8_t* p,
+                                                                      const std::uint8_t* end) {
   const std::uint8_t* const begin = p;
-  while (end - p >= 66 && !unusual_wide(p)) p += 64;
+  while (end - p >= 66 && !unusual_64(p)) p += 64;
   return p != begin && p[-1] == '\r' ? p - 1 : p;
 }
 // Likewise, of 32.
-[[gnu::target("avx2")]] const std::uint8_t* skip_usual(const std::uint8_t* p,
-                                                       const std::uint8_t* end) {
+[[gnu::target("avx2")]] const std::uint8_t* skip_usual_32(const std::uint8_t* p,
+                                                          const std::uint8_t* end) {
   const std::uint8_t* const begin = p;
-  while (end - p >= 34 && !unusual(p)) p += 32;
+  while (end - p >= 34 && !unusual_32(p)) p += 32;
   return p != begin && p[-1] == '\r' ? p - 1 : p;
 }
 #endif
+
+// The same by what the CPU has, from anywhere in a line.
+const std::uint8_t* skip_usual(const std::uint8_t* p, const std::uint8_t* end) {
+#ifdef __x86_64__
+  if (*p == '\n') return p;  // a bare one: what is before a place is not looked at
+  if (end - p >= 66 && has(Vectors::avx512)) return skip_usual_64(p, end);
+  if (end - p >= 34 && has(Vectors::avx2)) return skip_usual_32(p, end);
+#else
+  static_cast<void>(end);
+#endif
+  return p;
+}
 
 }  // namespace
 
@@ -178,16 +190,7 @@ DataReader::Step DataReader::read(Bytes octets, TransactionId tx, SessionSink& s
   while (p != end) {
     switch (state_) {
       case State::text:
-#ifdef __x86_64__
-        if (*p == '\n') {
-          // A bare one, of which these would not know.
-        } else if (end - p >= 66 && has(Vectors::avx512)) {
-          p = skip_usual_wide(p, end);
-        } else if (end - p >= 34 && has(Vectors::avx2)) {
-          p = skip_usual(p, end);
-        }
-#endif
-        p = find_line_octet(p, end);
+        p = find_line_octet(skip_usual(p, end), end);
         if (p == end) break;
         if (*p == '\n') {
           ++p;

@@ -144,6 +144,34 @@ def kept_from_its_cpu(process):
         os.sched_setaffinity(0, ours)
 
 
+NUMBERS = 600
+
+
+def order_while_some_wait(process, send, receiver, number_of):
+    """The numbers in the order in which they arrive: 200 are sent while the process has no CPU, 200 behind
+    them, and 200 when nothing waits any more. number_of: that of a frame, or None."""
+    numbers = []
+
+    def collect(count):
+        end = time.monotonic() + 20
+        while len(numbers) < count and time.monotonic() < end:
+            select.select([receiver], [], [], 0.1)
+            while (octets := lab.receive_frame(receiver)) is not None:
+                if (number := number_of(octets)) is not None:
+                    numbers.append(number)
+
+    with kept_from_its_cpu(process):
+        for number in range(200):
+            send(number)
+    for number in range(200, 400):
+        send(number)
+    collect(400)
+    for number in range(400, NUMBERS):
+        send(number)
+    collect(NUMBERS)
+    return numbers
+
+
 class Frames(unittest.TestCase):
     def cross(self, program, wire, tags=True, **settings):
         process = wire.start(program, **settings)
@@ -224,29 +252,14 @@ class Frames(unittest.TestCase):
                 server.send(segment(far + near, (25, port), 0, 1, 0x12))
                 client.send(segment(near + far, (port, 25), 1, 1, 0x10))
                 frames = [segment(far + near, (25, port), 1 + 13 * number, 1, 0x18,
-                                  record + struct.pack("!Q", number)) for number in range(600)]
-                numbers = []
-
-                def collect(count):
-                    end = time.monotonic() + 20
-                    while len(numbers) < count and time.monotonic() < end:
-                        select.select([client], [], [], 0.1)
-                        while (octets := lab.receive_frame(client)) is not None:
-                            if octets[6:8] == OURS and octets[54:59] == record:
-                                numbers.append(struct.unpack_from("!Q", octets, 59)[0])
-
-                with kept_from_its_cpu(process):
-                    for octets in frames[:200]:
-                        server.send(octets)
-                for octets in frames[200:400]:
-                    server.send(octets)
-                collect(400)  # now nothing waits, and the flow is the kernel's
-                for octets in frames[400:]:
-                    server.send(octets)
-                collect(len(frames))
-                self.assertEqual(numbers, list(range(len(frames))))
+                                  record + struct.pack("!Q", number)) for number in range(NUMBERS)]
+                numbers = order_while_some_wait(
+                    process, lambda number: server.send(frames[number]), client,
+                    lambda octets: struct.unpack_from("!Q", octets, 59)[0]
+                    if octets[6:8] == OURS and octets[54:59] == record else None)
+                self.assertEqual(numbers, list(range(NUMBERS)))
             # Some went by the kernel, else this shows nothing.
-            self.assertLess(controller.counters()["frames_received"], 30 * 600 - 200)
+            self.assertLess(controller.counters()["frames_received"], 30 * NUMBERS - 200)
             controller.close()
             client.close()
             server.close()

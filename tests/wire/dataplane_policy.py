@@ -2,7 +2,6 @@
 """Policies are published under load: adopted one after the other, not one frame lost or out of
 order. dataplane_policy.py PROGRAM MAKE_POLICIES"""
 import pathlib
-import select
 import struct
 import subprocess
 import sys
@@ -89,21 +88,12 @@ class Policies(unittest.TestCase):
             client, server = wire.raw(wire.a), wire.raw(wire.b)
             for port in range(2000, 2030):
                 said = [0, 0]  # by client and server
-                numbers = []
 
                 def say(side, octets, flags=0x18):
                     ends, ports = (near + far, (port, 25)) if side == 0 else (far + near, (25, port))
                     (client, server)[side].send(dataplane_frames.segment(
                         ends, ports, said[side], said[1 - side], flags, octets))
                     said[side] += len(octets) + (flags == 0x02 or flags == 0x12)
-
-                def collect(count):
-                    end = time.monotonic() + 20
-                    while len(numbers) < count and time.monotonic() < end:
-                        select.select([server], [], [], 0.1)
-                        while (octets := lab.receive_frame(server)) is not None:
-                            if octets[54:55] == b"#" and octets[34:36] == port.to_bytes(2, "big"):
-                                numbers.append(int(octets[55:63]))
 
                 say(0, b"", 0x02)
                 say(1, b"", 0x12)
@@ -114,18 +104,12 @@ class Policies(unittest.TestCase):
                     if reply:
                         say(1, reply)
                     time.sleep(0.01)  # the two sides have a way each
-                with dataplane_frames.kept_from_its_cpu(process):
-                    for number in range(200):
-                        say(0, line % number)
-                for number in range(200, 400):
-                    say(0, line % number)
-                collect(400)
-                for number in range(400, 600):
-                    say(0, line % number)
-                collect(600)
-                self.assertEqual(numbers, list(range(600)))
+                numbers = dataplane_frames.order_while_some_wait(
+                    process, lambda number: say(0, line % number), server,
+                    lambda octets: int(octets[55:63]) if octets[54:55] == b"#" else None)
+                self.assertEqual(numbers, list(range(dataplane_frames.NUMBERS)))
             # Some went by the kernel, else this shows nothing.
-            self.assertLess(controller.counters()["frames_received"], 30 * 600 - 200)
+            self.assertLess(controller.counters()["frames_received"], 30 * dataplane_frames.NUMBERS - 200)
 
     def test_what_is_refused(self):
         with lab.Wire() as wire, tempfile.TemporaryDirectory(prefix="sld-") as folder:

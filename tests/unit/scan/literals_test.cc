@@ -160,6 +160,38 @@ TEST_P(Literals, ThatBeginWithAnother) {
   }
 }
 
+TEST_P(Literals, OfTheSameOctetsInManyCases) {
+  // More than are gone through to find with which one a literal stands.
+  std::vector<Wanted> wanted;
+  for (unsigned cases = 0; cases < 64; ++cases) {
+    std::string octets = "abcdef";
+    for (unsigned i = 0; i < octets.size(); ++i)
+      if ((cases >> i & 1) != 0) octets[i] = static_cast<char>(octets[i] - 32);
+    wanted.push_back({octets});
+    wanted.push_back({octets + "-and more"});
+    wanted.push_back({octets + "-AND", true});
+  }
+  const LiteralSet set = make(wanted);
+  for (const Wanted& one : wanted) {
+    const std::string text = "a " + one.octets + "-and more";
+    std::set<std::uint32_t> expected;
+    for (std::uint32_t i = 0; i < wanted.size(); ++i)
+      if (occurs(wanted[i], text, 0)) expected.insert(i);
+    ASSERT_EQ(found(set, text), expected) << text;
+  }
+}
+
+// In a table of 64 entries these share one with what is taken to be behind the text's end: no more
+// is read there than may be (seen with AVX-512 VBMI, and a sanitizer).
+TEST_P(Literals, OfOctetsThatLookLikeTheEnd) {
+  for (const std::string& octets :
+       {std::string("@@@@"), std::string(4, '\0'), std::string(9, '@')}) {
+    const LiteralSet set = make({{octets}});
+    for (std::size_t size = 1; size < 140; ++size)
+      EXPECT_EQ(found(set, std::string(size, 'x')).size(), 0u) << size;
+  }
+}
+
 TEST_P(Literals, ThatAreFew) {
   // All of them are looked for at every place; with one more the longer ones are not.
   for (std::size_t count : {1u, 31u, 32u, 33u}) {
