@@ -67,7 +67,7 @@ auto check(const char* what, auto&& way) {
   constexpr std::pair<Vectors, const char*> kWays[] = {
       {Vectors::avx2, "avx2"}, {Vectors::avx512, "avx512"}, {Vectors::avx512vbmi, "avx512vbmi"}};
   detail::use_vectors(Vectors::none);
-  const auto expected = way();
+  auto expected = way();
   for (const auto& [vectors, name] : kWays) {
     detail::use_vectors(vectors);
     if (!has(vectors) || way() == expected) continue;
